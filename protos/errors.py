@@ -1,0 +1,70 @@
+"""The domain errors of all three programs.
+
+    ParetoServeError
+    |-- UsageError           a setting, study or plan that cannot be carried out; known before any work starts
+    |-- VariantError         a built variant that must not be served
+    |   |-- ManifestError    its manifest is missing, malformed or of another schema
+    |   |-- IntegrityError   a file is missing, or not the one that was published
+    |   `-- GoldenError      its answers on the golden inputs are not those that were measured
+    `-- RequestError         one request cannot be answered
+        |-- NotFoundError        no model or variant of that name
+        |-- InvalidInputError    a tensor that does not fit; the text names it, what came and what was expected
+        |-- UnavailableError     the variant is loading, failed or unloading, or the server drains
+        |-- OverloadedError      admission is full
+        |-- ExpiredError         its deadline passed before it was executed
+        `-- EngineError          a fault inside the engine; the text is neutral, `__cause__` is for the log
+
+They know nothing of gRPC: `server/status.py` maps them to codes.
+"""
+
+
+class ParetoServeError(Exception):
+    """Root of the tree; its text is written for the person who reads it."""
+
+
+class UsageError(ParetoServeError):
+    """A setting, study or plan that cannot be carried out."""
+
+
+class VariantError(ParetoServeError):
+    """A built variant that must not be served."""
+
+
+class ManifestError(VariantError):
+    """The manifest is missing, malformed or of another schema."""
+
+
+class IntegrityError(VariantError):
+    """A file of the variant is missing, or not the one that was published."""
+
+
+class GoldenError(VariantError):
+    """The answers on the golden inputs are not those that were measured."""
+
+
+class RequestError(ParetoServeError):
+    """One request cannot be answered."""
+
+
+class NotFoundError(RequestError):
+    """No model or variant of that name."""
+
+
+class InvalidInputError(RequestError):
+    """A tensor that does not fit the model's inputs, or a request that contradicts itself."""
+
+
+class UnavailableError(RequestError):
+    """The variant is loading, failed or unloading, or the server drains."""
+
+
+class OverloadedError(RequestError):
+    """Admission is full; nothing was queued."""
+
+
+class ExpiredError(RequestError):
+    """The deadline passed while the request was queued; it was never executed."""
+
+
+class EngineError(RequestError):
+    """A fault inside the engine. The text goes to the client; the cause stays in the log."""

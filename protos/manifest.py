@@ -1,0 +1,232 @@
+"""Variant: what a built variant is and what was measured of it; `manifest.json` both ways.
+
+Every figure in a manifest was measured. What was not measured is absent (None here, no key in the JSON),
+never zero. Reading is strict: an unknown key, a missing one or a wrong type is a `ManifestError` that
+names the place, so that a manifest of another schema is never half-understood.
+"""
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from protos.errors import ManifestError
+
+SCHEMA = 1
+
+RuntimeName = Literal["pytorch", "torchscript", "onnxruntime", "openvino"]
+Precision = Literal["fp32", "int8"]
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output: its OIP datatype, and its shape with -1 for the batch."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing done to the weights, with the full parameters it was done with."""
+
+    name: str
+    parameters: dict[str, Json]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named chain of steps; `fp32` has the training as its only step."""
+
+    name: str
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From an RGB image to the input tensor: resize to (height, width), scale to 0..1, (x - mean) / std."""
+
+    resize: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    layout: Literal["NCHW"]
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of the artifact; `path` is relative to the variant's folder, with forward slashes."""
+
+    path: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Network:
+    """Size of the network that the runtime was given, before the runtime's own int8 conversion."""
+
+    parameters: int
+    nonzero_parameters: int
+    macs: int
+    """Multiply-accumulates of one row, convolutions and linear layers."""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """The task's metric on a data set, measured with the adapter that serves the variant."""
+
+    metric: str
+    value: float
+    dataset: str
+    samples: int
+    parent: float
+    """The same metric of the network before its last compression, run as FP32 PyTorch."""
+    fp32: float
+    """The same metric of the `fp32-pytorch` variant."""
+    agreement: float
+    """Share of the samples on which the prediction is that of `fp32-pytorch`."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """In-process latency of the adapter: no server, no queue, no serialization."""
+
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    batch: int
+    threads: int
+    samples: int
+
+
+@dataclass(frozen=True)
+class Golden:
+    """What the outputs on `golden.npz` are allowed to differ from those of FP32, the largest element counting."""
+
+    measured_error: float
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where the variant was built and measured."""
+
+    cpu: str
+    cores: int
+    instruction_sets: tuple[str, ...]
+    libraries: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What the variant was made from; the hashes are sha256."""
+
+    study: str
+    parent_weights: str
+    seed: int
+    calibration: str | None = None
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One recipe in one runtime of one model, and everything that was measured of it."""
+
+    model: str
+    variant: str
+    recipe: Recipe
+    runtime: RuntimeName
+    precision: Precision
+    entry: str
+    """The file of `files` that the runtime opens."""
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    preprocessing: Preprocessing
+    labels: tuple[str, ...]
+    files: tuple[File, ...]
+    golden: Golden
+    environment: Environment
+    sources: Sources
+    network: Network
+    quality: Quality | None = None
+    latency: Latency | None = None
+    schema: int = field(default=SCHEMA)
+
+    @property
+    def artifact_bytes(self) -> int:
+        """Size on disk of the files that the runtime loads."""
+        return sum(file.bytes for file in self.files)
+
+
+def to_json(variant: Variant) -> str:
+    """The text of `manifest.json`: two-space indent, keys in the order of the dataclasses, no absent values."""
+    return json.dumps(_encode(variant), indent=2) + "\n"
+
+
+def from_json(text: str) -> Variant:
+    """The variant of a manifest's text; `ManifestError` names what does not fit and where."""
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise ManifestError(f"manifest is not JSON: {error}") from None
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        got = data.get("schema") if isinstance(data, dict) else None
+        raise ManifestError(f"manifest has schema {got!r}, expected {SCHEMA}")
+    variant = _decode(Variant, data, "manifest")
+    assert isinstance(variant, Variant)
+    if variant.entry not in {file.path for file in variant.files}:
+        raise ManifestError(f"manifest.entry: '{variant.entry}' is not among its files")
+    return variant
+
+
+def _encode(value: Any) -> Json:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        pairs = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
+        return {name: _encode(item) for name, item in pairs if item is not None}
+    if isinstance(value, dict):
+        return {key: _encode(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_encode(item) for item in value]
+    return typing.cast(Json, value)
+
+
+def _decode(kind: Any, data: Any, where: str) -> Any:
+    """`data` as an instance of the annotation `kind`; the few kinds that `Variant` is made of."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        return _decode_dataclass(typing.cast(type, kind), data, where)
+    if origin in (types.UnionType, typing.Union):  # X | None, the key being there; or any JSON value
+        members = [member for member in arguments if member is not types.NoneType]
+        return _decode(members[0], data, where) if len(members) == 1 else data
+    if origin is Literal:
+        if data not in arguments:
+            raise ManifestError(f"{where}: {data!r} came, expected one of {', '.join(map(str, arguments))}")
+        return data
+    if origin is tuple and isinstance(data, list):
+        items = [arguments[0]] * len(data) if arguments[-1] is Ellipsis else arguments
+        if len(items) != len(data):
+            raise ManifestError(f"{where}: {len(data)} values came, expected {len(items)}")
+        return tuple(_decode(item, x, f"{where}[{i}]") for i, (item, x) in enumerate(zip(items, data, strict=True)))
+    if origin is dict and isinstance(data, dict):
+        return {key: _decode(arguments[1], item, f"{where}.{key}") for key, item in data.items()}
+    if kind is float and type(data) is int:
+        return float(data)
+    if type(data) is not kind:
+        raise ManifestError(f"{where}: {data!r} came, expected {getattr(kind, '__name__', kind)}")
+    return data
+
+
+def _decode_dataclass(kind: type, data: Any, where: str) -> Any:
+    if not isinstance(data, dict):
+        raise ManifestError(f"{where}: {data!r} came, expected an object")
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    if unknown := sorted(data.keys() - fields.keys()):
+        raise ManifestError(f"{where}: unknown key '{unknown[0]}'")
+    required = [name for name, f in fields.items() if f.default is dataclasses.MISSING]
+    if missing := [name for name in required if name not in data]:
+        raise ManifestError(f"{where}: '{missing[0]}' is missing")
+    hints = typing.get_type_hints(kind)
+    return kind(**{name: _decode(hints[name], value, f"{where}.{name}") for name, value in data.items()})

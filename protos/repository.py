@@ -1,0 +1,223 @@
+"""The repository of built variants, `<root>/<model>/<variant>/`, as its readers and its one writer see it.
+
+    <root>/<model>/golden.npz              a few real inputs, their labels and the FP32 outputs
+    <root>/<model>/default                 the variant that an empty version means; `fp32-pytorch` without it
+    <root>/<model>/<variant>/manifest.json
+    <root>/<model>/<variant>/<files>
+
+Publishing is atomic: files go to a hidden folder beside the target, are flushed to disk, the manifest is
+written last and the folder renamed. Folders whose name starts with a dot are never read. A half-written or
+altered variant is listed as broken, with its reason; it never vanishes.
+
+Hashes guard against damage, not malice: a compiled artifact is native code, so serve only repositories
+that you trust.
+"""
+
+import hashlib
+import io
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protos.errors import IntegrityError, ManifestError, NotFoundError, VariantError
+from protos.manifest import File, Variant, from_json, to_json
+
+MANIFEST = "manifest.json"
+GOLDEN = "golden.npz"
+DEFAULT = "default"
+FIRST_DEFAULT = "fp32-pytorch"
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One folder of the repository: a variant, or the reason why it is broken."""
+
+    model: str
+    name: str
+    folder: Path
+    variant: Variant | None
+    broken: VariantError | None
+
+
+@dataclass(frozen=True)
+class GoldenSet:
+    """A few real inputs (N, ...), their labels (N,) and the outputs (N, ...) that FP32 PyTorch gave for them."""
+
+    inputs: NDArray[Any]
+    labels: NDArray[np.int64]
+    outputs: NDArray[np.float32]
+
+
+def check_name(name: str) -> str:
+    """`name`, if it can be a folder's: letters, digits, '.', '_', '-', the first a letter or digit; else ValueError."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"'{name}' came, expected letters, digits, '.', '_' or '-', the first a letter or digit")
+    return name
+
+
+def scan(root: Path) -> list[Entry]:
+    """Every variant folder below `root`, by model and name; manifests are read, files are not yet verified.
+
+    Raises `FileNotFoundError` where `root` is not a folder.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"repository '{root}' is not a folder")
+    return [_read(folder) for model in _folders(root) for folder in _folders(model)]
+
+
+def verify(entry: Entry) -> Variant:
+    """The entry's variant, after each of its files was found to have the size and hash of its manifest.
+
+    Raises the `VariantError` that the entry came with, or `IntegrityError`.
+    """
+    if entry.variant is None:
+        assert entry.broken is not None
+        raise entry.broken
+    for file in entry.variant.files:
+        path = entry.folder / file.path
+        if not path.is_file():
+            raise IntegrityError(f"file '{file.path}' is missing")
+        if (size := path.stat().st_size) != file.bytes:
+            raise IntegrityError(f"file '{file.path}' has {size} bytes, expected {file.bytes}")
+        if (digest := sha256(path)) != file.sha256:
+            raise IntegrityError(f"file '{file.path}' was altered: sha256 {digest}, expected {file.sha256}")
+    return entry.variant
+
+
+def describe_files(folder: Path) -> tuple[File, ...]:
+    """Every file below `folder` but the manifest, with its size and hash, by path."""
+    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+    return tuple(File(p.relative_to(folder).as_posix(), sha256(p), p.stat().st_size) for p in paths)
+
+
+def publish(root: Path, variant: Variant, artifact: Path) -> Path:
+    """Copies the files of `variant` from the folder `artifact` to their place; returns the variant's folder.
+
+    A reader sees the old variant or the new one, whole. An interruption leaves at most hidden folders,
+    which the next publication of the same variant removes. Raises `IntegrityError` where `artifact` does
+    not hold what the manifest says.
+    """
+    model = root / check_name(variant.model)
+    target = model / check_name(variant.variant)
+    model.mkdir(parents=True, exist_ok=True)
+    for leftover in model.glob(f".{variant.variant}.*"):
+        shutil.rmtree(leftover)
+    staging = Path(tempfile.mkdtemp(prefix=f".{variant.variant}.", dir=model))
+    try:
+        staging.chmod(0o755)
+        for file in variant.files:
+            copy = staging / file.path
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(artifact / file.path, copy)
+        verify(Entry(variant.model, variant.variant, staging, variant, None))
+        (staging / MANIFEST).write_text(to_json(variant))
+        for path in [*staging.rglob("*"), staging]:
+            _fsync(path)
+        if target.exists():
+            old = model / f".{variant.variant}.old"
+            target.rename(old)
+            staging.rename(target)
+            shutil.rmtree(old)
+        else:
+            staging.rename(target)
+        _fsync(model)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return target
+
+
+def load_golden(root: Path, model: str) -> GoldenSet:
+    """The golden set of a model; `IntegrityError` where it is missing or not readable. No pickle is read."""
+    path = root / check_name(model) / GOLDEN
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return GoldenSet(arrays["inputs"], arrays["labels"], arrays["outputs"])
+    except FileNotFoundError:
+        raise IntegrityError(f"'{GOLDEN}' of model '{model}' is missing") from None
+    except Exception as error:  # a damaged zip fails in many ways
+        raise IntegrityError(f"'{GOLDEN}' of model '{model}' cannot be read: {error}") from error
+
+
+def save_golden(root: Path, model: str, golden: GoldenSet) -> None:
+    """Writes the golden set of a model, atomically."""
+    buffer = io.BytesIO()
+    np.savez(buffer, inputs=golden.inputs, labels=golden.labels, outputs=golden.outputs)
+    folder = root / check_name(model)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _replacing(folder / GOLDEN) as temporary:
+        temporary.write_bytes(buffer.getvalue())
+
+
+def default_variant(root: Path, model: str) -> str:
+    """The variant that an empty version means."""
+    path = root / check_name(model) / DEFAULT
+    return path.read_text().strip() if path.is_file() else FIRST_DEFAULT
+
+
+def promote(root: Path, model: str, variant: str) -> None:
+    """Makes `variant` the model's default; `NotFoundError` where the repository has no such variant."""
+    known = [entry.name for entry in scan(root) if entry.model == model]
+    if variant not in known:
+        raise NotFoundError(f"variant '{variant}' of model '{model}' came, expected one of {known}")
+    with _replacing(root / model / DEFAULT) as temporary:
+        temporary.write_text(variant + "\n")
+
+
+def sha256(path: Path) -> str:
+    """The hexadecimal digest of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _read(folder: Path) -> Entry:
+    model, name = folder.parent.name, folder.name
+    try:
+        variant = from_json((folder / MANIFEST).read_text())
+        if (variant.model, variant.variant) != (model, name):
+            raise ManifestError(f"manifest is of '{variant.model}/{variant.variant}', expected '{model}/{name}'")
+        for file in variant.files:
+            if Path(file.path).is_absolute() or ".." in Path(file.path).parts:
+                raise ManifestError(f"file '{file.path}' lies outside of the variant's folder")
+        return Entry(model, name, folder, variant, None)
+    except FileNotFoundError:
+        return Entry(model, name, folder, None, ManifestError(f"'{MANIFEST}' is missing"))
+    except VariantError as error:
+        return Entry(model, name, folder, None, error)
+    except (OSError, UnicodeDecodeError) as error:
+        return Entry(model, name, folder, None, ManifestError(f"'{MANIFEST}' cannot be read: {error}"))
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(p for p in path.iterdir() if p.is_dir() and _NAME.fullmatch(p.name))
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """A temporary path beside `target` that takes its place when the block ends well."""
+    temporary = target.with_name(f".{target.name}.tmp")
+    try:
+        yield temporary
+        _fsync(temporary)
+        temporary.rename(target)
+        _fsync(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,86 @@
+"""Metric names, labels and bucket edges: what the server exports, and what load tests and dashboards read.
+
+All times are seconds and all sizes bytes, as Prometheus wants them. `model` and `variant` are labels of
+loaded variants only, never a request's own text. Source: https://prometheus.io/docs/practices/naming/
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+SECONDS_BUCKETS = (
+    0.0001, 0.0003, 0.0006, 0.0008, 0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.008, 0.010, 0.013, 0.016,
+    0.020, 0.025, 0.030, 0.040, 0.050, 0.065, 0.080, 0.100, 0.130, 0.160, 0.200, 0.250, 0.300, 0.400, 0.500,
+    0.650, 0.800, 1.0, 2.0, 5.0, 10.0,
+)  # fmt: skip
+"""Upper edges in seconds. Finer than 1 ms at the start: that is where the variants differ."""
+
+BATCH_BUCKETS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
+
+_VARIANT = ("model", "variant")
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric family; `name` is without the suffix that its kind adds on the page."""
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = _VARIANT
+    buckets: tuple[float, ...] = SECONDS_BUCKETS
+    """Used by histograms only."""
+
+    @property
+    def series(self) -> tuple[str, ...]:
+        """The names under which its samples appear on the metrics page."""
+        if self.kind == "counter":
+            return (f"{self.name}_total",)
+        if self.kind == "histogram":
+            return tuple(f"{self.name}_{suffix}" for suffix in ("bucket", "sum", "count"))
+        return (self.name,)
+
+
+REQUESTS = Metric(
+    "pareto_requests", "counter", "ModelInfer calls that named a loaded variant, by gRPC status code.",
+    (*_VARIANT, "code"),
+)  # fmt: skip
+REQUEST_DURATION = Metric(
+    "pareto_request_duration_seconds", "histogram", "From the call's arrival to its response, successes only."
+)
+QUEUE_DURATION = Metric(
+    "pareto_queue_duration_seconds", "histogram", "From admission until the engine took the request."
+)
+COMPUTE_DURATION = Metric("pareto_compute_duration_seconds", "histogram", "Inside the engine.")
+BATCH_SIZE = Metric("pareto_batch_size", "histogram", "Rows of one execution of the engine.", buckets=BATCH_BUCKETS)
+INFLIGHT = Metric("pareto_inflight_requests", "gauge", "Requests that arrived and are not yet answered.")
+QUEUE_DEPTH = Metric("pareto_queue_depth", "gauge", "Requests that wait for the engine.")
+REJECTED = Metric("pareto_rejected", "counter", "Requests that were never executed, by reason.", (*_VARIANT, "reason"))
+LOAD_DURATION = Metric(
+    "pareto_model_load_duration_seconds", "gauge", "From the first byte read to READY, the golden check included."
+)
+VARIANT_INFO = Metric(
+    "pareto_variant_info", "gauge", "Always 1; the labels say what the variant is.",
+    (*_VARIANT, "recipe", "runtime", "precision"),
+)  # fmt: skip
+VARIANT_STATE = Metric(
+    "pareto_variant_state", "gauge", "1 for the state that the variant is in, 0 for the others.",
+    (*_VARIANT, "state"),
+)  # fmt: skip
+VARIANT_QUALITY = Metric(
+    "pareto_variant_quality", "gauge", "As measured by compressors on the whole test set.",
+    (*_VARIANT, "metric"),
+)  # fmt: skip
+VARIANT_ARTIFACT_BYTES = Metric(
+    "pareto_variant_artifact_bytes", "gauge", "Size on disk of the files that the runtime loads."
+)
+GRPC_HANDLED = Metric(
+    "grpc_server_handled", "counter", "RPCs completed on the server, by service, method and status code.",
+    ("grpc_type", "grpc_service", "grpc_method", "grpc_code"),
+)  # fmt: skip
+
+METRICS = (
+    REQUESTS, REQUEST_DURATION, QUEUE_DURATION, COMPUTE_DURATION, BATCH_SIZE, INFLIGHT, QUEUE_DEPTH, REJECTED,
+    LOAD_DURATION, VARIANT_INFO, VARIANT_STATE, VARIANT_QUALITY, VARIANT_ARTIFACT_BYTES, GRPC_HANDLED,
+)  # fmt: skip

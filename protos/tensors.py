@@ -1,0 +1,243 @@
+"""NumPy arrays to wire tensors and back, as the Open Inference Protocol lays them out.
+
+Raw contents are little-endian, row-major buffers: decoding one is a view, not a copy. Typed contents
+(`fp32_contents` and its kin) are accepted from clients that prefer them. BYTES elements carry a
+four-byte little-endian length each.
+
+What comes from a client is checked here against itself (bytes against shape); `check` compares it with
+what a model expects. Every `InvalidInputError` names the tensor, what came and what was expected.
+Source: https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_grpc.md
+"""
+
+import math
+import struct
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protos.errors import InvalidInputError
+from protos.manifest import TensorSpec
+from protos.v1 import inference_pb2 as pb
+
+Array = NDArray[Any]
+
+DTYPES: dict[str, np.dtype[Any]] = {
+    "BOOL": np.dtype(np.bool_),
+    "UINT8": np.dtype("<u1"),
+    "UINT16": np.dtype("<u2"),
+    "UINT32": np.dtype("<u4"),
+    "UINT64": np.dtype("<u8"),
+    "INT8": np.dtype("<i1"),
+    "INT16": np.dtype("<i2"),
+    "INT32": np.dtype("<i4"),
+    "INT64": np.dtype("<i8"),
+    "FP16": np.dtype("<f2"),
+    "FP32": np.dtype("<f4"),
+    "FP64": np.dtype("<f8"),
+    "BYTES": np.dtype(np.object_),
+}
+"""OIP datatype to NumPy dtype. BYTES is an object array of `bytes`."""
+
+_DATATYPES = {dtype: name for name, dtype in DTYPES.items()}
+
+_CONTENTS_FIELD = {
+    "BOOL": "bool_contents",
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    "BYTES": "bytes_contents",
+}
+
+
+def datatype_of(array: Array) -> str:
+    """The OIP datatype of an array; `TypeError` for a dtype that the protocol does not have."""
+    try:
+        return _DATATYPES[array.dtype.newbyteorder("<")]
+    except KeyError:
+        raise TypeError(f"the Open Inference Protocol has no datatype for {array.dtype}") from None
+
+
+def to_raw(array: Array) -> bytes:
+    """One tensor's raw contents: little-endian, row-major; BYTES elements with their lengths."""
+    if array.dtype == np.object_:
+        return b"".join(struct.pack("<I", len(item)) + item for item in array.ravel())
+    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
+
+
+def decode_request(request: pb.ModelInferRequest) -> dict[str, Array]:
+    """The named inputs of a request, as read-only views of its bytes where they came raw.
+
+    Raises `InvalidInputError` for: no inputs, a name given twice, raw and typed contents together, a
+    number of raw buffers that is not that of the inputs, an unknown datatype, a negative dimension,
+    and contents whose length does not fit datatype and shape.
+    """
+    return _decode(request.inputs, request.raw_input_contents)
+
+
+def decode_response(response: pb.ModelInferResponse) -> dict[str, Array]:
+    """The named outputs of a response; errors as in `decode_request`."""
+    return _decode(response.outputs, response.raw_output_contents)
+
+
+def encode_request(model: str, variant: str, inputs: dict[str, Array], request_id: str = "") -> pb.ModelInferRequest:
+    """A request with raw contents; an empty variant asks for the model's default."""
+    request = pb.ModelInferRequest(model_name=model, model_version=variant, id=request_id)
+    for name, array in inputs.items():
+        request.inputs.add(name=name, datatype=datatype_of(array), shape=array.shape)
+        request.raw_input_contents.append(to_raw(array))
+    return request
+
+
+def encode_response(model: str, variant: str, outputs: dict[str, Array], request_id: str = "") -> pb.ModelInferResponse:
+    """A response with raw contents that names the variant which answered."""
+    response = pb.ModelInferResponse(model_name=model, model_version=variant, id=request_id)
+    for name, array in outputs.items():
+        response.outputs.add(name=name, datatype=datatype_of(array), shape=array.shape)
+        response.raw_output_contents.append(to_raw(array))
+    return response
+
+
+def check(inputs: dict[str, Array], specs: Sequence[TensorSpec], max_batch: int) -> int:
+    """The number of rows that `inputs` hold, or `InvalidInputError` where they are not those of `specs`.
+
+    Checked in this order: names, datatype, rank, each fixed dimension, then that all inputs have one
+    number of rows, between 1 and `max_batch`.
+    """
+    expected = {spec.name: spec for spec in specs}
+    if inputs.keys() != expected.keys():
+        raise InvalidInputError(f"inputs {sorted(inputs)} came, expected {sorted(expected)}")
+    rows: dict[str, int] = {}
+    for name, array in inputs.items():
+        spec = expected[name]
+        if (datatype := datatype_of(array)) != spec.datatype:
+            raise InvalidInputError(f"input '{name}': datatype {datatype} came, expected {spec.datatype}")
+        if array.ndim != len(spec.shape):
+            raise InvalidInputError(
+                f"input '{name}': shape {list(array.shape)} of rank {array.ndim} came,"
+                f" expected rank {len(spec.shape)} as in {list(spec.shape)}"
+            )
+        if any(want not in (-1, got) for got, want in zip(array.shape, spec.shape, strict=True)):
+            raise InvalidInputError(
+                f"input '{name}': shape {list(array.shape)} came, expected {list(spec.shape)} (-1 is free)"
+            )
+        rows[name] = array.shape[0]
+    if len(set(rows.values())) != 1:
+        raise InvalidInputError(f"inputs of one request need one number of rows, {rows} came")
+    batch = next(iter(rows.values()))
+    if not 1 <= batch <= max_batch:
+        raise InvalidInputError(f"input '{specs[0].name}': batch {batch} came, expected 1 to {max_batch}")
+    return batch
+
+
+class _Tensor(Protocol):
+    """What the messages InferInputTensor and InferOutputTensor have in common."""
+
+    name: str
+    datatype: str
+
+    @property
+    def shape(self) -> Sequence[int]: ...
+
+    @property
+    def contents(self) -> pb.InferTensorContents: ...
+
+    def HasField(self, field_name: Literal["contents"]) -> bool: ...  # noqa: N802
+
+
+def _decode(tensors: Sequence[_Tensor], raw_contents: Sequence[bytes]) -> dict[str, Array]:
+    if not tensors:
+        raise InvalidInputError("no tensors came, expected at least one")
+    if raw_contents:
+        if typed := [tensor.name for tensor in tensors if tensor.HasField("contents")]:
+            raise InvalidInputError(f"tensor '{typed[0]}': raw and typed contents came together, expected one kind")
+        if len(raw_contents) != len(tensors):
+            raise InvalidInputError(
+                f"{len(raw_contents)} raw contents came for {len(tensors)} tensors"
+                f" {[tensor.name for tensor in tensors]}, expected one for each"
+            )
+    arrays: dict[str, Array] = {}
+    for index, tensor in enumerate(tensors):
+        if tensor.name in arrays:
+            raise InvalidInputError(f"tensor '{tensor.name}' came twice, expected once")
+        if tensor.datatype not in DTYPES:
+            raise InvalidInputError(
+                f"tensor '{tensor.name}': datatype '{tensor.datatype}' came, expected one of {', '.join(DTYPES)}"
+            )
+        shape = tuple(tensor.shape)
+        if any(dim < 0 for dim in shape):
+            raise InvalidInputError(f"tensor '{tensor.name}': shape {list(shape)} came, expected no negative dimension")
+        if raw_contents:
+            arrays[tensor.name] = _from_raw(tensor.name, tensor.datatype, shape, raw_contents[index])
+        else:
+            arrays[tensor.name] = _from_typed(tensor.name, tensor.datatype, shape, tensor.contents)
+    return arrays
+
+
+def _from_raw(name: str, datatype: str, shape: tuple[int, ...], raw: bytes) -> Array:
+    if datatype == "BYTES":
+        return _bytes_array(name, shape, _split_bytes(name, raw))
+    dtype = DTYPES[datatype]
+    expected = math.prod(shape) * dtype.itemsize  # Python integers: huge dimensions cannot overflow
+    if len(raw) != expected:
+        raise InvalidInputError(
+            f"tensor '{name}': {len(raw)} bytes came, expected {expected} for {datatype} {list(shape)}"
+        )
+    return _reshape(name, np.frombuffer(raw, dtype), shape)
+
+
+def _from_typed(name: str, datatype: str, shape: tuple[int, ...], contents: pb.InferTensorContents) -> Array:
+    field = _CONTENTS_FIELD.get(datatype)
+    if field is None:
+        raise InvalidInputError(f"tensor '{name}': {datatype} has no typed contents, expected raw contents")
+    if foreign := [other.name for other, _ in contents.ListFields() if other.name != field]:
+        raise InvalidInputError(f"tensor '{name}': {foreign[0]} came, expected {field} for {datatype}")
+    values = getattr(contents, field)
+    if datatype == "BYTES":
+        return _bytes_array(name, shape, list(values))
+    if len(values) != math.prod(shape):
+        raise InvalidInputError(
+            f"tensor '{name}': {len(values)} values came, expected {math.prod(shape)} for shape {list(shape)}"
+        )
+    try:
+        array = np.array(values, DTYPES[datatype])
+    except OverflowError:
+        raise InvalidInputError(f"tensor '{name}': a value came that {datatype} cannot hold") from None
+    return _reshape(name, array, shape)
+
+
+def _reshape(name: str, array: Array, shape: tuple[int, ...]) -> Array:
+    try:
+        return array.reshape(shape)
+    except ValueError:  # zero elements, but a rank or a dimension beyond what NumPy can hold
+        raise InvalidInputError(f"tensor '{name}': shape {list(shape)} came, which is too large") from None
+
+
+def _bytes_array(name: str, shape: tuple[int, ...], items: list[bytes]) -> Array:
+    if len(items) != math.prod(shape):
+        raise InvalidInputError(
+            f"tensor '{name}': {len(items)} BYTES elements came, expected {math.prod(shape)} for shape {list(shape)}"
+        )
+    array = np.empty(len(items), np.object_)
+    array[:] = items
+    return _reshape(name, array, shape)
+
+
+def _split_bytes(name: str, raw: bytes) -> list[bytes]:
+    items, offset = [], 0
+    while offset < len(raw):
+        end = offset + 4
+        length = int.from_bytes(raw[offset:end], "little")
+        if end + length > len(raw):
+            raise InvalidInputError(f"tensor '{name}': BYTES contents end inside an element, {len(raw)} bytes came")
+        items.append(raw[end : end + length])
+        offset = end + length
+    return items
