@@ -150,7 +150,7 @@ class _Tensor(Protocol):
     @property
     def contents(self) -> pb.InferTensorContents: ...
 
-    def HasField(self, field_name: Literal["contents"]) -> bool: ...  # noqa: N802
+    def HasField(self, field_name: Literal["contents"]) -> bool: ...
 
 
 def _decode(tensors: Sequence[_Tensor], raw_contents: Sequence[bytes]) -> dict[str, Array]:
