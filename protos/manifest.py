@@ -7,12 +7,13 @@ names the place, so that a manifest of another schema is never half-understood.
 
 import dataclasses
 import json
-import types
 import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from protos.errors import ManifestError
+from protos.machine import Machine
+from protos.strict import decode
 
 SCHEMA = 1
 
@@ -112,16 +113,6 @@ class Golden:
 
 
 @dataclass(frozen=True)
-class Environment:
-    """Where the variant was built and measured."""
-
-    cpu: str
-    cores: int
-    instruction_sets: tuple[str, ...]
-    libraries: dict[str, str]
-
-
-@dataclass(frozen=True)
 class Sources:
     """What the variant was made from; the hashes are sha256."""
 
@@ -148,7 +139,8 @@ class Variant:
     labels: tuple[str, ...]
     files: tuple[File, ...]
     golden: Golden
-    environment: Environment
+    machine: Machine
+    """Where it was built and measured."""
     sources: Sources
     network: Network
     quality: Quality | None = None
@@ -175,8 +167,10 @@ def from_json(text: str) -> Variant:
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         got = data.get("schema") if isinstance(data, dict) else None
         raise ManifestError(f"manifest has schema {got!r}, expected {SCHEMA}")
-    variant = _decode(Variant, data, "manifest")
-    assert isinstance(variant, Variant)
+    try:
+        variant = decode(Variant, data, "manifest")
+    except ValueError as error:
+        raise ManifestError(str(error)) from None
     if variant.entry not in {file.path for file in variant.files}:
         raise ManifestError(f"manifest.entry: '{variant.entry}' is not among its files")
     return variant
@@ -191,42 +185,3 @@ def _encode(value: Any) -> Json:
     if isinstance(value, list | tuple):
         return [_encode(item) for item in value]
     return typing.cast(Json, value)
-
-
-def _decode(kind: Any, data: Any, where: str) -> Any:
-    """`data` as an instance of the annotation `kind`; the few kinds that `Variant` is made of."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if dataclasses.is_dataclass(kind):
-        return _decode_dataclass(typing.cast(type, kind), data, where)
-    if origin in (types.UnionType, typing.Union):  # X | None, the key being there; or any JSON value
-        members = [member for member in arguments if member is not types.NoneType]
-        return _decode(members[0], data, where) if len(members) == 1 else data
-    if origin is Literal:
-        if data not in arguments:
-            raise ManifestError(f"{where}: {data!r} came, expected one of {', '.join(map(str, arguments))}")
-        return data
-    if origin is tuple and isinstance(data, list):
-        items = [arguments[0]] * len(data) if arguments[-1] is Ellipsis else arguments
-        if len(items) != len(data):
-            raise ManifestError(f"{where}: {len(data)} values came, expected {len(items)}")
-        return tuple(_decode(item, x, f"{where}[{i}]") for i, (item, x) in enumerate(zip(items, data, strict=True)))
-    if origin is dict and isinstance(data, dict):
-        return {key: _decode(arguments[1], item, f"{where}.{key}") for key, item in data.items()}
-    if kind is float and type(data) is int:
-        return float(data)
-    if type(data) is not kind:
-        raise ManifestError(f"{where}: {data!r} came, expected {getattr(kind, '__name__', kind)}")
-    return data
-
-
-def _decode_dataclass(kind: type, data: Any, where: str) -> Any:
-    if not isinstance(data, dict):
-        raise ManifestError(f"{where}: {data!r} came, expected an object")
-    fields = {f.name: f for f in dataclasses.fields(kind)}
-    if unknown := sorted(data.keys() - fields.keys()):
-        raise ManifestError(f"{where}: unknown key '{unknown[0]}'")
-    required = [name for name, f in fields.items() if f.default is dataclasses.MISSING]
-    if missing := [name for name in required if name not in data]:
-        raise ManifestError(f"{where}: '{missing[0]}' is missing")
-    hints = typing.get_type_hints(kind)
-    return kind(**{name: _decode(hints[name], value, f"{where}.{name}") for name, value in data.items()})

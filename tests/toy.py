@@ -11,8 +11,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from protos import machine
 from protos.manifest import (
-    Environment,
     Golden,
     Network,
     Preprocessing,
@@ -69,7 +69,7 @@ def publish_variant(
             labels=LABELS,
             files=describe_files(Path(folder)),
             golden=Golden(measured_error=0.0, tolerance=tolerance),
-            environment=Environment("test", 1, (), {}),
+            machine=machine.describe("onnx"),
             sources=Sources(study="0" * 64, parent_weights="0" * 64, seed=0),
             network=Network(parameters=1, nonzero_parameters=1, macs=3),
             quality=Quality("top1", 0.75, "toy", 4, parent=0.75, fp32=0.75, agreement=1.0),

@@ -1,0 +1,70 @@
+"""The machine that a figure was measured on, and the cores that this process may really use."""
+
+import importlib.metadata
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+_INSTRUCTION_SETS = (
+    "avx2", "fma", "avx512f", "avx512bw", "avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile",
+    "amx_int8", "amx_bf16",
+)  # fmt: skip
+"""Those that decide how fast int8 and bf16 run on x86, by their names in /proc/cpuinfo."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What every result carries; memory in bytes."""
+
+    cpu: str
+    cores: int
+    instruction_sets: tuple[str, ...]
+    memory_bytes: int
+    system: str
+    python: str
+    libraries: dict[str, str]
+
+
+def describe(*libraries: str) -> Machine:
+    """This machine, with the versions of those `libraries` (distribution names) that are installed."""
+    info = _cpuinfo()
+    flags = set(info.get("flags", "").split())
+    return Machine(
+        cpu=info.get("model name", platform.processor() or platform.machine()),
+        cores=available_cores(),
+        instruction_sets=tuple(name for name in _INSTRUCTION_SETS if name in flags),
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        system=f"{platform.system()} {platform.release()}",
+        python=platform.python_version(),
+        libraries=versions(*libraries),
+    )
+
+
+def versions(*libraries: str) -> dict[str, str]:
+    """Distribution name to version, for those that are installed."""
+    installed = {}
+    for name in libraries:
+        try:
+            installed[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return installed
+
+
+def available_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Cores that this process may use: the affinity mask, cut to the cgroup's CPU quota, at least 1."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
+
+
+def _cpuinfo() -> dict[str, str]:
+    try:
+        first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
+    except OSError:
+        return {}
+    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}

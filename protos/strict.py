@@ -1,0 +1,51 @@
+"""Dataclasses from parsed JSON or TOML, strictly: what does not fit is named with its place, never guessed.
+
+Covers what this project's dataclasses are made of: str, int, float, bool, Literal, X | None, tuples,
+dictionaries with text keys, nested dataclasses, and any JSON value.
+"""
+
+import dataclasses
+import types
+import typing
+from typing import Any, Literal, TypeVar
+
+T = TypeVar("T")
+
+
+def decode(kind: type[T], data: object, where: str) -> T:
+    """`data` as an instance of the dataclass `kind`; `ValueError` for an unknown key, a missing one or a wrong type."""
+    if not isinstance(data, dict):
+        raise ValueError(f"{where}: {data!r} came, expected keys and values")
+    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    if unknown := sorted(data.keys() - fields.keys()):
+        raise ValueError(f"{where}: unknown key '{unknown[0]}', expected one of {', '.join(fields)}")
+    needed = [n for n, f in fields.items() if f.default is f.default_factory is dataclasses.MISSING]
+    if missing := [name for name in needed if name not in data]:
+        raise ValueError(f"{where}: '{missing[0]}' is missing")
+    hints = typing.get_type_hints(kind)
+    return kind(**{name: _value(hints[name], value, f"{where}.{name}") for name, value in data.items()})
+
+
+def _value(kind: Any, data: Any, where: str) -> Any:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        return decode(typing.cast(type[object], kind), data, where)
+    if origin in (types.UnionType, typing.Union):  # X | None, the key being there; or any JSON value
+        members = [member for member in arguments if member is not types.NoneType]
+        return _value(members[0], data, where) if len(members) == 1 else data
+    if origin is Literal:
+        if data not in arguments:
+            raise ValueError(f"{where}: {data!r} came, expected one of {', '.join(map(str, arguments))}")
+        return data
+    if origin is tuple and isinstance(data, list):
+        items = [arguments[0]] * len(data) if arguments[-1] is Ellipsis else arguments
+        if len(items) != len(data):
+            raise ValueError(f"{where}: {len(data)} values came, expected {len(items)}")
+        return tuple(_value(item, x, f"{where}[{i}]") for i, (item, x) in enumerate(zip(items, data, strict=True)))
+    if origin is dict and isinstance(data, dict):
+        return {key: _value(arguments[1], item, f"{where}.{key}") for key, item in data.items()}
+    if kind is float and type(data) is int:
+        return float(data)
+    if type(data) is not kind:
+        raise ValueError(f"{where}: {data!r} came, expected {getattr(kind, '__name__', kind)}")
+    return data
