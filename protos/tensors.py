@@ -40,6 +40,9 @@ DTYPES: dict[str, np.dtype[Any]] = {
 }
 """OIP datatype to NumPy dtype. BYTES is an object array of `bytes`."""
 
+MAX_RANK = 64
+"""The most dimensions that NumPy can hold."""
+
 _DATATYPES = {dtype: name for name, dtype in DTYPES.items()}
 
 _CONTENTS_FIELD = {
@@ -173,6 +176,8 @@ def _decode(tensors: Sequence[_Tensor], raw_contents: Sequence[bytes]) -> dict[s
                 f"tensor '{tensor.name}': datatype '{tensor.datatype}' came, expected one of {', '.join(DTYPES)}"
             )
         shape = tuple(tensor.shape)
+        if len(shape) > MAX_RANK:  # before anything is multiplied: a message has room for millions of dimensions
+            raise InvalidInputError(f"tensor '{tensor.name}': rank {len(shape)} came, expected at most {MAX_RANK}")
         if any(dim < 0 for dim in shape):
             raise InvalidInputError(f"tensor '{tensor.name}': shape {list(shape)} came, expected no negative dimension")
         if raw_contents:

@@ -1,0 +1,1 @@
+"""The offline stage: turns one model into variants and measures each with the adapter that will serve it."""

@@ -1,0 +1,95 @@
+"""From a network to an artifact: one exporter file for each runtime, and the table that names them.
+
+An exporter writes a self-contained artifact with a free batch dimension: loading it imports no class of
+this project and reads no pickle. int8 is each runtime's own: its tools quantize what its kernels can run.
+To add a runtime: one file with a function like those below, and one row in `EXPORTERS`.
+"""
+
+import contextlib
+import importlib
+import site
+import sys
+import sysconfig
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from protos.manifest import RuntimeName
+
+INPUT, OUTPUT = "input", "logits"
+"""Names of the input and output tensors, in every artifact that has names."""
+
+CALIBRATION_BATCH = 64
+
+EXPORTERS: dict[RuntimeName, str] = {
+    "pytorch": "compressors.export_pytorch:export",
+    "torchscript": "compressors.export_torchscript:export",
+    "onnxruntime": "compressors.export_onnx:export",
+    "openvino": "compressors.export_openvino:export",
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an exporter is given."""
+
+    network: nn.Module
+    """FP32, in evaluation mode; an exporter leaves it as it was."""
+    example: torch.Tensor
+    """Inputs (2, 3, H, W), a batch that cannot be mistaken for a constant; row-major, as adapters send them:
+    a compiled artifact is bound to these strides and does not check them."""
+    calibration: torch.Tensor | None
+    """Inputs (N, 3, H, W) to find int8 ranges with; None leaves the network in FP32."""
+    folder: Path
+    """An empty folder for the artifact."""
+
+    def __post_init__(self) -> None:
+        assert self.example.is_contiguous()
+
+    def calibration_batches(self) -> list[torch.Tensor]:
+        """The calibration inputs in batches, the last of them maybe smaller."""
+        assert self.calibration is not None
+        return list(self.calibration.split(CALIBRATION_BATCH))
+
+
+def export(runtime: RuntimeName, job: Job) -> str:
+    """Writes the artifact into the job's folder and returns the name of the file that the runtime opens.
+
+    Raises what the exporter raises, and `ValueError` where the artifact would carry a path of this machine.
+    """
+    module, _, name = EXPORTERS[runtime].partition(":")
+    exporter: Callable[[Job], str] = getattr(importlib.import_module(module), name)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
+        warnings.simplefilter("ignore")  # what the libraries tell their own developers, deprecations above all
+        entry = exporter(job)
+    refuse_local_paths(job.folder)
+    return entry
+
+
+def local_paths() -> list[str]:
+    """Folders of this machine that compilers and tracers tend to leave in what they write, longest first."""
+    found = {
+        sys.prefix,
+        sys.base_prefix,
+        sysconfig.get_path("purelib"),
+        tempfile.gettempdir(),
+        str(Path(__file__).parents[1]),
+        str(Path.cwd()),
+        str(Path.home()),
+        *site.getsitepackages(),
+    }
+    return sorted((path for path in found if path != "/"), key=len, reverse=True)
+
+
+def refuse_local_paths(folder: Path) -> None:
+    """`ValueError` where a file below `folder` holds a path of this machine."""
+    for path in (p for p in folder.rglob("*") if p.is_file()):
+        content = path.read_bytes()
+        for local in local_paths():
+            if local.encode() + b"/" in content:
+                raise ValueError(f"{path.name} carries the path '{local}' of the machine that built it")

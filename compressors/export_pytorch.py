@@ -1,0 +1,93 @@
+"""PyTorch artifacts: a `torch.export` program in FP32, an AOTInductor package in int8.
+
+int8 is torchao's PT2E quantization: the exported graph is annotated for the x86 kernels of Inductor,
+calibrated, converted, and compiled ahead of time, since its quantized graph is not meant to run eagerly.
+Sources: https://docs.pytorch.org/docs/stable/export.html,
+https://docs.pytorch.org/ao/stable/pt2e_quantization/pt2e_quant_x86_inductor.html
+"""
+
+import shutil
+import subprocess
+import tempfile
+import zipfile
+from pathlib import Path
+
+import torch
+from torch import nn
+from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
+    X86InductorQuantizer,
+    get_default_x86_inductor_quantization_config,
+)
+
+from compressors.export import Job, local_paths
+
+ENTRY = "model.pt2"
+_BATCH = {0: torch.export.Dim("batch", min=1, max=4096)}
+
+_INDUCTOR = {
+    "freezing": True,  # weights become constants: they are packed for the int8 kernels at compile time
+    "cpp.dynamic_threads": True,  # the thread count is that of the server's plan, not of this machine
+}
+
+
+def export(job: Job) -> str:
+    """Writes `model.pt2`."""
+    program = torch.export.export(job.network, (job.example,), dynamic_shapes=(_BATCH,), strict=True)
+    if job.calibration is None:
+        _forget_sources(program)
+        torch.export.save(program, job.folder / ENTRY)
+    else:
+        _compile(_quantize(program, job), job)
+    return ENTRY
+
+
+def _quantize(program: torch.export.ExportedProgram, job: Job) -> nn.Module:
+    quantizer = X86InductorQuantizer()
+    quantizer.set_global(get_default_x86_inductor_quantization_config())
+    prepared = prepare_pt2e(program.module(), quantizer)
+    with torch.no_grad():
+        for batch in job.calibration_batches():
+            prepared(batch)
+    converted: nn.Module = convert_pt2e(prepared)
+    return converted
+
+
+def _compile(quantized: nn.Module, job: Job) -> None:
+    with torch.no_grad():
+        program = torch.export.export(quantized, (job.example,), dynamic_shapes=(_BATCH,))
+        package = torch._inductor.aoti_compile_and_package(
+            program, package_path=str(job.folder / "compiled.pt2"), inductor_configs=_INDUCTOR
+        )
+    _without_build_traces(Path(package), job.folder / ENTRY)
+    Path(package).unlink()
+
+
+def _forget_sources(program: torch.export.ExportedProgram) -> None:
+    """Drops from every node where in this machine's Python files it came from."""
+    for module in program.graph_module.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            for node in module.graph.nodes:
+                for key in ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node"):
+                    node.meta.pop(key, None)
+
+
+def _without_build_traces(package: Path, target: Path) -> None:
+    """Copies an AOTInductor package without generated sources, debug symbols and paths of this machine."""
+    with zipfile.ZipFile(package) as source, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as stripped:
+        for name in source.namelist():
+            if not name.endswith(".cpp"):
+                content = source.read(name)
+                stripped.writestr(zipfile.ZipInfo(name), _neutral(content) if name.endswith(".so") else content)
+
+
+def _neutral(library: bytes) -> bytes:
+    """A shared library without debug symbols; file names in its messages keep their length, not their folder."""
+    if strip := shutil.which("strip"):  # comes with the compiler that made the library
+        with tempfile.NamedTemporaryFile(suffix=".so") as file:
+            Path(file.name).write_bytes(library)
+            subprocess.run([strip, "--strip-debug", file.name], check=True)
+            library = Path(file.name).read_bytes()
+    for path in local_paths():
+        library = library.replace(path.encode() + b"/", b"." * len(path) + b"/")
+    return library

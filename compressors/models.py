@@ -1,0 +1,64 @@
+"""Networks: how to make one, how to bring one back from its weights, and how large it is.
+
+A pruned network is stored as its weights alone. Their shapes say how wide each layer was left, so that
+neither the pruning nor a pickled object is needed to bring it back.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from compressors.vision import torchvision
+from protos.manifest import Network
+
+NETWORKS: dict[str, Callable[[int], nn.Module]] = {
+    "resnet18": lambda classes: torchvision.models.resnet18(num_classes=classes),
+}
+"""Name to factory: number of classes to an untrained network."""
+
+
+def create(name: str, classes: int, seed: int) -> nn.Module:
+    """An untrained network whose first weights follow from `seed`."""
+    torch.manual_seed(seed)
+    return NETWORKS[name](classes)
+
+
+def restore(name: str, classes: int, weights: Mapping[str, torch.Tensor]) -> nn.Module:
+    """The network `name` with the layer widths and the values of `weights`, in evaluation mode."""
+    network = NETWORKS[name](classes)
+    for path, module in network.named_modules():
+        if f"{path}.weight" in weights:
+            _resize(module, weights[f"{path}.weight"].shape)
+    network.load_state_dict(dict(weights))
+    return network.eval()
+
+
+def measure(network: nn.Module, example: torch.Tensor) -> Network:
+    """Parameters, those that are not zero, and multiply-accumulates for `example` (1, ...)."""
+    parameters = [p.detach() for p in network.parameters()]
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(example)
+    return Network(
+        parameters=sum(p.numel() for p in parameters),
+        nonzero_parameters=sum(int(torch.count_nonzero(p)) for p in parameters),
+        macs=counter.get_total_flops() // 2,  # it counts a multiplication and an addition as two
+    )
+
+
+def _resize(module: nn.Module, shape: torch.Size) -> None:
+    """Gives the parameters of a layer the sizes that go with a weight of `shape`; values are left undefined."""
+    if isinstance(module, nn.Conv2d):
+        if module.groups == module.in_channels == module.out_channels:
+            module.groups = shape[0]
+        module.out_channels, module.in_channels = shape[0], shape[1] * module.groups
+    elif isinstance(module, nn.Linear):
+        module.out_features, module.in_features = shape
+    elif isinstance(module, nn.BatchNorm2d):
+        module.num_features = shape[0]
+        module.running_mean, module.running_var = torch.empty(shape), torch.empty(shape)
+    if module.weight.shape != shape:
+        module.weight = nn.Parameter(torch.empty(shape))
+    if getattr(module, "bias", None) is not None:
+        module.bias = nn.Parameter(torch.empty(shape[0]))

@@ -1,0 +1,23 @@
+"""What a person sees of long work, on stderr: a bar on a terminal, a line for each finished thing anywhere."""
+
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+T = TypeVar("T")
+
+console = Console(stderr=True, highlight=False, log_path=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """A line with the time of day."""
+    console.log(text, markup=False)
+
+
+def track(items: Iterable[T], total: int, description: str) -> Iterator[T]:
+    """`items`, with a bar that goes away when they are done; nothing where stderr is not a terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield from progress.track(items, total=total, description=description)

@@ -1,0 +1,134 @@
+"""The table of a repository: what each variant costs and keeps, beside FP32 PyTorch."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from protos.manifest import Variant
+from protos.repository import FIRST_DEFAULT, Entry
+
+Format = Literal["table", "markdown", "json"]
+ABSENT = "-"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading, and the text of a variant's cell; the second argument is the FP32 PyTorch variant."""
+
+    heading: str
+    cell: Callable[[Variant, Variant | None], str]
+
+
+def _top1(v: Variant, base: Variant | None) -> str:
+    return f"{v.quality.value:.2%}" if v.quality else ABSENT
+
+
+def _agreement(v: Variant, base: Variant | None) -> str:
+    return f"{v.quality.agreement:.2%}" if v.quality else ABSENT
+
+
+def _against_parent(v: Variant, base: Variant | None) -> str:
+    return f"{100 * (v.quality.value - v.quality.parent):+.2f}" if v.quality else ABSENT
+
+
+def _p50(v: Variant, base: Variant | None) -> str:
+    return f"{v.latency.p50_ms:.3f}" if v.latency else ABSENT
+
+
+def _p95(v: Variant, base: Variant | None) -> str:
+    return f"{v.latency.p95_ms:.3f}" if v.latency else ABSENT
+
+
+def _p99(v: Variant, base: Variant | None) -> str:
+    return f"{v.latency.p99_ms:.3f}" if v.latency else ABSENT
+
+
+def _speedup(v: Variant, base: Variant | None) -> str:
+    if not v.latency or not base or not base.latency:
+        return ABSENT
+    return f"{base.latency.p50_ms / v.latency.p50_ms:.1f}x"
+
+
+def _megabytes(v: Variant, base: Variant | None) -> str:
+    return f"{v.artifact_bytes / 1e6:.2f}"
+
+
+def _smaller(v: Variant, base: Variant | None) -> str:
+    return f"{base.artifact_bytes / v.artifact_bytes:.1f}x" if base else ABSENT
+
+
+def _millions(value: Callable[[Variant], int]) -> Callable[[Variant, Variant | None], str]:
+    return lambda v, base: f"{value(v) / 1e6:.2f}"
+
+
+COLUMNS = (
+    Column("variant", lambda v, base: v.variant),
+    Column("top-1", _top1),
+    Column("vs parent, points", _against_parent),
+    Column("agrees with FP32", _agreement),
+    Column("p50 ms", _p50),
+    Column("p95 ms", _p95),
+    Column("p99 ms", _p99),
+    Column("faster", _speedup),
+    Column("MB", _megabytes),
+    Column("smaller", _smaller),
+    Column("M params", _millions(lambda v: v.network.parameters)),
+    Column("M nonzero", _millions(lambda v: v.network.nonzero_parameters)),
+    Column("M MACs", _millions(lambda v: v.network.macs)),
+)
+
+
+def show(entries: list[Entry], form: Format) -> str:
+    """All variants of a repository, model by model, broken ones with their reason."""
+    if form == "json":
+        return json.dumps([_record(entry) for entry in entries], indent=2)
+    models = sorted({entry.model for entry in entries})
+    return "\n\n".join(_model(m, [e for e in entries if e.model == m], form) for m in models)
+
+
+def _model(model: str, entries: list[Entry], form: Format) -> str:
+    variants = [entry.variant for entry in entries if entry.variant]
+    base = next((v for v in variants if v.variant == FIRST_DEFAULT), None)
+    rows = [[column.cell(v, base) for column in COLUMNS] for v in variants]
+    table = _markdown(rows) if form == "markdown" else _terminal(model, rows)
+    broken = [f"BROKEN {entry.name}: {entry.broken}" for entry in entries if entry.broken]
+    return "\n".join([table, *_notes(variants), *broken])
+
+
+def _notes(variants: list[Variant]) -> list[str]:
+    """Where and on what the figures were measured."""
+    first = next((v for v in variants if v.latency and v.quality), None)
+    if not first or not first.latency or not first.quality:
+        return []
+    return [
+        f"Top-1 on {first.quality.samples} images of {first.quality.dataset}. Latency: batch {first.latency.batch},"
+        f" {first.latency.threads} thread, {first.latency.samples} calls each, interleaved, in process."
+        f" faster, smaller: against {FIRST_DEFAULT}.",
+        f"Machine: {first.machine.cpu}, {first.machine.cores} cores, {' '.join(first.machine.instruction_sets)}.",
+    ]
+
+
+def _terminal(model: str, rows: list[list[str]]) -> str:
+    table = Table(title=model, title_justify="left")
+    for column in COLUMNS:
+        table.add_column(column.heading, justify="left" if column is COLUMNS[0] else "right", no_wrap=False)
+    for row in rows:
+        table.add_row(*row)
+    console = Console(width=None if Console().is_terminal else 160)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get().rstrip()
+
+
+def _markdown(rows: list[list[str]]) -> str:
+    lines = [[column.heading for column in COLUMNS], ["---"] + ["---:"] * (len(COLUMNS) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _record(entry: Entry) -> dict[str, object]:
+    record: dict[str, object] = {"model": entry.model, "variant": entry.name}
+    return record | (asdict(entry.variant) if entry.variant else {"broken": str(entry.broken)})

@@ -1,0 +1,131 @@
+"""Training and fine-tuning: SGD with a one-cycle learning rate, optionally guided by a teacher.
+
+Augmentation is a random shift and, where it keeps the class, a mirror image. After each epoch a checkpoint
+is written, and a training that was interrupted goes on from it with the same result: the order of the
+images and their augmentation follow from the seed and the epoch alone.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from compressors.data import Dataset
+from compressors.progress import say, track
+
+DISTILLATION_TEMPERATURE = 4.0
+"""Hinton et al. 2015 (https://arxiv.org/abs/1503.02531) use 2 to 5 for networks of this size."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How long and how to train."""
+
+    epochs: int
+    batch: int
+    learning_rate: float
+    """The peak of the one-cycle schedule."""
+    shift: int = 0
+    """Images are moved by up to so many pixels, each way."""
+    flip: bool = False
+    """Half of the images are mirrored."""
+    distillation: float = 0.0
+    """Weight of the teacher's soft labels in the loss, 0 to 1; the rest goes to the true labels."""
+    weight_decay: float = 5e-4
+    momentum: float = 0.9
+
+
+def fit(network: nn.Module, data: Dataset, how: Fit, seed: int, checkpoint: Path, teacher: nn.Module | None) -> None:
+    """Trains `network` in place on the training split and leaves it in evaluation mode.
+
+    Where `checkpoint` holds the state of an interrupted training, it goes on from there; the file is
+    removed at the end. `teacher` is needed where `how.distillation` is above 0.
+    """
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.SGD(
+        network.parameters(), how.learning_rate, how.momentum, weight_decay=how.weight_decay, nesterov=True
+    )
+    steps = -(-len(data.train) // how.batch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, how.learning_rate, steps * how.epochs)
+    stateful = {"network": network, "optimizer": optimizer, "schedule": schedule}
+    first = _resume(checkpoint, stateful)
+    for epoch in range(first, how.epochs):
+        start = time.perf_counter()
+        network.train()
+        total = 0.0
+        batches = track(_batches(data, how, seed, epoch), steps, f"epoch {epoch + 1}/{how.epochs}")
+        for inputs, labels in batches:
+            with torch.autocast("cpu", torch.bfloat16, enabled=_fast_bfloat16()):
+                loss = _loss(network, inputs, labels, how, teacher)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+            total += loss.item()
+        _save(checkpoint, epoch + 1, stateful)
+        seconds = time.perf_counter() - start
+        say(f"  epoch {epoch + 1}/{how.epochs}: mean loss {total / steps:.3f}, {seconds:.1f} s")
+    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    network.eval()
+    checkpoint.unlink(missing_ok=True)
+
+
+def _loss(
+    network: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, how: Fit, teacher: nn.Module | None
+) -> torch.Tensor:
+    logits = network(inputs).float()
+    loss = functional.cross_entropy(logits, labels)
+    if how.distillation == 0 or teacher is None:
+        return loss
+    with torch.no_grad():
+        soft = functional.log_softmax(teacher(inputs).float() / DISTILLATION_TEMPERATURE, 1)
+    student = functional.log_softmax(logits / DISTILLATION_TEMPERATURE, 1)
+    divergence = functional.kl_div(student, soft, reduction="batchmean", log_target=True)
+    return (1 - how.distillation) * loss + how.distillation * DISTILLATION_TEMPERATURE**2 * divergence
+
+
+def _batches(data: Dataset, how: Fit, seed: int, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    images, labels = torch.from_numpy(data.train.images), torch.from_numpy(data.train.labels)
+    for chosen in torch.randperm(len(labels), generator=generator).split(how.batch):
+        inputs = _augment(data.normalize(images[chosen]), how, generator)
+        yield inputs.contiguous(memory_format=torch.channels_last), labels[chosen]
+
+
+def _augment(inputs: torch.Tensor, how: Fit, generator: torch.Generator) -> torch.Tensor:
+    """Moves each image of (N, 3, H, W) on its own, by gathering shifted rows and columns, and mirrors half of them."""
+    count, _, height, width = inputs.shape
+    padded = functional.pad(inputs, [how.shift] * 4)
+    down, right = torch.randint(0, 2 * how.shift + 1, (2, count), generator=generator)
+    rows = down[:, None] + torch.arange(height)
+    columns = right[:, None] + torch.arange(width)
+    if how.flip:
+        mirrored = torch.rand(count, generator=generator) < 0.5
+        columns = torch.where(mirrored[:, None], columns.flip(1), columns)
+    return padded[torch.arange(count)[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _fast_bfloat16() -> bool:
+    return torch.cpu._is_avx512_bf16_supported()
+
+
+def _save(checkpoint: Path, epochs: int, stateful: dict[str, nn.Module]) -> None:
+    temporary = checkpoint.with_suffix(".tmp")
+    torch.save({"epochs": epochs} | {name: part.state_dict() for name, part in stateful.items()}, temporary)
+    os.replace(temporary, checkpoint)
+
+
+def _resume(checkpoint: Path, stateful: dict[str, nn.Module]) -> int:
+    """Loads what an interrupted training left behind; returns the number of epochs it had finished."""
+    if not checkpoint.is_file():
+        return 0
+    saved = torch.load(checkpoint, weights_only=True)
+    for name, part in stateful.items():
+        part.load_state_dict(saved[name])
+    say(f"  resumed after epoch {saved['epochs']}")
+    return int(saved["epochs"])
