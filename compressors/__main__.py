@@ -1,9 +1,9 @@
 """pareto-compress: builds the variants of a study, and shows and checks what a repository holds.
 
-    pareto-compress build --study digits --repository models
-    pareto-compress list models
-    pareto-compress verify models
-    pareto-compress promote digits int8-openvino --repository models
+pareto-compress build --study digits --repository models
+pareto-compress list models
+pareto-compress verify models
+pareto-compress promote digits int8-openvino --repository models
 """
 
 import argparse

@@ -63,9 +63,9 @@ def export(runtime: RuntimeName, job: Job) -> str:
     Raises what the exporter raises, and `ValueError` where the artifact would carry a path of this machine.
     """
     module, _, name = EXPORTERS[runtime].partition(":")
-    exporter: Callable[[Job], str] = getattr(importlib.import_module(module), name)
     with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
         warnings.simplefilter("ignore")  # what the libraries tell their own developers, deprecations above all
+        exporter: Callable[[Job], str] = getattr(importlib.import_module(module), name)
         entry = exporter(job)
     refuse_local_paths(job.folder)
     return entry

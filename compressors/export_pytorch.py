@@ -6,6 +6,7 @@ Sources: https://docs.pytorch.org/docs/stable/export.html,
 https://docs.pytorch.org/ao/stable/pt2e_quantization/pt2e_quant_x86_inductor.html
 """
 
+import re
 import shutil
 import subprocess
 import tempfile
@@ -82,12 +83,13 @@ def _without_build_traces(package: Path, target: Path) -> None:
 
 
 def _neutral(library: bytes) -> bytes:
-    """A shared library without debug symbols; file names in its messages keep their length, not their folder."""
+    """A shared library without debug symbols; folders in its messages become dots, as many as they were long."""
     if strip := shutil.which("strip"):  # comes with the compiler that made the library
         with tempfile.NamedTemporaryFile(suffix=".so") as file:
             Path(file.name).write_bytes(library)
             subprocess.run([strip, "--strip-debug", file.name], check=True)
             library = Path(file.name).read_bytes()
     for path in local_paths():
-        library = library.replace(path.encode() + b"/", b"." * len(path) + b"/")
+        folders = re.escape(path.encode()) + rb"/(?:[\w.+-]+/)*"
+        library = re.sub(folders, lambda match: b"." * len(match.group()), library)
     return library

@@ -22,7 +22,7 @@ def export(job: Job) -> str:
     """Writes `model.pt`."""
     network = job.network if job.calibration is None else _quantize(job)
     with torch.no_grad():
-        frozen = torch.jit.freeze(torch.jit.trace(network, job.example[:1]))  # type: ignore[no-untyped-call]
+        frozen = torch.jit.freeze(torch.jit.trace(network, job.example[:1]))
     traced = job.folder / "traced.pt"
     frozen.save(str(traced))
     _without_source_ranges(traced, job.folder / ENTRY)

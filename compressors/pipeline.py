@@ -9,7 +9,6 @@ last, over all variants in one interleaved run, and again whenever one of them i
 """
 
 import contextlib
-import json
 import logging
 import shutil
 import time
@@ -17,7 +16,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +27,8 @@ from compressors.export import INPUT, OUTPUT, Job, export
 from compressors.progress import say
 from compressors.recipes import Recipe, Workplace
 from compressors.study import REFERENCE, Study, key
-from protos import machine, repository
+from protos import machine, manifest, repository
+from protos.errors import VariantError
 from protos.manifest import Golden, Network, Quality, RuntimeName, Sources, TensorSpec, Variant, from_json, to_json
 from protos.repository import GoldenSet
 from server import runtimes
@@ -85,7 +84,9 @@ class Build:
                 built[name] = self._variant(recipe, runtime, f"[{number}/{len(names)}] {name}")
             except Exception as error:
                 log.debug("variant %s", name, exc_info=True)
-                self.failures[name] = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+                self.failures[name] = (
+                    f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+                )
                 say(f"[{number}/{len(names)}] {name}: FAILED, {self.failures[name]}")
         return self._publish(built)
 
@@ -122,7 +123,7 @@ class Build:
                 self.study.network, self.dataset, self.study.seed, parent.network if parent else None,
                 work / "checkpoint.pt",
             )  # fmt: skip
-            network = recipes.apply(recipe.step, at)
+            network = recipes.apply(recipe.network_step(), at)
             with _appearing(folder) as staging:
                 torch.save(network.state_dict(), staging / "weights.pt")
                 np.save(staging / "outputs.npy", evaluate.predict_network(network, self.test_inputs))
@@ -162,16 +163,14 @@ class Build:
         calibration = torch.from_numpy(self.dataset.inputs(self.dataset.calibration)) if recipe.quantized else None
         return export(runtime, Job(trained.network, torch.from_numpy(self.test_inputs[:2]), calibration, folder))
 
-    def _evaluate(
-        self, recipe: Recipe, runtime: RuntimeName, trained: Trained, folder: Path, entry: str
-    ) -> Variant:
+    def _evaluate(self, recipe: Recipe, runtime: RuntimeName, trained: Trained, folder: Path, entry: str) -> Variant:
         reference = self._network(next(r for r in self.study.recipes if r.name == REFERENCE))
         parent = trained if recipe.quantized else self._network(recipe.parent) if recipe.parent else trained
         shape = tuple(self.test_inputs.shape[1:])
         variant = Variant(
             model=self.study.model,
             variant=f"{recipe.name}-{runtime}",
-            recipe=recipes.manifest.Recipe(recipe.name, recipe.chain()),
+            recipe=manifest.Recipe(recipe.name, recipe.chain()),
             runtime=runtime,
             precision="int8" if recipe.quantized else "fp32",
             entry=entry,
@@ -223,7 +222,7 @@ class Build:
         done = []
         for name, (variant, artifact) in built.items():
             variant = replace(variant, latency=evaluate.summary(latencies[name]))
-            if name not in published or published[name].variant != variant:
+            if not _holds(published.get(name), variant):
                 repository.publish(self.root, variant, artifact)
                 say(f"{name}: published")
             done.append(variant)
@@ -240,7 +239,7 @@ class Build:
             inputs = {INPUT: self.test_inputs[:1]}
             with _appearing(folder) as staging:
                 samples = evaluate.latencies(adapters, inputs, self.study.seed)
-                np.savez(staging / "seconds.npz", **samples)
+                np.savez(staging / "seconds.npz", allow_pickle=False, **samples)
             for adapter in adapters.values():
                 adapter.close()
         with np.load(folder / "seconds.npz") as arrays:
@@ -248,6 +247,14 @@ class Build:
 
     def _folder(self, step_key: str) -> Path:
         return self.root / ".build" / self.study.model / step_key
+
+
+def _holds(entry: repository.Entry | None, variant: Variant) -> bool:
+    """Whether a folder of the repository is this variant, undamaged."""
+    try:
+        return entry is not None and repository.verify(entry) == variant
+    except VariantError:
+        return False
 
 
 @contextlib.contextmanager

@@ -70,6 +70,11 @@ class Recipe:
         """The recipe that made the network which the runtimes are given: this one, or its parent."""
         return self.parent if self.quantized and self.parent else self
 
+    def network_step(self) -> NetworkStep:
+        """The step of a recipe that makes a network."""
+        assert not isinstance(self.step, StaticInt8)
+        return self.step
+
     def chain(self) -> tuple[manifest.Step, ...]:
         """The steps from training to this one, with their full parameters, as a manifest has them."""
         names = {kind: name for name, kind in STEPS.items()}

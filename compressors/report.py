@@ -91,12 +91,16 @@ def show(entries: list[Entry], form: Format) -> str:
 
 
 def _model(model: str, entries: list[Entry], form: Format) -> str:
-    variants = [entry.variant for entry in entries if entry.variant]
+    variants = sorted((entry.variant for entry in entries if entry.variant), key=_slowest_first)
     base = next((v for v in variants if v.variant == FIRST_DEFAULT), None)
     rows = [[column.cell(v, base) for column in COLUMNS] for v in variants]
     table = _markdown(rows) if form == "markdown" else _terminal(model, rows)
     broken = [f"BROKEN {entry.name}: {entry.broken}" for entry in entries if entry.broken]
     return "\n".join([table, *_notes(variants), *broken])
+
+
+def _slowest_first(v: Variant) -> float:
+    return -v.latency.p50_ms if v.latency else 0.0
 
 
 def _notes(variants: list[Variant]) -> list[str]:
@@ -115,7 +119,8 @@ def _notes(variants: list[Variant]) -> list[str]:
 def _terminal(model: str, rows: list[list[str]]) -> str:
     table = Table(title=model, title_justify="left")
     for column in COLUMNS:
-        table.add_column(column.heading, justify="left" if column is COLUMNS[0] else "right", no_wrap=False)
+        first = column is COLUMNS[0]
+        table.add_column(column.heading, justify="left" if first else "right", no_wrap=first)
     for row in rows:
         table.add_row(*row)
     console = Console(width=None if Console().is_terminal else 160)

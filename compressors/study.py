@@ -1,27 +1,27 @@
 """A study: the TOML file that declares a comparison, checked whole before any work starts.
 
-    model = "digits"                     # its name in the repository
-    network = "resnet18"                 # a key of models.NETWORKS
-    data = "digits"                      # a key of data.DATASETS
-    calibration = 128                    # training images kept for int8 ranges
-    seed = 0
-    runtimes = ["pytorch", "onnxruntime"]
+model = "digits"                     # its name in the repository
+network = "resnet18"                 # a key of models.NETWORKS
+data = "digits"                      # a key of data.DATASETS
+calibration = 128                    # training images kept for int8 ranges
+seed = 0
+runtimes = ["pytorch", "onnxruntime"]
 
-    [recipes.fp32]                       # a name; every study has this one, the reference
-    step = "train"                       # a key of recipes.STEPS; its other keys are the step's fields
-    fit = { epochs = 12, batch = 64, learning_rate = 0.05 }
+[recipes.fp32]                       # a name; every study has this one, the reference
+step = "train"                       # a key of recipes.STEPS; its other keys are the step's fields
+fit = { epochs = 12, batch = 64, learning_rate = 0.05 }
 
-    [recipes.int8]
-    step = "static-int8"
-    parent = "fp32"                      # the recipe whose network it starts from
+[recipes.int8]
+step = "static-int8"
+parent = "fp32"                      # the recipe whose network it starts from
 """
 
 import hashlib
 import json
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from compressors.data import DATASETS
 from compressors.models import NETWORKS
@@ -91,7 +91,7 @@ def _check(file: _File, digest: str) -> Study:
         _resolve(name, file.recipes, built, ())
     reference = built.get(REFERENCE)
     if reference is None or not isinstance(reference.step, Train):
-        raise ValueError(f"recipes.{REFERENCE}: every study needs it, with step = \"train\", as the reference")
+        raise ValueError(f'recipes.{REFERENCE}: every study needs it, with step = "train", as the reference')
     return Study(
         file.model, file.network, file.data, file.calibration, file.runtimes, tuple(built.values()), file.seed, digest
     )
@@ -108,12 +108,10 @@ def _resolve(
         raise ValueError(f"{where}: it is its own parent, by {' -> '.join((*children, name))}")
     fields = dict(tables[name])
     kind, parent_name = fields.pop("step", None), fields.pop("parent", None)
-    _one_of(f"{where}.step", kind, STEPS)
-    step = decode(STEPS[kind], fields, where)
+    step = decode(STEPS[_one_of(f"{where}.step", kind, STEPS)], fields, where)
     parent = None
     if parent_name is not None:
-        _one_of(f"{where}.parent", parent_name, tables)
-        parent = _resolve(parent_name, tables, built, (*children, name))
+        parent = _resolve(_one_of(f"{where}.parent", parent_name, tables), tables, built, (*children, name))
         if isinstance(parent.step, StaticInt8):
             raise ValueError(f"{where}.parent: '{parent_name}' is int8, and nothing can follow that")
     if (parent is None) != isinstance(step, Train):
@@ -127,6 +125,7 @@ def key(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=vars).encode()).hexdigest()[:16]
 
 
-def _one_of(where: str, name: object, known: dict[str, Any]) -> None:
-    if name not in known:
+def _one_of(where: str, name: object, known: Mapping[str, object]) -> str:
+    if not isinstance(name, str) or name not in known:
         raise ValueError(f"{where}: {name!r} came, expected one of {', '.join(known)}")
+    return name

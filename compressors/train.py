@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -20,6 +21,14 @@ from compressors.progress import say, track
 
 DISTILLATION_TEMPERATURE = 4.0
 """Hinton et al. 2015 (https://arxiv.org/abs/1503.02531) use 2 to 5 for networks of this size."""
+
+
+class _Stateful(Protocol):
+    """A network, an optimizer or a schedule, as a checkpoint sees it."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any], /) -> object: ...
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,7 @@ def fit(network: nn.Module, data: Dataset, how: Fit, seed: int, checkpoint: Path
     )
     steps = -(-len(data.train) // how.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, how.learning_rate, steps * how.epochs)
-    stateful = {"network": network, "optimizer": optimizer, "schedule": schedule}
+    stateful: dict[str, _Stateful] = {"network": network, "optimizer": optimizer, "schedule": schedule}
     first = _resume(checkpoint, stateful)
     for epoch in range(first, how.epochs):
         start = time.perf_counter()
@@ -63,7 +72,7 @@ def fit(network: nn.Module, data: Dataset, how: Fit, seed: int, checkpoint: Path
             with torch.autocast("cpu", torch.bfloat16, enabled=_fast_bfloat16()):
                 loss = _loss(network, inputs, labels, how, teacher)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             schedule.step()
             total += loss.item()
@@ -114,13 +123,13 @@ def _fast_bfloat16() -> bool:
     return torch.cpu._is_avx512_bf16_supported()
 
 
-def _save(checkpoint: Path, epochs: int, stateful: dict[str, nn.Module]) -> None:
+def _save(checkpoint: Path, epochs: int, stateful: dict[str, _Stateful]) -> None:
     temporary = checkpoint.with_suffix(".tmp")
     torch.save({"epochs": epochs} | {name: part.state_dict() for name, part in stateful.items()}, temporary)
     os.replace(temporary, checkpoint)
 
 
-def _resume(checkpoint: Path, stateful: dict[str, nn.Module]) -> int:
+def _resume(checkpoint: Path, stateful: dict[str, _Stateful]) -> int:
     """Loads what an interrupted training left behind; returns the number of epochs it had finished."""
     if not checkpoint.is_file():
         return 0

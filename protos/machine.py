@@ -1,4 +1,8 @@
-"""The machine that a figure was measured on, and the cores that this process may really use."""
+"""The machine that a figure was measured on, and the cores that this process may really use.
+
+A container's quota and an affinity mask count, the machine's size does not.
+Source: https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files
+"""
 
 import importlib.metadata
 import os
@@ -24,6 +28,8 @@ class Machine:
     system: str
     python: str
     libraries: dict[str, str]
+    load_average: tuple[float, float, float]
+    """Over 1, 5 and 15 minutes, when it was described: not near 0 means that others were at work."""
 
 
 def describe(*libraries: str) -> Machine:
@@ -38,6 +44,7 @@ def describe(*libraries: str) -> Machine:
         system=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
         libraries=versions(*libraries),
+        load_average=os.getloadavg(),
     )
 
 
@@ -52,14 +59,26 @@ def versions(*libraries: str) -> dict[str, str]:
     return installed
 
 
-def available_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Cores that this process may use: the affinity mask, cut to the cgroup's CPU quota, at least 1."""
-    cores = len(os.sched_getaffinity(0))
-    try:
-        quota, period = (cgroup / "cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return cores
-    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
+def available_cores(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> int:
+    """Whole cores under the affinity mask and the cgroup v2 quotas of this process and its parents; at least 1."""
+    cores = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    for folder in _cgroup_folders(root, membership):
+        cores = min(cores, _quota(folder / "cpu.max"))
+    return max(1, int(cores))
+
+
+def _cgroup_folders(root: Path, membership: Path) -> list[Path]:
+    """The folder of this process's cgroup and all above it, up to `root`."""
+    lines = membership.read_text().splitlines() if membership.is_file() else []
+    own = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), "")
+    folder = root / own
+    return [folder, *(parent for parent in folder.parents if parent.is_relative_to(root))]
+
+
+def _quota(path: Path) -> float:
+    """Cores that one `cpu.max` ("150000 100000", "max 100000") allows; infinite where it says nothing."""
+    words = path.read_text().split() if path.is_file() else []
+    return int(words[0]) / int(words[1]) if len(words) == 2 and words[0] != "max" else float("inf")
 
 
 def _cpuinfo() -> dict[str, str]:

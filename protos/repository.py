@@ -141,7 +141,7 @@ def load_golden(root: Path, model: str) -> GoldenSet:
     """The golden set of a model; `IntegrityError` where it is missing or not readable. No pickle is read."""
     path = root / check_name(model) / GOLDEN
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             return GoldenSet(arrays["inputs"], arrays["labels"], arrays["outputs"])
     except FileNotFoundError:
         raise IntegrityError(f"'{GOLDEN}' of model '{model}' is missing") from None

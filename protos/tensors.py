@@ -212,10 +212,10 @@ def _from_typed(name: str, datatype: str, shape: tuple[int, ...], contents: pb.I
         raise InvalidInputError(
             f"tensor '{name}': {len(values)} values came, expected {math.prod(shape)} for shape {list(shape)}"
         )
-    try:
-        array = np.array(values, DTYPES[datatype])
-    except OverflowError:
-        raise InvalidInputError(f"tensor '{name}': a value came that {datatype} cannot hold") from None
+    wide = np.array(values)
+    array = wide.astype(DTYPES[datatype])
+    if array.dtype.kind in "iu" and (array != wide).any():
+        raise InvalidInputError(f"tensor '{name}': a value came that {datatype} cannot hold")
     return _reshape(name, array, shape)
 
 

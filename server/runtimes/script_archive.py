@@ -16,5 +16,5 @@ class ScriptArchive(TorchCall):
 
     @staticmethod
     def open(path: Path) -> Callable[[torch.Tensor], torch.Tensor]:
-        module: Callable[[torch.Tensor], torch.Tensor] = torch.jit.load(str(path))  # type: ignore[no-untyped-call]
+        module: Callable[[torch.Tensor], torch.Tensor] = torch.jit.load(str(path))
         return module

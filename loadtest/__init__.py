@@ -1,0 +1,1 @@
+"""Locust and what is made of its samples: the third program, `pareto-loadtest`."""

@@ -1,0 +1,69 @@
+"""`pareto-loadtest`: loads the variants of a model on a running server and reports which to ship.
+
+    pareto-loadtest run --target 127.0.0.1:8001 --model digits --users 1,8 --duration 3 --rounds 3 --out runs/demo
+
+Progress and warnings go to stderr, the table to stdout, whose last line is one JSON document. Exit code: 0
+when every variant was measured and every call answered, 1 when not, 2 when the plan cannot be carried out,
+128 + signal when it was interrupted.
+"""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loadtest.plan import Plan, add_flags, from_flags
+from protos.errors import UsageError
+
+if TYPE_CHECKING:
+    from loadtest.results import Results
+
+
+TABLE_WIDTH = 140
+"""Columns of the table where standard output is not a terminal."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="pareto-loadtest", description="Load tests of served variants.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    add_flags(commands.add_parser("run", help="measure every variant of a model and write a report"))
+    options = parser.parse_args(arguments)
+    logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(message)s")
+    logging.getLogger("locust").setLevel(logging.ERROR)  # its warnings are on how users are spawned
+    try:
+        return _run(from_flags(options))
+    except UsageError as error:
+        print(f"pareto-loadtest: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(plan: Plan) -> int:
+    from loadtest.runner import REPORT, RESULTS, Interrupted, run  # patches the process: only when it is to run
+
+    # isort: split
+    from rich.console import Console
+
+    from loadtest.table import table
+
+    try:
+        results = run(plan, Console(stderr=True))
+    except Interrupted as interrupt:
+        print(f"pareto-loadtest: {interrupt}, nothing was written", file=sys.stderr)
+        return 128 + interrupt.signum
+    Console(width=None if sys.stdout.isatty() else TABLE_WIDTH).print(table(results))
+    for warning in results.warnings:
+        print(f"warning: {warning}")
+    print(_summary(results, plan.out / RESULTS, plan.out / REPORT))
+    return 1 if results.failures or results.skipped else 0
+
+
+def _summary(results: "Results", path: Path, report: Path) -> str:
+    return json.dumps({"results": str(path), "report": str(report), "failures": results.failures})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

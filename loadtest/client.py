@@ -1,0 +1,93 @@
+"""The one client of this package: Open Inference Protocol calls over a connection of its own.
+
+Works blocking as it is, and under gevent once `loadtest.locustfile` was imported. It keeps two promises
+that a measurement needs: each client has its own TCP connection (grpcio would share one among equal
+channels), and no call is without a deadline. Every failure is a `CallError` with a short status, so that
+equal failures count as equal.
+
+It does not retry: a failed call is a result.
+"""
+
+from typing import cast
+
+import grpc
+
+from loadtest.payloads import Payload
+from protos.errors import ParetoServeError
+from protos.v1 import inference_pb2 as pb
+from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
+
+WRONG_ANSWER = "WRONG_ANSWER"
+"""Status of a call that succeeded with an answer that does not fit its request; not one of gRPC's."""
+
+MESSAGE_BYTES = 64 * 2**20
+
+_INFER = "/inference.GRPCInferenceService/ModelInfer"
+_OPTIONS = [
+    ("grpc.use_local_subchannel_pool", 1),  # a connection of its own
+    ("grpc.max_send_message_length", MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES),
+    ("grpc.enable_retries", 0),
+]
+
+
+class CallError(ParetoServeError):
+    """A call that failed; `status` is the gRPC status code's name, or `WRONG_ANSWER`."""
+
+    def __init__(self, status: str, details: str) -> None:
+        super().__init__(f"{status}: {details}")
+        self.status = status
+        self.details = details
+
+
+class Client:
+    """Calls to the server at `target` (HOST:PORT), each given up after `deadline` seconds."""
+
+    def __init__(self, target: str, deadline: float) -> None:
+        self._channel = grpc.insecure_channel(target.removeprefix("http://"), _OPTIONS)
+        self._deadline = deadline
+        self._stub = GRPCInferenceServiceStub(self._channel)
+        self._infer = self._channel.unary_unary(_INFER, None, pb.ModelInferResponse.FromString)  # bytes go out as is
+
+    def infer(self, payload: Payload) -> pb.ModelInferResponse:
+        """The answer to a payload, checked to be one: the asked variant and the asked rows."""
+        try:
+            response: pb.ModelInferResponse = self._infer(payload.request, timeout=self._deadline)
+        except grpc.RpcError as error:
+            raise _call_error(error) from None
+        if fault := payload.fault(response):
+            raise CallError(WRONG_ANSWER, fault)
+        return response
+
+    def server(self) -> pb.ServerMetadataResponse:
+        """Name, version and extensions of the server that answers."""
+        try:
+            return self._stub.ServerMetadata(pb.ServerMetadataRequest(), timeout=self._deadline)
+        except grpc.RpcError as error:
+            raise _call_error(error) from None
+
+    def model(self, model: str, variant: str = "") -> pb.ModelMetadataResponse:
+        """Variants (as `versions`), inputs and outputs of a model."""
+        try:
+            return self._stub.ModelMetadata(
+                pb.ModelMetadataRequest(name=model, version=variant), timeout=self._deadline
+            )
+        except grpc.RpcError as error:
+            raise _call_error(error) from None
+
+    def ready(self, model: str, variant: str) -> bool:
+        """Whether a variant can answer; a `CallError` of NOT_FOUND where there is none of that name."""
+        try:
+            request = pb.ModelReadyRequest(name=model, version=variant)
+            return self._stub.ModelReady(request, timeout=self._deadline).ready
+        except grpc.RpcError as error:
+            raise _call_error(error) from None
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._channel.close()
+
+
+def _call_error(error: grpc.RpcError) -> CallError:
+    call = cast(grpc.Call, error)  # what a blocking call raises is both
+    return CallError(call.code().name, call.details() or "no details")

@@ -1,0 +1,149 @@
+"""Requests made ahead of the load, and what their answers must look like.
+
+A payload is the serialized request for one variant and one input, so that sending one costs no encoding.
+Inputs are the model's golden ones where the repository holds them: real images, one row each. A model that
+is not in the repository (a foreign server's) gets random tensors of the shapes that its metadata declares.
+
+An answer is checked as far as that is cheap: the variant that answered, names and shapes of the outputs,
+bytes in each. Whether the numbers are right is not checked here.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from protos.errors import IntegrityError, UsageError
+from protos.repository import GOLDEN, load_golden
+from protos.tensors import DTYPES, Array, encode_request
+from protos.v1 import inference_pb2 as pb
+
+Source = Literal["golden", "synthetic"]
+
+SYNTHETIC_INPUTS = 8
+"""Different random inputs made for a model without golden ones."""
+
+DEFAULT_VARIANT = "(default)"
+"""How the only variant of a server without versions is called in results; the wire has an empty version."""
+
+
+@dataclass(frozen=True)
+class Payload:
+    """One serialized request and what its answer must look like."""
+
+    variant: str
+    request: bytes
+    rows: int
+    outputs: dict[str, tuple[int, ...]]
+    """Shape of each output as the metadata declares it, -1 for a free dimension."""
+
+    def fault(self, response: pb.ModelInferResponse) -> str | None:
+        """What is wrong with an answer, or None."""
+        if self.variant not in (response.model_version, DEFAULT_VARIANT):
+            return f"variant '{response.model_version}' answered, expected '{self.variant}'"
+        if (names := {output.name for output in response.outputs}) != self.outputs.keys():
+            return f"outputs {sorted(names)} came, expected {sorted(self.outputs)}"
+        raw = response.raw_output_contents
+        if raw and len(raw) != len(response.outputs):
+            return f"{len(raw)} raw contents came for {len(response.outputs)} outputs"
+        for index, output in enumerate(response.outputs):
+            shape, declared = tuple(output.shape), self.outputs[output.name]
+            if not _fits(shape, declared, self.rows):
+                return f"output '{output.name}': shape {list(shape)} came, expected {list(declared)}, rows {self.rows}"
+            if raw and not _filled(output.datatype, shape, raw[index]):
+                return f"output '{output.name}': {len(raw[index])} bytes came for {output.datatype} {list(shape)}"
+        return None
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Inputs by name, one dictionary for each request, and where they come from."""
+
+    source: Source
+    tensors: list[dict[str, Array]]
+
+
+def wire_version(variant: str) -> str:
+    """The `model_version` that asks for a variant."""
+    return "" if variant == DEFAULT_VARIANT else variant
+
+
+def make_inputs(model: str, metadata: pb.ModelMetadataResponse, repository: Path, seed: int) -> Inputs:
+    """One-row inputs of a model: golden ones of the repository if it has the model, else synthetic.
+
+    `UsageError` where golden inputs are there but damaged or not the ones that the server's model takes,
+    and where the metadata leaves open what a valid input is.
+    """
+    if not (repository / model / GOLDEN).is_file():
+        random = np.random.default_rng(seed)
+        return Inputs("synthetic", [_synthetic(metadata, random) for _ in range(SYNTHETIC_INPUTS)])
+    try:
+        golden = load_golden(repository, model).inputs
+    except IntegrityError as error:
+        raise UsageError(str(error)) from error
+    tensor = metadata.inputs[0]
+    if len(metadata.inputs) != 1 or not _fits(golden.shape, tuple(tensor.shape), len(golden)):
+        raise UsageError(
+            f"golden inputs in '{repository / model}' have shape {list(golden.shape)},"
+            f" but the server's '{model}' takes {[(each.name, list(each.shape)) for each in metadata.inputs]}"
+        )
+    return Inputs("golden", [{tensor.name: golden[i : i + 1]} for i in range(len(golden))])
+
+
+def make_payloads(model: str, variant: str, metadata: pb.ModelMetadataResponse, inputs: Inputs) -> list[Payload]:
+    """One payload for each input."""
+    outputs = {output.name: tuple(output.shape) for output in metadata.outputs}
+    return [
+        Payload(variant, encode_request(model, wire_version(variant), tensors).SerializeToString(), 1, outputs)
+        for tensors in inputs.tensors
+    ]
+
+
+def _synthetic(metadata: pb.ModelMetadataResponse, random: np.random.Generator) -> dict[str, Array]:
+    if not metadata.inputs:
+        raise UsageError(
+            f"the metadata of '{metadata.name}' declares no inputs: a repository with golden inputs is needed"
+        )
+    return {
+        tensor.name: _random(tensor.name, tensor.datatype, _one_row(tensor.name, tensor.shape), random)
+        for tensor in metadata.inputs
+    }
+
+
+def _one_row(name: str, shape: Sequence[int]) -> tuple[int, ...]:
+    if -1 in shape[1:]:
+        raise UsageError(
+            f"input '{name}': shape {list(shape)} leaves more than the batch open, which random data cannot fill:"
+            " a repository with golden inputs is needed"
+        )
+    return tuple(1 if dim == -1 else dim for dim in shape)
+
+
+def _random(name: str, datatype: str, shape: tuple[int, ...], random: np.random.Generator) -> Array:
+    """Values that any model accepts: 0..1 for floats, 0..255 for bytes, 0 or 1 for what may be an index."""
+    if datatype not in DTYPES:
+        raise UsageError(f"input '{name}': datatype '{datatype}' is not one that random data can be made for")
+    dtype = DTYPES[datatype]
+    if dtype == np.object_:
+        texts = np.empty(shape, np.object_)
+        texts[...] = b"text"
+        return texts
+    if dtype.kind == "f":
+        return random.random(shape).astype(dtype)
+    return random.integers(0, 256 if datatype == "UINT8" else 2, shape).astype(dtype)
+
+
+def _fits(shape: tuple[int, ...], declared: tuple[int, ...], rows: int) -> bool:
+    """Whether `shape` is the declared one, with `rows` in place of a free first dimension."""
+    if len(shape) != len(declared):
+        return False
+    wanted = (rows, *declared[1:]) if declared and declared[0] == -1 else declared
+    return all(want in (-1, got) for got, want in zip(shape, wanted, strict=True))
+
+
+def _filled(datatype: str, shape: tuple[int, ...], raw: bytes) -> bool:
+    dtype = DTYPES.get(datatype)
+    return dtype is None or dtype == np.object_ or len(raw) == math.prod(shape) * dtype.itemsize

@@ -1,0 +1,139 @@
+"""The plan of a run: every setting once, the flags made from it, and the order in which blocks are measured.
+
+A field of `Plan` is a flag of `pareto-loadtest run`; the docstring under the field is its help. The plan is
+saved with the results, so that a run says how it was made.
+"""
+
+import argparse
+import ast
+import dataclasses
+import inspect
+import random
+import types
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from protos.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run measures and how. `UsageError` where it cannot be carried out."""
+
+    target: str
+    """gRPC address of the server, HOST:PORT"""
+    model: str
+    """model to load, as the server names it"""
+    out: Path
+    """new folder for samples, results and report"""
+    variants: tuple[str, ...] = ()
+    """variants to compare, separated by commas; without it every variant of the model that is ready"""
+    users: tuple[int, ...] = (1, 8)
+    """concurrent users, separated by commas; each sends its next request when it has the last answer"""
+    duration: float = 3.0
+    """seconds of steady state in one block"""
+    rounds: int = 3
+    """blocks of each variant and number of users; variants take turns within a round"""
+    warmup: float = 0.5
+    """seconds of load before the steady state of each block, kept apart from it"""
+    deadline: float = 10.0
+    """seconds after which a call is given up and counted as a failure"""
+    repository: Path = Path("models")
+    """repository whose golden.npz holds real inputs; without one, inputs are made from the model's metadata"""
+    metrics_url: str | None = None
+    """the server's metrics page; without it the port above the target's is tried"""
+    seed: int = 0
+    """seed of the order of the variants and of made-up inputs"""
+
+    def __post_init__(self) -> None:
+        host, _, port = self.target.rpartition(":")
+        rules = {
+            f"--target: '{self.target}' came, expected HOST:PORT": bool(host) and port.isdecimal(),
+            f"--users: {list(self.users)} came, expected different numbers of at least 1": bool(self.users)
+            and min(self.users) >= 1
+            and len(set(self.users)) == len(self.users),
+            f"--variants: {list(self.variants)} came, expected each once": all(self.variants)
+            and len(set(self.variants)) == len(self.variants),
+            f"--duration: {self.duration} came, expected more than 0 seconds": 0 < self.duration < float("inf"),
+            f"--rounds: {self.rounds} came, expected at least 1": self.rounds >= 1,
+            f"--warmup: {self.warmup} came, expected 0 seconds or more": 0 <= self.warmup < float("inf"),
+            f"--deadline: {self.deadline} came, expected more than 0 seconds": 0 < self.deadline < float("inf"),
+        }
+        if broken := [rule for rule, holds in rules.items() if not holds]:
+            raise UsageError(broken[0])
+
+
+@dataclass(frozen=True)
+class Block:
+    """One stretch of load: some users on one variant, in one round."""
+
+    variant: str
+    users: int
+    round: int
+
+
+def schedule(plan: Plan, variants: Sequence[str]) -> list[Block]:
+    """Every block in the order of measuring: for each round and number of users, the variants shuffled.
+
+    What drifts while a run lasts (heat, neighbours) thus meets all variants alike.
+    """
+    order = random.Random(plan.seed)
+    blocks = []
+    for round_ in range(1, plan.rounds + 1):
+        for users in plan.users:
+            blocks += [Block(variant, users, round_) for variant in order.sample(variants, len(variants))]
+    return blocks
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """A flag for each field of `Plan`, its docstring the help."""
+    helps, hints = _docstrings(), typing.get_type_hints(Plan)
+    for field in dataclasses.fields(Plan):
+        required = field.default is dataclasses.MISSING
+        default = None if required else field.default
+        shown = "" if default in (None, ()) else f" (default {_text(default)})"
+        parser.add_argument(
+            "--" + field.name.replace("_", "-"),
+            type=_converter(hints[field.name]),
+            default=default,
+            required=required,
+            metavar=field.name.upper(),
+            help=helps[field.name] + shown,
+        )
+
+
+def from_flags(arguments: argparse.Namespace) -> Plan:
+    """The plan of parsed flags; `UsageError` where a value is out of its range."""
+    return Plan(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Plan)})
+
+
+def _docstrings() -> dict[str, str]:
+    """The string literal under each field; Python itself does not keep it."""
+    (body,) = ast.parse(inspect.getsource(Plan)).body
+    assert isinstance(body, ast.ClassDef)
+    helps = {}
+    for node, following in zip(body.body, body.body[1:], strict=False):
+        if isinstance(node, ast.AnnAssign) and isinstance(following, ast.Expr):
+            assert isinstance(node.target, ast.Name)
+            helps[node.target.id] = str(ast.literal_eval(following.value))
+    return helps
+
+
+def _converter(hint: object) -> typing.Callable[[str], object]:
+    """From a flag's text to a value of the field's type; argparse turns its `ValueError` into a message."""
+    if typing.get_origin(hint) is tuple:
+        item = _converter(typing.get_args(hint)[0])
+
+        def values(text: str) -> tuple[object, ...]:
+            return tuple(item(part.strip()) for part in text.split(","))
+
+        return values
+    if typing.get_origin(hint) is types.UnionType:
+        return _converter(typing.get_args(hint)[0])
+    return typing.cast(typing.Callable[[str], object], hint)
+
+
+def _text(default: object) -> str:
+    return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)

@@ -1,0 +1,128 @@
+"""Raw samples: one row for each call, kept as it was measured.
+
+`Recorder` listens to Locust's `request` event and appends to plain arrays, which costs about a microsecond
+a call. Times are of `time.perf_counter`, never Locust's whole milliseconds. When a block ends its rows are
+labelled: the first call of each user (which opens a connection), the warm-up, the steady state, and what
+started after it. Figures are made of steady rows only; the others are kept beside them.
+"""
+
+from array import array
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import grpc
+import numpy as np
+
+from loadtest.client import WRONG_ANSWER, CallError
+from loadtest.plan import Block
+
+STATUSES = (*(code.name for code in grpc.StatusCode), WRONG_ANSWER, "EXCEPTION")
+"""Names of the values of `status`: gRPC's codes by number, then what only a client can see."""
+
+FIRST, WARMUP, STEADY, AFTER = range(4)
+PHASES = ("first", "warmup", "steady", "after")
+"""Names of the values of `phase`."""
+
+FIRST_CALL = {"first": True}
+"""The context with which a user fires the request event of its first call."""
+
+SAMPLE = np.dtype(
+    [
+        ("variant", "u2"),  # index into `Samples.variants`
+        ("users", "u2"),
+        ("round", "u2"),
+        ("phase", "u1"),
+        ("status", "u1"),
+        ("started", "f8"),  # seconds since the run began
+        ("latency", "f8"),  # seconds
+    ]
+)
+
+Rows = np.ndarray[tuple[int], np.dtype[np.void]]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Rows of dtype `SAMPLE`, and the names of the variants that they count through."""
+
+    rows: Rows
+    variants: tuple[str, ...]
+
+    def of(self, variant: str, users: int, phase: int | None = None) -> Rows:
+        """The rows of one cell, of all phases or of one."""
+        rows = self.rows
+        chosen = (rows["variant"] == self.variants.index(variant)) & (rows["users"] == users)
+        if phase is not None:
+            chosen &= rows["phase"] == phase
+        return np.compress(chosen, rows)
+
+    def save(self, path: Path) -> None:
+        """Writes an .npz that explains itself: rows and the names behind each number."""
+        np.savez_compressed(path, rows=self.rows, variants=self.variants, phases=PHASES, statuses=STATUSES)
+
+
+def load_samples(path: Path) -> Samples:
+    """What `Samples.save` wrote."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return Samples(arrays["rows"], tuple(map(str, arrays["variants"])))
+
+
+class Recorder:
+    """The calls of one block, or of a whole run by hand."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, int] = {}
+        self._variant, self._first, self._status = array("H"), array("B"), array("B")
+        self._ended, self._latency = array("d"), array("d")
+
+    def __len__(self) -> int:
+        return len(self._latency)
+
+    def on_request(
+        self,
+        name: str,
+        response_time: float,
+        exception: BaseException | None = None,
+        context: dict[str, Any] | None = None,
+        **_: object,
+    ) -> None:
+        """Listener of Locust's `request` event: `name` is the variant, `response_time` in milliseconds."""
+        self._ended.append(perf_counter())
+        self._latency.append(response_time / 1000)
+        self._variant.append(self._names.setdefault(name, len(self._names)))
+        self._first.append(context is FIRST_CALL)
+        self._status.append(_status(exception))
+
+    def samples(
+        self, origin: float, window: tuple[float, float], block: Block | None = None, variants: tuple[str, ...] = ()
+    ) -> Samples:
+        """All calls so far; the steady ones are those that started within `window`.
+
+        `origin` and `window` are times of `perf_counter`. `variants` fixes the numbering, so that blocks can
+        be joined; by default variants are numbered as they came.
+        """
+        variants = variants or tuple(self._names)
+        rows = np.zeros(len(self), SAMPLE)
+        started = np.array(self._ended) - np.array(self._latency)
+        numbers = np.array([variants.index(name) for name in self._names], "u2")
+        rows["variant"] = numbers[np.array(self._variant)] if len(self) else 0
+        rows["users"], rows["round"] = (block.users, block.round) if block else (0, 0)
+        rows["phase"] = np.select(
+            [np.array(self._first) == 1, started < window[0], started < window[1]], [FIRST, WARMUP, STEADY], AFTER
+        )
+        rows["status"] = self._status
+        rows["started"], rows["latency"] = started - origin, self._latency
+        return Samples(rows, variants)
+
+
+def join(parts: list[Samples]) -> Samples:
+    """The rows of all parts, which share one numbering of variants."""
+    return Samples(np.concatenate([part.rows for part in parts]), parts[0].variants)
+
+
+def _status(exception: BaseException | None) -> int:
+    if exception is None:
+        return 0
+    return STATUSES.index(exception.status if isinstance(exception, CallError) else "EXCEPTION")

@@ -1,0 +1,235 @@
+"""From measured blocks to `results.json`: one cell for each variant and number of users, over all rounds.
+
+    requests, failures   every call that was sent, warm-up and first calls included: what the server counts too
+    throughput_rps       successful calls of the steady state by its seconds
+    latency_ms           percentiles of the successful calls of the steady state, null where too few
+    samples              how many calls those percentiles are made of
+
+None (null in the file) stands for what was not measured. Nothing here rounds.
+"""
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loadtest import stats
+from loadtest.machine import Machine
+from loadtest.payloads import Source
+from loadtest.plan import Block, Plan
+from loadtest.recorder import FIRST, STATUSES, STEADY, Rows, Samples, join
+from loadtest.scrape import Deltas, Facts
+
+SCHEMA = 1
+
+_OK = STATUSES.index("OK")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one block gave: its calls, the length of its steady state, and what generator and server used."""
+
+    block: Block
+    samples: Samples
+    seconds: float
+    """Length of the steady state."""
+    cpu_seconds: float
+    """CPU time of the load generator in the steady state."""
+    server: Deltas | None
+    """Over the whole block, warm-up included; None without a metrics page."""
+
+
+@dataclass(frozen=True)
+class LatencyMs:
+    """Percentiles in milliseconds; None where there are fewer samples than `stats.samples_needed`."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+@dataclass(frozen=True)
+class Round:
+    """One block of a cell."""
+
+    round: int
+    requests: int
+    failures: int
+    samples: int
+    seconds: float
+    throughput_rps: float
+    latency_ms: LatencyMs
+    generator_cpu: float
+
+
+@dataclass(frozen=True)
+class ServerSide:
+    """What the server's metrics say about a cell, warm-up included; None where they do not."""
+
+    requests: int | None
+    queue_ms_mean: float | None
+    compute_ms_mean: float | None
+    cpu_us_per_request: float | None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One variant under one number of users."""
+
+    model: str
+    variant: str
+    users: int
+    requests: int
+    failures: int
+    statuses: dict[str, int]
+    samples: int
+    seconds: float
+    throughput_rps: float
+    latency_ms: LatencyMs
+    first_call_ms: float | None
+    """Median of the users' first calls, each of which opened a connection."""
+    generator_cpu: float
+    """CPU time of the load generator in the steady state, as a share of one core."""
+    generator_limited: bool
+    """Whether the generator may have been the limit in any round (`stats.GENERATOR_LIMIT`)."""
+    server: ServerSide
+    facts: Facts
+    rounds: tuple[Round, ...]
+
+
+@dataclass(frozen=True)
+class Results:
+    """A whole run, as saved in `results.json`."""
+
+    started: str
+    finished: str
+    server: str
+    inputs: Source
+    metrics_url: str | None
+    plan: Plan
+    machine: Machine
+    cells: tuple[Cell, ...]
+    skipped: dict[str, str]
+    """Variants that were not measured, each with the reason."""
+    warnings: tuple[str, ...]
+    schema: int = SCHEMA
+
+    @property
+    def failures(self) -> int:
+        """Failed calls of the whole run."""
+        return sum(cell.failures for cell in self.cells)
+
+    def to_json(self) -> str:
+        """The text of `results.json`."""
+        return json.dumps(dataclasses.asdict(self), indent=2, default=str, allow_nan=False) + "\n"
+
+    def save(self, path: Path) -> None:
+        """Writes `results.json`."""
+        path.write_text(self.to_json())
+
+
+def make_cells(plan: Plan, measurements: Sequence[Measurement], facts: Mapping[str, Facts]) -> tuple[Cell, ...]:
+    """A cell for each variant and number of users, in the order of `facts` and then of the plan's users."""
+    cells = []
+    for variant in facts:
+        for users in plan.users:
+            parts = [m for m in measurements if (m.block.variant, m.block.users) == (variant, users)]
+            cells.append(_cell(plan.model, variant, users, parts, facts[variant]))
+    return tuple(cells)
+
+
+def make_warnings(cells: Iterable[Cell], skipped: Mapping[str, str], notes: Iterable[str] = ()) -> tuple[str, ...]:
+    """What a reader must know before believing the cells, one sentence each."""
+    texts = [f"{variant} was not measured: {reason}" for variant, reason in skipped.items()]
+    texts += notes
+    for cell in cells:
+        name = f"{cell.variant}, {cell.users} {'user' if cell.users == 1 else 'users'}"
+        if cell.failures:
+            failed = ", ".join(f"{count} {status}" for status, count in cell.statuses.items() if status != "OK")
+            texts.append(f"{name}: {cell.failures} of {cell.requests} calls failed ({failed})")
+        if cell.generator_limited:
+            texts.append(
+                f"{name}: the load generator used {cell.generator_cpu:.0%} of a core and may have been the limit;"
+                " the cell is left out of the frontier"
+            )
+        if missing := [name for name, value in dataclasses.asdict(cell.latency_ms).items() if value is None]:
+            texts.append(f"{name}: {cell.samples} samples are too few for {', '.join(missing)}")
+        if cell.server.requests not in (None, cell.requests) and not cell.failures:
+            texts.append(
+                f"{name}: {cell.requests} calls were sent but the server counted {cell.server.requests}:"
+                " it served others too, or the metrics page is another server's"
+            )
+    return tuple(texts)
+
+
+def steady_latencies(rows: Rows) -> NDArray[np.float64]:
+    """Seconds of the successful calls of the steady state: what percentiles are made of."""
+    return np.compress((rows["phase"] == STEADY) & (rows["status"] == _OK), rows["latency"])
+
+
+def _cell(model: str, variant: str, users: int, parts: Sequence[Measurement], facts: Facts) -> Cell:
+    rows = join([part.samples for part in parts]).rows
+    latencies, seconds = steady_latencies(rows), sum(part.seconds for part in parts)
+    first = np.compress((rows["phase"] == FIRST) & (rows["status"] == _OK), rows["latency"])
+    return Cell(
+        model=model,
+        variant=variant,
+        users=users,
+        requests=len(rows),
+        failures=int((rows["status"] != _OK).sum()),
+        statuses={STATUSES[status]: count for status, count in sorted(Counter(rows["status"].tolist()).items())},
+        samples=len(latencies),
+        seconds=seconds,
+        throughput_rps=len(latencies) / seconds,
+        latency_ms=_percentiles(latencies),
+        first_call_ms=float(np.median(first)) * 1e3 if len(first) else None,
+        generator_cpu=sum(part.cpu_seconds for part in parts) / seconds,
+        generator_limited=any(stats.is_generator_limited(part.cpu_seconds / part.seconds) for part in parts),
+        server=_server_side([part.server for part in parts if part.server]),
+        facts=facts,
+        rounds=tuple(_round(part) for part in parts),
+    )
+
+
+def _round(part: Measurement) -> Round:
+    rows = part.samples.rows
+    latencies = steady_latencies(rows)
+    return Round(
+        round=part.block.round,
+        requests=len(rows),
+        failures=int((rows["status"] != _OK).sum()),
+        samples=len(latencies),
+        seconds=part.seconds,
+        throughput_rps=len(latencies) / part.seconds,
+        latency_ms=_percentiles(latencies),
+        generator_cpu=part.cpu_seconds / part.seconds,
+    )
+
+
+def _percentiles(latencies: NDArray[np.float64]) -> LatencyMs:
+    p50, p95, p99 = (stats.quantile(latencies * 1e3, q) for q in (0.5, 0.95, 0.99))
+    return LatencyMs(p50, p95, p99)
+
+
+def _server_side(deltas: Sequence[Deltas]) -> ServerSide:
+    requests = _sum(delta.requests for delta in deltas)
+    return ServerSide(
+        requests=None if requests is None else round(requests),
+        queue_ms_mean=_ratio(_sum(d.queue_seconds for d in deltas), _sum(d.queue_count for d in deltas), 1e3),
+        compute_ms_mean=_ratio(_sum(d.compute_seconds for d in deltas), _sum(d.compute_count for d in deltas), 1e3),
+        cpu_us_per_request=_ratio(_sum(d.cpu_seconds for d in deltas), requests, 1e6),
+    )
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def _ratio(part: float | None, whole: float | None, scale: float) -> float | None:
+    return part / whole * scale if part is not None and whole else None

@@ -1,0 +1,217 @@
+"""A run from beginning to end: survey, blocks in turn, figures, and a folder that appears whole or not at all.
+
+    survey      which variants are ready, what they take
+    measure     for each block: metrics, load (first calls, warm-up, steady state), metrics
+    write       results.json, samples.npz and report.html beside `--out`, then renamed to it
+
+The generator runs in this process, on one thread; its CPU time is part of the results. What is not covered:
+load from several processes, and arrival at a given rate.
+"""
+
+from loadtest.locustfile import swarm  # makes this a Locust process, so before all else
+
+# isort: split
+import datetime
+import logging
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from loadtest import machine
+from loadtest.client import Client
+from loadtest.payloads import Payload, Source, make_inputs, make_payloads
+from loadtest.plan import Block, Plan, schedule
+from loadtest.progress import narrate
+from loadtest.recorder import Recorder, join
+from loadtest.report import write_report
+from loadtest.results import Measurement, Results, make_cells, make_warnings
+from loadtest.scrape import Facts, Page, ScrapeError, deltas, scrape
+from loadtest.survey import Survey, survey
+from protos.errors import UsageError
+
+RESULTS, SAMPLES, REPORT = "results.json", "samples.npz", "report.html"
+
+logger = logging.getLogger(__name__)
+
+Sleep = Callable[[float], None]
+
+
+class Interrupted(Exception):
+    """A signal asked for the end of the run."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
+
+
+@dataclass(frozen=True)
+class _Metrics:
+    """The server's metrics page, if it has one."""
+
+    url: str | None
+    missing: str | None
+    """Why there is none."""
+
+    def read(self) -> Page | None:
+        """The page now; None where the server has none or is gone."""
+        if self.url is None:
+            return None
+        try:
+            return scrape(self.url)
+        except ScrapeError as error:
+            logger.warning("%s", error)
+            return None
+
+
+def run(plan: Plan, console: Console) -> Results:
+    """Carries out a plan and writes `plan.out`; progress goes to `console`.
+
+    Raises `UsageError` before any load where the plan cannot be carried out, `Interrupted` at SIGINT or
+    SIGTERM: nothing is written then.
+    """
+    with _output(plan.out) as folder, _interruptible() as sleep:
+        started, where = _now(), machine.describe()
+        found, payloads, source = _prepare(plan)
+        metrics = _find_metrics(plan)
+        facts = _facts(plan.model, found, metrics.read())
+        origin, measurements = time.perf_counter(), list[Measurement]()
+        blocks = schedule(plan, tuple(found.ready))
+        with closing(narrate(blocks, plan.warmup + plan.duration, console)) as turns:
+            for block in turns:
+                measurements.append(_measure(plan, block, payloads, metrics, origin, sleep))
+        cells = make_cells(plan, measurements, facts)
+        results = Results(
+            started=started,
+            finished=_now(),
+            server=found.server,
+            inputs=source,
+            metrics_url=metrics.url,
+            plan=plan,
+            machine=where,
+            cells=cells,
+            skipped=dict(found.skipped),
+            warnings=make_warnings(cells, found.skipped, [metrics.missing] if metrics.missing else []),
+        )
+        samples = join([measurement.samples for measurement in measurements])
+        samples.save(folder / SAMPLES)
+        results.save(folder / RESULTS)
+        write_report(results, samples, folder / REPORT)
+    return results
+
+
+def _prepare(plan: Plan) -> tuple[Survey, Mapping[str, Sequence[Payload]], Source]:
+    """What the server has, and the requests for each variant that is ready."""
+    client = Client(plan.target, plan.deadline)
+    try:
+        found = survey(client, plan.model, plan.variants)
+    finally:
+        client.close()
+    for variant, reason in found.skipped.items():
+        logger.warning("variant '%s' is left out: %s", variant, reason)
+    inputs = {v: make_inputs(plan.model, meta, plan.repository, plan.seed) for v, meta in found.ready.items()}
+    payloads = {v: make_payloads(plan.model, v, meta, inputs[v]) for v, meta in found.ready.items()}
+    return found, payloads, next(iter(inputs.values())).source
+
+
+def _find_metrics(plan: Plan) -> _Metrics:
+    """The page that was asked for, which must be there; or the one above the target's port, which may be."""
+    if plan.metrics_url:
+        try:
+            scrape(plan.metrics_url)
+        except ScrapeError as error:
+            raise UsageError(f"--metrics-url: {error}") from error
+        return _Metrics(plan.metrics_url, None)
+    host, _, port = plan.target.rpartition(":")
+    url = f"http://{host}:{int(port) + 1}/metrics"
+    try:
+        scrape(url)
+    except ScrapeError as error:
+        missing = f"no server-side figures: {error}; --metrics-url says where the page is"
+        logger.warning("%s", missing)
+        return _Metrics(None, missing)
+    return _Metrics(url, None)
+
+
+def _facts(model: str, found: Survey, page: Page | None) -> dict[str, Facts]:
+    return {variant: page.facts(model, variant) if page else Facts() for variant in found.ready}
+
+
+def _measure(
+    plan: Plan,
+    block: Block,
+    payloads: Mapping[str, Sequence[Payload]],
+    metrics: _Metrics,
+    origin: float,
+    sleep: Sleep,
+) -> Measurement:
+    """One block. Calls under way at its end are waited for, so that every call sent has its sample."""
+    recorder, before = Recorder(), metrics.read()
+    with swarm(plan.target, payloads[block.variant], block.users, plan.deadline, recorder.on_request):
+        sleep(plan.warmup)
+        opened, cpu = time.perf_counter(), time.process_time()
+        sleep(plan.duration)
+        closed, cpu = time.perf_counter(), time.process_time() - cpu
+    after = metrics.read()
+    return Measurement(
+        block=block,
+        samples=recorder.samples(origin, (opened, closed), block, tuple(payloads)),
+        seconds=closed - opened,
+        cpu_seconds=cpu,
+        server=deltas(before, after, plan.model, block.variant) if before and after else None,
+    )
+
+
+@contextmanager
+def _output(out: Path) -> Iterator[Path]:
+    """A temporary folder beside `out` that takes its place when the block ends well, and is removed if not."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"--out: '{out}' is there already and not an empty folder")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise UsageError(f"--out: {error}") from error
+    try:
+        folder.chmod(0o755)
+        yield folder
+        folder.rename(out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _interruptible() -> Iterator[Sleep]:
+    """A sleep that ends with `Interrupted` at SIGINT or SIGTERM; a second signal is not held back."""
+    received: list[int] = []
+
+    def on_signal(signum: int, _: FrameType | None) -> None:
+        received.append(signum)
+        signal.signal(signum, previous[signal.Signals(signum)])
+
+    def sleep(seconds: float) -> None:
+        end = time.perf_counter() + seconds
+        while (left := end - time.perf_counter()) > 0:
+            if received:
+                raise Interrupted(received[0])
+            time.sleep(min(left, 0.2))
+        if received:
+            raise Interrupted(received[0])
+
+    previous = {signum: signal.signal(signum, on_signal) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield sleep
+    finally:
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

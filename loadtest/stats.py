@@ -1,0 +1,63 @@
+"""Figures from raw samples: percentiles, how many samples they need, frontiers, and when to mistrust a cell.
+
+Pure functions of numbers; nothing here knows of files, servers or plots.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+GENERATOR_LIMIT = 0.9
+"""Share of one core above which the load generator itself may have been the limit.
+
+Locust's greenlets share one thread. A thread that is busy for nine tenths of the time makes about every
+second request wait for another user's turn, and that waiting would be counted as the server's latency.
+Locust warns at the same figure.
+"""
+
+CONFIDENCE = 0.95
+
+
+def samples_needed(quantile: float) -> int:
+    """Least number of samples for `quantile` (0 < q < 1) to be printed: 5 for p50, 59 for p95, 299 for p99.
+
+    Wilks' rule: with fewer, even the largest sample lies below the true quantile in more than one run of
+    twenty, so the data cannot bound it. Source: https://doi.org/10.1214/aoms/1177731788
+    """
+    return math.ceil(math.log(1 - CONFIDENCE) / math.log(quantile))
+
+
+def quantile(values: NDArray[np.float64], q: float) -> float | None:
+    """The `q`-quantile of `values` by linear interpolation, or None where there are too few of them."""
+    return float(np.quantile(values, q)) if len(values) >= samples_needed(q) else None
+
+
+def is_generator_limited(cpu_share: float) -> bool:
+    """Whether a generator that used this share of one core may have been the limit of what it measured."""
+    return cpu_share > GENERATOR_LIMIT
+
+
+def frontier(costs: Sequence[float], gains: Sequence[float]) -> list[int]:
+    """Indices of the points that no other point beats, by rising cost: low costs and high gains are good.
+
+    A point is beaten by one that is at least as good in both and better in one. Equal points all stay.
+    """
+    order = sorted(range(len(costs)), key=lambda i: (costs[i], -gains[i]))
+    best, kept = -math.inf, list[int]()
+    for index in order:
+        equal = bool(kept) and (costs[index], gains[index]) == (costs[kept[-1]], gains[kept[-1]])
+        if gains[index] > best or equal:
+            kept.append(index)
+            best = gains[index]
+    return kept
+
+
+def thin(values: NDArray[np.float64], most: int) -> NDArray[np.float64]:
+    """At most `most` of the values, sorted, evenly spread over their ranks; the extremes are always kept."""
+    ordered = np.sort(values)
+    if len(ordered) <= most:
+        return ordered
+    ranks = np.linspace(0, len(ordered) - 1, most).round().astype(int)
+    return np.take(ordered, ranks)

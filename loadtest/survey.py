@@ -1,0 +1,47 @@
+"""What a server has to offer, asked before any load: which variants of a model are ready, which are not."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from loadtest.client import CallError, Client
+from loadtest.payloads import DEFAULT_VARIANT, wire_version
+from protos.errors import UsageError
+from protos.v1 import inference_pb2 as pb
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The variants to measure with their metadata, and those that cannot be, each with its reason."""
+
+    server: str
+    ready: Mapping[str, pb.ModelMetadataResponse]
+    skipped: Mapping[str, str]
+
+
+def survey(client: Client, model: str, wanted: Sequence[str] = ()) -> Survey:
+    """Asks for the `wanted` variants of a model, or for all of them.
+
+    `UsageError` where nobody answers, the model or a wanted variant is unknown, or none is ready.
+    """
+    try:
+        server = client.server()
+    except CallError as error:
+        raise UsageError(f"the server does not answer: {error}") from error
+    try:
+        known = tuple(client.model(model).versions) or (DEFAULT_VARIANT,)
+    except CallError as error:
+        raise UsageError(f"model '{model}': {error}") from error
+    if unknown := [variant for variant in wanted if variant not in known]:
+        raise UsageError(f"variant '{unknown[0]}' of model '{model}' came, expected one of {', '.join(known)}")
+    ready, skipped = dict[str, pb.ModelMetadataResponse](), dict[str, str]()
+    for variant in wanted or known:
+        try:
+            if client.ready(model, wire_version(variant)):
+                ready[variant] = client.model(model, wire_version(variant))
+            else:
+                skipped[variant] = "the server says that it is not ready"
+        except CallError as error:
+            skipped[variant] = str(error)
+    if not ready:
+        raise UsageError(f"no variant of model '{model}' is ready: {', '.join(skipped)}")
+    return Survey(f"{server.name} {server.version}".strip(), ready, skipped)

@@ -1,0 +1,70 @@
+"""The plain answer of a run: which variant is the fastest that is still about as accurate as FP32.
+
+Only cells that can be believed take part: no failures, the generator not the limit, enough samples for p99,
+accuracy known. What each other cell lacks is said by the run's warnings.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from loadtest import stats
+from loadtest.results import Cell
+from protos.repository import FIRST_DEFAULT
+
+POINTS = 1.0
+"""Percentage points of top-1 that the answer may lose against FP32."""
+
+_ROUNDING = 1e-9  # 0.98 - 0.01 is not 0.97 in binary
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer for one number of users; where there is no `winner`, `why_not` says why."""
+
+    users: int
+    winner: Cell | None
+    baseline: Cell | None
+    """`fp32-pytorch`, or without it the most accurate FP32 cell, of those the slowest."""
+    why_not: str = ""
+
+
+def believable(cell: Cell) -> bool:
+    """Whether the cell's speed can be compared."""
+    return not cell.failures and not cell.generator_limited and cell.latency_ms.p99 is not None
+
+
+def verdict(cells: Sequence[Cell], users: int) -> Verdict:
+    """The believable cell of lowest p99 that is within `POINTS` of FP32, for one number of users."""
+    mine = [cell for cell in cells if cell.users == users]
+    known = [cell for cell in mine if cell.facts.top1 is not None]
+    if not known:
+        return Verdict(users, None, None, "the server does not say how accurate its variants are")
+    fp32 = [cell for cell in known if cell.facts.recipe == "fp32"]
+    if not fp32:
+        return Verdict(users, None, None, "no FP32 variant was measured to compare with")
+    baseline = max(fp32, key=lambda cell: (cell.variant == FIRST_DEFAULT, _top1(cell), _p99(cell)))
+    able = [cell for cell in known if believable(cell) and _top1(cell) >= _top1(baseline) - POINTS / 100 - _ROUNDING]
+    if not able:
+        return Verdict(users, None, baseline, "no cell can be believed, see the warnings")
+    return Verdict(users, min(able, key=_p99), baseline)
+
+
+def p99_frontier(cells: Sequence[Cell]) -> list[Cell]:
+    """The believable cells of known accuracy that none beats in both p99 and top-1, by rising p99."""
+    able = [cell for cell in cells if believable(cell) and cell.facts.top1 is not None]
+    return [able[i] for i in stats.frontier([_p99(cell) for cell in able], [_top1(cell) for cell in able])]
+
+
+def throughput_frontier(cells: Sequence[Cell]) -> list[Cell]:
+    """The same for throughput, by falling throughput."""
+    able = [cell for cell in cells if believable(cell) and cell.facts.top1 is not None]
+    return [able[i] for i in stats.frontier([-cell.throughput_rps for cell in able], [_top1(cell) for cell in able])]
+
+
+def _top1(cell: Cell) -> float:
+    assert cell.facts.top1 is not None
+    return cell.facts.top1
+
+
+def _p99(cell: Cell) -> float:
+    return float("inf") if cell.latency_ms.p99 is None else cell.latency_ms.p99

@@ -1,0 +1,39 @@
+"""`pareto-serve`: serves the variants of a repository until it is told to stop. `--help` lists what it takes."""
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import MutableMapping, Sequence
+
+from protos.errors import UsageError
+from server.settings import parse
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one server; returns the exit code: 0 after a signal, 2 where it cannot be started as asked."""
+    try:
+        settings = parse(sys.argv[1:] if arguments is None else arguments, os.environ)
+        logging.basicConfig(
+            level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
+        )
+        prepare(os.environ, settings.threads)
+        from server.lifecycle import serve
+
+        asyncio.run(serve(settings))
+    except UsageError as error:
+        print(f"pareto-serve: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def prepare(environment: MutableMapping[str, str], threads: int) -> None:
+    """Settles what libraries read from the environment when they are imported, where the user has not."""
+    for pool in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        environment.setdefault(pool, str(threads))
+    environment.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # engines fork helpers; gRPC would comment on each
+    environment.setdefault("GRPC_VERBOSITY", "NONE")  # its errors reach us as exceptions, and are told once
+
+
+if __name__ == "__main__":
+    sys.exit(main())

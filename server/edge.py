@@ -1,0 +1,163 @@
+"""What every call passes on its way in and out: decoding, errors to statuses, the count of codes.
+
+Handlers raise domain errors; here they become what `server.status` says, and what is our fault is logged
+with the request's id. Streams (health watches, reflection) have no end of their own: they are ended when
+the server stops, so that one idle watcher does not hold it until the drain deadline.
+
+Not seen here, since gRPC answers them itself: unknown methods and messages over the limit.
+"""
+
+import asyncio
+import inspect
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn, TypeAlias, cast
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+from prometheus_client import Counter
+
+from protos.errors import EngineError, InvalidInputError, RequestError, UnavailableError
+from server.status import code_of, text_of
+
+logger = logging.getLogger(__name__)
+
+# Quoted: grpc's classes are generic in their stubs only.
+Handler: TypeAlias = "grpc.RpcMethodHandler[Message, Message]"
+Context: TypeAlias = "grpc.aio.ServicerContext[Message, Message]"
+Unary: TypeAlias = Callable[[Message, Context], Awaitable[Message]]
+Stream: TypeAlias = Callable[[Message, Context], Awaitable[None] | AsyncIterator[Message]]
+
+
+class Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
+    """Wraps each method once, at its first call."""
+
+    def __init__(self, handled: Counter) -> None:
+        self._handled = handled
+        self._handlers: dict[str, Handler] = {}
+        self._closing = asyncio.Event()
+        self._door = asyncio.Event()
+        self._door.set()
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        method = handler_call_details.method
+        handler = self._handlers.get(method)
+        if handler is None:
+            handler = await continuation(handler_call_details)
+            if handler is not None:  # else gRPC answers UNIMPLEMENTED
+                handler = self._handlers[method] = self._wrap(method, handler)
+        return handler
+
+    def end_streams(self) -> None:
+        """Ends all open streams, and new ones at once, with UNAVAILABLE."""
+        self._closing.set()
+
+    @contextmanager
+    def holding_calls(self) -> Iterator[None]:
+        """Calls that arrive during the block begin after it."""
+        self._door.clear()
+        try:
+            yield
+        finally:
+            self._door.set()
+
+    def _wrap(self, method: str, handler: Handler) -> Handler:
+        decode, encode = handler.request_deserializer, handler.response_serializer
+        if handler.unary_unary is not None and decode is not None:
+            calls = _Calls(method, "unary", self._handled)
+            behavior = self._unary(calls, cast(Unary, handler.unary_unary), decode)
+            return grpc.unary_unary_rpc_method_handler(behavior, None, encode)
+        if handler.unary_stream is not None:
+            calls = _Calls(method, "server_stream", self._handled)
+            stream = self._stream(calls, cast(Stream, handler.unary_stream))
+            return grpc.unary_stream_rpc_method_handler(stream, decode, encode)
+        calls = _Calls(method, "bidi_stream", self._handled)
+        stream = self._stream(calls, cast(Stream, handler.stream_stream))
+        return grpc.stream_stream_rpc_method_handler(stream, decode, encode)
+
+    def _unary(
+        self, calls: "_Calls", behavior: Unary, decode: Callable[[bytes], Message]
+    ) -> Callable[[bytes, Context], Awaitable[Message]]:
+        async def call(raw: bytes, context: Context) -> Message:
+            timeout, request = context.time_remaining(), None
+            try:
+                await self._door.wait()
+                request = _decode(decode, raw)
+                response = await behavior(request, context)
+            except BaseException as error:
+                await calls.fail(error, context, timeout, getattr(request, "id", ""))
+            calls.count(grpc.StatusCode.OK)
+            return response
+
+        return call
+
+    def _stream(self, calls: "_Calls", behavior: Stream) -> Callable[[Message, Context], Awaitable[None]]:
+        async def call(request: Message, context: Context) -> None:
+            timeout = context.time_remaining()
+            try:
+                await self._until_closing(_write_all(behavior, request, context))
+            except BaseException as error:
+                await calls.fail(error, context, timeout, request_id="")
+            calls.count(grpc.StatusCode.OK)
+
+        return call
+
+    async def _until_closing(self, stream: Awaitable[None]) -> None:
+        running, closing = asyncio.ensure_future(stream), asyncio.ensure_future(self._closing.wait())
+        try:
+            await asyncio.wait({running, closing}, return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():
+                raise UnavailableError("the server is shutting down")
+            await running
+        finally:
+            running.cancel()
+            closing.cancel()
+
+
+class _Calls:
+    """The calls of one method: how they are counted, and how they fail."""
+
+    def __init__(self, method: str, kind: str, handled: Counter) -> None:
+        _, service, name = method.split("/")
+        self._method, self._labels, self._handled = name, (kind, service, name), handled
+        self._codes: dict[grpc.StatusCode, Counter] = {}
+
+    def count(self, code: grpc.StatusCode) -> None:
+        """One call ended with `code`."""
+        if code not in self._codes:
+            self._codes[code] = self._handled.labels(*self._labels, code.name)
+        self._codes[code].inc()
+
+    async def fail(self, error: BaseException, context: Context, timeout: float | None, request_id: str) -> NoReturn:
+        """Counts the call and ends it as `server.status` says; logs what is our fault."""
+        if isinstance(error, grpc.aio.AbortError):  # a handler of a library has sent its own status
+            self.count(context.code())
+            raise error
+        code = code_of(error, context.time_remaining(), timeout)
+        self.count(code)
+        if not isinstance(error, Exception):
+            raise error
+        if isinstance(error, EngineError) or not isinstance(error, RequestError):
+            logger.error("%s failed, request id %r", self._method, request_id, exc_info=error)
+        await context.abort(code, text_of(error))
+
+
+def _decode(decode: Callable[[bytes], Message], raw: bytes) -> Message:
+    try:
+        return decode(raw)
+    except DecodeError:
+        raise InvalidInputError("the message is not the one that this method takes") from None
+
+
+async def _write_all(behavior: Stream, request: Message, context: Context) -> None:
+    """Runs a streaming handler of either style: one that yields its messages, or one that writes them itself."""
+    if inspect.isasyncgenfunction(behavior):
+        async for message in behavior(request, context):
+            await context.write(message)
+    else:
+        await cast(Awaitable[None], behavior(request, context))

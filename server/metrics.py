@@ -1,0 +1,138 @@
+"""The instruments of `protos.telemetry`, on an injected registry, and what the server does with them.
+
+Labels are resolved once for each variant, when it is registered: a request costs increments only. The
+page is served by prometheus_client, from a thread and a port of its own.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Literal, get_args
+
+import grpc
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+from protos import telemetry
+from protos.manifest import Quality, Variant
+from protos.telemetry import Metric
+from server.engine import Answer, Reason
+from server.status import code_of
+
+OK = grpc.StatusCode.OK
+
+State = Literal["LOADING", "READY", "FAILED", "UNLOADING"]
+STATES: tuple[State, ...] = get_args(State)
+REASONS: tuple[Reason, ...] = get_args(Reason)
+
+
+class Metrics:
+    """Every instrument of one server."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        ProcessCollector(registry=registry)
+        self.requests = _counter(telemetry.REQUESTS, registry)
+        self.rejected = _counter(telemetry.REJECTED, registry)
+        self.request_duration = _histogram(telemetry.REQUEST_DURATION, registry)
+        self.queue_duration = _histogram(telemetry.QUEUE_DURATION, registry)
+        self.compute_duration = _histogram(telemetry.COMPUTE_DURATION, registry)
+        self.batch_size = _histogram(telemetry.BATCH_SIZE, registry)
+        self.inflight = _gauge(telemetry.INFLIGHT, registry)
+        self.queue_depth = _gauge(telemetry.QUEUE_DEPTH, registry)
+        self.load_duration = _gauge(telemetry.LOAD_DURATION, registry)
+        self.info = _gauge(telemetry.VARIANT_INFO, registry)
+        self.state = _gauge(telemetry.VARIANT_STATE, registry)
+        self.quality = _gauge(telemetry.VARIANT_QUALITY, registry)
+        self.artifact_bytes = _gauge(telemetry.VARIANT_ARTIFACT_BYTES, registry)
+        self.handled = _counter(telemetry.GRPC_HANDLED, registry)
+
+
+class VariantMetrics:
+    """The series of one variant; the `Observer` of its engine."""
+
+    def __init__(self, metrics: Metrics, model: str, name: str) -> None:
+        self._metrics, self._labels = metrics, (model, name)
+        self._requests: dict[grpc.StatusCode, Counter] = {}
+        self._rejected = {reason: metrics.rejected.labels(model, name, reason) for reason in REASONS}
+        self._states = {state: metrics.state.labels(model, name, state) for state in STATES}
+        self._inflight = metrics.inflight.labels(model, name)
+        self._request_duration = metrics.request_duration.labels(model, name)
+        self._queue_duration = metrics.queue_duration.labels(model, name)
+        self._compute_duration = metrics.compute_duration.labels(model, name)
+        self._batch_size = metrics.batch_size.labels(model, name)
+        self._count(OK, 0)
+
+    @contextmanager
+    def request(self, time_remaining: Callable[[], float | None]) -> Iterator[float | None]:
+        """Accounts for one call while the block runs; yields its timeout in seconds, where it has one."""
+        began, timeout = perf_counter(), time_remaining()
+        self._inflight.inc()
+        try:
+            yield timeout
+        except BaseException as error:
+            self._count(code_of(error, time_remaining(), timeout))
+            raise
+        else:
+            self._count(OK)
+            self._request_duration.observe(perf_counter() - began)
+        finally:
+            self._inflight.dec()
+
+    def answered(self, answer: Answer) -> None:
+        """The engine answered one request."""
+        self._queue_duration.observe(answer.queue_seconds)
+        self._compute_duration.observe(answer.compute_seconds)
+
+    def executed(self, rows: int) -> None:
+        self._batch_size.observe(rows)
+
+    def rejected(self, reason: Reason) -> None:
+        self._rejected[reason].inc()
+
+    def set_state(self, state: State) -> None:
+        """1 for `state`, 0 for the others."""
+        for name, gauge in self._states.items():
+            gauge.set(name == state)
+
+    def watch_queue(self, depth: Callable[[], int]) -> None:
+        """`depth` is called whenever the page is read."""
+        self._metrics.queue_depth.labels(*self._labels).set_function(depth)
+
+    def loaded(self, seconds: float) -> None:
+        """The variant became READY `seconds` after its loading began."""
+        self._metrics.load_duration.labels(*self._labels).set(seconds)
+
+    def describe(self, variant: Variant) -> None:
+        """What the manifest says of the variant."""
+        self._metrics.info.labels(*self._labels, variant.recipe.name, variant.runtime, variant.precision).set(1)
+        self._metrics.artifact_bytes.labels(*self._labels).set(variant.artifact_bytes)
+        for metric, value in _figures(variant.quality).items():
+            self._metrics.quality.labels(*self._labels, metric).set(value)
+
+    def _count(self, code: grpc.StatusCode, amount: int = 1) -> None:
+        if code not in self._requests:
+            self._requests[code] = self._metrics.requests.labels(*self._labels, code.name)
+        self._requests[code].inc(amount)
+
+
+def _figures(quality: Quality | None) -> dict[str, float]:
+    """`top1`, `top1_parent`, `top1_fp32` and `agreement`, where the metric is top1."""
+    if quality is None:
+        return {}
+    return {
+        quality.metric: quality.value,
+        f"{quality.metric}_parent": quality.parent,
+        f"{quality.metric}_fp32": quality.fp32,
+        "agreement": quality.agreement,
+    }
+
+
+def _counter(metric: Metric, registry: CollectorRegistry) -> Counter:
+    return Counter(metric.name, metric.help, metric.labels, registry=registry)
+
+
+def _gauge(metric: Metric, registry: CollectorRegistry) -> Gauge:
+    return Gauge(metric.name, metric.help, metric.labels, registry=registry)
+
+
+def _histogram(metric: Metric, registry: CollectorRegistry) -> Histogram:
+    return Histogram(metric.name, metric.help, metric.labels, registry=registry, buckets=metric.buckets)

@@ -1,0 +1,228 @@
+"""Builds: finished steps are not done again, a failure costs one variant, figures are what was measured."""
+
+import dataclasses
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from compressors import data, evaluate, export, models, pipeline, recipes, study
+from compressors.pipeline import Build
+from protos import repository
+from protos.manifest import Variant
+from server import runtimes
+from tests.compressors import small
+
+STUDY = """
+model = "small"
+network = "small"
+data = "small"
+calibration = 8
+runtimes = ["torchscript", "onnxruntime"]
+[recipes.fp32]
+step = "train"
+fit = { epochs = 6, batch = 16, learning_rate = 0.1 }
+[recipes.channels50]
+step = "channel-pruning"
+parent = "fp32"
+ratio = 0.5
+fit = { epochs = 2, batch = 16, learning_rate = 0.02, distillation = 0.5 }
+[recipes.int8]
+step = "static-int8"
+parent = "fp32"
+"""
+NAMES = {
+    f"{recipe}-{runtime}" for recipe in ("fp32", "channels50", "int8") for runtime in ("torchscript", "onnxruntime")
+}
+
+
+@pytest.fixture(autouse=True)
+def small_world(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network and a data set that a study can name, and few calls to time."""
+    everything = small.dataset()
+    source = (everything.train, everything.test, everything.labels, everything.preprocessing)
+    monkeypatch.setitem(models.NETWORKS, "small", small.Small)
+    monkeypatch.setitem(data.DATASETS, "small", lambda path, seed: source)
+    monkeypatch.setattr(evaluate, "ROUNDS", 2)
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Callable[..., Build]:
+    def make(text: str = STUDY) -> Build:
+        (tmp_path / "small.toml").write_text(text)
+        return Build(study.load(str(tmp_path / "small.toml")), tmp_path / "models", None)
+
+    return make
+
+
+@pytest.fixture
+def done(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The names of the costly steps, as they are carried out."""
+    steps: list[str] = []
+
+    def noting(name: str, function: Callable[..., object]) -> Callable[..., object]:
+        def run(*arguments: object) -> object:
+            steps.append(name)
+            return function(*arguments)
+
+        return run
+
+    monkeypatch.setattr(recipes, "apply", noting("network", recipes.apply))
+    monkeypatch.setattr(pipeline, "export", noting("export", pipeline.export))
+    monkeypatch.setattr(evaluate, "latencies", noting("latency", evaluate.latencies))
+    return steps
+
+
+def published(built: Build) -> dict[str, Variant]:
+    return {entry.name: repository.verify(entry) for entry in repository.scan(built.root)}
+
+
+def test_every_recipe_is_published_in_every_runtime_with_its_figures(build: Callable[..., Build]) -> None:
+    built = build()
+    built.run()
+    variants = published(built)
+    assert variants.keys() == NAMES
+    for variant in variants.values():
+        assert variant.quality is not None
+        assert variant.latency is not None
+        assert variant.quality.samples == 96
+        assert variant.latency.samples == 2 * evaluate.CALLS
+        assert 0 < variant.latency.p50_ms <= variant.latency.p95_ms <= variant.latency.p99_ms
+    assert variants["channels50-onnxruntime"].network.macs < 0.4 * variants["fp32-onnxruntime"].network.macs
+
+
+def test_quality_is_that_of_the_published_artifact(build: Callable[..., Build]) -> None:
+    built = build()
+    built.run()
+    everything = small.dataset()
+    inputs, labels = everything.inputs(everything.test), everything.test.labels
+    fp32 = None
+    for entry in sorted(repository.scan(built.root), key=lambda e: e.name != "fp32-torchscript"):
+        variant = repository.verify(entry)
+        adapter = runtimes.load(entry.folder, variant, 1)
+        predictions = adapter.infer({export.INPUT: inputs})[export.OUTPUT].argmax(1)
+        fp32 = predictions if fp32 is None else fp32
+        assert variant.quality is not None
+        assert variant.quality.value == (predictions == labels).mean()
+        assert variant.quality.agreement == (predictions == fp32).mean()
+
+
+def test_the_golden_set_holds_test_images_and_what_fp32_answers(build: Callable[..., Build]) -> None:
+    built = build()
+    built.run()
+    golden = repository.load_golden(built.root, "small")
+    assert golden.inputs.shape == (16, 3, 8, 8)
+    for entry in repository.scan(built.root):
+        adapter = runtimes.load(entry.folder, repository.verify(entry), 1)
+        runtimes.check_golden(adapter, repository.verify(entry), golden)
+    test = small.dataset().inputs(small.dataset().test)
+    assert all((row == test).all(axis=(1, 2, 3)).any() for row in golden.inputs)
+
+
+def test_a_second_build_does_nothing_again(build: Callable[..., Build], done: list[str]) -> None:
+    build().run()
+    assert sorted(set(done)) == ["export", "latency", "network"]
+    before = published(build())
+    done.clear()
+    build().run()
+    assert done == []
+    assert published(build()) == before
+
+
+def test_a_changed_recipe_redoes_only_what_it_touches(build: Callable[..., Build], done: list[str]) -> None:
+    build().run()
+    done.clear()
+    build(STUDY.replace("ratio = 0.5", "ratio = 0.25")).run()
+    assert done == ["network", "export", "export", "latency"]
+
+
+def test_an_interrupted_build_goes_on_where_it_stopped(
+    build: Callable[..., Build], done: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate, "latencies", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            build().run()
+    assert not list((build().root / ".build").rglob("*.staging"))
+    done.clear()
+    build().run()
+    assert done == ["latency"]
+    assert published(build()).keys() == NAMES
+
+
+def test_a_failed_variant_is_reported_and_the_others_are_built(
+    build: Callable[..., Build], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(export.EXPORTERS, "torchscript", "no.such:exporter")
+    built = build()
+    with caplog.at_level(logging.DEBUG, "compressors.pipeline"):
+        built.run()
+    assert built.failures == {
+        name: "ModuleNotFoundError: No module named 'no'" for name in NAMES if name.endswith("torchscript")
+    }
+    assert published(built).keys() == {name for name in NAMES if name.endswith("onnxruntime")}
+
+
+def test_a_failed_network_costs_only_what_is_made_from_it(
+    build: Callable[..., Build], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise ValueError("no channel left")
+
+    monkeypatch.setattr(recipes.prune, "remove_channels", fail)
+    built = build()
+    built.run()
+    assert built.failures == dict.fromkeys(
+        ["channels50-torchscript", "channels50-onnxruntime"], "ValueError: no channel left"
+    )
+    assert len(published(built)) == 4
+
+
+def test_a_damaged_artifact_is_published_again(build: Callable[..., Build], done: list[str]) -> None:
+    built = build()
+    built.run()
+    (built.root / "small" / "int8-onnxruntime" / "model.onnx").write_bytes(b"damaged")
+    done.clear()
+    build().run()
+    assert done == []
+    assert published(built).keys() == NAMES
+
+
+def test_the_manifest_names_the_chain_and_its_parent(build: Callable[..., Build]) -> None:
+    built = build()
+    built.run()
+    int8 = published(built)["int8-torchscript"]
+    assert [step.name for step in int8.recipe.steps] == ["train", "static-int8"]
+    assert int8.precision == "int8"
+    assert int8.sources.calibration is not None
+    assert int8.quality is not None
+    assert int8.quality.parent == published(built)["fp32-torchscript"].quality.value  # type: ignore[union-attr]
+
+
+def test_latencies_are_one_for_each_call_and_interleaved() -> None:
+    calls: list[str] = []
+
+    @dataclasses.dataclass
+    class Fake:
+        name: str
+
+        def infer(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            calls.append(self.name)
+            return {}
+
+        def close(self) -> None: ...
+
+    samples = evaluate.latencies({"a": Fake("a"), "b": Fake("b")}, {}, seed=0)  # type: ignore[dict-item]
+    assert {name: len(seconds) for name, seconds in samples.items()} == {"a": 100, "b": 100}
+    first_round = calls[2 * evaluate.WARM_UP_CALLS :][: 2 * (evaluate.CALLS + 1)]
+    assert first_round in (["a"] * 51 + ["b"] * 51, ["b"] * 51 + ["a"] * 51)
+
+
+def test_a_summary_is_of_the_raw_samples() -> None:
+    latency = evaluate.summary(np.arange(1, 102) / 1000)
+    assert (latency.p50_ms, latency.p95_ms, latency.p99_ms, latency.samples) == (51.0, 96.0, 100.0, 101)

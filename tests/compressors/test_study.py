@@ -1,0 +1,93 @@
+"""Studies: what cannot be carried out is one clear line, before any work starts."""
+
+from pathlib import Path
+
+import pytest
+
+from compressors import study
+from protos.errors import UsageError
+
+GOOD = """
+model = "m"
+network = "resnet18"
+data = "digits"
+calibration = 8
+runtimes = ["onnxruntime"]
+[recipes.int8]
+step = "static-int8"
+parent = "fp32"
+[recipes.fp32]
+step = "train"
+fit = { epochs = 1, batch = 2, learning_rate = 0.1 }
+"""
+
+
+def load(tmp_path: Path, text: str) -> study.Study:
+    path = tmp_path / "s.toml"
+    path.write_text(text)
+    return study.load(str(path))
+
+
+@pytest.mark.parametrize("name", ["digits", "resnet18-cifar10"])
+def test_the_studies_of_the_package_declare_sixteen_variants(name: str) -> None:
+    declared = study.load(name)
+    assert [recipe.name for recipe in declared.recipes] == ["fp32", "channels50", "int8", "channels50-int8"]
+    assert declared.runtimes == ("pytorch", "torchscript", "onnxruntime", "openvino")
+
+
+def test_parents_come_before_their_children(tmp_path: Path) -> None:
+    assert [recipe.name for recipe in load(tmp_path, GOOD).recipes] == ["fp32", "int8"]
+
+
+def test_a_chain_lists_every_step_with_all_parameters(tmp_path: Path) -> None:
+    train, int8 = load(tmp_path, GOOD).recipes[1].chain()
+    assert (train.name, int8.name) == ("train", "static-int8")
+    assert train.parameters["fit"] == {
+        "epochs": 1, "batch": 2, "learning_rate": 0.1, "shift": 0, "flip": False, "distillation": 0.0,
+        "weight_decay": 5e-4, "momentum": 0.9,
+    }  # fmt: skip
+    assert int8.parameters == {"granularity": "per-channel"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('model = "m"', "", "'model' is missing"),
+        ('model = "m"', 'model = "../m"', "'../m' came, expected letters"),
+        ("calibration = 8", "calibration = '8'", "study.calibration: '8' came, expected int"),
+        ("calibration = 8", "calibration = 8\nspeed = 1", "unknown key 'speed'"),
+        ('"resnet18"', '"resnet99"', "study.network: 'resnet99' came, expected one of resnet18"),
+        ('"digits"', '"mnist"', "study.data: 'mnist' came, expected one of digits, cifar10"),
+        ('["onnxruntime"]', '["tensorrt"]', r"study.runtimes\[0\]: 'tensorrt' came"),
+        ('["onnxruntime"]', "[]", "expected at least one"),
+        ('"static-int8"', '"int4"', "recipes.int8.step: 'int4' came, expected one of train"),
+        ('parent = "fp32"', 'parent = "fp16"', "recipes.int8.parent: 'fp16' came"),
+        ('parent = "fp32"', "", "step 'static-int8' needs a parent"),
+        ('parent = "fp32"', 'parent = "int8"', "its own parent, by int8 -> int8"),
+        ('parent = "fp32"', 'parent = "fp32"\nratio = 1', "recipes.int8: unknown key 'ratio'"),
+        ("epochs = 1,", "", "recipes.fp32.fit: 'epochs' is missing"),
+        ("[recipes.fp32]", "[recipes.base]", "recipes.int8.parent: 'fp32' came, expected one of int8, base"),
+        ('model = "m"', "model = ", "s.toml: "),
+    ],
+)
+def test_what_cannot_be_carried_out_is_one_clear_line(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in GOOD
+    with pytest.raises(UsageError, match=message) as error:
+        load(tmp_path, GOOD.replace(old, new, 1))
+    assert "\n" not in str(error.value)
+
+
+def test_nothing_follows_int8(tmp_path: Path) -> None:
+    chained = GOOD + '[recipes.again]\nstep = "static-int8"\nparent = "int8"\n'
+    with pytest.raises(UsageError, match="'int8' is int8, and nothing can follow that"):
+        load(tmp_path, chained)
+
+
+def test_an_unknown_study_names_those_that_are_there() -> None:
+    with pytest.raises(UsageError, match="'mnist' came, expected one of digits, resnet18-cifar10"):
+        study.load("mnist")
+
+
+def test_keys_depend_on_every_part() -> None:
+    assert study.key(1, "a") == study.key(1, "a")
+    assert len({study.key(1, "a"), study.key(1, "b"), study.key("1", "a"), study.key(1, "a", None)}) == 4

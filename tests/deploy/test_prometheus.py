@@ -1,0 +1,117 @@
+"""A real Prometheus scrapes a real server: what the dashboard and the alerts ask for is there, and right."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import grpc
+import pytest
+
+from protos.tensors import encode_request
+from tests import toy
+from tests.deploy.files import DASHBOARD, RULES, alerts, expressions, health_command, queries
+from tests.deploy.monitoring import Prometheus, eventually, monitoring
+from tests.serving import ServerProcess, serving
+
+ONNX, OPENVINO, WRONG = "fp32-onnxruntime", "fp32-openvino", "wrong-onnxruntime"
+GRAFANA = {"$__rate_interval": "1m", "$model": toy.MODEL, "$variant": ".+"}
+
+
+def evaluable(expression: str) -> str:
+    """A dashboard's expression with Grafana's variables filled in: all variants, the last minute."""
+    for name, value in GRAFANA.items():
+        expression = expression.replace(name, value)
+    return expression
+
+
+def total(expression: str) -> str:
+    """The same selection as counts since the start, rather than per second."""
+    return evaluable(expression).replace("rate(", "(").replace("[1m]", "")
+
+
+def send(server: ServerProcess, variant: str, good: int, bad: int) -> None:
+    """Some calls that are answered, and some with a tensor of a wrong name."""
+    with server.stub() as stub:
+        for _ in range(good):
+            stub.ModelInfer(encode_request(toy.MODEL, variant, {"input": toy.images(1)}), timeout=10)
+        for _ in range(bad):
+            with pytest.raises(grpc.RpcError, match="INVALID_ARGUMENT"):
+                stub.ModelInfer(encode_request(toy.MODEL, variant, {"inputs": toy.images(1)}), timeout=10)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """Two variants that serve, and one that fails its golden check."""
+    root = toy.repository(tmp_path_factory.mktemp("models"))
+    toy.publish_variant(root, "onnxruntime", recipe="wrong", factor=3.0)
+    with serving(root) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def prometheus(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """Has seen 8 calls of one variant, and 5 good and 2 bad ones of another, in two portions."""
+    with monitoring(tmp_path_factory.mktemp("prometheus"), server.metrics_address) as prometheus:
+        calls = "sum(pareto_requests_total)"
+        send(server, ONNX, good=1, bad=0)
+        send(server, OPENVINO, good=1, bad=1)
+        eventually(lambda: prometheus.ask(calls), {(): 3.0})  # a rate needs each series before it grows
+        send(server, ONNX, good=7, bad=0)
+        send(server, OPENVINO, good=4, bad=1)
+        eventually(lambda: prometheus.ask(calls), {(): 15.0})
+        yield prometheus
+
+
+def test_requests_panel_counts_what_the_client_sent(prometheus: Prometheus) -> None:
+    (requests,) = expressions("Requests per second")
+    assert prometheus.ask(total(requests), "variant") == {(ONNX,): 8, (OPENVINO,): 7, (WRONG,): 0}
+    rates = prometheus.ask(evaluable(requests), "model", "variant")
+    assert rates["toy", ONNX] > rates["toy", OPENVINO] > rates["toy", WRONG] == 0
+
+
+def test_errors_panel_counts_the_failed_calls_by_code(prometheus: Prometheus) -> None:
+    (errors,) = expressions("Errors per second, by code")
+    assert prometheus.ask(total(errors), "variant", "code") == {(OPENVINO, "INVALID_ARGUMENT"): 2}
+
+
+@pytest.mark.parametrize("expression", dict.fromkeys(expression for expression, _ in queries(DASHBOARD.read_text())))
+def test_every_dashboard_expression_gives_data(prometheus: Prometheus, expression: str) -> None:
+    assert prometheus.get("query", query=evaluable(expression))["result"] != []
+
+
+def test_state_panel_lists_the_failed_variant_beside_those_that_serve(prometheus: Prometheus) -> None:
+    (state,) = expressions("State")
+    assert set(prometheus.ask(evaluable(state), "variant", "state")) == {
+        (ONNX, "READY"), (OPENVINO, "READY"), (WRONG, "FAILED"),
+    }  # fmt: skip
+
+
+def test_quality_panel_has_one_figure_for_each_variant_that_serves(prometheus: Prometheus) -> None:
+    quality = evaluable(expressions("Quality against size")[0])
+    assert prometheus.ask(quality, "variant", "metric") == {(ONNX, "top1"): 0.75, (OPENVINO, "top1"): 0.75}
+
+
+def test_every_alert_is_evaluated_and_the_failed_variant_raises_one(prometheus: Prometheus) -> None:
+    def rules() -> dict[str, tuple[str, str]]:
+        (group,) = prometheus.get("rules")["groups"]
+        return {rule["name"]: (rule["health"], rule["state"]) for rule in group["rules"]}
+
+    quiet = {rule["alert"]: ("ok", "inactive") for rule in alerts(RULES.read_text())}
+    eventually(rules, quiet | {"ParetoVariantNotReady": ("ok", "pending")})
+
+
+def test_template_variables_list_every_variant(prometheus: Prometheus) -> None:
+    selector = {"match[]": "pareto_variant_state"}
+    assert prometheus.get("label/model/values", **selector) == [toy.MODEL]
+    assert prometheus.get("label/variant/values", **selector) == [ONNX, OPENVINO, WRONG]
+
+
+def test_health_check_of_the_image_tells_a_serving_server_from_none(server: ServerProcess) -> None:
+    python, flag, script = health_command()
+    assert (python, flag) == ("python", "-c")
+
+    def status(target: str) -> int:
+        command = [sys.executable, "-c", script.replace("127.0.0.1:8001", target)]
+        return subprocess.run(command, capture_output=True, timeout=30, check=False).returncode
+
+    assert (status(server.grpc_address), status(server.metrics_address)) == (0, 1)

@@ -1,0 +1,75 @@
+"""Triton's own client, unmodified and in its own process, against a real server."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import toy
+from tests.serving import serving
+
+SCRIPT = Path(__file__).with_name("tritonclient_session.py")
+VARIANTS = ["fp32-onnxruntime", "fp32-openvino"]
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    root = toy.repository(tmp_path_factory.mktemp("triton"))
+    with serving(root) as server:
+        arguments = [sys.executable, str(SCRIPT), server.grpc_address, "toy", str(root / "toy" / "golden.npz")]
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def test_it_sees_a_live_and_ready_server_before_and_after(session: dict[str, Any]) -> None:
+    assert [session[key] for key in ("live", "ready", "model ready", "ready afterwards")] == [True] * 4
+
+
+def test_it_reads_the_metadata_with_all_variants_as_versions(session: dict[str, Any]) -> None:
+    assert session["server"]["name"] == "paretoserve"
+    assert session["metadata"] == {
+        "name": "toy",
+        "versions": VARIANTS,
+        "platform": "onnxruntime",
+        "inputs": [{"name": "input", "datatype": "FP32", "shape": ["-1", "3", "4", "4"]}],
+        "outputs": [{"name": "logits", "datatype": "FP32", "shape": ["-1", "3"]}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("asked", "answers"), [("", VARIANTS[0]), (VARIANTS[0], VARIANTS[0]), (VARIANTS[1], VARIANTS[1])]
+)
+def test_each_variant_gives_it_the_right_labels_and_its_own_name(
+    session: dict[str, Any], asked: str, answers: str
+) -> None:
+    assert session["answers"][asked] == {"variant": answers, "id": "an id", "labels": session["labels"]}
+
+
+@pytest.mark.parametrize(
+    ("case", "code", "fragments"),
+    [
+        ("unknown model", "NOT_FOUND", ["'nope'", "toy"]),
+        ("unknown variant", "NOT_FOUND", ["'nope'", *VARIANTS]),
+        ("wrong dtype", "INVALID_ARGUMENT", ["'input'", "FP64", "FP32"]),
+        ("wrong rank", "INVALID_ARGUMENT", ["'input'", "[4, 3, 16]", "expected rank 4"]),
+        ("wrong dim", "INVALID_ARGUMENT", ["'input'", "[4, 3, 8, 2]", "[-1, 3, 4, 4]"]),
+        ("one byte too few", "INVALID_ARGUMENT", ["'input'", "767 bytes", "768"]),
+        ("one byte too many", "INVALID_ARGUMENT", ["'input'", "769 bytes", "768"]),
+        ("raw and typed together", "INVALID_ARGUMENT", ["'input'", "raw and typed"]),
+        ("two inputs of one name", "INVALID_ARGUMENT", ["'input'", "twice"]),
+        ("negative dim", "INVALID_ARGUMENT", ["'input'", "[-4, 3, 4, 4]", "no negative"]),
+        ("huge dim", "INVALID_ARGUMENT", ["'input'", "768 bytes"]),
+        ("unknown output", "INVALID_ARGUMENT", ["'nope'", "'logits'"]),
+        ("classification", "INVALID_ARGUMENT", ["'logits'", "unsupported"]),
+    ],
+)
+def test_what_does_not_fit_reaches_it_as_the_status_of_the_design(
+    session: dict[str, Any], case: str, code: str, fragments: list[str]
+) -> None:
+    status, text = session["statuses"][case]
+    assert (status, [part for part in fragments if part not in text]) == (f"StatusCode.{code}", [])

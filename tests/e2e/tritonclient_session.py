@@ -1,0 +1,95 @@
+"""What an unmodified `tritonclient.grpc` sees of a server, as one JSON document. Run as a process of its own:
+
+    python tritonclient_session.py HOST:PORT MODEL golden.npz
+
+tritonclient registers the same protobuf package as `protos.v1`, so one process cannot import both.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+
+import numpy as np
+from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
+from tritonclient.utils import InferenceServerException
+
+
+def tensor(array: np.ndarray, shape: tuple[int, ...] | None = None, datatype: str = "FP32") -> InferInput:
+    """An input that holds the bytes of `array`, and claims `shape` and `datatype`."""
+    claimed = InferInput("input", list(array.shape if shape is None else shape), datatype)
+    claimed._raw_content = array.tobytes()  # set_data_from_numpy would refuse what the server is to refuse
+    return claimed
+
+
+def resized(array: np.ndarray, change: Callable[[bytes], bytes]) -> InferInput:
+    """An input whose bytes are not those of its shape."""
+    claimed = tensor(array)
+    claimed._raw_content = change(claimed._raw_content)
+    return claimed
+
+
+def raw_and_typed(array: np.ndarray) -> InferInput:
+    both = tensor(array)
+    both._input.contents.fp32_contents.extend(array.ravel())
+    return both
+
+
+def statuses(client: InferenceServerClient, model: str, x: np.ndarray) -> dict[str, list[str]]:
+    """The status and the text of each request that does not fit."""
+    n, c, h, w = x.shape
+    cases = {
+        "unknown model": lambda: client.infer("nope", [tensor(x)]),
+        "unknown variant": lambda: client.infer(model, [tensor(x)], "nope"),
+        "wrong dtype": lambda: client.infer(model, [tensor(x.astype(np.float64), datatype="FP64")]),
+        "wrong rank": lambda: client.infer(model, [tensor(x, (n, c, h * w))]),
+        "wrong dim": lambda: client.infer(model, [tensor(x, (n, c, h * 2, w // 2))]),
+        "one byte too few": lambda: client.infer(model, [resized(x, lambda raw: raw[:-1])]),
+        "one byte too many": lambda: client.infer(model, [resized(x, lambda raw: raw + b"\0")]),
+        "raw and typed together": lambda: client.infer(model, [raw_and_typed(x)]),
+        "two inputs of one name": lambda: client.infer(model, [tensor(x), tensor(x)]),
+        "negative dim": lambda: client.infer(model, [tensor(x, (-n, c, h, w))]),
+        "huge dim": lambda: client.infer(model, [tensor(x, (2**62, c, h, w))]),
+        "unknown output": lambda: client.infer(model, [tensor(x)], outputs=[InferRequestedOutput("nope")]),
+        "classification": lambda: client.infer(model, [tensor(x)], outputs=[InferRequestedOutput("logits", 1)]),
+    }
+    return {name: status(call) for name, call in cases.items()}
+
+
+def status(call: Callable[[], object]) -> list[str]:
+    try:
+        call()
+    except InferenceServerException as error:
+        return [error.status(), error.message()]
+    return ["StatusCode.OK", ""]
+
+
+def infer(client: InferenceServerClient, model: str, variant: str, x: np.ndarray) -> dict[str, object]:
+    """Who answered, and the labels."""
+    image = InferInput("input", list(x.shape), "FP32").set_data_from_numpy(x)
+    result = client.infer(model, [image], variant, request_id="an id")
+    response = result.get_response(as_json=True)
+    labels = result.as_numpy("logits").argmax(axis=1).tolist()
+    return {"variant": response["model_version"], "id": response["id"], "labels": labels}
+
+
+def main(address: str, model: str, golden: str) -> None:
+    with np.load(golden) as arrays:
+        x, labels = arrays["inputs"], arrays["labels"].tolist()
+    with InferenceServerClient(address) as client:
+        metadata = client.get_model_metadata(model, as_json=True)
+        session = {
+            "live": client.is_server_live(),
+            "ready": client.is_server_ready(),
+            "model ready": client.is_model_ready(model),
+            "server": client.get_server_metadata(as_json=True),
+            "metadata": metadata,
+            "labels": labels,
+            "answers": {variant: infer(client, model, variant, x) for variant in ["", *metadata["versions"]]},
+            "statuses": statuses(client, model, x),
+            "ready afterwards": client.is_server_ready(),
+        }
+    print(json.dumps(session))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

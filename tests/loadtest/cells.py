@@ -1,0 +1,61 @@
+"""Cells with given figures, for tests of what is made of them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from loadtest.machine import Machine
+from loadtest.plan import Plan
+from loadtest.results import Cell, LatencyMs, Results, ServerSide, make_warnings
+from loadtest.scrape import Facts
+
+PLAN = Plan(target="localhost:1", model="toy", out=Path("runs/x"), users=(1,))
+NO_SERVER = ServerSide(requests=None, queue_ms_mean=None, compute_ms_mean=None, cpu_us_per_request=None)
+
+
+def cell(
+    variant: str,
+    p99: float | None = 1.0,
+    top1: float | None = 0.9,
+    *,
+    rps: float = 100.0,
+    users: int = 1,
+    failures: int = 0,
+    generator_limited: bool = False,
+    server: ServerSide = NO_SERVER,
+) -> Cell:
+    """A cell named `<recipe>-<runtime>`; p50 and p95 are parts of `p99`."""
+    recipe, _, runtime = variant.rpartition("-")
+    return Cell(
+        model="toy",
+        variant=variant,
+        users=users,
+        requests=1000,
+        failures=failures,
+        statuses={"OK": 1000 - failures} | ({"UNAVAILABLE": failures} if failures else {}),
+        samples=900,
+        seconds=9.0,
+        throughput_rps=rps,
+        latency_ms=LatencyMs(p99 / 4, p99 / 2, p99) if p99 else LatencyMs(1.0, 2.0, None),
+        first_call_ms=5.0,
+        generator_cpu=0.97 if generator_limited else 0.5,
+        generator_limited=generator_limited,
+        server=server,
+        facts=Facts(recipe, runtime, "fp32", top1, 1.0, 1000) if top1 is not None else Facts(),
+        rounds=(),
+    )
+
+
+def results(*cells: Cell, users: tuple[int, ...] = (1,)) -> Results:
+    """A run of these cells."""
+    return Results(
+        started="2026-01-01T00:00:00+00:00",
+        finished="2026-01-01T00:01:00+00:00",
+        server="pareto-serve 0.1.0",
+        inputs="golden",
+        metrics_url=None,
+        plan=replace(PLAN, users=users),
+        machine=Machine("Some CPU", 2, 2**31, "Linux", "3.11", {"locust": "2.47"}, (0.5, 0.25, 0.125)),
+        cells=cells,
+        skipped={},
+        warnings=make_warnings(cells, {}),
+    )

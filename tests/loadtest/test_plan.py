@@ -1,0 +1,104 @@
+"""Settings, the flags made of them, and the order of blocks."""
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from loadtest.plan import Block, Plan, add_flags, from_flags, schedule
+from protos.errors import UsageError
+
+REQUIRED = ["--target", "localhost:1", "--model", "toy", "--out", "runs/x"]
+
+
+def plan(*flags: str) -> Plan:
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    return from_flags(parser.parse_args([*REQUIRED, *flags]))
+
+
+def test_flags_left_out_have_the_defaults_of_the_fields() -> None:
+    assert plan() == Plan(target="localhost:1", model="toy", out=Path("runs/x"))
+
+
+def test_every_flag_reaches_its_field() -> None:
+    given = plan(
+        *(
+            "--variants",
+            "a, b",
+            "--users",
+            "2,16",
+            "--duration",
+            "1.5",
+            "--rounds",
+            "4",
+            "--warmup",
+            "0",
+            "--seed",
+            "7",
+        ),
+        *("--deadline", "2", "--repository", "elsewhere", "--metrics-url", "http://localhost:2/metrics"),
+    )
+    assert given == Plan(
+        target="localhost:1",
+        model="toy",
+        out=Path("runs/x"),
+        variants=("a", "b"),
+        users=(2, 16),
+        duration=1.5,
+        rounds=4,
+        warmup=0.0,
+        seed=7,
+        deadline=2.0,
+        repository=Path("elsewhere"),
+        metrics_url="http://localhost:2/metrics",
+    )
+
+
+def test_every_field_is_a_flag_with_a_help() -> None:
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    helps = {action.dest: action.help for action in parser._actions if action.dest != "help"}
+    assert list(helps) == [field.name for field in dataclasses.fields(Plan)]
+    assert all(helps.values())
+    assert helps["users"] == (
+        "concurrent users, separated by commas; each sends its next request when it has the last answer (default 1,8)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--target", "localhost"), "--target: 'localhost' came, expected HOST:PORT"),
+        (("--target", ":8001"), "--target: ':8001' came, expected HOST:PORT"),
+        (("--users", "0"), "--users: [0] came, expected different numbers of at least 1"),
+        (("--users", "2,2"), "--users: [2, 2] came, expected different numbers of at least 1"),
+        (("--variants", "a,a"), "--variants: ['a', 'a'] came, expected each once"),
+        (("--variants", "a,"), "--variants: ['a', ''] came, expected each once"),
+        (("--duration", "0"), "--duration: 0.0 came, expected more than 0 seconds"),
+        (("--duration", "inf"), "--duration: inf came, expected more than 0 seconds"),
+        (("--duration", "nan"), "--duration: nan came, expected more than 0 seconds"),
+        (("--rounds", "0"), "--rounds: 0 came, expected at least 1"),
+        (("--warmup", "-1"), "--warmup: -1.0 came, expected 0 seconds or more"),
+        (("--deadline", "0"), "--deadline: 0.0 came, expected more than 0 seconds"),
+    ],
+)
+def test_a_value_out_of_range_is_named(flags: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        plan(*flags)
+    assert str(error.value) == message
+
+
+def test_each_round_measures_every_variant_once_for_each_number_of_users() -> None:
+    blocks = schedule(plan("--rounds", "2", "--users", "1,8"), ["a", "b", "c"])
+    assert len(blocks) == 12
+    for start, (round_, users) in zip(range(0, 12, 3), [(1, 1), (1, 8), (2, 1), (2, 8)], strict=True):
+        assert set(blocks[start : start + 3]) == {Block(variant, users, round_) for variant in "abc"}
+
+
+def test_the_order_within_a_round_is_shuffled_by_the_seed() -> None:
+    variants = [f"v{i}" for i in range(8)]
+    orders = [[b.variant for b in schedule(plan("--seed", s, "--rounds", "2"), variants)] for s in ("1", "1", "2")]
+    assert orders[0] == orders[1] != orders[2]
+    assert orders[0][:8] != orders[0][8:16]

@@ -1,0 +1,102 @@
+"""Raw samples: what a listener of Locust's request event keeps of each call."""
+
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+
+from loadtest.client import CallError
+from loadtest.plan import Block
+from loadtest.recorder import (
+    AFTER,
+    FIRST,
+    FIRST_CALL,
+    PHASES,
+    SAMPLE,
+    STATUSES,
+    STEADY,
+    WARMUP,
+    Recorder,
+    Samples,
+    join,
+    load_samples,
+)
+
+
+def recorded(*ends_and_milliseconds: tuple[float, float], name: str = "a") -> Recorder:
+    """A recorder that was told of calls that ended at these times and took so long."""
+    recorder = Recorder()
+    with patch("loadtest.recorder.perf_counter", side_effect=[end for end, _ in ends_and_milliseconds]):
+        for _, milliseconds in ends_and_milliseconds:
+            recorder.on_request(request_type="ModelInfer", name=name, response_time=milliseconds, response_length=0)
+    return recorder
+
+
+def test_latency_and_start_are_kept_unrounded_in_seconds() -> None:
+    samples = recorded((10.5, 2.601)).samples(origin=10.0, window=(10.0, 11.0))
+    assert samples.rows["latency"].tolist() == [2.601 / 1000]
+    np.testing.assert_allclose(samples.rows["started"], [0.5 - 0.002601], atol=1e-12)
+
+
+def test_calls_belong_to_the_phase_in_which_they_started() -> None:
+    recorder = recorded((1.0, 500.0), (2.4, 500.0), (2.6, 500.0), (3.4, 500.0), (4.0, 500.0))
+    samples = recorder.samples(origin=0.0, window=(2.0, 3.0))
+    assert samples.rows["phase"].tolist() == [WARMUP, WARMUP, STEADY, STEADY, AFTER]
+
+
+def test_a_first_call_is_apart_even_in_the_steady_state() -> None:
+    recorder = Recorder()
+    for context in (FIRST_CALL, {}):
+        recorder.on_request(name="a", response_time=1.0, context=context)
+    assert recorder.samples(origin=0.0, window=(0.0, float("inf"))).rows["phase"].tolist() == [FIRST, STEADY]
+
+
+def test_failures_keep_their_status() -> None:
+    recorder = Recorder()
+    failures = [None, CallError("UNAVAILABLE", "gone"), CallError("WRONG_ANSWER", "rows"), ValueError("bug")]
+    for failure in failures:
+        recorder.on_request(name="a", response_time=1.0, exception=failure)
+    rows = recorder.samples(0.0, (0.0, 1.0)).rows
+    assert [STATUSES[status] for status in rows["status"]] == ["OK", "UNAVAILABLE", "WRONG_ANSWER", "EXCEPTION"]
+
+
+def test_status_numbers_are_those_of_grpc() -> None:
+    assert [STATUSES.index(name) for name in ("OK", "DEADLINE_EXCEEDED", "UNAVAILABLE")] == [0, 4, 14]
+
+
+def test_a_block_s_rows_bear_its_labels_in_the_run_s_numbering() -> None:
+    samples = recorded((1.0, 1.0), name="b").samples(0.0, (0.0, 9.0), Block("b", 8, 2), ("a", "b"))
+    assert samples.variants == ("a", "b")
+    assert samples.rows[["variant", "users", "round"]].tolist() == [(1, 8, 2)]
+
+
+def test_by_hand_variants_are_numbered_as_they_came() -> None:
+    recorder = Recorder()
+    for name in ("b", "a", "b"):
+        recorder.on_request(name=name, response_time=1.0)
+    samples = recorder.samples(0.0, (0.0, 1.0))
+    assert (samples.variants, samples.rows["variant"].tolist()) == (("b", "a"), [0, 1, 0])
+
+
+def test_a_recorder_that_heard_of_nothing_has_no_rows() -> None:
+    assert len(Recorder().samples(0.0, (0.0, 1.0), Block("a", 1, 1), ("a",)).rows) == 0
+
+
+def test_a_cell_s_rows_are_found_over_rounds_and_by_phase() -> None:
+    parts = [
+        recorded((0.5, 1.0), (1.5, 1.0), name=name).samples(0.0, (1.0, 2.0), Block(name, users, round_), ("a", "b"))
+        for name, users, round_ in [("a", 1, 1), ("b", 1, 1), ("a", 8, 1), ("a", 1, 2)]
+    ]
+    samples = join(parts)
+    assert len(samples.rows) == 8
+    assert samples.of("a", 1)["round"].tolist() == [1, 1, 2, 2]
+    assert samples.of("a", 1, STEADY)["round"].tolist() == [1, 2]
+
+
+def test_samples_come_back_from_disk_with_the_names_of_their_numbers(tmp_path: Path) -> None:
+    rows = np.array([(1, 8, 2, STEADY, 14, 0.25, 0.002601)], SAMPLE)
+    Samples(rows, ("a", "b")).save(tmp_path / "samples.npz")
+    loaded = load_samples(tmp_path / "samples.npz")
+    assert (loaded.rows.tolist(), loaded.variants) == (rows.tolist(), ("a", "b"))
+    with np.load(tmp_path / "samples.npz", allow_pickle=False) as arrays:
+        assert (tuple(arrays["phases"]), tuple(arrays["statuses"])) == (PHASES, STATUSES)

@@ -1,0 +1,128 @@
+"""`report.html` in a real browser, from disk: what it draws, what it says, and that it needs no network."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from selenium.webdriver.common.by import By
+
+from loadtest.recorder import SAMPLE, STEADY, Samples
+from loadtest.report import write_report
+from loadtest.results import Results
+from tests.loadtest.cells import cell, results
+from tests.loadtest.conftest import Run
+
+FLAGS = (
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update", "--window-size=1280,1000"),
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    options = ChromeOptions()
+    options.binary_location = shutil.which("chromium") or shutil.which("google-chrome") or ""
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(flag)
+    with Chrome(options, ChromeService(shutil.which("chromedriver"))) as driver:
+        yield driver
+
+
+def opened(browser: Chrome, path: Path) -> str:
+    """Opens a page of the disk and returns its text; fails on any message in the console."""
+    browser.get(path.as_uri())
+    assert browser.get_log("browser") == []
+    return browser.find_element(By.TAG_NAME, "main").text
+
+
+def rendered(browser: Chrome, folder: Path, run: Results) -> str:
+    """The text of the page of a run whose calls all took a millisecond."""
+    variants = tuple(dict.fromkeys(cell.variant for cell in run.cells))
+    rows = [(variants.index(c.variant), c.users, 1, STEADY, 0, i, 0.001) for c in run.cells for i in range(10)]
+    write_report(run, Samples(np.array(rows, SAMPLE), variants), folder / "report.html")
+    return opened(browser, folder / "report.html")
+
+
+def column(browser: Chrome, index: int) -> list[str]:
+    selector = f"table.cells tbody td:nth-child({index})"
+    return [found.text for found in browser.find_elements(By.CSS_SELECTOR, selector)]
+
+
+def sort_by(browser: Chrome, title: str) -> None:
+    buttons = browser.find_elements(By.CSS_SELECTOR, "table.cells th button")
+    (button,) = [button for button in buttons if button.text.split() == title.split()]
+    button.click()
+
+
+def test_every_plot_of_a_real_run_is_drawn(run: Run, browser: Chrome) -> None:
+    opened(browser, run.out / "report.html")
+    plots = browser.find_elements(By.CSS_SELECTOR, ".plot")
+    assert [plot.get_attribute("id") for plot in plots] == [
+        f"{p}-{u}" for u in (1, 4) for p in ("p99", "rps", "latency")
+    ]
+    for plot in plots:
+        assert plot.find_elements(By.CSS_SELECTOR, "svg.main-svg .trace")
+
+
+def test_the_page_loads_nothing_but_itself(run: Run, browser: Chrome) -> None:
+    opened(browser, run.out / "report.html")
+    loaded = browser.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
+    assert [name for name in loaded if not name.startswith("data:")] == []
+
+
+def test_a_click_on_a_heading_sorts_by_it_and_a_second_turns_the_order(browser: Chrome, tmp_path: Path) -> None:
+    rendered(browser, tmp_path, results(cell("b-x", 10.0), cell("c-x", None), cell("a-x", 9.0), cell("d-x", 100.0)))
+    sort_by(browser, "p99 ms")
+    assert column(browser, 7) == ["9.00", "10.00", "100.00", "n/a (900 samples)"]
+    sort_by(browser, "p99 ms")
+    assert column(browser, 7) == ["100.00", "10.00", "9.00", "n/a (900 samples)"]
+    sort_by(browser, "variant")
+    assert [name.split()[0] for name in column(browser, 1)] == ["a-x", "b-x", "c-x", "d-x"]
+
+
+def test_the_sorted_column_is_marked_for_screen_readers(browser: Chrome, tmp_path: Path) -> None:
+    rendered(browser, tmp_path, results(cell("a-x"), cell("b-x")))
+    sort_by(browser, "users")
+    headings = browser.find_elements(By.CSS_SELECTOR, "table.cells th")
+    assert [heading.get_attribute("aria-sort") for heading in headings[:3]] == ["none", "ascending", "none"]
+
+
+def test_the_answer_names_the_fastest_variant_within_a_point(browser: Chrome, tmp_path: Path) -> None:
+    text = rendered(
+        browser, tmp_path, results(cell("fp32-pytorch", 8.0, 0.98, rps=100), cell("int8-openvino", 2.0, 0.975, rps=450))
+    )
+    assert "Fastest within 1 point of FP32: int8-openvino" in text
+    assert "answers 4.5 times as many requests, its p99 is 4.0 times lower" in text
+
+
+def test_unknown_accuracy_is_said_where_the_plots_would_be(browser: Chrome, tmp_path: Path) -> None:
+    text = rendered(browser, tmp_path, results(cell("v1", top1=None)))
+    assert "No answer: the server does not say how accurate its variants are." in text
+    assert text.count("The accuracy of the variants is not known: the server does not export it.") == 2
+    assert [plot.get_attribute("id") for plot in browser.find_elements(By.CSS_SELECTOR, ".plot")] == ["latency-1"]
+
+
+def test_a_generator_limited_cell_is_badged_and_not_on_the_frontier(browser: Chrome, tmp_path: Path) -> None:
+    cells = [cell("fp32-pytorch", 8.0, 0.98), cell("int8-openvino", 1.0, 0.99, rps=999, generator_limited=True)]
+    text = rendered(browser, tmp_path, results(*cells))
+    badges = [badge.text for badge in browser.find_elements(By.CSS_SELECTOR, "table.cells .badge")]
+    assert badges == ["frontier", "generator limit"]
+    assert "the load generator used 97% of a core" in text
+
+
+def test_what_a_server_calls_itself_is_text_and_never_markup(browser: Chrome, tmp_path: Path) -> None:
+    evil = "</script><script>document.title='broken'</script>"
+    run = replace(results(cell(f"{evil}-x", top1=0.9)), server=evil)
+    assert evil in rendered(browser, tmp_path, run)
+    assert browser.title == "toy: which variant to ship"
+
+
+def test_a_cell_without_a_single_success_does_not_break_the_page(browser: Chrome, tmp_path: Path) -> None:
+    text = rendered(browser, tmp_path, results(cell("fp32-pytorch", None, 0.98, rps=0.0, failures=1000)))
+    assert text.count("No cell has enough samples.") == 2
+    assert "1000 of 1000 calls failed (1000 UNAVAILABLE)" in text

@@ -1,0 +1,237 @@
+"""`pareto-loadtest run` from end to end: a real server, a real process, what it leaves behind and how it fails."""
+
+import json
+import signal
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+
+from loadtest.recorder import FIRST, STEADY, load_samples
+from loadtest.results import steady_latencies
+from protos.v1 import inference_pb2 as pb
+from tests.loadtest.conftest import LOADTEST, Run, flags
+from tests.loadtest.foreign import MODEL, foreign, zeros
+from tests.serving import ROOT, ServerProcess, serving
+
+VARIANTS = ("fp32-onnxruntime", "fp32-openvino")
+
+
+def loadtest(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*LOADTEST, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+@contextmanager
+def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A load test that is waited for at the end, by force if need be."""
+    process = subprocess.Popen(
+        [*LOADTEST, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def wait_for_block(process: subprocess.Popen[str], number: int) -> None:
+    """Until the progress says that this block begins."""
+    assert process.stderr
+    assert any(line.startswith(f"[{number}/") for line in process.stderr)
+
+
+def test_a_run_without_failures_ends_well(run: Run) -> None:
+    assert run.exit_code == 0, run.stderr
+
+
+def test_each_variant_has_a_cell_for_each_number_of_users(run: Run) -> None:
+    cells = run.results["cells"]
+    assert [(cell["variant"], cell["users"]) for cell in cells] == [(v, users) for v in VARIANTS for users in (1, 4)]
+    for cell in cells:
+        assert cell["model"] == "toy"
+        assert cell["failures"] == 0
+        assert cell["statuses"] == {"OK": cell["requests"]}
+        assert cell["requests"] > cell["samples"] > 0
+        assert cell["throughput_rps"] == cell["samples"] / cell["seconds"]
+        assert 0 < cell["latency_ms"]["p50"] <= cell["latency_ms"]["p95"]
+        assert cell["first_call_ms"] > 0
+        assert isinstance(cell["generator_limited"], bool)
+        assert cell["generator_cpu"] > 0
+        assert len(cell["rounds"]) == 2
+
+
+def test_the_server_counted_the_very_calls_that_were_sent(run: Run) -> None:
+    sent = Counter[tuple[str, str]]()
+    for cell in run.results["cells"]:
+        for code, count in cell["statuses"].items():
+            sent[cell["variant"], code] += count
+        assert cell["server"]["requests"] == cell["requests"]
+    counted = {
+        (dict(labels)["variant"], dict(labels)["code"]): value
+        for (name, labels), value in run.metrics.items()
+        if name == "pareto_requests_total" and value
+    }
+    assert sent == counted
+
+
+def test_the_server_s_side_is_in_every_cell(run: Run) -> None:
+    for cell in run.results["cells"]:
+        assert cell["server"]["compute_ms_mean"] > 0
+        assert cell["server"]["queue_ms_mean"] > 0
+        assert cell["server"]["cpu_us_per_request"] > 0
+        assert cell["facts"]["top1"] == 0.75
+        assert cell["facts"]["agreement"] == 1.0
+        assert (cell["facts"]["recipe"], cell["variant"]) == ("fp32", f"fp32-{cell['facts']['runtime']}")
+
+
+def test_results_bear_machine_plan_and_inputs(run: Run) -> None:
+    results = run.results
+    assert results["machine"]["cores"] >= 1
+    assert results["machine"]["cpu"]
+    assert set(results["machine"]["libraries"]) >= {"locust", "grpcio", "numpy"}
+    assert (results["plan"]["users"], results["plan"]["rounds"]) == ([1, 4], 2)
+    assert (results["inputs"], results["skipped"]) == ("golden", {})
+    assert results["started"] < results["finished"]
+
+
+def test_percentiles_can_be_worked_out_again_from_the_raw_samples(run: Run) -> None:
+    samples = load_samples(run.out / "samples.npz")
+    for cell in run.results["cells"]:
+        rows = samples.of(cell["variant"], cell["users"])
+        assert len(rows) == cell["requests"]
+        assert cell["latency_ms"]["p50"] == pytest.approx(np.quantile(steady_latencies(rows), 0.5) * 1e3, rel=1e-12)
+
+
+def test_the_first_call_of_each_user_is_apart(run: Run) -> None:
+    samples = load_samples(run.out / "samples.npz")
+    for variant in VARIANTS:
+        for users in (1, 4):
+            assert len(samples.of(variant, users, FIRST)) == users * 2  # rounds
+            assert len(samples.of(variant, users, STEADY)) > 0
+
+
+def test_the_last_line_of_standard_output_says_where_the_results_are(run: Run) -> None:
+    assert json.loads(run.stdout.splitlines()[-1]) == {
+        "results": str(run.out / "results.json"),
+        "report": str(run.out / "report.html"),
+        "failures": 0,
+    }
+
+
+def test_the_table_names_every_variant(run: Run) -> None:
+    for variant in VARIANTS:
+        assert run.stdout.count(f"  {variant} ") == 2
+
+
+def test_progress_says_what_is_measured_now_and_how_far(run: Run) -> None:
+    lines = [line for line in run.stderr.splitlines() if line.startswith("[")]
+    assert len(lines) == 8
+    assert lines[0].startswith("[1/8] fp32-o")
+    assert lines[0].endswith("1 user, round 1, 8 s left")
+
+
+def test_a_run_folder_holds_results_samples_and_report_and_nothing_is_left_beside_it(run: Run) -> None:
+    assert sorted(path.name for path in run.out.iterdir()) == ["report.html", "results.json", "samples.npz"]
+    assert [path.name for path in run.out.parent.iterdir()] == [run.out.name]
+
+
+def test_a_server_that_dies_is_counted_and_the_run_ends(repository: Path, tmp_path: Path) -> None:
+    with serving(repository) as server:
+        more = ("--users", "2", "--rounds", "1", "--duration", "1.5", "--warmup", "0")
+        with started(*flags(server, repository, tmp_path / "run", *more)) as process:
+            wait_for_block(process, 2)
+            server.signal(signal.SIGKILL)
+            stdout, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    cells = json.loads((tmp_path / "run" / "results.json").read_text())["cells"]
+    assert sorted(cell["failures"] > 0 for cell in cells) == [False, True]
+    (failed,) = [cell for cell in cells if cell["failures"]]
+    assert failed["statuses"]["UNAVAILABLE"] == failed["failures"]
+    assert failed["server"]["compute_ms_mean"] is None
+    assert json.loads(stdout.splitlines()[-1])["failures"] == failed["failures"]
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_nothing(
+    number: signal.Signals, server: ServerProcess, repository: Path, tmp_path: Path
+) -> None:
+    with started(*flags(server, repository, tmp_path / "run", "--duration", "60")) as process:
+        wait_for_block(process, 1)
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=30)
+    assert (process.returncode, stdout) == (128 + number, "")
+    assert stderr == f"pareto-loadtest: {number.name}, nothing was written\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_run_does_not_wait_for_calls_that_hang(tmp_path: Path) -> None:
+    called, ended = threading.Event(), threading.Event()
+
+    def hang(request: pb.ModelInferRequest, context: grpc.ServicerContext) -> pb.ModelInferResponse:
+        called.set()
+        ended.wait(60)
+        return zeros(request, context)
+
+    with foreign(("1",), hang) as server:
+        target = ("--target", server.address, "--model", MODEL, "--out", str(tmp_path / "run"))
+        with started("run", *target, "--repository", str(tmp_path), "--deadline", "600", "--duration", "60") as process:
+            assert called.wait(30)
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=30)
+        ended.set()
+    assert process.returncode == 130
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--target", "127.0.0.1:1"), "the server does not answer: UNAVAILABLE: "),
+        (("--model", "other"), "model 'other': NOT_FOUND: "),
+        (
+            ("--variants", "int8-openvino"),
+            "variant 'int8-openvino' of model 'toy' came, expected one of fp32-onnxruntime, fp32-openvino\n",
+        ),
+        (("--users", "0"), "--users: [0] came, expected different numbers of at least 1\n"),
+        (("--metrics-url", "http://127.0.0.1:1/metrics"), "--metrics-url: metrics page http://127.0.0.1:1/metrics: "),
+    ],
+)
+def test_a_plan_that_cannot_be_carried_out_is_one_line_and_leaves_nothing(
+    more: tuple[str, ...], message: str, server: ServerProcess, repository: Path, tmp_path: Path
+) -> None:
+    done = loadtest(*flags(server, repository, tmp_path / "run", *more))
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith(f"pareto-loadtest: {message}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_out_folder_that_holds_something_is_not_touched(
+    server: ServerProcess, repository: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine").write_text("mine")
+    done = loadtest(*flags(server, repository, tmp_path))
+    assert done.returncode == 2
+    assert done.stderr == f"pareto-loadtest: --out: '{tmp_path}' is there already and not an empty folder\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_foreign_server_is_measured_with_made_up_inputs_and_no_server_figures(tmp_path: Path) -> None:
+    with foreign(("1", "cold-2")) as server:
+        arguments = ("--target", server.address, "--model", MODEL, "--users", "2", "--duration", "0.5", "--rounds", "1")
+        done = loadtest("run", *arguments, "--out", str(tmp_path / "run"), "--repository", str(tmp_path / "none"))
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    (cell,) = results["cells"]
+    assert done.returncode == 1  # not every variant was measured
+    assert (results["inputs"], results["metrics_url"]) == ("synthetic", None)
+    assert results["skipped"] == {"cold-2": "the server says that it is not ready"}
+    assert (cell["variant"], cell["failures"], cell["requests"]) == ("1", 0, len(server.requests))
+    assert set(cell["server"].values()) == set(cell["facts"].values()) == {None}
+    assert "cold-2 was not measured" in done.stdout
+    assert {tuple(request.inputs[1].shape) for request in server.requests} == {(1, 5)}

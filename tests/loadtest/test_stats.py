@@ -1,0 +1,59 @@
+"""Percentiles, sample sizes, frontiers and the generator's limit, against values worked out by hand."""
+
+import numpy as np
+import pytest
+
+from loadtest import stats
+
+
+@pytest.mark.parametrize(("q", "needed"), [(0.5, 5), (0.95, 59), (0.99, 299)])
+def test_a_quantile_needs_as_many_samples_as_wilks_says(q: float, needed: int) -> None:
+    assert stats.samples_needed(q) == needed
+
+
+def test_one_sample_too_few_gives_no_quantile() -> None:
+    assert stats.quantile(np.arange(298.0), 0.99) is None
+    assert stats.quantile(np.arange(299.0), 0.99) is not None
+
+
+def test_quantiles_are_interpolated_between_samples() -> None:
+    assert stats.quantile(np.array([4.0, 1.0, 3.0, 2.0, 10.0, 20.0]), 0.5) == 3.5
+
+
+def test_quantiles_keep_microseconds_apart() -> None:
+    assert stats.quantile(np.full(5, 0.002601), 0.5) == 0.002601
+
+
+@pytest.mark.parametrize(("share", "limited"), [(0.0, False), (0.9, False), (0.901, True), (1.4, True)])
+def test_a_generator_above_nine_tenths_of_a_core_is_the_limit(share: float, limited: bool) -> None:
+    assert stats.is_generator_limited(share) is limited
+
+
+def test_the_frontier_holds_the_points_that_none_beats_by_rising_cost() -> None:
+    costs = [3.0, 1.0, 2.0, 4.0, 2.5]
+    gains = [0.97, 0.90, 0.95, 0.96, 0.94]
+    assert stats.frontier(costs, gains) == [1, 2, 0]
+
+
+def test_of_equal_cost_only_the_better_is_on_the_frontier() -> None:
+    assert stats.frontier([1.0, 1.0], [0.5, 0.6]) == [1]
+
+
+def test_of_equal_gain_only_the_cheaper_is_on_the_frontier() -> None:
+    assert stats.frontier([2.0, 1.0], [0.5, 0.5]) == [1]
+
+
+def test_equal_points_are_all_on_the_frontier() -> None:
+    assert stats.frontier([1.0, 1.0, 2.0], [0.5, 0.5, 0.4]) == [0, 1]
+
+
+def test_the_frontier_of_nothing_is_empty() -> None:
+    assert stats.frontier([], []) == []
+
+
+def test_thinning_keeps_the_extremes_and_the_order() -> None:
+    assert stats.thin(np.array([5.0, 1.0, 4.0, 2.0, 3.0]), 3).tolist() == [1.0, 3.0, 5.0]
+
+
+def test_few_values_are_only_sorted() -> None:
+    assert stats.thin(np.array([2.0, 1.0]), 3).tolist() == [1.0, 2.0]

@@ -1,0 +1,68 @@
+"""What is asked of a server before any load."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from loadtest.client import Client
+from loadtest.payloads import DEFAULT_VARIANT
+from loadtest.survey import Survey, survey
+from protos.errors import UsageError
+from tests.loadtest.foreign import MODEL, foreign
+
+
+@contextmanager
+def client_of(versions: tuple[str, ...]) -> Iterator[Client]:
+    with foreign(versions) as server:
+        client = Client(server.address, 10.0)
+        yield client
+        client.close()
+
+
+def survey_of(versions: tuple[str, ...], *wanted: str, model: str = MODEL) -> Survey:
+    with client_of(versions) as client:
+        return survey(client, model, wanted)
+
+
+def test_every_ready_variant_is_found_in_the_server_s_order() -> None:
+    found = survey_of(("b", "a"))
+    assert (found.server, list(found.ready), found.skipped) == ("foreign 1.0", ["b", "a"], {})
+
+
+def test_a_variant_that_is_not_ready_is_listed_with_the_reason() -> None:
+    found = survey_of(("a", "cold-b"))
+    assert list(found.ready) == ["a"]
+    assert found.skipped == {"cold-b": "the server says that it is not ready"}
+
+
+def test_only_the_wanted_variants_are_asked_for() -> None:
+    assert list(survey_of(("a", "b", "c"), "c", "a").ready) == ["c", "a"]
+
+
+def test_a_server_without_versions_has_one_variant() -> None:
+    assert list(survey_of(()).ready) == [DEFAULT_VARIANT]
+
+
+def test_an_unknown_variant_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(UsageError, match=r"variant 'c' of model 'foreign' came, expected one of a, b"):
+        survey_of(("a", "b"), "c")
+
+
+def test_an_unknown_model_is_refused_with_the_server_s_words() -> None:
+    with pytest.raises(UsageError, match=r"model 'other': NOT_FOUND: no model 'other'"):
+        survey_of((), model="other")
+
+
+def test_a_model_of_which_nothing_is_ready_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"no variant of model 'foreign' is ready: cold-a, cold-b"):
+        survey_of(("cold-a", "cold-b"))
+
+
+def test_a_server_that_does_not_answer_is_refused() -> None:
+    with foreign() as server:
+        pass
+    client = Client(server.address, 10.0)
+    with pytest.raises(UsageError, match="the server does not answer: UNAVAILABLE"):
+        survey(client, MODEL)
+    client.close()

@@ -1,0 +1,58 @@
+"""Manifests: what is written is what is read, and nothing is half-understood."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from protos.errors import ManifestError
+from protos.manifest import from_json, to_json
+from tests import toy
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> str:
+    return (toy.publish_variant(tmp_path, "onnxruntime") / "manifest.json").read_text()
+
+
+def test_json_goes_both_ways(text: str) -> None:
+    assert to_json(from_json(text)) == text
+
+
+def test_what_was_not_measured_is_absent(text: str) -> None:
+    assert "latency" not in json.loads(text)
+    assert from_json(text).latency is None
+
+
+def _set(data: dict[str, Any], path: str, value: object) -> None:
+    *parents, last = path.split(".")
+    for parent in parents:
+        data = data[parent]
+    data[last] = value
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("schema", 2, "manifest has schema 2, expected 1"),
+        ("runtime", "tensorrt", "manifest.runtime: 'tensorrt' came, expected one of pytorch"),
+        ("network.macs", "3", "manifest.network.macs: '3' came, expected int"),
+        ("network.flops", 3, "manifest.network: unknown key 'flops'"),
+        ("quality", {"metric": "top1"}, "manifest.quality: 'value' is missing"),
+        ("preprocessing.resize", [1, 2, 3], "manifest.preprocessing.resize: 3 values came, expected 2"),
+        ("entry", "other.onnx", "'other.onnx' is not among its files"),
+        ("labels", "red", "manifest.labels: 'red' came"),
+    ],
+)
+def test_what_does_not_fit_is_named_with_its_place(text: str, path: str, value: object, message: str) -> None:
+    data = json.loads(text)
+    _set(data, path, value)
+    with pytest.raises(ManifestError, match=message):
+        from_json(json.dumps(data))
+
+
+@pytest.mark.parametrize("bad", ["", "{", "[]", "null", '{"schema": null}'])
+def test_what_is_no_manifest_is_an_error(bad: str) -> None:
+    with pytest.raises(ManifestError):
+        from_json(bad)

@@ -1,0 +1,157 @@
+"""The repository: whole or not at all, and what is damaged is listed with its reason."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from protos import repository
+from protos.errors import IntegrityError, ManifestError, NotFoundError, VariantError
+from protos.manifest import File
+from tests import toy
+
+VARIANTS = ["fp32-onnxruntime", "fp32-openvino"]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return toy.repository(tmp_path / "models")
+
+
+def test_scan_lists_what_was_published(root: Path) -> None:
+    entries = repository.scan(root)
+    assert [(e.model, e.name) for e in entries] == [("toy", name) for name in VARIANTS]
+    assert all(repository.verify(entry) == entry.variant for entry in entries)
+
+
+def test_scan_of_no_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        repository.scan(tmp_path / "nowhere")
+
+
+def _flip_byte(folder: Path) -> None:
+    path = folder / "model.onnx"
+    content = bytearray(path.read_bytes())
+    content[100] ^= 1
+    path.write_bytes(content)
+
+
+def _truncate(folder: Path) -> None:
+    path = folder / "model.onnx"
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def _edit_manifest(folder: Path, **changes: object) -> None:
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], type[VariantError], str]] = {
+    "a flipped byte": (_flip_byte, IntegrityError, "'model.onnx' was altered"),
+    "a truncated file": (_truncate, IntegrityError, "'model.onnx' has .* bytes, expected"),
+    "a missing file": (lambda f: (f / "model.onnx").unlink(), IntegrityError, "'model.onnx' is missing"),
+    "no manifest": (lambda f: (f / "manifest.json").unlink(), ManifestError, "'manifest.json' is missing"),
+    "an empty manifest": (lambda f: (f / "manifest.json").write_text(""), ManifestError, "not JSON"),
+    "a binary manifest": (lambda f: (f / "manifest.json").write_bytes(b"\xff"), ManifestError, "cannot be read"),
+    "another schema": (lambda f: _edit_manifest(f, schema=99), ManifestError, "schema 99, expected 1"),
+    "another variant's": (lambda f: _edit_manifest(f, variant="x"), ManifestError, "is of 'toy/x'"),
+    "a path out of the folder": (
+        lambda f: _edit_manifest(
+            f, entry="../a", files=[{"path": "../a", "sha256": "0", "bytes": 1}]
+        ),
+        ManifestError,
+        "lies outside",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("damage", "error", "reason"), DAMAGE.values(), ids=DAMAGE.keys())
+def test_damage_is_listed_with_its_reason(
+    root: Path, damage: Callable[[Path], object], error: type[VariantError], reason: str
+) -> None:
+    damage(root / "toy" / "fp32-openvino")
+    good, broken = repository.scan(root)
+    repository.verify(good)
+    with pytest.raises(error, match=reason):
+        repository.verify(broken)
+
+
+def test_hidden_folders_are_no_variants(root: Path) -> None:
+    (root / "toy" / ".fp32-pytorch.half").mkdir()
+    (root / ".build" / "toy").mkdir(parents=True)
+    assert [entry.name for entry in repository.scan(root)] == VARIANTS
+
+
+def test_publishing_what_the_manifest_does_not_say_changes_nothing(root: Path, tmp_path: Path) -> None:
+    folder = root / "toy" / "fp32-openvino"
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    variant = repository.scan(root)[1].variant
+    assert variant is not None
+    wrong = dataclasses.replace(variant, files=(File("model.onnx", "0" * 64, variant.files[0].bytes),))
+    artifact = shutil.copytree(folder, tmp_path / "artifact")
+    with pytest.raises(IntegrityError, match="was altered"):
+        repository.publish(root, wrong, artifact)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in (root / "toy").iterdir() if path.name.startswith(".")] == []
+
+
+def test_publishing_again_replaces_the_variant(root: Path) -> None:
+    toy.publish_variant(root, "openvino", factor=3.0)
+    variant = repository.verify(repository.scan(root)[1])
+    assert variant.recipe.steps[0].parameters == {"factor": 3.0}
+
+
+def test_leftovers_of_an_interruption_are_removed_by_the_next_publication(root: Path) -> None:
+    leftover = root / "toy" / ".fp32-openvino.abc"
+    leftover.mkdir()
+    toy.publish_variant(root, "openvino")
+    assert not leftover.exists()
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "a b", "-x", "a\0"])
+def test_names_that_are_no_folder_names_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="expected letters"):
+        repository.check_name(name)
+
+
+def test_the_golden_set_survives_the_disk(root: Path) -> None:
+    golden = repository.load_golden(root, "toy")
+    np.testing.assert_array_equal(golden.outputs, toy.answer(golden.inputs))
+    assert golden.labels.dtype == np.int64
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK\3\4 not a zip"])
+def test_a_golden_set_that_cannot_be_read_is_named(root: Path, content: bytes | None) -> None:
+    path = root / "toy" / "golden.npz"
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(IntegrityError, match=r"'golden\.npz' of model 'toy'"):
+        repository.load_golden(root, "toy")
+
+
+def test_a_pickle_in_the_golden_set_is_not_read(root: Path) -> None:
+    np.savez(root / "toy" / "golden.npz", inputs=np.array([{}]), labels=np.zeros(1), outputs=np.zeros(1))
+    with pytest.raises(IntegrityError, match="allow_pickle=False"):
+        repository.load_golden(root, "toy")
+
+
+def test_promote_sets_the_default(root: Path) -> None:
+    assert repository.default_variant(root, "toy") == "fp32-onnxruntime"
+    repository.promote(root, "toy", "fp32-openvino")
+    assert repository.default_variant(root, "toy") == "fp32-openvino"
+
+
+def test_without_a_promotion_the_default_is_fp32_pytorch(root: Path) -> None:
+    (root / "toy" / "default").unlink()
+    assert repository.default_variant(root, "toy") == "fp32-pytorch"
+
+
+def test_promoting_what_is_not_there_names_what_is(root: Path) -> None:
+    with pytest.raises(NotFoundError, match=r"'int8-openvino' of model 'toy' came, expected one of \['fp32-onnx"):
+        repository.promote(root, "toy", "int8-openvino")
+    assert repository.default_variant(root, "toy") == "fp32-onnxruntime"

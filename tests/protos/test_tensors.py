@@ -1,0 +1,117 @@
+"""Wire tensors: exact bytes, and one clear error for each way in which a request can contradict itself."""
+
+import numpy as np
+import pytest
+
+from protos.errors import InvalidInputError
+from protos.manifest import TensorSpec
+from protos.tensors import check, decode_request, decode_response, encode_request, encode_response, to_raw
+from protos.v1 import inference_pb2 as pb
+
+SPECS = (TensorSpec("image", "FP32", (-1, 2, 3)),)
+
+
+def request(datatype: str, shape: list[int], raw: bytes | None = None, **contents: object) -> pb.ModelInferRequest:
+    message = pb.ModelInferRequest()
+    tensor = message.inputs.add(name="image", datatype=datatype, shape=shape)
+    if raw is not None:
+        message.raw_input_contents.append(raw)
+    for field, values in contents.items():
+        getattr(tensor.contents, field).extend(values)
+    return message
+
+
+@pytest.mark.parametrize("dtype", ["?", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8"])
+def test_every_numeric_datatype_survives_the_wire(dtype: str) -> None:
+    array = np.array([[0, 1, 1], [1, 0, 1]], dtype)
+    decoded = decode_request(encode_request("m", "v", {"image": array}))["image"]
+    assert decoded.dtype == array.dtype
+    np.testing.assert_array_equal(decoded, array)
+
+
+def test_raw_contents_are_little_endian_and_row_major() -> None:
+    assert to_raw(np.array([[1, 2], [3, 4]], ">i2").T) == bytes([1, 0, 3, 0, 2, 0, 4, 0])
+
+
+def test_decoding_raw_contents_copies_nothing() -> None:
+    raw = np.arange(6, dtype=np.float32).tobytes()
+    assert not decode_request(request("FP32", [1, 2, 3], raw))["image"].flags.owndata
+
+
+def test_bytes_elements_carry_their_lengths() -> None:
+    array = np.empty(2, np.object_)
+    array[:] = [b"", b"abc"]
+    assert to_raw(array) == b"\0\0\0\0\3\0\0\0abc"
+    assert decode_request(encode_request("m", "", {"image": array}))["image"].tolist() == [b"", b"abc"]
+
+
+def test_typed_contents_are_accepted() -> None:
+    decoded = decode_request(request("UINT8", [1, 3], uint_contents=[7, 8, 9]))["image"]
+    assert decoded.dtype == np.uint8
+    assert decoded.tolist() == [[7, 8, 9]]
+
+
+def test_a_response_names_the_variant_that_answered() -> None:
+    response = encode_response("m", "int8-openvino", {"logits": np.float32([[1, 2]])}, "42")
+    assert (response.model_name, response.model_version, response.id) == ("m", "int8-openvino", "42")
+    assert decode_response(response)["logits"].tolist() == [[1, 2]]
+
+
+BAD = {
+    "no inputs": (pb.ModelInferRequest(), "no tensors came"),
+    "one byte too few": (request("FP32", [1, 2, 3], bytes(23)), "23 bytes came, expected 24"),
+    "one byte too many": (request("FP32", [1, 2, 3], bytes(25)), "25 bytes came, expected 24"),
+    "negative dimension": (request("FP32", [-1, 2, 3], bytes(24)), r"shape \[-1, 2, 3\] came"),
+    "huge dimensions": (request("FP32", [2**62, 2**62], bytes(24)), "24 bytes came, expected 8507"),
+    "huge but empty": (request("FP32", [0, 2**62, 2**62], b""), "which is too large"),
+    "rank beyond NumPy": (request("FP32", [0] * 100, b""), "rank 100 came, expected at most 64"),
+    "unknown datatype": (request("FP8", [1], b"1"), "datatype 'FP8' came"),
+    "typed values too few": (request("FP32", [1, 2, 3], fp32_contents=[1.0]), "1 values came, expected 6"),
+    "typed of another type": (request("FP32", [1], int_contents=[1]), "int_contents came, expected fp32_contents"),
+    "value out of range": (request("UINT8", [1], uint_contents=[256]), "UINT8 cannot hold"),
+    "FP16 typed": (request("FP16", [1], fp32_contents=[1.0]), "expected raw contents"),
+    "raw and typed": (request("FP32", [1], bytes(4), fp32_contents=[1.0]), "raw and typed contents came together"),
+    "BYTES cut": (request("BYTES", [1], b"\4\0\0\0abc"), "end inside an element"),
+    "BYTES count": (request("BYTES", [2], b"\1\0\0\0a"), "1 BYTES elements came, expected 2"),
+}
+
+
+@pytest.mark.parametrize(("message", "text"), BAD.values(), ids=BAD.keys())
+def test_a_contradiction_is_named(message: pb.ModelInferRequest, text: str) -> None:
+    with pytest.raises(InvalidInputError, match=text):
+        decode_request(message)
+
+
+def test_a_name_that_comes_twice_is_named() -> None:
+    message = request("FP32", [1], bytes(4))
+    message.inputs.append(message.inputs[0])
+    message.raw_input_contents.append(bytes(4))
+    with pytest.raises(InvalidInputError, match="'image' came twice"):
+        decode_request(message)
+
+
+def test_raw_contents_must_be_one_for_each_input() -> None:
+    message = request("FP32", [1], bytes(4))
+    message.raw_input_contents.append(bytes(4))
+    with pytest.raises(InvalidInputError, match=r"2 raw contents came for 1 tensors \['image'\]"):
+        decode_request(message)
+
+
+def test_check_counts_the_rows() -> None:
+    assert check({"image": np.zeros((5, 2, 3), np.float32)}, SPECS, max_batch=8) == 5
+
+
+MISFITS = {
+    "name": ({"picture": np.zeros((1, 2, 3), np.float32)}, r"inputs \['picture'\] came, expected \['image'\]"),
+    "datatype": ({"image": np.zeros((1, 2, 3))}, "datatype FP64 came, expected FP32"),
+    "rank": ({"image": np.zeros((1, 6), np.float32)}, "rank 2 came, expected rank 3"),
+    "dimension": ({"image": np.zeros((1, 2, 4), np.float32)}, r"shape \[1, 2, 4\] came, expected \[-1, 2, 3\]"),
+    "no rows": ({"image": np.zeros((0, 2, 3), np.float32)}, "batch 0 came, expected 1 to 8"),
+    "too many rows": ({"image": np.zeros((9, 2, 3), np.float32)}, "batch 9 came, expected 1 to 8"),
+}
+
+
+@pytest.mark.parametrize(("inputs", "text"), MISFITS.values(), ids=MISFITS.keys())
+def test_what_the_model_does_not_take_is_named(inputs: dict[str, np.ndarray], text: str) -> None:
+    with pytest.raises(InvalidInputError, match=text):
+        check(inputs, SPECS, max_batch=8)

@@ -1,0 +1,1 @@
+"""Tests of the server: units, and a real process over real sockets."""

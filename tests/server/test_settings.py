@@ -1,0 +1,82 @@
+"""Flags, environment and defaults; what is refused, and in which words."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from protos.errors import UsageError
+from server.settings import Settings, parse
+
+
+def test_only_the_repository_is_required(tmp_path: Path) -> None:
+    assert parse(["--repository", str(tmp_path)], {}) == Settings(tmp_path)
+
+
+def test_the_ports_are_8001_and_8002_by_default(tmp_path: Path) -> None:
+    assert (Settings(tmp_path).port, Settings(tmp_path).metrics_port) == (8001, 8002)
+
+
+def test_each_field_is_a_flag_and_a_variable(tmp_path: Path) -> None:
+    texts = {
+        "repository": str(tmp_path),
+        "host": "::1",
+        "port": "0",
+        "metrics_port": "1",
+        "threads": "2",
+        "max_batch": "3",
+        "queue_size": "4",
+        "max_message_bytes": "5000",
+        "drain_notice": "0.25",
+        "drain_timeout": "6",
+        "log_level": "debug",
+    }
+    expected = Settings(tmp_path, "::1", 0, 1, 2, 3, 4, 5000, 0.25, 6.0, "debug")
+    flags = [part for name, text in texts.items() for part in ("--" + name.replace("_", "-"), text)]
+    assert texts.keys() == {field.name for field in dataclasses.fields(Settings)}
+    assert parse(flags, {}) == expected
+    assert parse([], {f"PARETO_{name.upper()}": text for name, text in texts.items()}) == expected
+
+
+def test_a_flag_goes_before_the_environment(tmp_path: Path) -> None:
+    settings = parse(["--repository", str(tmp_path), "--port", "1"], {"PARETO_PORT": "2", "PARETO_THREADS": "3"})
+    assert (settings.port, settings.threads) == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "text"),
+    [
+        ([], {}, "--repository or PARETO_REPOSITORY is missing"),
+        (["--repository", "/no/such"], {}, "--repository: '/no/such' came, expected a folder that exists"),
+        (["--repository", ".", "--port", "x"], {}, "--port: 'x' came, expected a whole number from 0 to 65535"),
+        (["--repository", ".", "--port", "65536"], {}, "--port: '65536' came, expected a whole number from 0 to 65535"),
+        (["--repository", ".", "--threads", "0"], {}, "--threads: '0' came, expected a whole number from 1 to 1024"),
+        (
+            ["--repository", "."],
+            {"PARETO_DRAIN_NOTICE": "nan"},
+            "PARETO_DRAIN_NOTICE: 'nan' came, expected a number from 0.0 to 3600.0",
+        ),
+        (
+            ["--repository", ".", "--log-level", "loud"],
+            {},
+            "--log-level: 'loud' came, expected one of debug, info, warning, error",
+        ),
+        (["--repository", ".", "--bogus"], {}, "unrecognized arguments: --bogus"),
+        (["--repository", ".", "--max-b", "3"], {}, "unrecognized arguments: --max-b 3"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_named_with_its_source(
+    arguments: list[str], environment: dict[str, str], text: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse(arguments, environment)
+    assert str(caught.value) == text
+
+
+def test_help_holds_every_flag_with_its_docstring_and_default(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse(["--help"], {})
+    text = " ".join(capsys.readouterr().out.split())
+    assert caught.value.code == 0
+    assert all("--" + field.name.replace("_", "-") in text for field in dataclasses.fields(Settings))
+    assert "Requests that may wait for one variant; the next one is refused at once. (default: 128)" in text

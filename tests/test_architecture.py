@@ -1,0 +1,109 @@
+"""The layout holds: imports point one way, without a cycle, and a heavy library is imported where it is wrapped."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("protos", "server", "compressors", "loadtest")
+
+MAY_IMPORT = {
+    "protos": {"protos"},
+    "server.runtimes": {"protos", "server.runtimes"},
+    "server": {"protos", "server.runtimes", "server"},
+    "compressors": {"protos", "server.runtimes", "compressors"},
+    "loadtest": {"protos", "loadtest"},
+}
+
+WRAPPED_IN = {
+    "torch": {"server.runtimes.torch_call", "server.runtimes.exported_program", "server.runtimes.script_archive"},
+    "onnxruntime": {"server.runtimes.onnx_graph", "compressors.export_onnx"},
+    "openvino": {"server.runtimes.intermediate_representation", "compressors.export_openvino"},
+    "nncf": {"compressors.export_openvino"},
+    "onnx": {"compressors.export_onnx"},
+    "torchao": {"compressors.export_pytorch"},
+    "torch_pruning": {"compressors.prune"},
+    "torchvision": {"compressors.vision"},
+    "sklearn": {"compressors.data"},
+    "plotly": {"loadtest.figures", "loadtest.report"},
+}
+"""Library to the modules that may import it. torch is also the language that the compressors are written in."""
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in (file for package in PACKAGES for file in (ROOT / package).rglob("*.py")):
+        if not path.name.endswith(("_pb2.py", "_pb2_grpc.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imports(module: str) -> Iterator[str]:
+    """Everything that a module imports anywhere in it, as full dotted names."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} imports relatively"
+            names = (f"{node.module}.{alias.name}" for alias in node.names)
+            yield from (name if name in MODULES else str(node.module) for name in names)
+
+
+def area(module: str) -> str:
+    return "server.runtimes" if module.startswith("server.runtimes") else module.split(".")[0]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_one_way(module: str) -> None:
+    ours = {area(name) for name in imports(module) if name.split(".")[0] in PACKAGES}
+    assert ours <= MAY_IMPORT[area(module)]
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("protos")])
+def test_the_contract_needs_only_numpy_and_protobuf(module: str) -> None:
+    others = {name.split(".")[0] for name in imports(module)} - {"protos", "numpy", "google"}
+    assert others <= set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize("library", WRAPPED_IN)
+def test_a_library_is_imported_where_it_is_wrapped(library: str) -> None:
+    users = {module for module in MODULES for name in imports(module) if name.split(".")[0] == library}
+    if library == "torch":
+        users = {module for module in users if area(module) != "compressors"}
+    assert users == WRAPPED_IN[library]
+
+
+def test_there_is_no_import_cycle() -> None:
+    graph = {module: {name for name in imports(module) if name in MODULES and name != module} for module in MODULES}
+    while leaves := {module for module, needed in graph.items() if not needed}:
+        graph = {module: needed - leaves for module, needed in graph.items() if module not in leaves}
+    assert graph == {}
+
+
+@pytest.mark.parametrize(
+    ("program", "foreign"),
+    [
+        ("server.lifecycle", ("torch", "onnxruntime", "openvino", "nncf", "locust", "compressors", "loadtest")),
+        ("server.runtimes.onnx_graph", ("torch", "openvino")),
+        ("loadtest.__main__", ("torch", "onnxruntime", "openvino", "server", "compressors")),
+        ("compressors.__main__", ("locust", "grpc", "server.registry")),
+    ],
+)
+def test_a_program_loads_no_library_that_it_does_not_need(program: str, foreign: tuple[str, ...]) -> None:
+    script = f"import sys, {program}; print(*[m for m in {foreign} if m in sys.modules])"
+    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == []
+
+
+@pytest.mark.parametrize("package", [*PACKAGES, "compressors.studies", "protos.v1"])
+def test_a_package_itself_holds_only_a_docstring(package: str) -> None:
+    body = ast.parse(ROOT.joinpath(*package.split("."), "__init__.py").read_text()).body
+    assert [type(node) for node in body] == [ast.Expr]
