@@ -24,4 +24,4 @@ rm -rf runs/demo
 pareto-serve --repository models --host 127.0.0.1 --port "$port" --metrics-port "$metrics_port" &
 server=$!
 pareto-loadtest run --target "127.0.0.1:$port" --metrics-url "http://127.0.0.1:$metrics_port/metrics" \
-    --model digits --repository models --users 1,8 --duration 1 --rounds 2 --out runs/demo
+    --wait 120 --model digits --repository models --users 1,8 --warmup 0.25 --duration 1.5 --rounds 2 --out runs/demo

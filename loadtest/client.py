@@ -59,6 +59,13 @@ class Client:
             raise CallError(WRONG_ANSWER, fault)
         return response
 
+    def server_ready(self) -> bool:
+        """Whether a server answers and says that it is ready."""
+        try:
+            return self._stub.ServerReady(pb.ServerReadyRequest(), timeout=self._deadline).ready
+        except grpc.RpcError:
+            return False
+
     def server(self) -> pb.ServerMetadataResponse:
         """Name, version and extensions of the server that answers."""
         try:

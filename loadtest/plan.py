@@ -40,6 +40,8 @@ class Plan:
     """seconds of load before the steady state of each block, kept apart from it"""
     deadline: float = 10.0
     """seconds after which a call is given up and counted as a failure"""
+    wait: float = 0.0
+    """seconds to give a server that is still starting, until it says that it is ready"""
     repository: Path = Path("models")
     """repository whose golden.npz holds real inputs; without one, inputs are made from the model's metadata"""
     metrics_url: str | None = None
@@ -59,6 +61,7 @@ class Plan:
             f"--duration: {self.duration} came, expected more than 0 seconds": 0 < self.duration < float("inf"),
             f"--rounds: {self.rounds} came, expected at least 1": self.rounds >= 1,
             f"--warmup: {self.warmup} came, expected 0 seconds or more": 0 <= self.warmup < float("inf"),
+            f"--wait: {self.wait} came, expected 0 seconds or more": 0 <= self.wait < float("inf"),
             f"--deadline: {self.deadline} came, expected more than 0 seconds": 0 < self.deadline < float("inf"),
         }
         if broken := [rule for rule, holds in rules.items() if not holds]:

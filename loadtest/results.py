@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadtest import stats
-from loadtest.machine import Machine
 from loadtest.payloads import Source
 from loadtest.plan import Block, Plan
 from loadtest.recorder import FIRST, STATUSES, STEADY, Rows, Samples, join
 from loadtest.scrape import Deltas, Facts
+from protos.machine import Machine
 
 SCHEMA = 1
 

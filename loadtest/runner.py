@@ -25,7 +25,6 @@ from types import FrameType
 
 from rich.console import Console
 
-from loadtest import machine
 from loadtest.client import Client
 from loadtest.payloads import Payload, Source, make_inputs, make_payloads
 from loadtest.plan import Block, Plan, schedule
@@ -34,8 +33,12 @@ from loadtest.recorder import Recorder, join
 from loadtest.report import write_report
 from loadtest.results import Measurement, Results, make_cells, make_warnings
 from loadtest.scrape import Facts, Page, ScrapeError, deltas, scrape
-from loadtest.survey import Survey, survey
+from loadtest.survey import Survey, survey, wait_until_ready
+from protos import machine
 from protos.errors import UsageError
+
+LIBRARIES = ("locust", "gevent", "grpcio", "protobuf", "numpy", "plotly")
+"""Those whose versions are saved with the results."""
 
 RESULTS, SAMPLES, REPORT = "results.json", "samples.npz", "report.html"
 
@@ -78,7 +81,7 @@ def run(plan: Plan, console: Console) -> Results:
     SIGTERM: nothing is written then.
     """
     with _output(plan.out) as folder, _interruptible() as sleep:
-        started, where = _now(), machine.describe()
+        started, where = _now(), machine.describe(*LIBRARIES)
         found, payloads, source = _prepare(plan)
         metrics = _find_metrics(plan)
         facts = _facts(plan.model, found, metrics.read())
@@ -111,6 +114,7 @@ def _prepare(plan: Plan) -> tuple[Survey, Mapping[str, Sequence[Payload]], Sourc
     """What the server has, and the requests for each variant that is ready."""
     client = Client(plan.target, plan.deadline)
     try:
+        wait_until_ready(client, plan.wait)
         found = survey(client, plan.model, plan.variants)
     finally:
         client.close()

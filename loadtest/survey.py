@@ -1,5 +1,6 @@
 """What a server has to offer, asked before any load: which variants of a model are ready, which are not."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,16 @@ class Survey:
     server: str
     ready: Mapping[str, pb.ModelMetadataResponse]
     skipped: Mapping[str, str]
+
+
+POLL_SECONDS = 0.2
+
+
+def wait_until_ready(client: Client, seconds: float) -> None:
+    """Returns as soon as the server says that it is ready, at the latest after `seconds`."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not client.server_ready():
+        time.sleep(POLL_SECONDS)
 
 
 def survey(client: Client, model: str, wanted: Sequence[str] = ()) -> Survey:

@@ -2,6 +2,7 @@
 
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -115,6 +116,14 @@ def serving(repository: Path, *flags: str, ready: bool = True) -> Iterator[Serve
         yield server
     finally:
         server.stop()
+
+
+def free_port() -> int:
+    """A port that nothing listens on now."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
 
 
 def connect(address: str) -> grpc.Channel:

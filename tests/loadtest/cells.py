@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from loadtest.machine import Machine
+from protos.machine import Machine
 from loadtest.plan import Plan
 from loadtest.results import Cell, LatencyMs, Results, ServerSide, make_warnings
 from loadtest.scrape import Facts
@@ -54,7 +54,7 @@ def results(*cells: Cell, users: tuple[int, ...] = (1,)) -> Results:
         inputs="golden",
         metrics_url=None,
         plan=replace(PLAN, users=users),
-        machine=Machine("Some CPU", 2, 2**31, "Linux", "3.11", {"locust": "2.47"}, (0.5, 0.25, 0.125)),
+        machine=Machine("Some CPU", 2, ("avx2",), 2**31, "Linux", "3.11", {"locust": "2.47"}, (0.5, 0.25, 0.125)),
         cells=cells,
         skipped={},
         warnings=make_warnings(cells, {}),

@@ -1,43 +1,26 @@
 """`report.html` in a real browser, from disk: what it draws, what it says, and that it needs no network."""
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
 from loadtest.recorder import SAMPLE, STEADY, Samples
 from loadtest.report import write_report
 from loadtest.results import Results
+from tests.browser import chromium, open_page
 from tests.loadtest.cells import cell, results
 from tests.loadtest.conftest import Run
-
-FLAGS = (
-    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update", "--window-size=1280,1000"),
-)
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    options = ChromeOptions()
-    options.binary_location = shutil.which("chromium") or shutil.which("google-chrome") or ""
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    with Chrome(options, ChromeService(shutil.which("chromedriver"))) as driver:
-        yield driver
-
-
-def opened(browser: Chrome, path: Path) -> str:
-    """Opens a page of the disk and returns its text; fails on any message in the console."""
-    browser.get(path.as_uri())
-    assert browser.get_log("browser") == []
-    return browser.find_element(By.TAG_NAME, "main").text
+    with chromium(tmp_path_factory.mktemp("chromium")) as running:
+        yield running
 
 
 def rendered(browser: Chrome, folder: Path, run: Results) -> str:
@@ -45,7 +28,7 @@ def rendered(browser: Chrome, folder: Path, run: Results) -> str:
     variants = tuple(dict.fromkeys(cell.variant for cell in run.cells))
     rows = [(variants.index(c.variant), c.users, 1, STEADY, 0, i, 0.001) for c in run.cells for i in range(10)]
     write_report(run, Samples(np.array(rows, SAMPLE), variants), folder / "report.html")
-    return opened(browser, folder / "report.html")
+    return open_page(browser, folder / "report.html")
 
 
 def column(browser: Chrome, index: int) -> list[str]:
@@ -60,7 +43,7 @@ def sort_by(browser: Chrome, title: str) -> None:
 
 
 def test_every_plot_of_a_real_run_is_drawn(run: Run, browser: Chrome) -> None:
-    opened(browser, run.out / "report.html")
+    open_page(browser, run.out / "report.html")
     plots = browser.find_elements(By.CSS_SELECTOR, ".plot")
     assert [plot.get_attribute("id") for plot in plots] == [
         f"{p}-{u}" for u in (1, 4) for p in ("p99", "rps", "latency")
@@ -70,7 +53,7 @@ def test_every_plot_of_a_real_run_is_drawn(run: Run, browser: Chrome) -> None:
 
 
 def test_the_page_loads_nothing_but_itself(run: Run, browser: Chrome) -> None:
-    opened(browser, run.out / "report.html")
+    open_page(browser, run.out / "report.html")
     loaded = browser.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
     assert [name for name in loaded if not name.startswith("data:")] == []
 

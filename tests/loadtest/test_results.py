@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from loadtest.machine import Machine
+from protos.machine import Machine
 from loadtest.plan import Block
 from loadtest.recorder import AFTER, FIRST, SAMPLE, STEADY, WARMUP, Samples
 from loadtest.results import LatencyMs, Measurement, Results, ServerSide, make_cells, make_warnings
@@ -136,7 +136,7 @@ def test_results_are_json_with_null_for_what_was_not_measured() -> None:
         inputs="golden",
         metrics_url=None,
         plan=PLAN,
-        machine=Machine("cpu", 2, 1, "os", "3", {}, (0.0, 0.0, 0.0)),
+        machine=Machine("cpu", 2, (), 1, "os", "3", {}, (0.0, 0.0, 0.0)),
         cells=(cell("a-x", p99=None),),
         skipped={},
         warnings=(),

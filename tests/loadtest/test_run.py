@@ -16,9 +16,10 @@ import pytest
 from loadtest.recorder import FIRST, STEADY, load_samples
 from loadtest.results import steady_latencies
 from protos.v1 import inference_pb2 as pb
+from tests import toy
 from tests.loadtest.conftest import LOADTEST, Run, flags
 from tests.loadtest.foreign import MODEL, foreign, zeros
-from tests.serving import ROOT, ServerProcess, serving
+from tests.serving import ROOT, ServerProcess, free_port, serving
 
 VARIANTS = ("fp32-onnxruntime", "fp32-openvino")
 
@@ -235,3 +236,16 @@ def test_a_foreign_server_is_measured_with_made_up_inputs_and_no_server_figures(
     assert set(cell["server"].values()) == set(cell["facts"].values()) == {None}
     assert "cold-2 was not measured" in done.stdout
     assert {tuple(request.inputs[1].shape) for request in server.requests} == {(1, 5)}
+
+
+def test_a_server_that_is_still_starting_is_waited_for(repository: Path, tmp_path: Path) -> None:
+    port = free_port()
+    server = ServerProcess(["--repository", str(repository), "--port", str(port), "--metrics-port", "0"])
+    short = ["--users", "1", "--rounds", "1", "--duration", "0.2", "--warmup", "0.1", "--out", str(tmp_path / "r")]
+    at = ["--target", f"127.0.0.1:{port}", "--model", toy.MODEL, "--repository", str(repository)]
+    try:
+        done = loadtest("run", *at, *short, "--wait", "60")
+    finally:
+        server.stop()
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads((tmp_path / "r" / "results.json").read_text())["cells"]) == 2

@@ -7,9 +7,11 @@ import pytest
 
 from loadtest.client import Client
 from loadtest.payloads import DEFAULT_VARIANT
-from loadtest.survey import Survey, survey
+from loadtest import survey as survey_module
+from loadtest.survey import Survey, survey, wait_until_ready
 from protos.errors import UsageError
 from tests.loadtest.foreign import MODEL, foreign
+from tests.serving import free_port
 
 
 @contextmanager
@@ -66,3 +68,18 @@ def test_a_server_that_does_not_answer_is_refused() -> None:
     with pytest.raises(UsageError, match="the server does not answer: UNAVAILABLE"):
         survey(client, MODEL)
     client.close()
+
+
+def test_a_server_that_is_not_there_is_waited_for_no_longer_than_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr(survey_module.time, "monotonic", lambda: now)
+    monkeypatch.setattr(survey_module.time, "sleep", sleep)
+    client = Client(f"127.0.0.1:{free_port()}", deadline=5.0)
+    wait_until_ready(client, 3.0)
+    client.close()
+    assert 3.0 <= now < 3.5

@@ -1,0 +1,115 @@
+"""The README's promise: one command, from data to a served and load-tested comparison on a page."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from protos import repository
+from protos.manifest import Variant
+from tests.browser import chromium, open_page
+from tests.e2e.conftest import Demo, start_demo, survivors
+from tests.serving import serving
+
+pytestmark = pytest.mark.timeout(1500)
+
+VARIANTS = {
+    f"{recipe}-{runtime}"
+    for recipe in ("fp32", "channels50", "int8", "channels50-int8")
+    for runtime in ("pytorch", "torchscript", "onnxruntime", "openvino")
+}
+
+
+@pytest.fixture(scope="module")
+def variants(demo: Demo) -> dict[str, Variant]:
+    return {entry.name: repository.verify(entry) for entry in repository.scan(demo.models) if entry.model == "digits"}
+
+
+def test_it_ends_well_and_leaves_no_process_behind(demo: Demo) -> None:
+    assert demo.exit_code == 0, demo.stderr
+    assert demo.left_running == []
+
+
+def test_it_builds_sixteen_variants_with_every_figure(variants: dict[str, Variant]) -> None:
+    assert variants.keys() == VARIANTS
+    for variant in variants.values():
+        assert variant.quality is not None
+        assert variant.latency is not None
+        assert variant.quality.samples == 600
+
+
+def test_fp32_is_right_on_at_least_97_percent_and_int8_loses_at_most_a_point(variants: dict[str, Variant]) -> None:
+    top1 = {name: variant.quality.value for name, variant in variants.items() if variant.quality}
+    assert top1["fp32-pytorch"] >= 0.97
+    assert {
+        name: value for name, value in top1.items() if name.startswith("int8") and value < top1["fp32-pytorch"] - 0.01
+    } == {}
+
+
+def test_it_loads_every_variant_without_a_failed_request(demo: Demo) -> None:
+    cells = demo.results["cells"]
+    assert {(cell["variant"], cell["users"]) for cell in cells} == {
+        (name, users) for name in VARIANTS for users in (1, 8)
+    }
+    assert [cell["variant"] for cell in cells if cell["failures"] or not cell["requests"]] == []
+    assert demo.results["skipped"] == {}
+
+
+def test_it_prints_the_table_and_where_the_report_lies(demo: Demo) -> None:
+    lines = demo.stdout.splitlines()
+    assert [name for name in VARIANTS if not any(name in line for line in lines)] == []
+    assert json.loads(lines[-1]) == {
+        "results": "runs/demo/results.json",
+        "report": "runs/demo/report.html",
+        "failures": 0,
+    }
+
+
+def test_its_report_opens_in_a_browser_without_a_word_in_the_console(demo: Demo, tmp_path: Path) -> None:
+    with chromium(tmp_path) as browser:
+        text = open_page(browser, demo.run / "report.html")
+    assert "Fastest within 1 point of FP32" in text
+    assert [name for name in VARIANTS if name not in text] == []
+
+
+def test_an_interruption_stops_everything_it_started(demo: Demo) -> None:
+    process = start_demo(stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "serving grpc=" in line:
+            break
+    os.killpg(process.pid, signal.SIGINT)  # what a terminal sends at Ctrl-C
+    process.stderr.read()
+    assert process.wait(60) != 0
+    process.stderr.close()
+    assert survivors(process.pid) == []
+
+
+@pytest.fixture(scope="module")
+def triton(demo: Demo) -> dict[str, Any]:
+    golden = demo.models / "digits" / "golden.npz"
+    script = Path(__file__).with_name("tritonclient_session.py")
+    with serving(demo.models) as server:
+        command = [sys.executable, str(script), server.grpc_address, "digits", str(golden)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def test_tritonclient_sees_all_variants_as_versions(triton: dict[str, Any]) -> None:
+    assert set(triton["metadata"]["versions"]) == VARIANTS
+
+
+def test_tritonclient_reads_real_digits_with_every_variant(demo: Demo, triton: dict[str, Any]) -> None:
+    labels = repository.load_golden(demo.models, "digits").labels
+    assert triton["answers"].keys() == VARIANTS | {""}
+    for asked, answer in triton["answers"].items():
+        assert answer["variant"] == (asked or repository.default_variant(demo.models, "digits"))
+        assert np.mean(np.array(answer["labels"]) == labels) >= 15 / 16

@@ -1,0 +1,49 @@
+"""The README is true: its commands exist, its links lead somewhere, its table is what the manifests say."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+COMMANDS = [
+    line.strip()
+    for block in re.findall(r"```(?:sh|console)\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+    if line.startswith(("make ", "pareto-", "locust "))
+]
+PROGRAMS = {"pareto-compress": "compressors", "pareto-serve": "server", "pareto-loadtest": "loadtest"}
+
+
+def test_the_two_commands_are_there() -> None:
+    assert {"make demo", "make test"} <= {command.split("#")[0].strip() for command in COMMANDS}
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("make ")])
+def test_every_make_target_exists(command: str) -> None:
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert shlex.split(command, comments=True)[1] in targets
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("pareto-")])
+def test_every_program_knows_the_flags_that_it_is_shown_with(command: str) -> None:
+    program, *words = shlex.split(command, comments=True)
+    subcommand = [words[0]] if words and re.fullmatch("[a-z]+", words[0]) else []
+    asked = subprocess.run(
+        [sys.executable, "-m", PROGRAMS[program], *subcommand, "--help"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert [word for word in words if word.startswith("--") and word not in asked.stdout] == []
+
+
+def test_every_link_leads_somewhere() -> None:
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_it_is_at_most_three_screens_long() -> None:
+    assert len(README.splitlines()) <= 150
