@@ -3,10 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-from protos.machine import Machine
 from loadtest.plan import Plan
 from loadtest.results import Cell, LatencyMs, Results, ServerSide, make_warnings
 from loadtest.scrape import Facts
+from protos.machine import Machine
 
 PLAN = Plan(target="localhost:1", model="toy", out=Path("runs/x"), users=(1,))
 NO_SERVER = ServerSide(requests=None, queue_ms_mean=None, compute_ms_mean=None, cpu_us_per_request=None)

@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from protos.machine import Machine
 from loadtest.plan import Block
 from loadtest.recorder import AFTER, FIRST, SAMPLE, STEADY, WARMUP, Samples
 from loadtest.results import LatencyMs, Measurement, Results, ServerSide, make_cells, make_warnings
 from loadtest.scrape import Deltas, Facts
+from protos.machine import Machine
 from tests.loadtest.cells import NO_SERVER, PLAN, cell
 
 UNAVAILABLE, DEADLINE_EXCEEDED = 14, 4

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 
 import pytest
 
+from loadtest import survey as survey_module
 from loadtest.client import Client
 from loadtest.payloads import DEFAULT_VARIANT
-from loadtest import survey as survey_module
 from loadtest.survey import Survey, survey, wait_until_ready
 from protos.errors import UsageError
 from tests.loadtest.foreign import MODEL, foreign
