@@ -3,21 +3,24 @@
 PYTHON ?= python3.11
 PORT ?= 8001
 METRICS_PORT ?= 8002
+RUN ?= runs/demo
 
 SHELL := /bin/bash
-BIN := .venv/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+BIN := $(CURDIR)/.venv/bin
+TOOLS := $(CURDIR)/.venv/tools/usr/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := .venv/.installed
 
 .PHONY: demo test check proto clean tools
+.NOTPARALLEL:
 .DELETE_ON_ERROR:
 
 # Builds the study `digits`, serves it, load-tests every variant, writes runs/demo/report.html.
 demo: $(INSTALLED)
-	@PATH="$(CURDIR)/$(BIN):$$PATH" bash deploy/demo.sh $(PORT) $(METRICS_PORT)
+	@PATH="$(BIN):$$PATH" bash deploy/demo.sh $(PORT) $(METRICS_PORT) $(RUN)
 
 test: $(INSTALLED) tools
-	$(BIN)/python -m pytest $(ARGS)
+	PATH="$(TOOLS):$$PATH" $(BIN)/python -m pytest $(ARGS)
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -26,31 +29,36 @@ check: $(INSTALLED)
 
 # Regenerates the stubs; tests/protos/test_generated.py fails where they are not what this makes.
 proto: $(INSTALLED)
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I . --python_out=. --mypy_out=. \
+	PATH="$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I . --python_out=. --mypy_out=. \
 		--grpc_python_out=. --mypy_grpc_out=. protos/v1/inference.proto
 
 clean:
 	rm -rf .venv models runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # tritonclient pins an older protobuf than it needs; it is a client of the tests, in a process of its own.
 $(INSTALLED): pyproject.toml deploy/constraints.txt
-	@echo "installing into .venv, a minute or two" >&2
-	@$(PYTHON) -m venv .venv
-	@$(PIP) install --constraint deploy/constraints.txt --editable '.[all]'
-	@$(PIP) install --constraint deploy/constraints.txt --no-deps tritonclient python-rapidjson
+	@echo "installing into .venv: a minute, or several where torch comes with CUDA" >&2
+	$(PYTHON) -m venv .venv
+	$(PIP) install --quiet --constraint deploy/constraints.txt torch
+	$(PIP) install --quiet --constraint deploy/constraints.txt --editable '.[all]'
+	$(PIP) install --quiet --constraint deploy/constraints.txt --no-deps tritonclient python-rapidjson
 	@touch $@
 
-# The suite looks at the report in a real browser and checks the deployment with Prometheus itself.
+# The suite looks at the report in a real browser and checks the deployment with Prometheus itself. Debian's
+# package of Prometheus is only unpacked: installing it would start a service.
 tools:
-	@if ! command -v chromium chromedriver promtool prometheus >/dev/null \
-		|| [ $$(command -v chromium chromedriver promtool prometheus | wc -l) -lt 4 ]; then \
-		if command -v apt-get >/dev/null && [ $$(id -u) = 0 ]; then \
-			echo "installing Debian's chromium, chromium-driver and prometheus" >&2; \
-			apt-get -qq update >/dev/null \
-				&& DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends -y \
-					chromium chromium-driver prometheus >/dev/null; \
-		else \
-			echo "the tests need chromium, chromedriver, promtool and prometheus on PATH:" \
-				"apt-get install chromium chromium-driver prometheus" >&2; exit 1; \
+	@missing() { ! PATH="$(TOOLS):$$PATH" command -v "$$1" >/dev/null; }; \
+	if command -v apt-get >/dev/null && { missing chromedriver || missing promtool; }; then \
+		echo "fetching Debian's chromium and prometheus for the tests" >&2; \
+		[ $$(id -u) != 0 ] || apt-get -qq update >/dev/null || true; \
+		if missing promtool; then \
+			mkdir -p .venv/tools && cd .venv/tools && apt-get -qq download prometheus && dpkg-deb -x prometheus_*.deb .; \
 		fi; \
-	fi
+		if missing chromedriver && [ $$(id -u) = 0 ]; then \
+			DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends -y chromium chromium-driver >/dev/null; \
+		fi; \
+	fi; \
+	for tool in chromium chromedriver promtool prometheus; do \
+		! missing $$tool || echo "$$tool is missing, and the tests that need it will fail: apt-get install chromium chromium-driver prometheus" >&2; \
+	done

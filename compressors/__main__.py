@@ -8,6 +8,8 @@ pareto-compress promote digits int8-openvino --repository models
 
 import argparse
 import logging
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -18,7 +20,9 @@ from protos.errors import ParetoServeError
 def main() -> None:
     """The console script."""
     arguments = _parser().parse_args()
-    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s", stream=sys.stderr)
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # its warnings are for its own developers
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         sys.exit(arguments.run(arguments))
     except (ParetoServeError, FileNotFoundError) as error:
@@ -56,7 +60,6 @@ def _build(arguments: argparse.Namespace) -> int:
     from compressors.pipeline import Build
 
     build = Build(study.load(arguments.study), arguments.repository, arguments.data)
-    build.dataset  # noqa: B018  what is wrong with the data is known before any work starts
     build.run()
     entries = [e for e in repository.scan(arguments.repository) if e.model == build.study.model]
     print(report.show(entries, "table"))
@@ -92,6 +95,10 @@ def _verify(arguments: argparse.Namespace) -> int:
 def _promote(arguments: argparse.Namespace) -> int:
     repository.promote(arguments.repository, arguments.model, arguments.variant)
     return 0
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _complain(error: Exception) -> int:

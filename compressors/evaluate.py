@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from compressors.progress import track
+from protos.machine import available_cores
 from protos.manifest import Latency
 from server.runtimes import Runtime
 
@@ -35,6 +36,7 @@ def predict(runtime: Runtime, inputs: NDArray[np.float32], input_name: str, outp
 
 def predict_network(network: nn.Module, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
     """The outputs of a network in eager FP32 PyTorch for inputs (N, 3, H, W): the reference for everything."""
+    torch.set_num_threads(available_cores())  # an adapter may have left it at its own count
     with torch.inference_mode():
         answers = [network(batch).numpy() for batch in torch.from_numpy(inputs).split(BATCH)]
     outputs: NDArray[np.float32] = np.concatenate(answers)

@@ -7,6 +7,7 @@ To add a runtime: one file with a function like those below, and one row in `EXP
 
 import contextlib
 import importlib
+import shutil
 import site
 import sys
 import sysconfig
@@ -26,11 +27,20 @@ INPUT, OUTPUT = "input", "logits"
 
 CALIBRATION_BATCH = 64
 
-EXPORTERS: dict[RuntimeName, str] = {
-    "pytorch": "compressors.export_pytorch:export",
-    "torchscript": "compressors.export_torchscript:export",
-    "onnxruntime": "compressors.export_onnx:export",
-    "openvino": "compressors.export_openvino:export",
+
+@dataclass(frozen=True)
+class Exporter:
+    """Where a runtime's exporter is, and the distributions that shape what it writes."""
+
+    function: str
+    libraries: tuple[str, ...]
+
+
+EXPORTERS: dict[RuntimeName, Exporter] = {
+    "pytorch": Exporter("compressors.export_pytorch:export", ("torch", "torchao")),
+    "torchscript": Exporter("compressors.export_torchscript:export", ("torch",)),
+    "onnxruntime": Exporter("compressors.export_onnx:export", ("torch", "onnx", "onnxscript", "onnxruntime")),
+    "openvino": Exporter("compressors.export_openvino:export", ("torch", "onnx", "onnxscript", "openvino", "nncf")),
 }
 
 
@@ -46,7 +56,7 @@ class Job:
     calibration: torch.Tensor | None
     """Inputs (N, 3, H, W) to find int8 ranges with; None leaves the network in FP32."""
     folder: Path
-    """An empty folder for the artifact."""
+    """Where the artifact goes; made anew."""
 
     def __post_init__(self) -> None:
         assert self.example.is_contiguous()
@@ -57,16 +67,18 @@ class Job:
         return list(self.calibration.split(CALIBRATION_BATCH))
 
 
-def export(runtime: RuntimeName, job: Job) -> str:
+def export(exporter: Exporter, job: Job) -> str:
     """Writes the artifact into the job's folder and returns the name of the file that the runtime opens.
 
     Raises what the exporter raises, and `ValueError` where the artifact would carry a path of this machine.
     """
-    module, _, name = EXPORTERS[runtime].partition(":")
+    shutil.rmtree(job.folder, ignore_errors=True)
+    job.folder.mkdir(parents=True)
+    module, _, name = exporter.function.partition(":")
     with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
         warnings.simplefilter("ignore")  # what the libraries tell their own developers, deprecations above all
-        exporter: Callable[[Job], str] = getattr(importlib.import_module(module), name)
-        entry = exporter(job)
+        write: Callable[[Job], str] = getattr(importlib.import_module(module), name)
+        entry = write(job)
     refuse_local_paths(job.folder)
     return entry
 

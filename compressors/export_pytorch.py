@@ -15,11 +15,6 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
-from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
-    X86InductorQuantizer,
-    get_default_x86_inductor_quantization_config,
-)
 
 from compressors.export import Job, local_paths
 
@@ -44,6 +39,13 @@ def export(job: Job) -> str:
 
 
 def _quantize(program: torch.export.ExportedProgram, job: Job) -> nn.Module:
+    # Imported where it is needed: torchao takes seconds, and FP32 has no use for it.
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+    from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
+        X86InductorQuantizer,
+        get_default_x86_inductor_quantization_config,
+    )
+
     quantizer = X86InductorQuantizer()
     quantizer.set_global(get_default_x86_inductor_quantization_config())
     prepared = prepare_pt2e(program.module(), quantizer)
@@ -58,7 +60,7 @@ def _compile(quantized: nn.Module, job: Job) -> None:
     with torch.no_grad():
         program = torch.export.export(quantized, (job.example,), dynamic_shapes=(_BATCH,))
         package = torch._inductor.aoti_compile_and_package(
-            program, package_path=str(job.folder / "compiled.pt2"), inductor_configs=_INDUCTOR
+            program, package_path=str(job.folder / "compiled.pt2"), inductor_configs=dict(_INDUCTOR)
         )
     _without_build_traces(Path(package), job.folder / ENTRY)
     Path(package).unlink()

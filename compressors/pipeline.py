@@ -1,19 +1,16 @@
 """From a study to a repository: train and prune, export, evaluate, time, publish.
 
-Each step's result lies under `<repository>/.build/<model>/<key>/`, where the key is a hash of everything
-that the result depends on. A step whose result is there is not done again, so an interrupted build goes on
-where it stopped, and a changed study redoes only what the change touches. A step's folder appears whole.
-
-A variant that fails is left out and reported with its cause; all others are built. Latency is measured
-last, over all variants in one interleaved run, and again whenever one of them is new.
+Each step's result is kept in the `cache`, so an interrupted build goes on where it stopped, and a changed
+study redoes only what the change touches. A variant that fails is left out and reported with its cause; all
+others are built. Latency is measured last, over all variants in one interleaved run, and again whenever one
+of them is new or the machine is another.
 """
 
-import contextlib
+import json
 import logging
-import shutil
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from concurrent.futures import Executor, Future
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -23,31 +20,27 @@ from numpy.typing import NDArray
 from torch import nn
 
 from compressors import data, evaluate, models, recipes
-from compressors.export import INPUT, OUTPUT, Job, export
+from compressors.cache import Cache, key
+from compressors.export import EXPORTERS, INPUT, OUTPUT, Job, export
+from compressors.isolation import in_fresh_process, side_by_side
 from compressors.progress import say
 from compressors.recipes import Recipe, Workplace
-from compressors.study import REFERENCE, Study, key
+from compressors.study import REFERENCE, Study
 from protos import machine, manifest, repository
 from protos.errors import VariantError
+from protos.machine import Machine
 from protos.manifest import Golden, Network, Quality, RuntimeName, Sources, TensorSpec, Variant, from_json, to_json
-from protos.repository import GoldenSet
+from protos.repository import Entry, GoldenSet
+from protos.strict import decode
 from server import runtimes
-
-FORMAT = 1
-"""Part of every key: raised when a step's code changes what its result means."""
 
 GOLDEN_ROWS = 16
 TOLERANCE = 1.5
 """How much larger than measured the golden error may be: another CPU's kernels round differently."""
 TOLERANCE_FLOOR = 1e-3
 
-LIBRARIES: dict[RuntimeName, tuple[str, ...]] = {
-    "pytorch": ("torch", "torchao"),
-    "torchscript": ("torch",),
-    "onnxruntime": ("onnxruntime", "onnx", "onnxscript", "torch"),
-    "openvino": ("openvino", "nncf", "onnx", "onnxscript", "torch"),
-}
-"""The distributions that an artifact is made by; a new version makes a new artifact."""
+TRAINED_BY = ("torch", "torch-pruning")
+"""The distributions that shape a network."""
 
 log = logging.getLogger(__name__)
 
@@ -63,38 +56,52 @@ class Trained:
     key: str
 
 
-@dataclass
+@dataclass(frozen=True)
+class Task:
+    """One variant to be built; `title` is its name for the person who watches."""
+
+    recipe: Recipe
+    runtime: RuntimeName
+    title: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.recipe.name}-{self.runtime}"
+
+
+@dataclass(frozen=True)
+class Built:
+    """An evaluated variant without its latency, the folder of its artifact, and the key that stands for both."""
+
+    variant: Variant
+    artifact: Path
+    key: str
+
+
 class Build:
-    """One build of one study into one repository."""
+    """One build of one study into one repository. `failures` are variant names with their causes."""
 
-    study: Study
-    root: Path
-    data_path: Path | None
-    failures: dict[str, str] = field(default_factory=dict)
-    """Variant name to cause."""
-    _trained: dict[str, Trained] = field(default_factory=dict)
+    def __init__(self, study: Study, root: Path, data_path: Path | None) -> None:
+        self.study, self.root, self._data_path = study, root, data_path
+        self.failures: dict[str, str] = {}
+        self._cache = Cache(root, study.model)
+        self._trained: dict[str, Trained] = {}
 
-    def run(self) -> list[Variant]:
-        """Builds what is missing and publishes it; returns the variants that the repository now holds."""
-        built: dict[str, tuple[Variant, Path]] = {}
-        names = [(recipe, runtime) for recipe in self.study.recipes for runtime in self.study.runtimes]
-        for number, (recipe, runtime) in enumerate(names, 1):
-            name = f"{recipe.name}-{runtime}"
-            try:
-                built[name] = self._variant(recipe, runtime, f"[{number}/{len(names)}] {name}")
-            except Exception as error:
-                log.debug("variant %s", name, exc_info=True)
-                self.failures[name] = (
-                    f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
-                )
-                say(f"[{number}/{len(names)}] {name}: FAILED, {self.failures[name]}")
-        return self._publish(built)
+    def run(self) -> None:
+        """Builds what is missing and publishes it; `UsageError` before any work where that cannot be done."""
+        self.dataset  # noqa: B018  what is wrong with the data is known before any work starts
+        with self._cache.locked():
+            tasks = self._trainable(self._tasks())
+            with side_by_side(machine.available_cores()) as pool:
+                entries = {task: self._start_export(task, pool) for task in tasks}
+                built = {task.name: self._attempt(task, entries[task]) for task in tasks}
+            self._publish({name: done for name, done in built.items() if done})
 
     @cached_property
     def dataset(self) -> data.Dataset:
         """The study's data, read once."""
         say(f"data set {self.study.data}: reading")
-        loaded = data.load(self.study.data, self.data_path, self.study.calibration, self.study.seed)
+        loaded = data.load(self.study.data, self._data_path, self.study.calibration, self.study.seed)
         say(f"  train {len(loaded.train)}, calibration {len(loaded.calibration)}, test {len(loaded.test)} images")
         return loaded
 
@@ -108,91 +115,145 @@ class Build:
         """The test split as inputs, made once."""
         return self.dataset.inputs(self.dataset.test)
 
+    @cached_property
+    def reference(self) -> Trained:
+        """The FP32 network that everything is compared with."""
+        return self._network(next(recipe for recipe in self.study.recipes if recipe.name == REFERENCE))
+
+    @cached_property
+    def golden(self) -> GoldenSet:
+        """A few test images, drawn with the seed, and what FP32 answers on them."""
+        rows = np.random.default_rng(self.study.seed).choice(len(self.test_inputs), GOLDEN_ROWS, replace=False)
+        return GoldenSet(self.test_inputs[rows], self.dataset.test.labels[rows], self.reference.outputs[rows])
+
+    def _tasks(self) -> list[Task]:
+        pairs = [(recipe, runtime) for recipe in self.study.recipes for runtime in self.study.runtimes]
+        return [Task(r, rt, f"[{i}/{len(pairs)}] {r.name}-{rt}") for i, (r, rt) in enumerate(pairs, 1)]
+
+    def _trainable(self, tasks: list[Task]) -> list[Task]:
+        """Trains and prunes all networks; leaves out the tasks whose network failed."""
+        done = []
+        for task in tasks:
+            try:
+                self._network(task.recipe.network)
+                done.append(task)
+            except Exception as error:
+                self._fail(task.name, error)
+        return done
+
     def _network(self, recipe: Recipe) -> Trained:
         """The network that a network step makes, from the cache where it is there."""
         if recipe.name in self._trained:
             return self._trained[recipe.name]
         parent = self._network(recipe.parent) if recipe.parent else None
-        step_key = key(FORMAT, self.study.network, self.study.seed, self.data_sha256, recipe.chain())
-        folder = self._folder(step_key)
+        versions = machine.versions(*TRAINED_BY)
+        step_key = key(self.study.network, self.study.seed, self.data_sha256, recipe.chain(), versions)
+        folder = self._cache.folder(step_key)
         if not folder.is_dir():
             say(f"network {recipe.name}: {recipe.chain()[-1].name}")
-            work = self._folder(f"{step_key}.work")
-            work.mkdir(parents=True, exist_ok=True)
+            checkpoint = self._cache.work(step_key) / "checkpoint.pt"
             at = Workplace(
-                self.study.network, self.dataset, self.study.seed, parent.network if parent else None,
-                work / "checkpoint.pt",
-            )  # fmt: skip
+                self.study.network, self.dataset, self.study.seed, parent.network if parent else None, checkpoint
+            )
             network = recipes.apply(recipe.network_step(), at)
-            with _appearing(folder) as staging:
+            with self._cache.appearing(step_key) as staging:
                 torch.save(network.state_dict(), staging / "weights.pt")
                 np.save(staging / "outputs.npy", evaluate.predict_network(network, self.test_inputs))
-            shutil.rmtree(work)
+        self._trained[recipe.name] = self._restore(folder, step_key)
+        say(f"network {recipe.name}: top-1 {self._top1(self._trained[recipe.name].outputs):.2%}")
+        return self._trained[recipe.name]
+
+    def _restore(self, folder: Path, step_key: str) -> Trained:
         weights = torch.load(folder / "weights.pt", weights_only=True)
         network = models.restore(self.study.network, len(self.dataset.labels), weights)
-        example = torch.from_numpy(self.test_inputs[:1])
-        outputs = np.load(folder / "outputs.npy")
+        size = models.measure(network, torch.from_numpy(self.test_inputs[:1]))
         digest = repository.sha256(folder / "weights.pt")
-        self._trained[recipe.name] = Trained(network, models.measure(network, example), outputs, digest, step_key)
-        say(f"network {recipe.name}: top-1 {self._top1(outputs):.2%}")
-        return self._trained[recipe.name]
+        return Trained(network, size, np.load(folder / "outputs.npy"), digest, step_key)
 
     def _top1(self, outputs: NDArray[np.float32]) -> float:
         return evaluate.share_equal(outputs.argmax(1), self.dataset.test.labels)
 
-    def _variant(self, recipe: Recipe, runtime: RuntimeName, title: str) -> tuple[Variant, Path]:
-        """The exported and evaluated variant without its latency, and the folder of its artifact."""
-        trained = self._network(recipe.network)
-        libraries = machine.versions(*LIBRARIES[runtime])
-        folder = self._folder(key(FORMAT, trained.key, recipe.chain(), runtime, libraries, self.study.calibration))
-        if not folder.is_dir():
-            start = time.perf_counter()
-            with _appearing(folder) as staging:
-                artifact = staging / "artifact"
-                artifact.mkdir()
-                say(f"{title}: exporting")
-                entry = self._export(recipe, runtime, trained, artifact)
-                say(f"{title}: evaluating on {len(self.dataset.test)} images")
-                variant = self._evaluate(recipe, runtime, trained, artifact, entry)
-                (staging / repository.MANIFEST).write_text(to_json(variant))
-            assert variant.quality is not None
-            say(f"{title}: top-1 {variant.quality.value:.2%}, {time.perf_counter() - start:.1f} s")
-        return from_json((folder / repository.MANIFEST).read_text()), folder / "artifact"
+    def _key(self, task: Task) -> str:
+        trained, versions = self._network(task.recipe.network), machine.versions(*EXPORTERS[task.runtime].libraries)
+        chain, calibration = task.recipe.chain(), self.study.calibration
+        return key(trained.key, self.reference.key, chain, task.runtime, versions, calibration)
 
-    def _export(self, recipe: Recipe, runtime: RuntimeName, trained: Trained, folder: Path) -> str:
-        calibration = torch.from_numpy(self.dataset.inputs(self.dataset.calibration)) if recipe.quantized else None
-        return export(runtime, Job(trained.network, torch.from_numpy(self.test_inputs[:2]), calibration, folder))
+    def _start_export(self, task: Task, pool: Executor) -> Future[str] | None:
+        """The name of the artifact's file once it is exported to the task's work folder; None if it is cached."""
+        if self._cached(task):
+            return None
+        folder = self._cache.work(self._key(task)) / "artifact"
+        trained, calibration = self._network(task.recipe.network), self.dataset.calibration
+        inputs = torch.from_numpy(self.dataset.inputs(calibration)) if task.recipe.quantized else None
+        job = Job(trained.network, torch.from_numpy(self.test_inputs[:2]), inputs, folder)
 
-    def _evaluate(self, recipe: Recipe, runtime: RuntimeName, trained: Trained, folder: Path, entry: str) -> Variant:
-        reference = self._network(next(r for r in self.study.recipes if r.name == REFERENCE))
-        parent = trained if recipe.quantized else self._network(recipe.parent) if recipe.parent else trained
-        shape = tuple(self.test_inputs.shape[1:])
-        variant = Variant(
+        def run() -> str:
+            say(f"{task.title}: exporting")
+            return in_fresh_process(export, EXPORTERS[task.runtime], job)
+
+        return pool.submit(run)
+
+    def _cached(self, task: Task) -> Built | None:
+        """What an earlier build made, if it is there and undamaged."""
+        step_key = self._key(task)
+        folder = self._cache.folder(step_key)
+        try:
+            variant = from_json((folder / repository.MANIFEST).read_text())
+            repository.verify(Entry(self.study.model, task.name, folder / "artifact", variant, None))
+        except (OSError, VariantError):
+            return None
+        return Built(variant, folder / "artifact", step_key)
+
+    def _attempt(self, task: Task, exported: Future[str] | None) -> Built | None:
+        try:
+            if exported is not None:
+                self._finish(task, exported)
+            return self._cached(task)
+        except Exception as error:
+            self._fail(task.name, error)
+            return None
+
+    def _finish(self, task: Task, exported: Future[str]) -> None:
+        """Waits for the artifact, evaluates it and keeps both."""
+        start, entry, step_key = time.perf_counter(), exported.result(), self._key(task)
+        with self._cache.appearing(step_key) as staging:
+            (self._cache.work(step_key) / "artifact").rename(staging / "artifact")
+            variant = self._evaluate(self._describe(task, staging / "artifact", entry), staging / "artifact")
+            (staging / repository.MANIFEST).write_text(to_json(variant))
+        assert variant.quality is not None
+        say(f"{task.title}: top-1 {variant.quality.value:.2%}, {time.perf_counter() - start:.1f} s")
+
+    def _describe(self, task: Task, artifact: Path, entry: str) -> Variant:
+        """The manifest of an artifact, before anything of it was measured."""
+        trained, shape = self._network(task.recipe.network), tuple(self.test_inputs.shape[1:])
+        return Variant(
             model=self.study.model,
-            variant=f"{recipe.name}-{runtime}",
-            recipe=manifest.Recipe(recipe.name, recipe.chain()),
-            runtime=runtime,
-            precision="int8" if recipe.quantized else "fp32",
+            variant=task.name,
+            recipe=manifest.Recipe(task.recipe.name, task.recipe.chain()),
+            runtime=task.runtime,
+            precision="int8" if task.recipe.quantized else "fp32",
             entry=entry,
             inputs=(TensorSpec(INPUT, "FP32", (-1, *shape)),),
             outputs=(TensorSpec(OUTPUT, "FP32", (-1, len(self.dataset.labels))),),
             preprocessing=self.dataset.preprocessing,
             labels=self.dataset.labels,
-            files=repository.describe_files(folder),
+            files=repository.describe_files(artifact),
             golden=Golden(0.0, 0.0),
-            machine=machine.describe(*LIBRARIES[runtime], "torch-pruning", "numpy"),
+            machine=self._machine(),
             sources=Sources(
                 study=self.study.sha256,
                 parent_weights=trained.weights_sha256,
                 seed=self.study.seed,
-                calibration=self.data_sha256 if recipe.quantized else None,
+                calibration=self.data_sha256 if task.recipe.quantized else None,
             ),
             network=trained.size,
         )
-        adapter = runtimes.load(folder, variant, evaluate.THREADS)
+
+    def _evaluate(self, variant: Variant, artifact: Path) -> Variant:
+        adapter = runtimes.load(artifact, variant, evaluate.THREADS)
         try:
             predictions = evaluate.predict(adapter, self.test_inputs, INPUT, OUTPUT)
-            error = runtimes.golden_error(adapter, variant, self._golden(reference))
+            error = runtimes.golden_error(adapter, variant, self.golden)
         finally:
             adapter.close()
         quality = Quality(
@@ -200,71 +261,70 @@ class Build:
             value=evaluate.share_equal(predictions, self.dataset.test.labels),
             dataset=f"{self.study.data} test",
             samples=len(predictions),
-            parent=self._top1(parent.outputs),
-            fp32=self._top1(reference.outputs),
-            agreement=evaluate.share_equal(predictions, reference.outputs.argmax(1)),
+            parent=self._top1(self._parent(variant).outputs),
+            fp32=self._top1(self.reference.outputs),
+            agreement=evaluate.share_equal(predictions, self.reference.outputs.argmax(1)),
         )
         return replace(variant, quality=quality, golden=Golden(error, TOLERANCE * error + TOLERANCE_FLOOR))
 
-    def _golden(self, reference: Trained) -> GoldenSet:
-        """A few test images, drawn with the seed, and what FP32 answers on them."""
-        rows = np.random.default_rng(self.study.seed).choice(len(self.test_inputs), GOLDEN_ROWS, replace=False)
-        return GoldenSet(self.test_inputs[rows], self.dataset.test.labels[rows], reference.outputs[rows])
+    def _parent(self, variant: Variant) -> Trained:
+        """The network before the variant's last step: the one it lowered, or the one that the step began with."""
+        recipe = next(recipe for recipe in self.study.recipes if recipe.name == variant.recipe.name)
+        return self._network(recipe.parent or recipe)
 
-    def _publish(self, built: dict[str, tuple[Variant, Path]]) -> list[Variant]:
-        """Times all variants together and publishes those that the repository does not hold already."""
+    def _publish(self, built: dict[str, Built]) -> None:
+        """Times all variants together, and publishes those that the repository does not hold already."""
         if not built:
-            return []
-        latencies = self._latencies(built)
+            return
+        seconds, measured_on = self._latencies(built)
         published = {e.name: e for e in repository.scan(self.root) if e.model == self.study.model}
-        reference = self._network(next(r for r in self.study.recipes if r.name == REFERENCE))
-        repository.save_golden(self.root, self.study.model, self._golden(reference))
-        done = []
-        for name, (variant, artifact) in built.items():
-            variant = replace(variant, latency=evaluate.summary(latencies[name]))
+        repository.save_golden(self.root, self.study.model, self.golden)
+        for name, samples in seconds.items():
+            variant = replace(
+                built[name].variant,
+                latency=evaluate.summary(samples),
+                machine=measured_on,
+                sources=replace(built[name].variant.sources, study=self.study.sha256),
+            )
             if not _holds(published.get(name), variant):
-                repository.publish(self.root, variant, artifact)
+                repository.publish(self.root, variant, built[name].artifact)
                 say(f"{name}: published")
-            done.append(variant)
-        return done
 
-    def _latencies(self, built: dict[str, tuple[Variant, Path]]) -> dict[str, NDArray[np.float64]]:
-        """Raw batch-1 seconds of each variant, from the cache where exactly these artifacts were timed before."""
-        folder = self._folder(key(FORMAT, "latency", [str(artifact) for _, artifact in built.values()]))
+    def _latencies(self, built: dict[str, Built]) -> tuple[dict[str, NDArray[np.float64]], Machine]:
+        """Raw batch-1 seconds of each variant and where they were taken, from the cache where that was here."""
+        here = self._machine()
+        step_key = key("latency", [done.key for done in built.values()], here.cpu, here.cores)
+        folder = self._cache.folder(step_key)
         if not folder.is_dir():
-            say(f"latency of {len(built)} variants, interleaved, {evaluate.ROUNDS * evaluate.CALLS} calls each")
             adapters = {
-                name: runtimes.load(artifact, variant, evaluate.THREADS) for name, (variant, artifact) in built.items()
+                name: runtimes.load(done.artifact, done.variant, evaluate.THREADS) for name, done in built.items()
             }
-            inputs = {INPUT: self.test_inputs[:1]}
-            with _appearing(folder) as staging:
-                samples = evaluate.latencies(adapters, inputs, self.study.seed)
+            say(f"latency of {len(adapters)} variants, interleaved, {evaluate.ROUNDS * evaluate.CALLS} calls each")
+            try:
+                samples = evaluate.latencies(adapters, {INPUT: self.test_inputs[:1]}, self.study.seed)
+            finally:
+                for adapter in adapters.values():
+                    adapter.close()
+            with self._cache.appearing(step_key) as staging:
                 np.savez(staging / "seconds.npz", allow_pickle=False, **samples)
-            for adapter in adapters.values():
-                adapter.close()
+                (staging / "machine.json").write_text(json.dumps(asdict(here)))
         with np.load(folder / "seconds.npz") as arrays:
-            return dict(arrays)
+            return dict(arrays), decode(Machine, json.loads((folder / "machine.json").read_text()), "machine")
 
-    def _folder(self, step_key: str) -> Path:
-        return self.root / ".build" / self.study.model / step_key
+    def _machine(self) -> Machine:
+        libraries = {name for runtime in self.study.runtimes for name in EXPORTERS[runtime].libraries}
+        return machine.describe(*sorted(libraries | {*TRAINED_BY, "numpy"}))
+
+    def _fail(self, name: str, error: Exception) -> None:
+        log.debug("variant %s", name, exc_info=error)
+        first_line = str(error).strip().partition("\n")[0]
+        self.failures[name] = f"{type(error).__name__}: {first_line}"
+        say(f"{name}: FAILED, {self.failures[name]}")
 
 
-def _holds(entry: repository.Entry | None, variant: Variant) -> bool:
+def _holds(entry: Entry | None, variant: Variant) -> bool:
     """Whether a folder of the repository is this variant, undamaged."""
     try:
         return entry is not None and repository.verify(entry) == variant
     except VariantError:
         return False
-
-
-@contextlib.contextmanager
-def _appearing(folder: Path) -> Iterator[Path]:
-    """A staging folder that becomes `folder` when the block ends well, and goes away when it does not."""
-    staging = folder.with_name(f"{folder.name}.staging")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    try:
-        yield staging
-        staging.rename(folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)

@@ -14,6 +14,9 @@ from protos.repository import FIRST_DEFAULT, Entry
 Format = Literal["table", "markdown", "json"]
 ABSENT = "-"
 
+WIDE, NARROW = 170, 100
+"""Characters that the table needs with all columns, and with the brief ones; what is no terminal gets all."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -21,6 +24,8 @@ class Column:
 
     heading: str
     cell: Callable[[Variant, Variant | None], str]
+    brief: bool = True
+    """Whether a narrow terminal shows it too."""
 
 
 def _top1(v: Variant, base: Variant | None) -> str:
@@ -69,15 +74,15 @@ COLUMNS = (
     Column("variant", lambda v, base: v.variant),
     Column("top-1", _top1),
     Column("vs parent, points", _against_parent),
-    Column("agrees with FP32", _agreement),
+    Column("agrees with FP32", _agreement, brief=False),
     Column("p50 ms", _p50),
-    Column("p95 ms", _p95),
+    Column("p95 ms", _p95, brief=False),
     Column("p99 ms", _p99),
     Column("faster", _speedup),
     Column("MB", _megabytes),
     Column("smaller", _smaller),
-    Column("M params", _millions(lambda v: v.network.parameters)),
-    Column("M nonzero", _millions(lambda v: v.network.nonzero_parameters)),
+    Column("M params", _millions(lambda v: v.network.parameters), brief=False),
+    Column("M nonzero", _millions(lambda v: v.network.nonzero_parameters), brief=False),
     Column("M MACs", _millions(lambda v: v.network.macs)),
 )
 
@@ -117,13 +122,15 @@ def _notes(variants: list[Variant]) -> list[str]:
 
 
 def _terminal(model: str, rows: list[list[str]]) -> str:
+    screen = Console()
+    width = max(screen.width, NARROW) if screen.is_terminal else WIDE
     table = Table(title=model, title_justify="left")
-    for column in COLUMNS:
-        first = column is COLUMNS[0]
-        table.add_column(column.heading, justify="left" if first else "right", no_wrap=first)
+    shown = [i for i, column in enumerate(COLUMNS) if column.brief or width >= WIDE]
+    for i in shown:
+        table.add_column(COLUMNS[i].heading, justify="right" if i else "left", no_wrap=True)
     for row in rows:
-        table.add_row(*row)
-    console = Console(width=None if Console().is_terminal else 160)
+        table.add_row(*(row[i] for i in shown))
+    console = Console(width=width)
     with console.capture() as capture:
         console.print(table)
     return capture.get().rstrip()

@@ -17,7 +17,6 @@ parent = "fp32"                      # the recipe whose network it starts from
 """
 
 import hashlib
-import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -118,11 +117,6 @@ def _resolve(
         raise ValueError(f"{where}: step '{kind}' {'needs a' if parent is None else 'takes no'} parent")
     built[name] = Recipe(name, step, parent)
     return built[name]
-
-
-def key(*parts: object) -> str:
-    """A short hash over JSON-like parts: equal parts, equal key, in any process."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=vars).encode()).hexdigest()[:16]
 
 
 def _one_of(where: str, name: object, known: Mapping[str, object]) -> str:

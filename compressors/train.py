@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from compressors.data import Dataset
 from compressors.progress import say, track
+from protos.machine import available_cores
 
 DISTILLATION_TEMPERATURE = 4.0
 """Hinton et al. 2015 (https://arxiv.org/abs/1503.02531) use 2 to 5 for networks of this size."""
@@ -55,6 +56,7 @@ def fit(network: nn.Module, data: Dataset, how: Fit, seed: int, checkpoint: Path
     Where `checkpoint` holds the state of an interrupted training, it goes on from there; the file is
     removed at the end. `teacher` is needed where `how.distillation` is above 0.
     """
+    torch.set_num_threads(available_cores())  # an adapter may have left it at its own count
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(
         network.parameters(), how.learning_rate, how.momentum, weight_decay=how.weight_decay, nesterov=True

@@ -1,27 +1,43 @@
 #!/usr/bin/env bash
 # make demo: build the study `digits`, serve it, load-test every variant. Stops what it started, however it ends.
-# usage: deploy/demo.sh PORT METRICS_PORT, with the three programs on PATH
-set -euo pipefail
-port=$1 metrics_port=$2
+# usage: deploy/demo.sh PORT METRICS_PORT OUT, with the three programs on PATH
+set -uo pipefail
+port=$1 metrics_port=$2 out=$3
 
-server=
+# Programs run in the background and are waited for: bash handles a signal only between foreground commands.
+# They do not get the terminal's Ctrl-C then, so each is told once, here.
 stop() {
-    status=$?
-    trap - EXIT INT TERM
-    if [ -n "$server" ]; then
-        kill -TERM "$server" 2>/dev/null || true
-        wait "$server" || true
-    fi
+    status=$1
+    trap '' INT TERM
+    trap - EXIT
+    for job in $(jobs -p); do kill -TERM "$job" 2>/dev/null; done
+    wait
+    rm -rf "$out.new"
     exit "$status"
 }
-trap stop EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
+trap 'stop 130' INT
+trap 'stop 143' TERM
+trap 'stop $?' EXIT
 
-pareto-compress build --study digits --repository models
+pareto-compress build --study digits --repository models &
+wait $! || exit
 
-rm -rf runs/demo
 pareto-serve --repository models --host 127.0.0.1 --port "$port" --metrics-port "$metrics_port" &
 server=$!
-pareto-loadtest run --target "127.0.0.1:$port" --metrics-url "http://127.0.0.1:$metrics_port/metrics" \
-    --wait 120 --model digits --repository models --users 1,8 --warmup 0.25 --duration 1.5 --rounds 2 --out runs/demo
+rm -rf "$out.new"
+pareto-loadtest run --target "127.0.0.1:$port" --metrics-url "http://127.0.0.1:$metrics_port/metrics" --wait 120 \
+    --model digits --repository models --users 1,8 --warmup 0.25 --duration 1.5 --rounds 2 --out "$out.new" &
+load=$!
+
+wait -n -p ended "$server" "$load"
+status=$?
+if [ "$ended" = "$server" ]; then
+    echo "make demo: the server ended before the load test did" >&2
+    exit 1
+fi
+if [ -f "$out.new/results.json" ]; then # of failed requests, too; an earlier run is kept until there is a new one
+    rm -rf "$out"
+    mv "$out.new" "$out"
+    echo "report: $out/report.html"
+fi
+exit "$status"

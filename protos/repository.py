@@ -104,9 +104,10 @@ def describe_files(folder: Path) -> tuple[File, ...]:
 def publish(root: Path, variant: Variant, artifact: Path) -> Path:
     """Copies the files of `variant` from the folder `artifact` to their place; returns the variant's folder.
 
-    A reader sees the old variant or the new one, whole. An interruption leaves at most hidden folders,
-    which the next publication of the same variant removes. Raises `IntegrityError` where `artifact` does
-    not hold what the manifest says.
+    A reader never sees a mixture of the old variant and the new one; for the moment between two renames it
+    sees neither. A failure or an interruption leaves the old one in place; a power cut may leave hidden
+    folders, which the next publication of the same variant removes. Raises `IntegrityError` where
+    `artifact` does not hold what the manifest says.
     """
     model = root / check_name(variant.model)
     target = model / check_name(variant.variant)
@@ -124,13 +125,7 @@ def publish(root: Path, variant: Variant, artifact: Path) -> Path:
         (staging / MANIFEST).write_text(to_json(variant))
         for path in [*staging.rglob("*"), staging]:
             _fsync(path)
-        if target.exists():
-            old = model / f".{variant.variant}.old"
-            target.rename(old)
-            staging.rename(target)
-            shutil.rmtree(old)
-        else:
-            staging.rename(target)
+        _replace(target, staging)
         _fsync(model)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -160,9 +155,9 @@ def save_golden(root: Path, model: str, golden: GoldenSet) -> None:
 
 
 def default_variant(root: Path, model: str) -> str:
-    """The variant that an empty version means."""
+    """The variant that an empty version means; damage to the file that names it makes it one that does not exist."""
     path = root / check_name(model) / DEFAULT
-    return path.read_text().strip() if path.is_file() else FIRST_DEFAULT
+    return path.read_text(errors="replace").strip() if path.is_file() else FIRST_DEFAULT
 
 
 def promote(root: Path, model: str, variant: str) -> None:
@@ -178,6 +173,20 @@ def sha256(path: Path) -> str:
     """The hexadecimal digest of a file."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _replace(target: Path, staging: Path) -> None:
+    """Renames `staging` to `target`; a folder that is there already goes, or comes back if this fails."""
+    old = target.with_name(f".{target.name}.old")
+    if target.exists():
+        target.rename(old)
+    try:
+        staging.rename(target)
+    except BaseException:
+        if old.exists():
+            old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _read(folder: Path) -> Entry:

@@ -69,7 +69,9 @@ def case(
     folder = tmp_path_factory.mktemp(f"{precision}-{runtime}")
     data = dataset()
     calibration = torch.from_numpy(data.inputs(data.calibration)) if precision == "int8" else None
-    entry = export.export(runtime, Job(network, torch.from_numpy(data.inputs(data.test)[:2]), calibration, folder))
+    entry = export.export(
+        export.EXPORTERS[runtime], Job(network, torch.from_numpy(data.inputs(data.test)[:2]), calibration, folder)
+    )
     variant = Variant(
         model="small",
         variant=f"{precision}-{runtime}",

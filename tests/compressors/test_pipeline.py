@@ -1,9 +1,12 @@
 """Builds: finished steps are not done again, a failure costs one variant, figures are what was measured."""
 
 import dataclasses
-import logging
+import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ import pytest
 from compressors import data, evaluate, export, models, pipeline, recipes, study
 from compressors.pipeline import Build
 from protos import repository
-from protos.manifest import Variant
+from protos.manifest import Variant, from_json
 from server import runtimes
 from tests.compressors import small
 
@@ -38,14 +41,47 @@ NAMES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def small_world(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network and a data set that a study can name, and few calls to time."""
+class Inline(Executor):
+    """Carries a call out where it is submitted: small exports need no process of their own."""
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(function(*arguments, **keywords))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+@contextmanager
+def small_world() -> Iterator[pytest.MonkeyPatch]:
+    """A network and a data set that a study can name, few calls to time, and exports in this process."""
     everything = small.dataset()
     source = (everything.train, everything.test, everything.labels, everything.preprocessing)
-    monkeypatch.setitem(models.NETWORKS, "small", small.Small)
-    monkeypatch.setitem(data.DATASETS, "small", lambda path, seed: source)
-    monkeypatch.setattr(evaluate, "ROUNDS", 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(models.NETWORKS, "small", small.Small)
+        patch.setitem(data.DATASETS, "small", lambda path, seed: source)
+        patch.setattr(evaluate, "ROUNDS", 2)
+        patch.setattr(pipeline, "side_by_side", lambda workers: nullcontext(Inline()))
+        patch.setattr(pipeline, "in_fresh_process", lambda function, *arguments: function(*arguments))
+        yield patch
+
+
+@pytest.fixture(autouse=True)
+def world() -> Iterator[None]:
+    with small_world():
+        yield
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """A finished build that tests only look at."""
+    folder = tmp_path_factory.mktemp("once")
+    (folder / "small.toml").write_text(STUDY)
+    with small_world():
+        built = Build(study.load(str(folder / "small.toml")), folder / "models", None)
+        built.run()
+    return built
 
 
 @pytest.fixture
@@ -79,10 +115,8 @@ def published(built: Build) -> dict[str, Variant]:
     return {entry.name: repository.verify(entry) for entry in repository.scan(built.root)}
 
 
-def test_every_recipe_is_published_in_every_runtime_with_its_figures(build: Callable[..., Build]) -> None:
-    built = build()
-    built.run()
-    variants = published(built)
+def test_every_recipe_is_published_in_every_runtime_with_its_figures(once: Build) -> None:
+    variants = published(once)
     assert variants.keys() == NAMES
     for variant in variants.values():
         assert variant.quality is not None
@@ -93,13 +127,11 @@ def test_every_recipe_is_published_in_every_runtime_with_its_figures(build: Call
     assert variants["channels50-onnxruntime"].network.macs < 0.4 * variants["fp32-onnxruntime"].network.macs
 
 
-def test_quality_is_that_of_the_published_artifact(build: Callable[..., Build]) -> None:
-    built = build()
-    built.run()
+def test_quality_is_that_of_the_published_artifact(once: Build) -> None:
     everything = small.dataset()
     inputs, labels = everything.inputs(everything.test), everything.test.labels
     fp32 = None
-    for entry in sorted(repository.scan(built.root), key=lambda e: e.name != "fp32-torchscript"):
+    for entry in sorted(repository.scan(once.root), key=lambda e: e.name != "fp32-torchscript"):
         variant = repository.verify(entry)
         adapter = runtimes.load(entry.folder, variant, 1)
         predictions = adapter.infer({export.INPUT: inputs})[export.OUTPUT].argmax(1)
@@ -109,12 +141,10 @@ def test_quality_is_that_of_the_published_artifact(build: Callable[..., Build]) 
         assert variant.quality.agreement == (predictions == fp32).mean()
 
 
-def test_the_golden_set_holds_test_images_and_what_fp32_answers(build: Callable[..., Build]) -> None:
-    built = build()
-    built.run()
-    golden = repository.load_golden(built.root, "small")
+def test_the_golden_set_holds_test_images_and_what_fp32_answers(once: Build) -> None:
+    golden = repository.load_golden(once.root, "small")
     assert golden.inputs.shape == (16, 3, 8, 8)
-    for entry in repository.scan(built.root):
+    for entry in repository.scan(once.root):
         adapter = runtimes.load(entry.folder, repository.verify(entry), 1)
         runtimes.check_golden(adapter, repository.verify(entry), golden)
     test = small.dataset().inputs(small.dataset().test)
@@ -156,12 +186,11 @@ def test_an_interrupted_build_goes_on_where_it_stopped(
 
 
 def test_a_failed_variant_is_reported_and_the_others_are_built(
-    build: Callable[..., Build], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    build: Callable[..., Build], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(export.EXPORTERS, "torchscript", "no.such:exporter")
+    monkeypatch.setitem(export.EXPORTERS, "torchscript", export.Exporter("no.such:exporter", ()))
     built = build()
-    with caplog.at_level(logging.DEBUG, "compressors.pipeline"):
-        built.run()
+    built.run()
     assert built.failures == {
         name: "ModuleNotFoundError: No module named 'no'" for name in NAMES if name.endswith("torchscript")
     }
@@ -193,15 +222,39 @@ def test_a_damaged_artifact_is_published_again(build: Callable[..., Build], done
     assert published(built).keys() == NAMES
 
 
-def test_the_manifest_names_the_chain_and_its_parent(build: Callable[..., Build]) -> None:
+def test_a_damaged_step_is_done_again(build: Callable[..., Build], done: list[str]) -> None:
     built = build()
     built.run()
-    int8 = published(built)["int8-torchscript"]
+    before = published(built)
+    (path,) = (p for p in built.root.glob(".build/*/*/artifact/model.pt") if _precision(p) == "int8")
+    path.write_bytes(b"damaged")
+    shutil.rmtree(built.root / "small")
+    done.clear()
+    build().run()
+    assert done == ["export"]
+    after = published(built)
+    assert after["int8-torchscript"].quality == before["int8-torchscript"].quality
+    assert after.keys() == NAMES
+
+
+def _precision(artifact: Path) -> str:
+    return from_json((artifact.parents[1] / "manifest.json").read_text()).precision
+
+
+def test_another_reference_makes_other_figures(build: Callable[..., Build], done: list[str]) -> None:
+    build().run()
+    done.clear()
+    build(STUDY.replace("epochs = 6", "epochs = 5")).run()
+    assert sorted(done) == ["export"] * 6 + ["latency"] + ["network"] * 2
+
+
+def test_the_manifest_names_the_chain_and_its_parent(once: Build) -> None:
+    int8 = published(once)["int8-torchscript"]
     assert [step.name for step in int8.recipe.steps] == ["train", "static-int8"]
     assert int8.precision == "int8"
     assert int8.sources.calibration is not None
     assert int8.quality is not None
-    assert int8.quality.parent == published(built)["fp32-torchscript"].quality.value  # type: ignore[union-attr]
+    assert int8.quality.parent == published(once)["fp32-torchscript"].quality.value  # type: ignore[union-attr]
 
 
 def test_latencies_are_one_for_each_call_and_interleaved() -> None:

@@ -86,8 +86,3 @@ def test_nothing_follows_int8(tmp_path: Path) -> None:
 def test_an_unknown_study_names_those_that_are_there() -> None:
     with pytest.raises(UsageError, match="'mnist' came, expected one of digits, resnet18-cifar10"):
         study.load("mnist")
-
-
-def test_keys_depend_on_every_part() -> None:
-    assert study.key(1, "a") == study.key(1, "a")
-    assert len({study.key(1, "a"), study.key(1, "b"), study.key("1", "a"), study.key(1, "a", None)}) == 4

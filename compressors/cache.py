@@ -1,0 +1,64 @@
+"""Where finished steps are kept: `<repository>/.build/<model>/<key>/`, one folder for each, that appears whole.
+
+A key is a hash of everything that a step's result depends on; equal key, equal result.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from protos.errors import UsageError
+
+FORMAT = 1
+"""Part of every key: raised when a step's code changes what its result means."""
+
+
+def key(*parts: object) -> str:
+    """A short hash over JSON-like parts and dataclasses: equal parts, equal key, in any process."""
+    return hashlib.sha256(json.dumps([FORMAT, *parts], sort_keys=True, default=vars).encode()).hexdigest()[:16]
+
+
+class Cache:
+    """The finished steps of one model in one repository."""
+
+    def __init__(self, root: Path, model: str) -> None:
+        self._folder = root / ".build" / model
+
+    def folder(self, step_key: str) -> Path:
+        """Where the result of a step is, if it is finished."""
+        return self._folder / step_key
+
+    def work(self, step_key: str) -> Path:
+        """A folder for what a step keeps while it is not finished, such as checkpoints; made if need be."""
+        folder = self._folder / f"{step_key}.work"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    @contextlib.contextmanager
+    def appearing(self, step_key: str) -> Iterator[Path]:
+        """A staging folder that becomes the step's when the block ends well; then what it kept is removed."""
+        staging = self._folder / f"{step_key}.staging"
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+        try:
+            yield staging
+            shutil.rmtree(self.folder(step_key), ignore_errors=True)
+            staging.rename(self.folder(step_key))
+            shutil.rmtree(self._folder / f"{step_key}.work", ignore_errors=True)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps a second build of the same model out; `UsageError` where there is one already."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UsageError(f"another build is at work in '{self._folder}'") from None
+            yield
