@@ -1,14 +1,15 @@
 """The table of a repository: what each variant costs and keeps, beside FP32 PyTorch."""
 
 import json
+import typing
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
 
-from protos.manifest import Variant
+from protos.manifest import Json, Variant, to_json
 from protos.repository import FIRST_DEFAULT, Entry
 
 Format = Literal["table", "markdown", "json"]
@@ -141,6 +142,7 @@ def _markdown(rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _record(entry: Entry) -> dict[str, object]:
-    record: dict[str, object] = {"model": entry.model, "variant": entry.name}
-    return record | (asdict(entry.variant) if entry.variant else {"broken": str(entry.broken)})
+def _record(entry: Entry) -> Json:
+    if entry.variant:
+        return typing.cast(Json, json.loads(to_json(entry.variant)))
+    return {"model": entry.model, "variant": entry.name, "broken": str(entry.broken)}

@@ -2,10 +2,10 @@
 # make demo: build the study `digits`, serve it, load-test every variant. Stops what it started, however it ends.
 # usage: deploy/demo.sh PORT METRICS_PORT OUT, with the three programs on PATH
 set -uo pipefail
+set -m # each program in a process group of its own: the terminal's Ctrl-C reaches this script alone
 port=$1 metrics_port=$2 out=$3
 
 # Programs run in the background and are waited for: bash handles a signal only between foreground commands.
-# They do not get the terminal's Ctrl-C then, so each is told once, here.
 stop() {
     status=$1
     trap '' INT TERM

@@ -1,5 +1,6 @@
 """The README is true: its commands exist, its links lead somewhere, its table is what the manifests say."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -7,6 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from compressors import report
+from protos.manifest import from_json
+from protos.repository import Entry
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -43,6 +48,23 @@ def test_every_program_knows_the_flags_that_it_is_shown_with(command: str) -> No
 def test_every_link_leads_somewhere() -> None:
     links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_its_table_is_what_the_manifests_say() -> None:
+    records = json.loads((ROOT / "docs" / "resnet18-cifar10.json").read_text())
+    variants = [from_json(json.dumps(record)) for record in records]
+    entries = [Entry(v.model, v.variant, Path(), v, None) for v in variants]
+    assert report.show(entries, "markdown") in README
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("locust ")])
+def test_locust_knows_the_flags_that_it_is_shown_with(command: str) -> None:
+    words = shlex.split(command, comments=True)
+    asked = subprocess.run(
+        [sys.executable, "-m", "locust", "-f", str(ROOT / "loadtest" / "locustfile.py"), "--help"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert [word for word in words if word.startswith("--") and word not in asked.stdout] == []
 
 
 def test_it_is_at_most_three_screens_long() -> None:

@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -47,9 +49,7 @@ def test_it_builds_sixteen_variants_with_every_figure(variants: dict[str, Varian
 def test_fp32_is_right_on_at_least_97_percent_and_int8_loses_at_most_a_point(variants: dict[str, Variant]) -> None:
     top1 = {name: variant.quality.value for name, variant in variants.items() if variant.quality}
     assert top1["fp32-pytorch"] >= 0.97
-    assert {
-        name: value for name, value in top1.items() if name.startswith("int8") and value < top1["fp32-pytorch"] - 0.01
-    } == {}
+    assert {name: value for name, value in top1.items() if "int8" in name and value < top1["fp32-pytorch"] - 0.01} == {}
 
 
 def test_it_loads_every_variant_without_a_failed_request(demo: Demo) -> None:
@@ -78,16 +78,43 @@ def test_its_report_opens_in_a_browser_without_a_word_in_the_console(demo: Demo,
     assert [name for name in VARIANTS if name not in text] == []
 
 
-def test_an_interruption_stops_everything_it_started(demo: Demo) -> None:
-    process = start_demo(stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+@pytest.mark.parametrize(
+    ("number", "at"),
+    [
+        (signal.SIGINT, "data set digits"),
+        (signal.SIGINT, "serving grpc="),
+        (signal.SIGINT, r"\b3/64\b"),
+        (signal.SIGTERM, r"\b3/64\b"),
+    ],
+    ids=["Ctrl-C in the build", "Ctrl-C while loading", "Ctrl-C under load", "SIGTERM under load"],
+)
+@pytest.mark.usefixtures("demo")
+def test_an_interruption_stops_everything_it_started(tmp_path: Path, number: signal.Signals, at: str) -> None:
+    process = start_demo(f"RUN={tmp_path / 'run'}", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert process.stderr is not None
+    log = []
     for line in process.stderr:
-        if "serving grpc=" in line:
+        log.append(line)
+        if re.search(at, line):
+            os.killpg(process.pid, number)  # what a terminal does at Ctrl-C
             break
-    os.killpg(process.pid, signal.SIGINT)  # what a terminal sends at Ctrl-C
-    process.stderr.read()
-    assert process.wait(60) != 0
+    log += process.stderr.readlines()
     process.stderr.close()
+    assert process.wait(60) != 0
+    assert survivors(process.pid) == []
+    assert list(tmp_path.iterdir()) == []
+    if any("serving grpc=" in line for line in log):
+        assert any("stopped" in line for line in log), "the server was not given the time to drain"
+
+
+def test_a_port_in_use_ends_it_with_the_reason(demo: Demo, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        process = start_demo(f"PORT={taken.getsockname()[1]}", f"RUN={tmp_path / 'run'}", stderr=subprocess.PIPE)
+        _, stderr = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "is in use" in stderr
     assert survivors(process.pid) == []
 
 
