@@ -47,10 +47,11 @@ REQUESTS = Metric(
     (*_VARIANT, "code"),
 )  # fmt: skip
 REQUEST_DURATION = Metric(
-    "pareto_request_duration_seconds", "histogram", "From the call's arrival to its response, successes only."
-)
+    "pareto_request_duration_seconds", "histogram",
+    "From the parsed request to the finished response message, successes only; no parsing, no serializing, no network.",
+)  # fmt: skip
 QUEUE_DURATION = Metric(
-    "pareto_queue_duration_seconds", "histogram", "From admission until the engine took the request."
+    "pareto_queue_duration_seconds", "histogram", "From admission until execution began, the wait for a slot included."
 )
 COMPUTE_DURATION = Metric("pareto_compute_duration_seconds", "histogram", "Inside the engine.")
 BATCH_SIZE = Metric("pareto_batch_size", "histogram", "Rows of one execution of the engine.", buckets=BATCH_BUCKETS)
@@ -72,6 +73,8 @@ VARIANT_QUALITY = Metric(
     "pareto_variant_quality", "gauge", "As measured by compressors on the whole test set.",
     (*_VARIANT, "metric"),
 )  # fmt: skip
+TOP1, AGREEMENT = "top1", "agreement"
+"""Values of its label `metric`: accuracy as the studies measure it, and the share of FP32's predictions kept."""
 VARIANT_ARTIFACT_BYTES = Metric(
     "pareto_variant_artifact_bytes", "gauge", "Size on disk of the files that the runtime loads."
 )
@@ -84,3 +87,13 @@ METRICS = (
     REQUESTS, REQUEST_DURATION, QUEUE_DURATION, COMPUTE_DURATION, BATCH_SIZE, INFLIGHT, QUEUE_DEPTH, REJECTED,
     LOAD_DURATION, VARIANT_INFO, VARIANT_STATE, VARIANT_QUALITY, VARIANT_ARTIFACT_BYTES, GRPC_HANDLED,
 )  # fmt: skip
+
+
+def of_parent(metric: str) -> str:
+    """Value of the label `metric` for the same metric of the variant's parent."""
+    return f"{metric}_parent"
+
+
+def of_fp32(metric: str) -> str:
+    """Value of the label `metric` for the same metric of the FP32 variant."""
+    return f"{metric}_fp32"

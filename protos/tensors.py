@@ -4,8 +4,9 @@ Raw contents are little-endian, row-major buffers: decoding one is a view, not a
 (`fp32_contents` and its kin) are accepted from clients that prefer them. BYTES elements carry a
 four-byte little-endian length each.
 
-What comes from a client is checked here against itself (bytes against shape); `check` compares it with
-what a model expects. Every `InvalidInputError` names the tensor, what came and what was expected.
+What comes from a client is checked here: its headers (name, datatype, shape) by `check` against what a model
+expects, before anything is decoded; its contents by `decode_request` against the headers. Every
+`InvalidInputError` names the tensor, what came and what was expected.
 Source: https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_grpc.md
 """
 
@@ -22,6 +23,8 @@ from protos.manifest import TensorSpec
 from protos.v1 import inference_pb2 as pb
 
 Array = NDArray[Any]
+Header = tuple[str, tuple[int, ...]]
+"""Datatype and shape of one tensor, as they came."""
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype(np.bool_),
@@ -80,8 +83,8 @@ def decode_request(request: pb.ModelInferRequest) -> dict[str, Array]:
     """The named inputs of a request, as read-only views of its bytes where they came raw.
 
     Raises `InvalidInputError` for: no inputs, a name given twice, raw and typed contents together, a
-    number of raw buffers that is not that of the inputs, an unknown datatype, a negative dimension,
-    and contents whose length does not fit datatype and shape.
+    number of raw buffers that is not that of the inputs, an unknown datatype, more than 64 or negative
+    dimensions, and contents whose length does not fit datatype and shape.
     """
     return _decode(request.inputs, request.raw_input_contents)
 
@@ -109,30 +112,34 @@ def encode_response(model: str, variant: str, outputs: dict[str, Array], request
     return response
 
 
-def check(inputs: dict[str, Array], specs: Sequence[TensorSpec], max_batch: int) -> int:
-    """The number of rows that `inputs` hold, or `InvalidInputError` where they are not those of `specs`.
+def check(request: pb.ModelInferRequest, specs: Sequence[TensorSpec], max_batch: int) -> int:
+    """The number of rows that a request says it holds, or `InvalidInputError` where its inputs are not `specs`.
 
-    Checked in this order: names, datatype, rank, each fixed dimension, then that all inputs have one
-    number of rows, between 1 and `max_batch`.
+    Looks at the headers only, and is called before `decode_request`, so that contents which the model does not
+    take are never decoded: its cost grows with `specs`, not with what came. Checked in this order: that each
+    header is sound (as in `decode_request`), names, datatype, rank, each fixed dimension, then that all inputs
+    have one number of rows, between 1 and `max_batch`.
     """
     expected = {spec.name: spec for spec in specs}
-    if inputs.keys() != expected.keys():
-        raise InvalidInputError(f"inputs {sorted(inputs)} came, expected {sorted(expected)}")
+    headers = _headers(request.inputs[: len(specs) + 1])  # one too many is enough to know
+    if headers.keys() != expected.keys():
+        more = " and others" if len(request.inputs) > len(headers) else ""
+        raise InvalidInputError(f"inputs {sorted(headers)}{more} came, expected {sorted(expected)}")
     rows: dict[str, int] = {}
-    for name, array in inputs.items():
+    for name, (datatype, shape) in headers.items():
         spec = expected[name]
-        if (datatype := datatype_of(array)) != spec.datatype:
+        if datatype != spec.datatype:
             raise InvalidInputError(f"input '{name}': datatype {datatype} came, expected {spec.datatype}")
-        if array.ndim != len(spec.shape):
+        if len(shape) != len(spec.shape):
             raise InvalidInputError(
-                f"input '{name}': shape {list(array.shape)} of rank {array.ndim} came,"
+                f"input '{name}': shape {list(shape)} of rank {len(shape)} came,"
                 f" expected rank {len(spec.shape)} as in {list(spec.shape)}"
             )
-        if any(want not in (-1, got) for got, want in zip(array.shape, spec.shape, strict=True)):
+        if any(want not in (-1, got) for got, want in zip(shape, spec.shape, strict=True)):
             raise InvalidInputError(
-                f"input '{name}': shape {list(array.shape)} came, expected {list(spec.shape)} (-1 is free)"
+                f"input '{name}': shape {list(shape)} came, expected {list(spec.shape)} (-1 is free)"
             )
-        rows[name] = array.shape[0]
+        rows[name] = shape[0]
     if len(set(rows.values())) != 1:
         raise InvalidInputError(f"inputs of one request need one number of rows, {rows} came")
     batch = next(iter(rows.values()))
@@ -157,8 +164,7 @@ class _Tensor(Protocol):
 
 
 def _decode(tensors: Sequence[_Tensor], raw_contents: Sequence[bytes]) -> dict[str, Array]:
-    if not tensors:
-        raise InvalidInputError("no tensors came, expected at least one")
+    headers = _headers(tensors)
     if raw_contents:
         if typed := [tensor.name for tensor in tensors if tensor.HasField("contents")]:
             raise InvalidInputError(f"tensor '{typed[0]}': raw and typed contents came together, expected one kind")
@@ -167,24 +173,28 @@ def _decode(tensors: Sequence[_Tensor], raw_contents: Sequence[bytes]) -> dict[s
                 f"{len(raw_contents)} raw contents came for {len(tensors)} tensors"
                 f" {[tensor.name for tensor in tensors]}, expected one for each"
             )
-    arrays: dict[str, Array] = {}
-    for index, tensor in enumerate(tensors):
-        if tensor.name in arrays:
+        return {name: _from_raw(name, *headers[name], raw) for name, raw in zip(headers, raw_contents, strict=True)}
+    return {tensor.name: _from_typed(tensor.name, *headers[tensor.name], tensor.contents) for tensor in tensors}
+
+
+def _headers(tensors: Sequence[_Tensor]) -> dict[str, Header]:
+    if not tensors:
+        raise InvalidInputError("no tensors came, expected at least one")
+    headers: dict[str, Header] = {}
+    for tensor in tensors:
+        if tensor.name in headers:
             raise InvalidInputError(f"tensor '{tensor.name}' came twice, expected once")
         if tensor.datatype not in DTYPES:
             raise InvalidInputError(
                 f"tensor '{tensor.name}': datatype '{tensor.datatype}' came, expected one of {', '.join(DTYPES)}"
             )
+        if (rank := len(tensor.shape)) > MAX_RANK:  # before they are read: a message has room for millions
+            raise InvalidInputError(f"tensor '{tensor.name}': rank {rank} came, expected at most {MAX_RANK}")
         shape = tuple(tensor.shape)
-        if len(shape) > MAX_RANK:  # before anything is multiplied: a message has room for millions of dimensions
-            raise InvalidInputError(f"tensor '{tensor.name}': rank {len(shape)} came, expected at most {MAX_RANK}")
         if any(dim < 0 for dim in shape):
             raise InvalidInputError(f"tensor '{tensor.name}': shape {list(shape)} came, expected no negative dimension")
-        if raw_contents:
-            arrays[tensor.name] = _from_raw(tensor.name, tensor.datatype, shape, raw_contents[index])
-        else:
-            arrays[tensor.name] = _from_typed(tensor.name, tensor.datatype, shape, tensor.contents)
-    return arrays
+        headers[tensor.name] = tensor.datatype, shape
+    return headers
 
 
 def _from_raw(name: str, datatype: str, shape: tuple[int, ...], raw: bytes) -> Array:

@@ -57,6 +57,15 @@ class Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         """Ends all open streams, and new ones at once, with UNAVAILABLE."""
         self._closing.set()
 
+    def answered(self, method: str) -> dict[str, int]:
+        """How many calls of `method` have ended, by the name of their code."""
+        (family,) = self._handled.collect()
+        return {
+            sample.labels["grpc_code"]: int(sample.value)
+            for sample in family.samples
+            if sample.name.endswith("_total") and sample.labels["grpc_method"] == method
+        }
+
     @contextmanager
     def holding_calls(self) -> Iterator[None]:
         """Calls that arrive during the block begin after it."""

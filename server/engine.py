@@ -5,8 +5,9 @@
       await future  <------------- one call_soon_threadsafe -------------------'
 
 A runtime is called by one thread, one call at a time; variants run side by side as far as the process-wide
-`slots` allow. A request whose deadline passed or whose caller went away is never executed: a cancelled
-caller does not stop work that already runs in a thread, so this is checked last thing before execution.
+`slots` allow, and take turns where those are too few. A request whose deadline passed or whose caller went
+away is never executed: a cancelled caller does not stop work that already runs in a thread, so this is
+checked last thing before execution.
 
 The engine knows no gRPC; it raises the domain errors of `protos.errors`. It does not group requests:
 a batcher would take the place of `_next`.
@@ -23,6 +24,7 @@ from typing import Literal, Protocol
 
 from protos.errors import EngineError, ExpiredError, OverloadedError, UnavailableError
 from server.runtimes import Array, Runtime
+from server.slots import Slots
 
 logger = logging.getLogger(__name__)
 
@@ -61,12 +63,10 @@ class _Job:
 class Engine:
     """Owns `runtime` from construction to `close`, and the thread that calls it."""
 
-    def __init__(
-        self, runtime: Runtime, name: str, queue_size: int, slots: threading.Semaphore, observer: Observer
-    ) -> None:
+    def __init__(self, runtime: Runtime, name: str, queue_size: int, slots: Slots, observer: Observer) -> None:
         self._runtime, self._queue_size, self._slots, self._observer = runtime, queue_size, slots, observer
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._open = True
+        self._open, self._admission = True, threading.Lock()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
@@ -80,13 +80,8 @@ class Engine:
         Raises `OverloadedError` at once where the queue is full, `UnavailableError` after `close`,
         `ExpiredError` where the deadline passed before execution, `EngineError` where the runtime failed.
         """
-        if not self._open:
-            raise UnavailableError("the variant is being unloaded")
-        if self._queue.qsize() >= self._queue_size:
-            self._observer.rejected("queue_full")
-            raise OverloadedError(f"{self._queue_size} requests are waiting for this variant, its queue is full")
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._queue.put(_Job(inputs, rows, deadline, future, perf_counter()))
+        self._admit(_Job(inputs, rows, deadline, future, perf_counter()))
         return await future
 
     def close(self, timeout: float | None = None) -> None:
@@ -94,13 +89,23 @@ class Engine:
 
         A runtime that is still busy then is left to the end of the process.
         """
-        self._open = False
-        self._queue.put(None)
+        with self._admission:
+            self._open = False
+            self._queue.put(None)
         self._thread.join(timeout)
         if self._thread.is_alive():
             logger.warning("%s did not finish within %s s", self._thread.name, timeout)
         else:
             self._runtime.close()
+
+    def _admit(self, job: _Job) -> None:
+        with self._admission:  # else a job could come behind the end of the queue, and nobody would answer it
+            if not self._open:
+                raise UnavailableError("the variant is being unloaded")
+            if self._queue.qsize() >= self._queue_size:
+                self._observer.rejected("queue_full")
+                raise OverloadedError(f"{self._queue_size} requests are waiting for this variant, its queue is full")
+            self._queue.put(job)
 
     def _work(self) -> None:
         while (job := self._queue.get()) is not None:

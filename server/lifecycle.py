@@ -94,6 +94,8 @@ class Server:
             stopping = asyncio.create_task(self._grpc.stop(self._settings.drain_timeout))
             await asyncio.sleep(0)  # from here on gRPC takes no calls
         await stopping
+        answered = ", ".join(f"{count} {code}" for code, count in self._edge.answered("ModelInfer").items())
+        logger.info("ModelInfer calls answered: %s", answered or "none")
         self.loading.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self.loading

@@ -1,7 +1,8 @@
 """The instruments of `protos.telemetry`, on an injected registry, and what the server does with them.
 
-Labels are resolved once for each variant, when it is registered: a request costs increments only. The
-page is served by prometheus_client, from a thread and a port of its own.
+Labels are resolved once for each variant, when it is registered: a request costs increments only, and each
+series is there before it grows, without which Prometheus' rate() would miss its first burst. The page is
+served by prometheus_client, from a thread and a port of its own.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,9 +17,7 @@ from protos import telemetry
 from protos.manifest import Quality, Variant
 from protos.telemetry import Metric
 from server.engine import Answer, Reason
-from server.status import code_of
-
-OK = grpc.StatusCode.OK
+from server.status import ENDINGS, code_of
 
 State = Literal["LOADING", "READY", "FAILED", "UNLOADING"]
 STATES: tuple[State, ...] = get_args(State)
@@ -51,7 +50,7 @@ class VariantMetrics:
 
     def __init__(self, metrics: Metrics, model: str, name: str) -> None:
         self._metrics, self._labels = metrics, (model, name)
-        self._requests: dict[grpc.StatusCode, Counter] = {}
+        self._requests = {code: metrics.requests.labels(model, name, code.name) for code in ENDINGS}
         self._rejected = {reason: metrics.rejected.labels(model, name, reason) for reason in REASONS}
         self._states = {state: metrics.state.labels(model, name, state) for state in STATES}
         self._inflight = metrics.inflight.labels(model, name)
@@ -59,7 +58,6 @@ class VariantMetrics:
         self._queue_duration = metrics.queue_duration.labels(model, name)
         self._compute_duration = metrics.compute_duration.labels(model, name)
         self._batch_size = metrics.batch_size.labels(model, name)
-        self._count(OK, 0)
 
     @contextmanager
     def request(self, time_remaining: Callable[[], float | None]) -> Iterator[float | None]:
@@ -69,10 +67,10 @@ class VariantMetrics:
         try:
             yield timeout
         except BaseException as error:
-            self._count(code_of(error, time_remaining(), timeout))
+            self._requests[code_of(error, time_remaining(), timeout)].inc()
             raise
         else:
-            self._count(OK)
+            self._requests[grpc.StatusCode.OK].inc()
             self._request_duration.observe(perf_counter() - began)
         finally:
             self._inflight.dec()
@@ -108,11 +106,6 @@ class VariantMetrics:
         for metric, value in _figures(variant.quality).items():
             self._metrics.quality.labels(*self._labels, metric).set(value)
 
-    def _count(self, code: grpc.StatusCode, amount: int = 1) -> None:
-        if code not in self._requests:
-            self._requests[code] = self._metrics.requests.labels(*self._labels, code.name)
-        self._requests[code].inc(amount)
-
 
 def _figures(quality: Quality | None) -> dict[str, float]:
     """`top1`, `top1_parent`, `top1_fp32` and `agreement`, where the metric is top1."""
@@ -120,9 +113,9 @@ def _figures(quality: Quality | None) -> dict[str, float]:
         return {}
     return {
         quality.metric: quality.value,
-        f"{quality.metric}_parent": quality.parent,
-        f"{quality.metric}_fp32": quality.fp32,
-        "agreement": quality.agreement,
+        telemetry.of_parent(quality.metric): quality.parent,
+        telemetry.of_fp32(quality.metric): quality.fp32,
+        telemetry.AGREEMENT: quality.agreement,
     }
 
 

@@ -7,7 +7,6 @@ never hurts another. State changes on the event loop only.
 
 import asyncio
 import logging
-import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from server import runtimes
 from server.engine import Engine
 from server.metrics import Metrics, State, VariantMetrics
 from server.plan import Plan
+from server.slots import Slots
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class Registry:
         changed: Callable[["Registry"], Awaitable[None]],
     ) -> None:
         self._root, self._plan, self._queue_size, self._changed = repository, plan, queue_size, changed
-        self._slots = threading.BoundedSemaphore(plan.slots)
+        self._slots = Slots(plan.slots)
         self._models: dict[str, dict[str, Hosted]] = {}
         for entry in scan(repository):
             hosted = Hosted(entry, VariantMetrics(metrics, entry.model, entry.name))

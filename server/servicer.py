@@ -58,9 +58,9 @@ class Servicer(GRPCInferenceServiceServicer):
         hosted = self._registry.find(request.model_name, request.model_version)
         with hosted.metrics.request(context.time_remaining) as timeout:
             engine, variant = hosted.serving()
-            inputs = decode_request(request)
-            rows = check(inputs, variant.inputs, self._max_batch)
+            rows = check(request, variant.inputs, self._max_batch)
             names = _outputs(request, variant)
+            inputs = decode_request(request)
             answer = await engine.infer(inputs, rows, None if timeout is None else perf_counter() + timeout)
             hosted.metrics.answered(answer)
             outputs = {name: answer.outputs[name] for name in names}
@@ -72,6 +72,8 @@ def _outputs(request: pb.ModelInferRequest, variant: Variant) -> list[str]:
     for tensor in request.inputs:
         _check_parameters(f"input '{tensor.name}'", tensor.parameters)
     known = [spec.name for spec in variant.outputs]
+    if len(request.outputs) > len(known):  # a message has room for millions
+        raise InvalidInputError(f"{len(request.outputs)} outputs came, expected at most one for each of {known}")
     for output in request.outputs:
         if output.name not in known:
             raise InvalidInputError(f"output '{output.name}' came, expected one of {known}")

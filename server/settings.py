@@ -1,38 +1,34 @@
-"""What `pareto-serve` can be told: one dataclass, from which flags, environment names and help are derived.
+"""What `pareto-serve` can be told: one dataclass, of which `protos.options` makes flags, variables and help.
 
 An option is written once, as a field with its docstring: `queue_size` is the flag `--queue-size` and the
-variable `PARETO_QUEUE_SIZE`. A flag goes before the environment, the environment before the default. A
-value that does not fit is a `UsageError` which names where it was given, what came and what was expected.
+variable `PARETO_QUEUE_SIZE`.
 """
 
 import argparse
-import ast
-import dataclasses
-import inspect
-import math
-import textwrap
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
+from protos import options
 from protos.errors import UsageError
+from protos.options import Number
 
-Number = TypeVar("Number", int, float)
-Value = Path | str | int | float
+PREFIX = "PARETO_"
+"""Of the variables' names."""
 
 
 def _number(default: Number, low: Number, high: Number) -> Number:
     """A field whose value lies in `low`..`high`."""
-    return field(default=default, metadata={"range": (low, high)})
+    return field(default=default, metadata=options.between(low, high))
 
 
 @dataclass(frozen=True)
 class Settings:
     """All settings of one server; each field's docstring is its help text."""
 
-    repository: Path
+    repository: Path = field(metadata=options.EXISTING_FOLDER)
     """The folder of built variants; serve only one that you trust, since artifacts are native code."""
     host: str = "127.0.0.1"
     """The address to listen on, for gRPC and for metrics; 0.0.0.0 for all of IPv4."""
@@ -58,19 +54,14 @@ class Settings:
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     """The settings that flags and `PARETO_*` variables ask for; raises `UsageError`."""
-    flags = vars(_parser().parse_args(arguments))
-    hints = typing.get_type_hints(Settings)
-    values: dict[str, Value] = {}
-    for option in dataclasses.fields(Settings):
-        for source, given in ((_flag(option), flags), (_variable(option), environment)):
-            text = given.get(option.name if given is flags else source)
-            if text is not None:
-                values[option.name] = _convert(option, hints[option.name], text, source)
-                break
-        else:
-            if option.default is dataclasses.MISSING:
-                raise UsageError(f"{_flag(option)} or {_variable(option)} is missing")
-    return Settings(**values)  # type: ignore[arg-type]
+    parser = _Parser(
+        prog="pareto-serve",
+        description="Serves every variant of a repository behind the Open Inference Protocol (gRPC).",
+        epilog="Each option can also be given as an environment variable: --queue-size as PARETO_QUEUE_SIZE.",
+        allow_abbrev=False,
+    )
+    options.add_flags(parser, Settings, PREFIX)
+    return options.read(Settings, parser.parse_args(arguments), environment, PREFIX)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -78,69 +69,3 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> typing.NoReturn:
         raise UsageError(message)
-
-
-def _parser() -> _Parser:
-    parser = _Parser(
-        prog="pareto-serve",
-        description="Serves every variant of a repository behind the Open Inference Protocol (gRPC).",
-        epilog="Each option can also be given as an environment variable: --queue-size as PARETO_QUEUE_SIZE.",
-        allow_abbrev=False,
-    )
-    hints, texts = typing.get_type_hints(Settings), _docstrings()
-    for option in dataclasses.fields(Settings):
-        required = option.default is dataclasses.MISSING
-        default = "required" if required else f"default: {option.default}"
-        help_text = f"{texts[option.name]} ({default})".replace("%", "%%")
-        parser.add_argument(_flag(option), dest=option.name, metavar=_metavar(hints[option.name]), help=help_text)
-    return parser
-
-
-def _docstrings() -> dict[str, str]:
-    """The string below each field of `Settings`. Python keeps none for attributes, so its source is read."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(Settings))).body[0]
-    assert isinstance(body, ast.ClassDef)
-    texts = {}
-    for statement, after in zip(body.body, body.body[1:], strict=False):
-        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-            assert isinstance(after, ast.Expr)
-            texts[statement.target.id] = inspect.cleandoc(ast.literal_eval(after.value))
-    return texts
-
-
-def _convert(option: "dataclasses.Field[Value]", kind: type, text: str, source: str) -> Value:
-    if kind is Path:
-        if not Path(text).is_dir():
-            raise UsageError(f"{source}: '{text}' came, expected a folder that exists")
-        return Path(text)
-    if choices := typing.get_args(kind):
-        if text not in choices:
-            raise UsageError(f"{source}: '{text}' came, expected one of {', '.join(choices)}")
-        return text
-    return text if kind is str else _convert_number(option, kind, text, source)
-
-
-def _convert_number(option: "dataclasses.Field[Value]", kind: type, text: str, source: str) -> Value:
-    low, high = option.metadata["range"]
-    try:
-        value: int | float = kind(text)
-    except ValueError:
-        value = math.nan
-    if not low <= value <= high:
-        noun = "a whole number" if kind is int else "a number"
-        raise UsageError(f"{source}: '{text}' came, expected {noun} from {low} to {high}")
-    return value
-
-
-def _flag(option: "dataclasses.Field[Value]") -> str:
-    return "--" + option.name.replace("_", "-")
-
-
-def _variable(option: "dataclasses.Field[Value]") -> str:
-    return "PARETO_" + option.name.upper()
-
-
-def _metavar(kind: type) -> str:
-    if choices := typing.get_args(kind):
-        return "|".join(choices)
-    return {Path: "DIR", int: "N", float: "SECONDS"}.get(kind, "TEXT")

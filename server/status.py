@@ -41,6 +41,9 @@ CODES: dict[type[ParetoServeError], grpc.StatusCode] = {
     GoldenError: grpc.StatusCode.INTERNAL,
 }
 
+ENDINGS = tuple(dict.fromkeys([grpc.StatusCode.OK, grpc.StatusCode.CANCELLED, *CODES.values()]))
+"""Every code that a call can end with."""
+
 LONGEST_TEXT = 600
 """Characters. A text that quotes a request could be as long as the request; trailers have room for about 8 KiB."""
 

@@ -1,5 +1,6 @@
 """A real `pareto-serve` process for tests: started on free ports, waited for, asked over real sockets, stopped."""
 
+import asyncio
 import re
 import signal
 import socket
@@ -7,9 +8,10 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 
 import grpc
 from prometheus_client.parser import text_string_to_metric_families
@@ -116,6 +118,14 @@ def serving(repository: Path, *flags: str, ready: bool = True) -> Iterator[Serve
         yield server
     finally:
         server.stop()
+
+
+async def eventually(question: Callable[[], object], wanted: object = True, seconds: float = 30.0) -> None:
+    """Asks until the answer is `wanted`: for what comes true in another thread or process and is told to nobody."""
+    deadline = monotonic() + seconds
+    while (answer := question()) != wanted:
+        assert monotonic() < deadline, f"{answer!r} after {seconds} s, expected {wanted!r}"
+        await asyncio.sleep(0.01)
 
 
 def free_port() -> int:

@@ -1,11 +1,10 @@
 """A real Prometheus, run on our configuration, and the two questions that tests ask it."""
 
+import asyncio
 import json
 import shutil
-import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 import yaml
 
 from tests.deploy.files import RULES, read
+from tests.serving import eventually, free_port
 
 
 class Prometheus:
@@ -36,14 +36,6 @@ class Prometheus:
         return {tuple(row["metric"][label] for label in labels): float(row["value"][1]) for row in result}
 
 
-def eventually(question: Callable[[], Any], wanted: Any, seconds: float = 20) -> None:
-    """Asks until the answer is `wanted`: Prometheus tells nobody that it has scraped, so it must be polled."""
-    deadline = time.monotonic() + seconds
-    while (answer := question()) != wanted:
-        assert time.monotonic() < deadline, f"{answer!r} after {seconds} s, expected {wanted!r}"
-        time.sleep(0.05)
-
-
 @contextmanager
 def monitoring(folder: Path, target: str) -> Iterator[Prometheus]:
     """Prometheus on deploy/prometheus, but for the target (HOST:PORT) and its pace; yields when it answers."""
@@ -55,7 +47,7 @@ def monitoring(folder: Path, target: str) -> Iterator[Prometheus]:
     config["rule_files"] = [str(RULES)]
     config["scrape_configs"][0]["static_configs"][0]["targets"] = [target]
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-    port = _free_port()
+    port = free_port()  # Prometheus cannot say which one it got for port 0
     arguments = [
         f"--config.file={folder / 'prometheus.yml'}",
         f"--storage.tsdb.path={folder / 'data'}",
@@ -64,19 +56,11 @@ def monitoring(folder: Path, target: str) -> Iterator[Prometheus]:
     ]
     with (folder / "log").open("w") as log, subprocess.Popen([program, *arguments], stdout=log, stderr=log) as process:
         try:
-            eventually(lambda: _is_ready(port) or process.poll() is not None, True)
+            asyncio.run(eventually(lambda: _is_ready(port) or process.poll() is not None))
             assert process.poll() is None, (folder / "log").read_text()
             yield Prometheus(port)
         finally:
             process.kill()  # nothing of it is kept
-
-
-def _free_port() -> int:
-    """A port that is free now: Prometheus cannot say which one it got for port 0."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _is_ready(port: int) -> bool:

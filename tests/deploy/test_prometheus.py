@@ -1,5 +1,6 @@
 """A real Prometheus scrapes a real server: what the dashboard and the alerts ask for is there, and right."""
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,8 +11,8 @@ import pytest
 from protos.tensors import encode_request
 from tests import toy
 from tests.deploy.files import DASHBOARD, RULES, alerts, expressions, health_command, queries
-from tests.deploy.monitoring import Prometheus, eventually, monitoring
-from tests.serving import ServerProcess, serving
+from tests.deploy.monitoring import Prometheus, monitoring
+from tests.serving import ServerProcess, eventually, serving
 
 ONNX, OPENVINO, WRONG = "fp32-onnxruntime", "fp32-openvino", "wrong-onnxruntime"
 GRAFANA = {"$__rate_interval": "1m", "$model": toy.MODEL, "$variant": ".+"}
@@ -50,15 +51,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 @pytest.fixture(scope="module")
 def prometheus(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """Has seen 8 calls of one variant, and 5 good and 2 bad ones of another, in two portions."""
+    """Has seen that nothing was called yet, then 8 calls of one variant, and 5 good and 2 bad ones of another."""
     with monitoring(tmp_path_factory.mktemp("prometheus"), server.metrics_address) as prometheus:
-        calls = "sum(pareto_requests_total)"
-        send(server, ONNX, good=1, bad=0)
-        send(server, OPENVINO, good=1, bad=1)
-        eventually(lambda: prometheus.ask(calls), {(): 3.0})  # a rate needs each series before it grows
-        send(server, ONNX, good=7, bad=0)
-        send(server, OPENVINO, good=4, bad=1)
-        eventually(lambda: prometheus.ask(calls), {(): 15.0})
+        asyncio.run(eventually(lambda: prometheus.ask("sum(pareto_requests_total)"), {(): 0.0}))
+        send(server, ONNX, good=8, bad=0)
+        send(server, OPENVINO, good=5, bad=2)
+        asyncio.run(eventually(lambda: prometheus.ask("sum(pareto_requests_total)"), {(): 15.0}))
         yield prometheus
 
 
@@ -72,6 +70,7 @@ def test_requests_panel_counts_what_the_client_sent(prometheus: Prometheus) -> N
 def test_errors_panel_counts_the_failed_calls_by_code(prometheus: Prometheus) -> None:
     (errors,) = expressions("Errors per second, by code")
     assert prometheus.ask(total(errors), "variant", "code") == {(OPENVINO, "INVALID_ARGUMENT"): 2}
+    assert prometheus.ask(evaluable(errors), "variant", "code").keys() == {(OPENVINO, "INVALID_ARGUMENT")}
 
 
 @pytest.mark.parametrize("expression", dict.fromkeys(expression for expression, _ in queries(DASHBOARD.read_text())))
@@ -97,7 +96,7 @@ def test_every_alert_is_evaluated_and_the_failed_variant_raises_one(prometheus: 
         return {rule["name"]: (rule["health"], rule["state"]) for rule in group["rules"]}
 
     quiet = {rule["alert"]: ("ok", "inactive") for rule in alerts(RULES.read_text())}
-    eventually(rules, quiet | {"ParetoVariantNotReady": ("ok", "pending")})
+    asyncio.run(eventually(rules, quiet | {"ParetoVariantNotReady": ("ok", "pending")}))
 
 
 def test_template_variables_list_every_variant(prometheus: Prometheus) -> None:

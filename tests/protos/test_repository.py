@@ -146,6 +146,11 @@ def test_promote_sets_the_default(root: Path) -> None:
     assert repository.default_variant(root, "toy") == "fp32-openvino"
 
 
+def test_a_default_that_is_no_text_is_a_variant_that_does_not_exist(root: Path) -> None:
+    (root / "toy" / "default").write_bytes(b"\xfffp32-openvino")
+    assert repository.default_variant(root, "toy") == "\ufffdfp32-openvino"
+
+
 def test_without_a_promotion_the_default_is_fp32_pytorch(root: Path) -> None:
     (root / "toy" / "default").unlink()
     assert repository.default_variant(root, "toy") == "fp32-pytorch"

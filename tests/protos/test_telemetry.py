@@ -2,7 +2,7 @@
 
 import pytest
 
-from protos.telemetry import METRICS, SECONDS_BUCKETS, Metric
+from protos.telemetry import AGREEMENT, METRICS, SECONDS_BUCKETS, TOP1, Metric, of_fp32, of_parent
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
@@ -20,3 +20,7 @@ def test_series_are_what_the_page_shows() -> None:
 def test_time_buckets_resolve_less_than_a_millisecond() -> None:
     assert list(SECONDS_BUCKETS) == sorted(set(SECONDS_BUCKETS))
     assert sum(edge <= 0.001 for edge in SECONDS_BUCKETS) >= 5
+
+
+def test_the_names_of_quality_figures_are_those_that_dashboards_read() -> None:
+    assert (TOP1, AGREEMENT, of_parent(TOP1), of_fp32(TOP1)) == ("top1", "agreement", "top1_parent", "top1_fp32")

@@ -1,5 +1,7 @@
 """Wire tensors: exact bytes, and one clear error for each way in which a request can contradict itself."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -98,20 +100,60 @@ def test_raw_contents_must_be_one_for_each_input() -> None:
 
 
 def test_check_counts_the_rows() -> None:
-    assert check({"image": np.zeros((5, 2, 3), np.float32)}, SPECS, max_batch=8) == 5
+    assert check(encode_request("m", "", {"image": np.zeros((5, 2, 3), np.float32)}), SPECS, max_batch=8) == 5
+
+
+def renamed(message: pb.ModelInferRequest) -> None:
+    message.inputs[0].name = "picture"
+
+
+def doubled(message: pb.ModelInferRequest) -> None:
+    message.inputs.append(message.inputs[0])
+
+
+def crowded(message: pb.ModelInferRequest) -> None:
+    for index in range(1000):
+        message.inputs.add(name=str(index), datatype="FP32")
+
+
+def typed(datatype: str) -> Callable[[pb.ModelInferRequest], None]:
+    return lambda message: setattr(message.inputs[0], "datatype", datatype)
+
+
+def shaped(*shape: int) -> Callable[[pb.ModelInferRequest], None]:
+    return lambda message: message.inputs[0].shape.__setitem__(slice(None), shape)
 
 
 MISFITS = {
-    "name": ({"picture": np.zeros((1, 2, 3), np.float32)}, r"inputs \['picture'\] came, expected \['image'\]"),
-    "datatype": ({"image": np.zeros((1, 2, 3))}, "datatype FP64 came, expected FP32"),
-    "rank": ({"image": np.zeros((1, 6), np.float32)}, "rank 2 came, expected rank 3"),
-    "dimension": ({"image": np.zeros((1, 2, 4), np.float32)}, r"shape \[1, 2, 4\] came, expected \[-1, 2, 3\]"),
-    "no rows": ({"image": np.zeros((0, 2, 3), np.float32)}, "batch 0 came, expected 1 to 8"),
-    "too many rows": ({"image": np.zeros((9, 2, 3), np.float32)}, "batch 9 came, expected 1 to 8"),
+    "no inputs": (lambda m: m.ClearField("inputs"), "no tensors came"),
+    "name": (renamed, r"inputs \['picture'\] came, expected \['image'\]"),
+    "name twice": (doubled, "'image' came twice"),
+    "too many": (crowded, r"inputs \['0', 'image'\] and others came, expected \['image'\]"),
+    "unknown datatype": (typed("FP8"), "datatype 'FP8' came, expected one of BOOL"),
+    "datatype": (typed("FP64"), "datatype FP64 came, expected FP32"),
+    "no rank": (shaped(), r"shape \[\] of rank 0 came, expected rank 3"),
+    "rank": (shaped(1, 6), "rank 2 came, expected rank 3"),
+    "rank beyond NumPy": (shaped(*[1] * 100), "rank 100 came, expected at most 64"),
+    "dimension": (shaped(1, 2, 4), r"shape \[1, 2, 4\] came, expected \[-1, 2, 3\]"),
+    "negative dimension": (shaped(-1, 2, 3), r"shape \[-1, 2, 3\] came, expected no negative dimension"),
+    "no rows": (shaped(0, 2, 3), "batch 0 came, expected 1 to 8"),
+    "too many rows": (shaped(9, 2, 3), "batch 9 came, expected 1 to 8"),
+    "huge batch": (shaped(2**62, 2, 3), "batch 4611686018427387904 came, expected 1 to 8"),
 }
 
 
-@pytest.mark.parametrize(("inputs", "text"), MISFITS.values(), ids=MISFITS.keys())
-def test_what_the_model_does_not_take_is_named(inputs: dict[str, np.ndarray], text: str) -> None:
+@pytest.mark.parametrize(("change", "text"), MISFITS.values(), ids=MISFITS.keys())
+def test_a_header_that_the_model_does_not_take_is_named_whatever_the_contents(
+    change: Callable[[pb.ModelInferRequest], None], text: str
+) -> None:
+    message = request("FP32", [1, 2, 3], b"contents of no tensor")
+    change(message)
     with pytest.raises(InvalidInputError, match=text):
-        check(inputs, SPECS, max_batch=8)
+        check(message, SPECS, max_batch=8)
+
+
+def test_inputs_with_different_numbers_of_rows_are_named() -> None:
+    specs = (TensorSpec("a", "FP32", (-1, 1)), TensorSpec("b", "FP32", (-1, 1)))
+    message = encode_request("m", "", {"a": np.zeros((1, 1), np.float32), "b": np.zeros((2, 1), np.float32)})
+    with pytest.raises(InvalidInputError, match=r"one number of rows, \{'a': 1, 'b': 2\} came"):
+        check(message, specs, max_batch=8)

@@ -1,6 +1,5 @@
 """Runtimes that wait, fail or answer wrongly on command, and a server in this process that can host them."""
 
-import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,6 +11,7 @@ from server.engine import Engine, Reason
 from server.lifecycle import Server
 from server.runtimes import Array
 from server.settings import Settings
+from server.slots import Slots
 
 
 class Gate:
@@ -88,13 +88,6 @@ def host(server: Server, runtime: Gate | Faulty, queue_size: int = 8) -> Engine:
     hosted = server.registry.find("toy", "")
     assert hosted.engine is not None
     hosted.engine.close()
-    hosted.engine = Engine(runtime, hosted.label, queue_size, threading.Semaphore(1), hosted.metrics)
+    hosted.engine = Engine(runtime, hosted.label, queue_size, Slots(1), hosted.metrics)
     hosted.metrics.watch_queue(hosted.engine.depth)
     return hosted.engine
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    """Returns once `condition` holds; for what happens in another thread or process without an event."""
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.002)

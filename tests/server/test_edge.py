@@ -16,8 +16,8 @@ from protos.v1 import inference_pb2 as pb
 from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
 from server.lifecycle import Server
 from tests import toy
-from tests.server.standins import Faulty, Gate, eventually, host, one_row_too_few, raising, running
-from tests.serving import Samples, scrape
+from tests.server.standins import Faulty, Gate, host, one_row_too_few, raising, running
+from tests.serving import Samples, eventually, scrape
 
 REQUEST = encode_request("toy", "", {"input": toy.images(1)}, "id-17")
 
@@ -29,19 +29,18 @@ class Client:
         self.server, self.channel = server, channel
         self.stub = GRPCInferenceServiceStub(channel)
 
-    async def page(self) -> Samples:
-        return await asyncio.to_thread(scrape, self.server.metrics_address)
+    def page(self) -> Samples:
+        """The metrics; a thread of the server answers, so the loop may wait for it."""
+        return scrape(self.server.metrics_address)
 
-    async def sample(self, name: str, **labels: str) -> float:
+    def sample(self, name: str, **labels: str) -> float:
         """One sample of the default variant, 0 where there is none."""
         key = {"model": "toy", "variant": "fp32-onnxruntime", **labels}
-        return (await self.page()).get((name, tuple(sorted(key.items()))), 0.0)
+        return self.page().get((name, tuple(sorted(key.items()))), 0.0)
 
     async def wait_for(self, name: str, **labels: str) -> None:
         """Until that sample is 1: a client may know of its call's end before the server does."""
-        async with asyncio.timeout(30):
-            while await self.sample(name, **labels) != 1:
-                await asyncio.sleep(0.01)
+        await eventually(lambda: self.sample(name, **labels), 1)
 
 
 def scenario(repository: Path, play: Callable[[Client], Awaitable[None]]) -> None:
@@ -88,13 +87,13 @@ def test_a_full_queue_is_resource_exhausted_while_the_engine_is_still_busy(repos
             code, text = await code_of(client.stub.ModelInfer(REQUEST, timeout=60))
             assert (code, not gate.open.is_set()) == (grpc.StatusCode.RESOURCE_EXHAUSTED, True)
             assert "queue is full" in text
-            assert await client.sample("pareto_rejected_total", reason="queue_full") == 1
-            assert await client.sample("pareto_queue_depth") == 1
-            assert await client.sample("pareto_inflight_requests") == 2
+            assert client.sample("pareto_rejected_total", reason="queue_full") == 1
+            assert client.sample("pareto_queue_depth") == 1
+            assert client.sample("pareto_inflight_requests") == 2
         await waiting
-        assert await client.sample("pareto_requests_total", code="RESOURCE_EXHAUSTED") == 1
-        assert await client.sample("pareto_requests_total", code="OK") == 2
-        assert await client.sample("pareto_inflight_requests") == 0
+        assert client.sample("pareto_requests_total", code="RESOURCE_EXHAUSTED") == 1
+        assert client.sample("pareto_requests_total", code="OK") == 2
+        assert client.sample("pareto_inflight_requests") == 0
 
     scenario(repository, play)
 
@@ -116,13 +115,15 @@ def test_health_and_metadata_answer_while_the_queue_is_full(repository: Path) ->
 def test_a_deadline_that_passes_in_the_queue_is_counted_as_such_and_never_executed(repository: Path) -> None:
     async def play(client: Client) -> None:
         async with busy(client) as gate:
-            code, _ = await code_of(client.stub.ModelInfer(REQUEST, timeout=0.05))
+            call = client.stub.ModelInfer(REQUEST, timeout=2)
+            await eventually(lambda: depth(client), 1)
+            code, _ = await code_of(call)
             assert code == grpc.StatusCode.DEADLINE_EXCEEDED
             await client.wait_for("pareto_requests_total", code="DEADLINE_EXCEEDED")
         await client.wait_for("pareto_rejected_total", reason="expired")
         assert gate.calls == [1]
-        assert await client.sample("pareto_requests_total", code="OK") == 1
-        assert await client.sample("pareto_requests_total", code="CANCELLED") == 0
+        assert client.sample("pareto_requests_total", code="OK") == 1
+        assert client.sample("pareto_requests_total", code="CANCELLED") == 0
 
     scenario(repository, play)
 
@@ -136,7 +137,7 @@ def test_a_call_cancelled_in_the_queue_is_counted_as_such_and_never_executed(rep
             await client.wait_for("pareto_requests_total", code="CANCELLED")
         await client.wait_for("pareto_rejected_total", reason="cancelled")
         assert gate.calls == [1]
-        assert await client.sample("pareto_requests_total", code="DEADLINE_EXCEEDED") == 0
+        assert client.sample("pareto_requests_total", code="DEADLINE_EXCEEDED") == 0
 
     scenario(repository, play)
 
@@ -149,7 +150,7 @@ def test_a_fault_inside_an_engine_is_internal_and_neutral_and_logged_with_the_id
         host(client.server, Faulty(outcome))
         answer = await code_of(client.stub.ModelInfer(REQUEST, timeout=30))
         assert answer == (grpc.StatusCode.INTERNAL, "engine failed")
-        assert await client.sample("pareto_requests_total", code="INTERNAL") == 1
+        assert client.sample("pareto_requests_total", code="INTERNAL") == 1
         other = encode_request("toy", "fp32-openvino", {"input": toy.images(1)})
         assert (await client.stub.ModelInfer(other, timeout=30)).model_version == "fp32-openvino"
 
@@ -179,7 +180,7 @@ def test_every_method_is_counted_by_its_code(repository: Path) -> None:
         await code_of(health.Check(health_pb2.HealthCheckRequest(service="nope"), timeout=30))
         handled = {
             tuple(label for _, label in labels): value
-            for (name, labels), value in (await client.page()).items()
+            for (name, labels), value in client.page().items()
             if name == "grpc_server_handled_total"
         }
         assert handled == {

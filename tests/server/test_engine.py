@@ -1,6 +1,7 @@
 """Queue, order, deadlines, cancellation and faults of one engine, with runtimes that wait on command."""
 
 import asyncio
+import queue
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,9 @@ import pytest
 
 from protos.errors import EngineError, ExpiredError, OverloadedError, UnavailableError
 from server.engine import Answer, Engine
-from tests.server.standins import Faulty, Gate, Record, eventually, one_row_too_few, raising
+from server.slots import Slots
+from tests.server.standins import Faulty, Gate, Record, one_row_too_few, raising
+from tests.serving import eventually
 
 
 def tensor(value: float, rows: int = 1) -> dict[str, np.ndarray]:
@@ -19,11 +22,9 @@ def tensor(value: float, rows: int = 1) -> dict[str, np.ndarray]:
 
 
 @contextmanager
-def hosting(
-    runtime: Gate | Faulty, queue_size: int = 8, slots: threading.Semaphore | None = None
-) -> Iterator[tuple[Engine, Record]]:
+def hosting(runtime: Gate | Faulty, queue_size: int = 8, slots: Slots | None = None) -> Iterator[tuple[Engine, Record]]:
     record = Record()
-    engine = Engine(runtime, "toy/test", queue_size, slots or threading.Semaphore(1), record)
+    engine = Engine(runtime, "toy/test", queue_size, slots or Slots(1), record)
     try:
         yield engine, record
     finally:
@@ -173,28 +174,44 @@ def test_engines_that_share_one_slot_compute_one_after_the_other() -> None:
     async def scenario() -> None:
         first = await occupy(one, gate)
         second = asyncio.create_task(two.infer(tensor(0), 1))
-        await eventually(lambda: two.depth() == 0)  # taken from the queue: it waits for the slot
+        await eventually(slots.waiting, 1)
         assert other.calls == []
         gate.open.set()
         await first
         assert (await second).outputs["logits"].shape == (1, 3)
 
-    gate, other, slots = Gate(), Gate(), threading.Semaphore(1)
+    gate, other, slots = Gate(), Gate(), Slots(1)
     other.open.set()
     with hosting(gate, slots=slots) as (one, _), hosting(other, slots=slots) as (two, _):
         asyncio.run(scenario())
 
 
+def test_an_idle_variant_is_next_when_a_saturated_one_holds_the_only_slot() -> None:
+    async def scenario() -> None:
+        first = await occupy(hot, busy)
+        queued = await enqueue(hot, 5, lambda _: hot.infer(tensor(0), 1))
+        alone = asyncio.create_task(idle.infer(tensor(0, 7), 7))
+        await eventually(slots.waiting, 1)
+        busy.open.set()
+        await asyncio.gather(first, alone, *queued)
+
+    busy, other, slots = Gate(), Gate(), Slots(1)
+    busy.calls = other.calls  # one list of all executions
+    other.open.set()
+    with hosting(busy, slots=slots) as (hot, _), hosting(other, slots=slots) as (idle, _):
+        asyncio.run(scenario())
+    assert other.calls == [1, 7, 1, 1, 1, 1, 1]
+
+
 def test_a_deadline_that_passes_while_waiting_for_a_slot_counts() -> None:
     async def scenario() -> None:
-        slots.acquire()
-        task = asyncio.create_task(engine.infer(tensor(0), 1, perf_counter()))
-        await eventually(lambda: engine.depth() == 0)
-        slots.release()
+        with slots:
+            task = asyncio.create_task(engine.infer(tensor(0), 1, perf_counter()))
+            await eventually(slots.waiting, 1)
         with pytest.raises(ExpiredError):
             await task
 
-    gate, slots = Gate(), threading.Semaphore(1)
+    gate, slots = Gate(), Slots(1)
     with hosting(gate, slots=slots) as (engine, _):
         asyncio.run(scenario())
     assert gate.calls == []
@@ -213,10 +230,34 @@ def test_close_finishes_what_is_queued_and_refuses_what_comes() -> None:
         await asyncio.gather(first, closing, *waiting)
 
     gate = Gate()
-    engine = Engine(gate, "toy/test", 8, threading.Semaphore(1), Record())
+    engine = Engine(gate, "toy/test", 8, Slots(1), Record())
     asyncio.run(scenario())
     assert gate.closed
     assert gate.calls == [1, 1, 1, 1]
+
+
+def test_a_request_that_meets_close_halfway_is_executed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class ClosedMeanwhile(queue.SimpleQueue[object]):
+        """Asked for its size, as admission does before it puts the request, it lets another thread close the engine."""
+
+        def qsize(self) -> int:
+            if not closing.is_alive():
+                closing.start()
+                closing.join(0.2)  # long enough to end if nothing holds it up
+            return super().qsize()
+
+    async def scenario() -> None:
+        async with asyncio.timeout(10):
+            assert (await engine.infer(tensor(5), 1)).outputs["logits"].shape == (1, 3)
+
+    monkeypatch.setattr("server.engine.queue.SimpleQueue", ClosedMeanwhile)
+    gate = Gate()
+    gate.open.set()
+    engine = Engine(gate, "toy/test", 8, Slots(1), Record())
+    closing = threading.Thread(target=engine.close)
+    asyncio.run(scenario())
+    closing.join(30)
+    assert gate.closed
 
 
 def test_close_gives_up_on_a_runtime_that_hangs(caplog: pytest.LogCaptureFixture) -> None:
@@ -228,6 +269,6 @@ def test_close_gives_up_on_a_runtime_that_hangs(caplog: pytest.LogCaptureFixture
         await first
 
     gate = Gate()
-    engine = Engine(gate, "toy/test", 8, threading.Semaphore(1), Record())
+    engine = Engine(gate, "toy/test", 8, Slots(1), Record())
     asyncio.run(scenario())
     assert "toy/test did not finish within 0.01 s" in caplog.text

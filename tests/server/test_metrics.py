@@ -111,6 +111,20 @@ def test_the_page_holds_every_agreed_metric_and_no_other(server: ServerProcess) 
     assert any(name == "process_resident_memory_bytes" for name, _ in server.metrics())
 
 
+def test_every_code_of_every_variant_is_there_before_it_is_counted(repository: Path) -> None:
+    codes = (
+        "OK", "CANCELLED", "NOT_FOUND", "INVALID_ARGUMENT", "UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED",
+        "INTERNAL",
+    )  # fmt: skip
+    with serving(repository) as server:
+        requests = {
+            labels: value for (name, labels), value in server.metrics().items() if name == "pareto_requests_total"
+        }
+    assert requests == {
+        (("code", code), ("model", "toy"), ("variant", variant)): 0 for code in codes for variant in VARIANTS
+    }
+
+
 def test_a_variant_is_described_as_its_manifest_does(server: ServerProcess, repository: Path) -> None:
     page = server.metrics()
     labels = ("model", "variant", "recipe", "runtime", "precision")

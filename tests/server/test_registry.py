@@ -11,6 +11,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from protos.machine import available_cores
 from protos.manifest import Variant, from_json, to_json
 from protos.repository import describe_files, promote
 from protos.tensors import encode_request
@@ -18,7 +19,7 @@ from protos.v1 import inference_pb2 as pb
 from server import runtimes
 from tests import toy
 from tests.server.standins import running
-from tests.serving import ServerProcess, connect, serving
+from tests.serving import ServerProcess, connect, eventually, serving
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 HEALTHY = "fp32-onnxruntime"
@@ -160,6 +161,31 @@ def test_a_default_that_does_not_exist_is_not_found_and_versions_still_answer(tm
         assert health(server, "toy") == NOT_SERVING
         request = encode_request("toy", HEALTHY, {"input": toy.images(1)})
         assert stub.ModelInfer(request, timeout=10).model_version == HEALTHY
+
+
+def test_a_damaged_default_is_one_that_does_not_exist(tmp_path: Path) -> None:
+    (toy.repository(tmp_path) / "toy" / "default").write_bytes(b"\xff\xfe")
+    with serving(tmp_path) as server, server.stub() as stub:
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.ModelInfer(encode_request("toy", "", {"input": toy.images(1)}), timeout=10)
+        assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+        assert "its default '\ufffd\ufffd' is missing" in caught.value.details()
+        for variant in (HEALTHY, BROKEN):
+            request = encode_request("toy", variant, {"input": toy.images(1)})
+            assert stub.ModelInfer(request, timeout=10).model_version == variant
+
+
+def test_a_golden_check_waits_for_a_slot_as_executions_do(repository: Path) -> None:
+    async def run() -> None:
+        async with running(repository, threads=available_cores()) as server:
+            registry = server.registry
+            with registry._slots:  # the only one
+                opening = asyncio.create_task(asyncio.to_thread(registry._open, registry.all()[0].entry))
+                await eventually(registry._slots.waiting, 1)
+            runtime, _ = await opening
+            runtime.close()
+
+    asyncio.run(run())
 
 
 def test_artifacts_are_loaded_one_at_a_time(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:

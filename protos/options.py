@@ -1,0 +1,144 @@
+"""Command-line options made of a dataclass: each is written once, as a field with its docstring.
+
+`queue_size: int = 128` is the flag `--queue-size`, its docstring the help; with the prefix `PARETO_` it is
+the variable `PARETO_QUEUE_SIZE` as well. A flag goes before the environment, the environment before the
+default. A value that does not fit is a `UsageError` which names where it was given, what came and what was
+expected.
+
+A field is a str, int, float (seconds), Path (a folder), a `Literal` of strings, a tuple of one of these
+(separated by commas), or one of these or None. Not covered: switches, and rules over several fields, which
+the dataclass itself checks.
+"""
+
+import argparse
+import ast
+import dataclasses
+import inspect
+import textwrap
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from protos.errors import UsageError
+
+if typing.TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Options = TypeVar("Options", bound="DataclassInstance")
+Number = TypeVar("Number", int, float)
+Rule = Mapping[str, object]
+"""The `metadata` of a field whose values are fewer than its type allows."""
+
+
+def between(low: Number, high: Number) -> Rule:
+    """The rule of a field whose value is a number from `low` to `high`."""
+    noun = _PLAIN[type(low)].expected
+    return {"accepts": lambda value: low <= value <= high, "expected": f"{noun} from {low} to {high}"}
+
+
+EXISTING_FOLDER: Rule = {"accepts": Path.is_dir, "expected": "a folder that exists"}
+"""The rule of a field whose value is a folder to read from."""
+
+
+def add_flags(parser: argparse.ArgumentParser, kind: type["DataclassInstance"], prefix: str = "") -> None:
+    """A flag for each field of `kind`; argparse itself insists on none that a variable of `prefix` can give."""
+    hints, texts = typing.get_type_hints(kind), docstrings(kind)
+    for option in dataclasses.fields(kind):
+        required = option.default is dataclasses.MISSING
+        parser.add_argument(
+            _flag(option.name),
+            required=required and not prefix,
+            metavar=_kind(hints[option.name]).metavar,
+            help=(texts[option.name] + _shown(option.default)).replace("%", "%%"),
+        )
+
+
+def read(
+    kind: type[Options], flags: argparse.Namespace, environment: Mapping[str, str] | None = None, prefix: str = ""
+) -> Options:
+    """The `kind` that parsed flags ask for, and variables of `prefix` where one is given; raises `UsageError`."""
+    hints = typing.get_type_hints(kind)
+    values: dict[str, object] = {}
+    for option in dataclasses.fields(kind):
+        sources: dict[str, str | None] = {_flag(option.name): getattr(flags, option.name)}
+        if prefix:
+            variable = prefix + option.name.upper()
+            sources[variable] = (environment or {}).get(variable)
+        given = [(source, text) for source, text in sources.items() if text is not None]
+        if given:
+            values[option.name] = _convert(_kind(hints[option.name]), option.metadata, *given[0])
+        elif option.default is dataclasses.MISSING:
+            raise UsageError(f"{' or '.join(sources)} is missing")
+    return kind(**values)
+
+
+def docstrings(kind: type["DataclassInstance"]) -> dict[str, str]:
+    """The string below each field of `kind`. Python keeps none for attributes, so its source is read."""
+    (body,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    assert isinstance(body, ast.ClassDef)
+    texts = {}
+    for statement, after in zip(body.body, body.body[1:], strict=False):
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            assert isinstance(after, ast.Expr), f"{kind.__name__}.{statement.target.id} has no docstring"
+            texts[statement.target.id] = inspect.cleandoc(ast.literal_eval(after.value))
+    return texts
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What an annotation means."""
+
+    convert: Callable[[str], object]
+    """From text; raises `ValueError`."""
+    expected: str
+    metavar: str
+
+
+_PLAIN: dict[object, _Kind] = {
+    str: _Kind(str, "text", "TEXT"),
+    int: _Kind(int, "a whole number", "N"),
+    float: _Kind(float, "a number", "SECONDS"),
+    Path: _Kind(Path, "a folder", "DIR"),
+}
+
+
+def _kind(hint: object) -> _Kind:
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return _Kind(lambda text: inner[inner.index(text)], f"one of {', '.join(inner)}", "|".join(inner))
+    if origin is types.UnionType:
+        return _kind(inner[0])
+    if origin is tuple:
+        item = _kind(inner[0])
+        return _Kind(
+            lambda text: tuple(item.convert(part.strip()) for part in text.split(",")),
+            f"{item.expected}, or several separated by commas",
+            f"{item.metavar},...",
+        )
+    return _PLAIN[hint]
+
+
+def _convert(kind: _Kind, rule: Mapping[str, typing.Any], source: str, text: str) -> object:
+    try:
+        value = kind.convert(text)
+        if not rule or rule["accepts"](value):
+            return value
+    except ValueError:
+        pass
+    raise UsageError(f"{source}: '{text}' came, expected {rule['expected'] if rule else kind.expected}")
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _shown(default: object) -> str:
+    """A default as the help shows it; one of nothing explains itself."""
+    if default is dataclasses.MISSING:
+        return " (required)"
+    if default in (None, ()):
+        return ""
+    return f" (default: {','.join(map(str, default)) if isinstance(default, tuple) else default})"
