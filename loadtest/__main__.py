@@ -15,7 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loadtest.plan import Plan, add_flags, from_flags
+from loadtest.interrupt import Interrupted, Sleep, interruptible
+from loadtest.plan import Plan
+from protos import options
 from protos.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,31 +32,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="pareto-loadtest", description="Load tests of served variants.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    add_flags(commands.add_parser("run", help="measure every variant of a model and write a report"))
-    options = parser.parse_args(arguments)
+    options.add_flags(commands.add_parser("run", help="measure every variant of a model and write a report"), Plan)
+    flags = parser.parse_args(arguments)
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(message)s")
     logging.getLogger("locust").setLevel(logging.ERROR)  # its warnings are on how users are spawned
     try:
-        return _run(from_flags(options))
+        plan = options.read(Plan, flags)
+        with interruptible() as sleep:
+            results = _measure(plan, sleep)
     except UsageError as error:
         print(f"pareto-loadtest: {error}", file=sys.stderr)
         return 2
+    except Interrupted as interrupt:
+        print(f"pareto-loadtest: {interrupt}, nothing was written", file=sys.stderr)
+        return 128 + interrupt.signum
+    return _tell(plan, results)
 
 
-def _run(plan: Plan) -> int:
-    from loadtest.runner import REPORT, RESULTS, Interrupted, run  # patches the process: only when it is to run
+def _measure(plan: Plan, sleep: Sleep) -> "Results":
+    from loadtest.runner import run  # patches the process, and takes a second: only when it is to run
 
     # isort: split
     from rich.console import Console
 
+    sleep(0)  # for a signal that came meanwhile
+    return run(plan, Console(stderr=True), sleep)
+
+
+def _tell(plan: Plan, results: "Results") -> int:
+    from rich.console import Console
+
+    from loadtest.runner import REPORT, RESULTS
     from loadtest.table import table
 
-    try:
-        results = run(plan, Console(stderr=True))
-    except Interrupted as interrupt:
-        print(f"pareto-loadtest: {interrupt}, nothing was written", file=sys.stderr)
-        return 128 + interrupt.signum
-    Console(width=None if sys.stdout.isatty() else TABLE_WIDTH).print(table(results))
+    console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH)
+    console.print(table(results, console.width))
     for warning in results.warnings:
         print(f"warning: {warning}")
     print(_summary(results, plan.out / RESULTS, plan.out / REPORT))

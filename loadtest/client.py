@@ -59,10 +59,10 @@ class Client:
             raise CallError(WRONG_ANSWER, fault)
         return response
 
-    def server_ready(self) -> bool:
-        """Whether a server answers and says that it is ready."""
+    def server_ready(self, seconds: float) -> bool:
+        """Whether a server answers within `seconds` and says that it is ready."""
         try:
-            return self._stub.ServerReady(pb.ServerReadyRequest(), timeout=self._deadline).ready
+            return self._stub.ServerReady(pb.ServerReadyRequest(), timeout=seconds).ready
         except grpc.RpcError:
             return False
 

@@ -18,12 +18,12 @@ class Column:
     """Shown on the terminal too."""
     percentile: bool = False
 
-    def text(self, cell: Cell) -> str:
-        """The value for people; one that was not measured, or has too few samples, is 'n/a'."""
+    def text(self, cell: Cell, brief: bool = False) -> str:
+        """The value for people; 'n/a' if not measured, or of too few samples (how many, unless brief)."""
         value = self.value(cell)
         if value is not None:
             return self.form.format(value)
-        return f"n/a ({cell.samples} samples)" if self.percentile else "n/a"
+        return f"n/a ({cell.samples} samples)" if self.percentile and not brief else "n/a"
 
 
 COLUMNS = (
@@ -54,7 +54,12 @@ COLUMNS = (
         "first ms", "median first call; it opens a connection", lambda cell: cell.first_call_ms, "{:.1f}", brief=False
     ),
     Column("size MB", "artifact on disk", lambda cell: _megabytes(cell.facts.artifact_bytes), "{:.2f}", brief=False),
-    Column("generator CPU", "share of a core that the load generator used", lambda cell: cell.generator_cpu, "{:.0%}"),
+    Column(
+        "generator CPU",
+        "share of time for which the thread of the load generator's users was busy",
+        lambda cell: cell.generator_cpu,
+        "{:.0%}",
+    ),
     Column("requests", "all calls, warm-up included", lambda cell: cell.requests, "{:,}", brief=False),
     Column("failures", "all failed calls, warm-up included", lambda cell: cell.failures, "{:,}"),
 )

@@ -1,16 +1,11 @@
-"""The plan of a run: every setting once, the flags made from it, and the order in which blocks are measured.
+"""The plan of a run: every setting once, and the order in which blocks are measured.
 
-A field of `Plan` is a flag of `pareto-loadtest run`; the docstring under the field is its help. The plan is
-saved with the results, so that a run says how it was made.
+A field of `Plan` is a flag of `pareto-loadtest run`, the docstring under it the help (`protos.options`). The
+plan is saved with the results, so that a run says how it was made.
 """
 
-import argparse
-import ast
-import dataclasses
-import inspect
+import ipaddress
 import random
-import types
-import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +32,7 @@ class Plan:
     rounds: int = 3
     """blocks of each variant and number of users; variants take turns within a round"""
     warmup: float = 0.5
-    """seconds of load before the steady state of each block, kept apart from it"""
+    """seconds of load between the last user's first call and the steady state of each block, kept apart from it"""
     deadline: float = 10.0
     """seconds after which a call is given up and counted as a failure"""
     wait: float = 0.0
@@ -67,6 +62,15 @@ class Plan:
         if broken := [rule for rule, holds in rules.items() if not holds]:
             raise UsageError(broken[0])
 
+    @property
+    def on_one_machine(self) -> bool:
+        """Whether the server is on the load generator's machine, as far as its address says."""
+        host = self.target.removeprefix("http://").rpartition(":")[0].strip("[]")
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
+
 
 @dataclass(frozen=True)
 class Block:
@@ -88,55 +92,3 @@ def schedule(plan: Plan, variants: Sequence[str]) -> list[Block]:
         for users in plan.users:
             blocks += [Block(variant, users, round_) for variant in order.sample(variants, len(variants))]
     return blocks
-
-
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """A flag for each field of `Plan`, its docstring the help."""
-    helps, hints = _docstrings(), typing.get_type_hints(Plan)
-    for field in dataclasses.fields(Plan):
-        required = field.default is dataclasses.MISSING
-        default = None if required else field.default
-        shown = "" if default in (None, ()) else f" (default {_text(default)})"
-        parser.add_argument(
-            "--" + field.name.replace("_", "-"),
-            type=_converter(hints[field.name]),
-            default=default,
-            required=required,
-            metavar=field.name.upper(),
-            help=helps[field.name] + shown,
-        )
-
-
-def from_flags(arguments: argparse.Namespace) -> Plan:
-    """The plan of parsed flags; `UsageError` where a value is out of its range."""
-    return Plan(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Plan)})
-
-
-def _docstrings() -> dict[str, str]:
-    """The string literal under each field; Python itself does not keep it."""
-    (body,) = ast.parse(inspect.getsource(Plan)).body
-    assert isinstance(body, ast.ClassDef)
-    helps = {}
-    for node, following in zip(body.body, body.body[1:], strict=False):
-        if isinstance(node, ast.AnnAssign) and isinstance(following, ast.Expr):
-            assert isinstance(node.target, ast.Name)
-            helps[node.target.id] = str(ast.literal_eval(following.value))
-    return helps
-
-
-def _converter(hint: object) -> typing.Callable[[str], object]:
-    """From a flag's text to a value of the field's type; argparse turns its `ValueError` into a message."""
-    if typing.get_origin(hint) is tuple:
-        item = _converter(typing.get_args(hint)[0])
-
-        def values(text: str) -> tuple[object, ...]:
-            return tuple(item(part.strip()) for part in text.split(","))
-
-        return values
-    if typing.get_origin(hint) is types.UnionType:
-        return _converter(typing.get_args(hint)[0])
-    return typing.cast(typing.Callable[[str], object], hint)
-
-
-def _text(default: object) -> str:
-    return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)

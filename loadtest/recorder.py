@@ -16,6 +16,7 @@ import grpc
 import numpy as np
 
 from loadtest.client import WRONG_ANSWER, CallError
+from loadtest.interrupt import Sleep
 from loadtest.plan import Block
 
 STATUSES = (*(code.name for code in grpc.StatusCode), WRONG_ANSWER, "EXCEPTION")
@@ -27,6 +28,8 @@ PHASES = ("first", "warmup", "steady", "after")
 
 FIRST_CALL = {"first": True}
 """The context with which a user fires the request event of its first call."""
+
+POLL_SECONDS = 0.01
 
 SAMPLE = np.dtype(
     [
@@ -76,6 +79,8 @@ class Recorder:
         self._names: dict[str, int] = {}
         self._variant, self._first, self._status = array("H"), array("B"), array("B")
         self._ended, self._latency = array("d"), array("d")
+        self.first_calls = 0
+        """Users that had an answer, or a failure, so far."""
 
     def __len__(self) -> int:
         return len(self._latency)
@@ -94,6 +99,13 @@ class Recorder:
         self._variant.append(self._names.setdefault(name, len(self._names)))
         self._first.append(context is FIRST_CALL)
         self._status.append(_status(exception))
+        self.first_calls += context is FIRST_CALL
+
+    def wait_for_users(self, users: int, seconds: float, sleep: Sleep) -> None:
+        """Returns once `users` first calls have ended, at the latest after `seconds`: Locust starts users meanwhile."""
+        end = perf_counter() + seconds
+        while self.first_calls < users and perf_counter() < end:
+            sleep(POLL_SECONDS)
 
     def samples(
         self, origin: float, window: tuple[float, float], block: Block | None = None, variants: tuple[str, ...] = ()

@@ -17,7 +17,7 @@ from loadtest import figures, stats
 from loadtest.columns import COLUMNS
 from loadtest.recorder import Samples
 from loadtest.results import Cell, Results
-from loadtest.verdict import POINTS, Verdict, p99_frontier, throughput_frontier, verdict
+from loadtest.verdict import POINTS, Verdict, doubt, p99_frontier, throughput_frontier, verdict
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ def write_report(results: Results, samples: Samples, path: Path) -> None:
         columns=COLUMNS,
         look=look,
         points=POINTS,
+        doubt=doubt,
         stats=stats,
         css=_asset("report.css"),
         script=_asset("report.js"),

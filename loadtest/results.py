@@ -36,10 +36,14 @@ class Measurement:
 
     block: Block
     samples: Samples
+    users_begun: int
+    """Users whose first call had ended when the steady state began."""
     seconds: float
     """Length of the steady state."""
-    cpu_seconds: float
-    """CPU time of the load generator in the steady state."""
+    thread_seconds: float
+    """CPU time in the steady state of the one thread that runs all users."""
+    process_seconds: float
+    """CPU time in the steady state of the whole load generator, gRPC's own threads included."""
     server: Deltas | None
     """Over the whole block, warm-up included; None without a metrics page."""
 
@@ -58,6 +62,7 @@ class Round:
     """One block of a cell."""
 
     round: int
+    users_begun: int
     requests: int
     failures: int
     samples: int
@@ -65,6 +70,7 @@ class Round:
     throughput_rps: float
     latency_ms: LatencyMs
     generator_cpu: float
+    generator_process_cpu: float
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,13 @@ class Cell:
     first_call_ms: float | None
     """Median of the users' first calls, each of which opened a connection."""
     generator_cpu: float
-    """CPU time of the load generator in the steady state, as a share of one core."""
+    """Share of the steady state in which the thread that runs the users had a core."""
+    generator_process_cpu: float
+    """CPU time of the load generator in the steady state by its seconds, gRPC's own threads included: cores."""
+    generator_us_per_request: float | None
+    """The same by the calls of the steady state."""
+    cores_used: float | None
+    """Cores of load generator and server together, the server's being its CPU time per request times the calls."""
     generator_limited: bool
     """Whether the generator may have been the limit in any round (`stats.GENERATOR_LIMIT`)."""
     server: ServerSide
@@ -143,30 +155,6 @@ def make_cells(plan: Plan, measurements: Sequence[Measurement], facts: Mapping[s
     return tuple(cells)
 
 
-def make_warnings(cells: Iterable[Cell], skipped: Mapping[str, str], notes: Iterable[str] = ()) -> tuple[str, ...]:
-    """What a reader must know before believing the cells, one sentence each."""
-    texts = [f"{variant} was not measured: {reason}" for variant, reason in skipped.items()]
-    texts += notes
-    for cell in cells:
-        name = f"{cell.variant}, {cell.users} {'user' if cell.users == 1 else 'users'}"
-        if cell.failures:
-            failed = ", ".join(f"{count} {status}" for status, count in cell.statuses.items() if status != "OK")
-            texts.append(f"{name}: {cell.failures} of {cell.requests} calls failed ({failed})")
-        if cell.generator_limited:
-            texts.append(
-                f"{name}: the load generator used {cell.generator_cpu:.0%} of a core and may have been the limit;"
-                " the cell is left out of the frontier"
-            )
-        if missing := [name for name, value in dataclasses.asdict(cell.latency_ms).items() if value is None]:
-            texts.append(f"{name}: {cell.samples} samples are too few for {', '.join(missing)}")
-        if cell.server.requests not in (None, cell.requests) and not cell.failures:
-            texts.append(
-                f"{name}: {cell.requests} calls were sent but the server counted {cell.server.requests}:"
-                " it served others too, or the metrics page is another server's"
-            )
-    return tuple(texts)
-
-
 def steady_latencies(rows: Rows) -> NDArray[np.float64]:
     """Seconds of the successful calls of the steady state: what percentiles are made of."""
     return np.compress((rows["phase"] == STEADY) & (rows["status"] == _OK), rows["latency"])
@@ -176,6 +164,8 @@ def _cell(model: str, variant: str, users: int, parts: Sequence[Measurement], fa
     rows = join([part.samples for part in parts]).rows
     latencies, seconds = steady_latencies(rows), sum(part.seconds for part in parts)
     first = np.compress((rows["phase"] == FIRST) & (rows["status"] == _OK), rows["latency"])
+    process, calls = sum(part.process_seconds for part in parts), int((rows["phase"] == STEADY).sum())
+    server = _server_side([part.server for part in parts if part.server])
     return Cell(
         model=model,
         variant=variant,
@@ -188,9 +178,12 @@ def _cell(model: str, variant: str, users: int, parts: Sequence[Measurement], fa
         throughput_rps=len(latencies) / seconds,
         latency_ms=_percentiles(latencies),
         first_call_ms=float(np.median(first)) * 1e3 if len(first) else None,
-        generator_cpu=sum(part.cpu_seconds for part in parts) / seconds,
-        generator_limited=any(stats.is_generator_limited(part.cpu_seconds / part.seconds) for part in parts),
-        server=_server_side([part.server for part in parts if part.server]),
+        generator_cpu=sum(part.thread_seconds for part in parts) / seconds,
+        generator_process_cpu=process / seconds,
+        generator_us_per_request=_ratio(process, calls, 1e6),
+        cores_used=_cores_used(process, server.cpu_us_per_request, calls, seconds),
+        generator_limited=any(stats.is_generator_limited(part.thread_seconds / part.seconds) for part in parts),
+        server=server,
         facts=facts,
         rounds=tuple(_round(part) for part in parts),
     )
@@ -201,13 +194,15 @@ def _round(part: Measurement) -> Round:
     latencies = steady_latencies(rows)
     return Round(
         round=part.block.round,
+        users_begun=part.users_begun,
         requests=len(rows),
         failures=int((rows["status"] != _OK).sum()),
         samples=len(latencies),
         seconds=part.seconds,
         throughput_rps=len(latencies) / part.seconds,
         latency_ms=_percentiles(latencies),
-        generator_cpu=part.cpu_seconds / part.seconds,
+        generator_cpu=part.thread_seconds / part.seconds,
+        generator_process_cpu=part.process_seconds / part.seconds,
     )
 
 
@@ -224,6 +219,10 @@ def _server_side(deltas: Sequence[Deltas]) -> ServerSide:
         compute_ms_mean=_ratio(_sum(d.compute_seconds for d in deltas), _sum(d.compute_count for d in deltas), 1e3),
         cpu_us_per_request=_ratio(_sum(d.cpu_seconds for d in deltas), requests, 1e6),
     )
+
+
+def _cores_used(generator: float, server_us: float | None, calls: int, seconds: float) -> float | None:
+    return None if server_us is None else (generator + server_us * 1e-6 * calls) / seconds
 
 
 def _sum(values: Iterable[float | None]) -> float | None:

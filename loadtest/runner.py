@@ -4,7 +4,7 @@
     measure     for each block: metrics, load (first calls, warm-up, steady state), metrics
     write       results.json, samples.npz and report.html beside `--out`, then renamed to it
 
-The generator runs in this process, on one thread; its CPU time is part of the results. What is not covered:
+The users run in this process, on one thread; its CPU time is part of the results. What is not covered:
 load from several processes, and arrival at a given rate.
 """
 
@@ -14,24 +14,24 @@ from loadtest.locustfile import swarm  # makes this a Locust process, so before 
 import datetime
 import logging
 import shutil
-import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
 
+from loadtest.cautions import make_warnings
 from loadtest.client import Client
+from loadtest.interrupt import Sleep
 from loadtest.payloads import Payload, Source, make_inputs, make_payloads
 from loadtest.plan import Block, Plan, schedule
 from loadtest.progress import narrate
 from loadtest.recorder import Recorder, join
 from loadtest.report import write_report
-from loadtest.results import Measurement, Results, make_cells, make_warnings
+from loadtest.results import Measurement, Results, make_cells
 from loadtest.scrape import Facts, Page, ScrapeError, deltas, scrape
 from loadtest.survey import Survey, survey, wait_until_ready
 from protos import machine
@@ -43,16 +43,6 @@ LIBRARIES = ("locust", "gevent", "grpcio", "protobuf", "numpy", "plotly")
 RESULTS, SAMPLES, REPORT = "results.json", "samples.npz", "report.html"
 
 logger = logging.getLogger(__name__)
-
-Sleep = Callable[[float], None]
-
-
-class Interrupted(Exception):
-    """A signal asked for the end of the run."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(signal.Signals(signum).name)
-        self.signum = signum
 
 
 @dataclass(frozen=True)
@@ -74,15 +64,15 @@ class _Metrics:
             return None
 
 
-def run(plan: Plan, console: Console) -> Results:
+def run(plan: Plan, console: Console, sleep: Sleep) -> Results:
     """Carries out a plan and writes `plan.out`; progress goes to `console`.
 
-    Raises `UsageError` before any load where the plan cannot be carried out, `Interrupted` at SIGINT or
-    SIGTERM: nothing is written then.
+    Raises `UsageError` before any load where the plan cannot be carried out, and whatever `sleep` raises;
+    nothing is written then.
     """
-    with _output(plan.out) as folder, _interruptible() as sleep:
+    with _output(plan.out) as folder:
         started, where = _now(), machine.describe(*LIBRARIES)
-        found, payloads, source = _prepare(plan)
+        found, payloads, source = _prepare(plan, sleep)
         metrics = _find_metrics(plan)
         facts = _facts(plan.model, found, metrics.read())
         origin, measurements = time.perf_counter(), list[Measurement]()
@@ -101,20 +91,26 @@ def run(plan: Plan, console: Console) -> Results:
             machine=where,
             cells=cells,
             skipped=dict(found.skipped),
-            warnings=make_warnings(cells, found.skipped, [metrics.missing] if metrics.missing else []),
+            warnings=make_warnings(
+                cells,
+                found.skipped,
+                [metrics.missing] if metrics.missing else [],
+                where.cores if plan.on_one_machine else None,
+            ),
         )
         samples = join([measurement.samples for measurement in measurements])
         samples.save(folder / SAMPLES)
         results.save(folder / RESULTS)
         write_report(results, samples, folder / REPORT)
+        sleep(0)  # the last moment to give up
     return results
 
 
-def _prepare(plan: Plan) -> tuple[Survey, Mapping[str, Sequence[Payload]], Source]:
+def _prepare(plan: Plan, sleep: Sleep) -> tuple[Survey, Mapping[str, Sequence[Payload]], Source]:
     """What the server has, and the requests for each variant that is ready."""
     client = Client(plan.target, plan.deadline)
     try:
-        wait_until_ready(client, plan.wait)
+        wait_until_ready(client, plan.wait, sleep)
         found = survey(client, plan.model, plan.variants)
     finally:
         client.close()
@@ -159,16 +155,20 @@ def _measure(
     """One block. Calls under way at its end are waited for, so that every call sent has its sample."""
     recorder, before = Recorder(), metrics.read()
     with swarm(plan.target, payloads[block.variant], block.users, plan.deadline, recorder.on_request):
+        recorder.wait_for_users(block.users, plan.deadline, sleep)
         sleep(plan.warmup)
-        opened, cpu = time.perf_counter(), time.process_time()
+        begun, opened = recorder.first_calls, _clocks()
         sleep(plan.duration)
-        closed, cpu = time.perf_counter(), time.process_time() - cpu
+        closed = _clocks()
+    seconds, thread, process = (end - start for start, end in zip(opened, closed, strict=True))
     after = metrics.read()
     return Measurement(
         block=block,
-        samples=recorder.samples(origin, (opened, closed), block, tuple(payloads)),
-        seconds=closed - opened,
-        cpu_seconds=cpu,
+        samples=recorder.samples(origin, (opened[0], closed[0]), block, tuple(payloads)),
+        users_begun=begun,
+        seconds=seconds,
+        thread_seconds=thread,
+        process_seconds=process,
         server=deltas(before, after, plan.model, block.variant) if before and after else None,
     )
 
@@ -191,30 +191,9 @@ def _output(out: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@contextmanager
-def _interruptible() -> Iterator[Sleep]:
-    """A sleep that ends with `Interrupted` at SIGINT or SIGTERM; a second signal is not held back."""
-    received: list[int] = []
-
-    def on_signal(signum: int, _: FrameType | None) -> None:
-        received.append(signum)
-        signal.signal(signum, previous[signal.Signals(signum)])
-
-    def sleep(seconds: float) -> None:
-        end = time.perf_counter() + seconds
-        while (left := end - time.perf_counter()) > 0:
-            if received:
-                raise Interrupted(received[0])
-            time.sleep(min(left, 0.2))
-        if received:
-            raise Interrupted(received[0])
-
-    previous = {signum: signal.signal(signum, on_signal) for signum in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield sleep
-    finally:
-        for signum, handler in previous.items():
-            signal.signal(signum, handler)
+def _clocks() -> tuple[float, float, float]:
+    """Seconds of wall time, of CPU time of this thread, which runs all users, and of this process."""
+    return time.perf_counter(), time.thread_time(), time.process_time()
 
 
 def _now() -> str:

@@ -72,8 +72,8 @@ class Page:
             recipe=info.get("recipe"),
             runtime=info.get("runtime"),
             precision=info.get("precision"),
-            top1=self.total(quality, metric="top1", **labels),
-            agreement=self.total(quality, metric="agreement", **labels),
+            top1=self.total(quality, metric=telemetry.TOP1, **labels),
+            agreement=self.total(quality, metric=telemetry.AGREEMENT, **labels),
             artifact_bytes=None if size is None else int(size),
         )
 

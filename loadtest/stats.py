@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 GENERATOR_LIMIT = 0.9
 """Share of one core above which the load generator itself may have been the limit.
 
-Locust's greenlets share one thread. A thread that is busy for nine tenths of the time makes about every
-second request wait for another user's turn, and that waiting would be counted as the server's latency.
-Locust warns at the same figure.
+Locust's greenlets share one thread, and the figure is that thread's alone. A thread that is busy for nine
+tenths of the time makes about every second request wait for another user's turn, and that waiting would be
+counted as the server's latency. Locust warns at the same figure.
 """
+
+CORES_LIMIT = 0.95
+"""Share of a machine's cores above which a load generator and a server on it are said to compete for them."""
 
 CONFIDENCE = 0.95
 
@@ -35,7 +38,7 @@ def quantile(values: NDArray[np.float64], q: float) -> float | None:
 
 
 def is_generator_limited(cpu_share: float) -> bool:
-    """Whether a generator that used this share of one core may have been the limit of what it measured."""
+    """Whether a generator whose thread used this share of one core may have been the limit of what it measured."""
     return cpu_share > GENERATOR_LIMIT
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from loadtest.client import CallError, Client
+from loadtest.interrupt import Sleep
 from loadtest.payloads import DEFAULT_VARIANT, wire_version
 from protos.errors import UsageError
 from protos.v1 import inference_pb2 as pb
@@ -21,12 +22,15 @@ class Survey:
 
 POLL_SECONDS = 0.2
 
+ANSWER_SECONDS = 1.0
+"""What a server that is starting gets for its answer, before it is asked again."""
 
-def wait_until_ready(client: Client, seconds: float) -> None:
+
+def wait_until_ready(client: Client, seconds: float, sleep: Sleep) -> None:
     """Returns as soon as the server says that it is ready, at the latest after `seconds`."""
     end = time.monotonic() + seconds
-    while time.monotonic() < end and not client.server_ready():
-        time.sleep(POLL_SECONDS)
+    while (left := end - time.monotonic()) > 0 and not client.server_ready(min(left, ANSWER_SECONDS)):
+        sleep(POLL_SECONDS)
 
 
 def survey(client: Client, model: str, wanted: Sequence[str] = ()) -> Survey:

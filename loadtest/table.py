@@ -1,20 +1,45 @@
-"""The table that a run prints for people."""
+"""The table that a run prints for people, whole at every width: no figure of it is ever cut."""
+
+from collections.abc import Sequence
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
 
-from loadtest.columns import COLUMNS
+from loadtest.columns import COLUMNS, Column
 from loadtest.results import Results
 
+LEAVE_OUT = ("generator CPU", "compute ms", "failures", "p95 ms")
+"""Columns that a narrow terminal does without, in this order; the report has them all."""
 
-def table(results: Results) -> Table:
-    """One row for each cell, the best p50 first within a number of users; red where a cell is not to be believed."""
+
+def table(results: Results, width: int) -> Table:
+    """One row for each cell, the best p50 first within a number of users; red where a cell is not to be believed.
+
+    Of the `LEAVE_OUT` as many are left out as `width` columns of characters ask for. If that is not enough,
+    names are folded.
+    """
     columns = [column for column in COLUMNS if column.brief]
-    grid = Table(title=f"{results.plan.model} on {results.plan.target}", box=box.SIMPLE_HEAD)
+    for title in LEAVE_OUT:
+        if _width(grid := _grid(results, columns)) <= width:
+            return grid
+        columns = [column for column in columns if column.title != title]
+    return _grid(results, columns)
+
+
+def _grid(results: Results, columns: Sequence[Column]) -> Table:
+    grid = Table(title=f"{results.plan.model} on {results.plan.target}", box=box.SIMPLE_HEAD, collapse_padding=True)
     for column in columns:
-        justify = "left" if column.title == "variant" else "right"
-        grid.add_column(column.title.replace(" ", "\n"), justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        if column.title == "variant":
+            grid.add_column(column.title, overflow="fold")
+        else:
+            grid.add_column(column.title.replace(" ", "\n"), justify="right", no_wrap=True)
     for cell in sorted(results.cells, key=lambda cell: (cell.users, cell.latency_ms.p50 or float("inf"))):
         style = "red" if cell.failures or cell.generator_limited else None
-        grid.add_row(*(column.text(cell) for column in columns), style=style)
+        grid.add_row(*(column.text(cell, brief=True) for column in columns), style=style)
     return grid
+
+
+def _width(grid: Table) -> int:
+    """Columns of characters that it takes with nothing folded."""
+    return Console(width=10_000).measure(grid).maximum

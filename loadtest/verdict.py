@@ -1,9 +1,11 @@
 """The plain answer of a run: which variant is the fastest that is still about as accurate as FP32.
 
 Only cells that can be believed take part: no failures, the generator not the limit, enough samples for p99,
-accuracy known. What each other cell lacks is said by the run's warnings.
+accuracy known. The others are no evidence that the winner is the fastest: a cell that the generator limited,
+for one, is at least as fast as was seen. So those that may be faster are named beside the answer.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,11 +28,33 @@ class Verdict:
     baseline: Cell | None
     """`fp32-pytorch`, or without it the most accurate FP32 cell, of those the slowest."""
     why_not: str = ""
+    unjudged: tuple[Cell, ...] = ()
+    """Cells that are accurate enough but cannot be believed."""
+
+    @property
+    def rivals(self) -> tuple[Cell, ...]:
+        """The unjudged cells that were not seen to be slower than the winner."""
+        bound = _p99(self.winner) if self.winner else math.inf
+        return tuple(cell for cell in self.unjudged if cell.latency_ms.p99 is None or cell.latency_ms.p99 <= bound)
 
 
 def believable(cell: Cell) -> bool:
     """Whether the cell's speed can be compared."""
     return not cell.failures and not cell.generator_limited and cell.latency_ms.p99 is not None
+
+
+def doubt(cell: Cell) -> str:
+    """Why a cell that is not believable could not be judged, and what is known of it all the same."""
+    reasons = []
+    if cell.failures:
+        reasons.append("1 call failed" if cell.failures == 1 else f"{cell.failures} calls failed")
+    if cell.latency_ms.p99 is None:
+        reasons.append("too few samples")
+    if cell.generator_limited:
+        reasons.append("limited by the generator")
+        if not cell.failures and cell.latency_ms.p99 is not None:
+            reasons.append(f"p99 at most {cell.latency_ms.p99:.2f} ms")
+    return ", ".join(reasons)
 
 
 def verdict(cells: Sequence[Cell], users: int) -> Verdict:
@@ -43,10 +67,11 @@ def verdict(cells: Sequence[Cell], users: int) -> Verdict:
     if not fp32:
         return Verdict(users, None, None, "no FP32 variant was measured to compare with")
     baseline = max(fp32, key=lambda cell: (cell.variant == FIRST_DEFAULT, _top1(cell), _p99(cell)))
-    able = [cell for cell in known if believable(cell) and _top1(cell) >= _top1(baseline) - POINTS / 100 - _ROUNDING]
+    close = [cell for cell in known if _top1(cell) >= _top1(baseline) - POINTS / 100 - _ROUNDING]
+    able, unjudged = [cell for cell in close if believable(cell)], tuple(c for c in close if not believable(c))
     if not able:
-        return Verdict(users, None, baseline, "no cell can be believed, see the warnings")
-    return Verdict(users, min(able, key=_p99), baseline)
+        return Verdict(users, None, baseline, "no cell can be believed, see the warnings", unjudged)
+    return Verdict(users, min(able, key=_p99), baseline, unjudged=unjudged)
 
 
 def p99_frontier(cells: Sequence[Cell]) -> list[Cell]:
@@ -67,4 +92,4 @@ def _top1(cell: Cell) -> float:
 
 
 def _p99(cell: Cell) -> float:
-    return float("inf") if cell.latency_ms.p99 is None else cell.latency_ms.p99
+    return math.inf if cell.latency_ms.p99 is None else cell.latency_ms.p99

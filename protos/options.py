@@ -24,10 +24,14 @@ from typing import Literal, TypeVar
 
 from protos.errors import UsageError
 
-if typing.TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
-Options = TypeVar("Options", bound="DataclassInstance")
+class Dataclass(typing.Protocol):
+    """What makes a class a dataclass to the type checker."""
+
+    __dataclass_fields__: typing.ClassVar[dict[str, "dataclasses.Field[typing.Any]"]]
+
+
+Options = TypeVar("Options", bound=Dataclass)
 Number = TypeVar("Number", int, float)
 Rule = Mapping[str, object]
 """The `metadata` of a field whose values are fewer than its type allows."""
@@ -43,7 +47,7 @@ EXISTING_FOLDER: Rule = {"accepts": Path.is_dir, "expected": "a folder that exis
 """The rule of a field whose value is a folder to read from."""
 
 
-def add_flags(parser: argparse.ArgumentParser, kind: type["DataclassInstance"], prefix: str = "") -> None:
+def add_flags(parser: argparse.ArgumentParser, kind: type[Dataclass], prefix: str = "") -> None:
     """A flag for each field of `kind`; argparse itself insists on none that a variable of `prefix` can give."""
     hints, texts = typing.get_type_hints(kind), docstrings(kind)
     for option in dataclasses.fields(kind):
@@ -75,7 +79,7 @@ def read(
     return kind(**values)
 
 
-def docstrings(kind: type["DataclassInstance"]) -> dict[str, str]:
+def docstrings(kind: type[Dataclass]) -> dict[str, str]:
     """The string below each field of `kind`. Python keeps none for attributes, so its source is read."""
     (body,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     assert isinstance(body, ast.ClassDef)

@@ -3,8 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
+from loadtest.cautions import make_warnings
 from loadtest.plan import Plan
-from loadtest.results import Cell, LatencyMs, Results, ServerSide, make_warnings
+from loadtest.results import Cell, LatencyMs, Results, Round, ServerSide
 from loadtest.scrape import Facts
 from protos.machine import Machine
 
@@ -22,9 +23,17 @@ def cell(
     failures: int = 0,
     generator_limited: bool = False,
     server: ServerSide = NO_SERVER,
+    cores_used: float | None = None,
+    users_begun: int | None = None,
 ) -> Cell:
-    """A cell named `<recipe>-<runtime>`; p50 and p95 are parts of `p99`."""
+    """A cell named `<recipe>-<runtime>` of two rounds, the second the worse; p50 and p95 are parts of `p99`."""
     recipe, _, runtime = variant.rpartition("-")
+    latency = LatencyMs(p99 / 4, p99 / 2, p99) if p99 else LatencyMs(1.0, 2.0, None)
+    worst = 0.97 if generator_limited else 0.5
+    rounds = tuple(
+        Round(number, begun, 500, 0, 450, 4.5, rps, latency, cpu, 1.5 * cpu)
+        for number, begun, cpu in ((1, users, 0.5), (2, users if users_begun is None else users_begun, worst))
+    )
     return Cell(
         model="toy",
         variant=variant,
@@ -35,13 +44,16 @@ def cell(
         samples=900,
         seconds=9.0,
         throughput_rps=rps,
-        latency_ms=LatencyMs(p99 / 4, p99 / 2, p99) if p99 else LatencyMs(1.0, 2.0, None),
+        latency_ms=latency,
         first_call_ms=5.0,
-        generator_cpu=0.97 if generator_limited else 0.5,
+        generator_cpu=(0.5 + worst) / 2,
+        generator_process_cpu=1.5 * (0.5 + worst) / 2,
+        generator_us_per_request=250.0,
+        cores_used=cores_used,
         generator_limited=generator_limited,
         server=server,
         facts=Facts(recipe, runtime, "fp32", top1, 1.0, 1000) if top1 is not None else Facts(),
-        rounds=(),
+        rounds=rounds,
     )
 
 

@@ -1,5 +1,6 @@
 """A small OIP server that is not ours: no metrics page, no accuracy, and misbehaviour on demand."""
 
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -33,9 +34,16 @@ class ForeignServer(GRPCInferenceServiceServicer):
         self.answer = answer
         self.requests: list[pb.ModelInferRequest] = []
         self.address = ""
+        self.ready = True
+        self.asked = threading.Event()
+        """Set once somebody asked whether the server is ready."""
 
     def ServerMetadata(self, request: object, context: object) -> pb.ServerMetadataResponse:
         return pb.ServerMetadataResponse(name="foreign", version="1.0")
+
+    def ServerReady(self, request: object, context: object) -> pb.ServerReadyResponse:
+        self.asked.set()
+        return pb.ServerReadyResponse(ready=self.ready)
 
     def ModelReady(self, request: pb.ModelReadyRequest, context: object) -> pb.ModelReadyResponse:
         return pb.ModelReadyResponse(ready=not request.version.startswith("cold"))

@@ -1,12 +1,12 @@
 """Settings, the flags made of them, and the order of blocks."""
 
 import argparse
-import dataclasses
 from pathlib import Path
 
 import pytest
 
-from loadtest.plan import Block, Plan, add_flags, from_flags, schedule
+from loadtest.plan import Block, Plan, schedule
+from protos import options
 from protos.errors import UsageError
 
 REQUIRED = ["--target", "localhost:1", "--model", "toy", "--out", "runs/x"]
@@ -14,8 +14,8 @@ REQUIRED = ["--target", "localhost:1", "--model", "toy", "--out", "runs/x"]
 
 def plan(*flags: str) -> Plan:
     parser = argparse.ArgumentParser()
-    add_flags(parser)
-    return from_flags(parser.parse_args([*REQUIRED, *flags]))
+    options.add_flags(parser, Plan)
+    return options.read(Plan, parser.parse_args([*REQUIRED, *flags]))
 
 
 def test_flags_left_out_have_the_defaults_of_the_fields() -> None:
@@ -56,14 +56,11 @@ def test_every_flag_reaches_its_field() -> None:
     )
 
 
-def test_every_field_is_a_flag_with_a_help() -> None:
+def test_the_help_of_a_list_shows_it_as_it_is_given() -> None:
     parser = argparse.ArgumentParser()
-    add_flags(parser)
-    helps = {action.dest: action.help for action in parser._actions if action.dest != "help"}
-    assert list(helps) == [field.name for field in dataclasses.fields(Plan)]
-    assert all(helps.values())
-    assert helps["users"] == (
-        "concurrent users, separated by commas; each sends its next request when it has the last answer (default 1,8)"
+    options.add_flags(parser, Plan)
+    assert {action.dest: action.help for action in parser._actions}["users"] == (
+        "concurrent users, separated by commas; each sends its next request when it has the last answer (default: 1,8)"
     )
 
 
@@ -73,6 +70,7 @@ def test_every_field_is_a_flag_with_a_help() -> None:
         (("--target", "localhost"), "--target: 'localhost' came, expected HOST:PORT"),
         (("--target", ":8001"), "--target: ':8001' came, expected HOST:PORT"),
         (("--users", "0"), "--users: [0] came, expected different numbers of at least 1"),
+        (("--users", "1,x"), "--users: '1,x' came, expected a whole number, or several separated by commas"),
         (("--users", "2,2"), "--users: [2, 2] came, expected different numbers of at least 1"),
         (("--variants", "a,a"), "--variants: ['a', 'a'] came, expected each once"),
         (("--variants", "a,"), "--variants: ['a', ''] came, expected each once"),
@@ -88,6 +86,23 @@ def test_a_value_out_of_range_is_named(flags: tuple[str, ...], message: str) -> 
     with pytest.raises(UsageError) as error:
         plan(*flags)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("target", "local"),
+    [
+        ("127.0.0.1:8001", True),
+        ("127.0.1.1:8001", True),
+        ("localhost:8001", True),
+        ("http://localhost:8001", True),
+        ("[::1]:8001", True),
+        ("10.0.0.1:8001", False),
+        ("0.0.0.0:8001", False),
+        ("server:8001", False),
+    ],
+)
+def test_a_loopback_target_is_on_this_machine(target: str, local: bool) -> None:
+    assert plan("--target", target).on_one_machine is local
 
 
 def test_each_round_measures_every_variant_once_for_each_number_of_users() -> None:

@@ -51,6 +51,25 @@ def test_a_first_call_is_apart_even_in_the_steady_state() -> None:
     assert recorder.samples(origin=0.0, window=(0.0, float("inf"))).rows["phase"].tolist() == [FIRST, STEADY]
 
 
+def test_users_are_waited_for_until_each_has_had_its_first_call() -> None:
+    recorder, slept = Recorder(), list[float]()
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        recorder.on_request(name="a", response_time=1.0, context={})
+        recorder.on_request(name="a", response_time=1.0, context=FIRST_CALL)
+
+    recorder.wait_for_users(3, 600.0, sleep)
+    assert (recorder.first_calls, len(slept)) == (3, 3)
+
+
+def test_users_are_waited_for_no_longer_than_asked() -> None:
+    recorder = Recorder()
+    with patch("loadtest.recorder.perf_counter", side_effect=[0.0, 1.0, 2.0, 3.0]):
+        recorder.wait_for_users(1, 2.5, lambda _: None)
+    assert recorder.first_calls == 0
+
+
 def test_failures_keep_their_status() -> None:
     recorder = Recorder()
     failures = [None, CallError("UNAVAILABLE", "gone"), CallError("WRONG_ANSWER", "rows"), ValueError("bug")]

@@ -83,6 +83,40 @@ def test_the_answer_names_the_fastest_variant_within_a_point(browser: Chrome, tm
     assert "answers 4.5 times as many requests, its p99 is 4.0 times lower" in text
 
 
+def test_a_faster_variant_that_could_not_be_judged_is_named_beside_the_answer(browser: Chrome, tmp_path: Path) -> None:
+    cells = [
+        cell("fp32-pytorch", 8.0, 0.98),
+        cell("int8-openvino", 1.5, 0.98, generator_limited=True),
+        cell("int8-pytorch", 4.0, 0.98),
+        cell("int8-onnxruntime", None, 0.98),
+    ]
+    text = rendered(browser, tmp_path, results(*cells))
+    assert "Fastest within 1 point of FP32: int8-pytorch" in text
+    assert "int8-openvino could not be judged: limited by the generator, p99 at most 1.50 ms." in text
+    assert "int8-onnxruntime could not be judged: too few samples." in text
+
+
+def test_a_baseline_that_wins_is_said_to_be_unbeaten_only_if_all_others_were_judged(
+    browser: Chrome, tmp_path: Path
+) -> None:
+    claim, baseline = "No compressed variant is faster and as accurate.", cell("fp32-pytorch", 8.0, 0.98)
+    assert claim in rendered(browser, tmp_path, results(baseline, cell("int8-openvino", 9.0, 0.98)))
+    assert claim in rendered(browser, tmp_path, results(baseline, cell("a-x", 1.0, 0.9, generator_limited=True)))
+    for rest in (cell("a-x", 9.0, 0.98, generator_limited=True), cell("a-x", None, 0.98), cell("a-x", failures=1)):
+        text = rendered(browser, tmp_path, results(baseline, replace(rest, facts=baseline.facts)))
+        assert claim not in text
+        assert "None of the compressed variants that could be judged is faster and as accurate." in text
+
+
+def test_a_baseline_that_could_not_be_judged_is_compared_with_nothing(browser: Chrome, tmp_path: Path) -> None:
+    cells = [cell("fp32-pytorch", 8.0, 0.98, generator_limited=True), cell("int8-openvino", 2.0, 0.98)]
+    text = rendered(browser, tmp_path, results(*cells))
+    assert (
+        "fp32-pytorch, the FP32 baseline, could not be judged: limited by the generator, p99 at most 8.00 ms." in text
+    )
+    assert "times as many requests" not in text
+
+
 def test_unknown_accuracy_is_said_where_the_plots_would_be(browser: Chrome, tmp_path: Path) -> None:
     text = rendered(browser, tmp_path, results(cell("v1", top1=None)))
     assert "No answer: the server does not say how accurate its variants are." in text
@@ -95,7 +129,7 @@ def test_a_generator_limited_cell_is_badged_and_not_on_the_frontier(browser: Chr
     text = rendered(browser, tmp_path, results(*cells))
     badges = [badge.text for badge in browser.find_elements(By.CSS_SELECTOR, "table.cells .badge")]
     assert badges == ["frontier", "generator limit"]
-    assert "the load generator used 97% of a core" in text
+    assert "the load generator's thread used 97% of a core in round 2" in text
 
 
 def test_what_a_server_calls_itself_is_text_and_never_markup(browser: Chrome, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from loadtest.plan import Block
 from loadtest.recorder import AFTER, FIRST, SAMPLE, STEADY, WARMUP, Samples
-from loadtest.results import LatencyMs, Measurement, Results, ServerSide, make_cells, make_warnings
+from loadtest.results import LatencyMs, Measurement, Results, ServerSide, make_cells
 from loadtest.scrape import Deltas, Facts
 from protos.machine import Machine
 from tests.loadtest.cells import NO_SERVER, PLAN, cell
@@ -27,12 +27,15 @@ def block(
     round_: int = 1,
     seconds: float = 2.0,
     cpu: float = 1.0,
+    process_cpu: float = 0.0,
     server: Deltas | None = None,
 ) -> Measurement:
     """A block of calls (phase, status, latency in seconds)."""
     number = ("a", "b").index(variant)
     rows = np.array([(number, users, round_, phase, status, 0.0, latency) for phase, status, latency in calls], SAMPLE)
-    return Measurement(Block(variant, users, round_), Samples(rows, ("a", "b")), seconds, cpu, server)
+    return Measurement(
+        Block(variant, users, round_), Samples(rows, ("a", "b")), users, seconds, cpu, process_cpu, server
+    )
 
 
 def test_percentiles_are_made_of_successful_steady_calls_only() -> None:
@@ -75,6 +78,30 @@ def test_a_cell_is_generator_limited_when_one_of_its_rounds_was() -> None:
     assert (made.generator_cpu, made.generator_limited) == (0.7125, True)
 
 
+def test_a_generator_is_limited_by_its_thread_and_not_by_what_grpc_s_own_threads_use() -> None:
+    (made,) = make_cells(PLAN, [block((STEADY, 0, 0.1), cpu=1.0, process_cpu=3.0)], {"a": Facts()})
+    assert (made.generator_cpu, made.generator_process_cpu, made.generator_limited) == (0.5, 1.5, False)
+    assert (made.rounds[0].generator_cpu, made.rounds[0].generator_process_cpu) == (0.5, 1.5)
+
+
+def test_the_generator_s_cpu_by_requests_is_the_process_s_by_steady_calls() -> None:
+    calls = [(STEADY, 0, 0.1), (STEADY, UNAVAILABLE, 0.1), (WARMUP, 0, 0.1)]
+    (made,) = make_cells(PLAN, [block(*calls, process_cpu=0.001)], {"a": Facts()})
+    assert made.generator_us_per_request == pytest.approx(500.0)
+
+
+def test_cores_used_are_the_generator_s_and_the_server_s_in_the_steady_state() -> None:
+    calls = [(STEADY, 0, 0.1)] * 5 + [(WARMUP, 0, 0.1)] * 5
+    server = replace(DELTAS, requests=10.0, cpu_seconds=4.0)
+    (made,) = make_cells(PLAN, [block(*calls, process_cpu=1.0, seconds=2.0, server=server)], {"a": Facts()})
+    assert made.cores_used == pytest.approx((1.0 + 4.0 / 2) / 2.0)
+
+
+def test_without_the_server_s_cpu_the_cores_used_are_unknown() -> None:
+    (made,) = make_cells(PLAN, [block(process_cpu=1.0)], {"a": Facts()})
+    assert made.cores_used is None
+
+
 def test_a_generator_just_at_the_limit_is_not_beyond_it() -> None:
     (made,) = make_cells(PLAN, [block(cpu=1.8)], {"a": Facts()})
     assert made.generator_limited is False
@@ -107,25 +134,6 @@ def test_there_is_a_cell_for_each_variant_and_number_of_users() -> None:
     cells = make_cells(replace(PLAN, users=(1, 8)), blocks, {"a": Facts(), "b": Facts(top1=0.5)})
     assert [(each.variant, each.users) for each in cells] == [("a", 1), ("a", 8), ("b", 1), ("b", 8)]
     assert [each.facts.top1 for each in cells] == [None, None, 0.5, 0.5]
-
-
-def test_warnings_name_what_was_skipped_failed_limited_and_too_short() -> None:
-    cells = [cell("a-x", failures=2), cell("b-x", generator_limited=True, users=8), cell("c-x", p99=None)]
-    assert make_warnings(cells, {"d-x": "not ready"}, ["no page"]) == (
-        "d-x was not measured: not ready",
-        "no page",
-        "a-x, 1 user: 2 of 1000 calls failed (2 UNAVAILABLE)",
-        "b-x, 8 users: the load generator used 97% of a core and may have been the limit;"
-        " the cell is left out of the frontier",
-        "c-x, 1 user: 900 samples are too few for p99",
-    )
-
-
-def test_a_server_that_counted_other_calls_than_were_sent_is_warned_of() -> None:
-    counted = replace(NO_SERVER, requests=1001)
-    (warning,) = make_warnings([cell("a-x", server=counted)], {})
-    assert warning.startswith("a-x, 1 user: 1000 calls were sent but the server counted 1001")
-    assert make_warnings([cell("a-x", server=replace(NO_SERVER, requests=1000))], {}) == ()
 
 
 def test_results_are_json_with_null_for_what_was_not_measured() -> None:

@@ -1,8 +1,10 @@
 """`pareto-loadtest run` from end to end: a real server, a real process, what it leaves behind and how it fails."""
 
+import itertools
 import json
 import signal
 import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +21,7 @@ from protos.v1 import inference_pb2 as pb
 from tests import toy
 from tests.loadtest.conftest import LOADTEST, Run, flags
 from tests.loadtest.foreign import MODEL, foreign, zeros
+from tests.loadtest.pages import pages
 from tests.serving import ROOT, ServerProcess, free_port, serving
 
 VARIANTS = ("fp32-onnxruntime", "fp32-openvino")
@@ -64,7 +67,9 @@ def test_each_variant_has_a_cell_for_each_number_of_users(run: Run) -> None:
         assert 0 < cell["latency_ms"]["p50"] <= cell["latency_ms"]["p95"]
         assert cell["first_call_ms"] > 0
         assert isinstance(cell["generator_limited"], bool)
-        assert cell["generator_cpu"] > 0
+        assert 0 < cell["generator_cpu"] < 0.95 * cell["generator_process_cpu"]  # gRPC has threads of its own
+        assert cell["generator_us_per_request"] > 0
+        assert cell["cores_used"] > cell["generator_process_cpu"]
         assert len(cell["rounds"]) == 2
 
 
@@ -189,6 +194,92 @@ def test_an_interrupted_run_does_not_wait_for_calls_that_hang(tmp_path: Path) ->
             process.communicate(timeout=30)
         ended.set()
     assert process.returncode == 130
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_waits_for_a_server_is_interrupted_at_once(number: signal.Signals, tmp_path: Path) -> None:
+    with foreign() as server:
+        server.ready = False
+        target = ("--target", server.address, "--model", MODEL, "--out", str(tmp_path / "run"))
+        with started("run", *target, "--wait", "600") as process:
+            assert server.asked.wait(30)
+            process.send_signal(number)
+            _, stderr = process.communicate(timeout=30)
+    assert (process.returncode, stderr) == (128 + number, f"pareto-loadtest: {number.name}, nothing was written\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_libraries_are_imported_ends_the_run_without_a_traceback(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    script = f"""
+import os, sys
+from loadtest.__main__ import main
+class Signaller:
+    def find_spec(self, name, *_):
+        if name == "loadtest.locustfile":
+            os.kill(os.getpid(), {int(number)})
+sys.meta_path.insert(0, Signaller())
+sys.exit(main(["run", "--target", "127.0.0.1:1", "--model", "m", "--out", "{tmp_path / "run"}", "--wait", "600"]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (128 + number, "")
+    assert done.stderr == f"pareto-loadtest: {number.name}, nothing was written\n"
+
+
+def test_a_signal_while_the_report_is_written_leaves_nothing(tmp_path: Path) -> None:
+    with foreign(("1",)) as server:
+        script = f"""
+import os, sys
+from loadtest import runner
+from loadtest.__main__ import main
+write = runner.write_report
+runner.write_report = lambda *given: (os.kill(os.getpid(), {int(signal.SIGTERM)}), write(*given))
+sys.exit(main(["run", "--target", "{server.address}", "--model", "{MODEL}", "--out", "{tmp_path / "run"}",
+               "--users", "1", "--rounds", "1", "--warmup", "0", "--duration", "0.1"]))
+"""
+        done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (143, "")
+    assert done.stderr.endswith("pareto-loadtest: SIGTERM, nothing was written\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_fills_the_generator_s_own_machine_is_warned_of(tmp_path: Path) -> None:
+    readings = itertools.count(1)
+
+    def busy() -> str:
+        """A server that took an hour for each call."""
+        count = next(readings)
+        labels = f'model="{MODEL}",variant="1",code="OK"'
+        return f"pareto_requests_total{{{labels}}} {count}\nprocess_cpu_seconds_total {3600 * count}\n"
+
+    with foreign(("1",)) as server, pages(busy) as url:
+        target = ("--target", server.address, "--metrics-url", url, "--model", MODEL, "--out", str(tmp_path / "run"))
+        done = loadtest("run", *target, "--users", "1", "--rounds", "1", "--warmup", "0", "--duration", "0.1")
+    assert "warning: in 1 of 1 cell load generator and server together used at least 95%" in done.stdout
+
+
+def test_the_steady_state_begins_when_every_user_has_had_its_first_call(tmp_path: Path) -> None:
+    peers, calls, enough = dict[str, int](), itertools.count(), threading.Event()
+
+    def late(request: pb.ModelInferRequest, context: grpc.ServicerContext) -> pb.ModelInferResponse:
+        if peers.setdefault(context.peer(), len(peers)) == 1:
+            assert enough.wait(30)  # the second user gets its first answer when the first has had many
+        elif next(calls) == 50:
+            enough.set()
+        return zeros(request, context)
+
+    with foreign(("1",), late) as server:
+        target = ("--target", server.address, "--model", MODEL, "--out", str(tmp_path / "run"), "--users", "2")
+        short = ("--rounds", "1", "--warmup", "0", "--duration", "0.3", "--deadline", "30")
+        done = loadtest("run", *target, "--repository", str(tmp_path), *short)
+    assert done.returncode == 0, done.stderr
+    samples = load_samples(tmp_path / "run" / "samples.npz")
+    first, steady = samples.of("1", 2, FIRST), samples.of("1", 2, STEADY)
+    assert (first["started"] + first["latency"]).max() <= steady["started"].min()
+    (cell,) = json.loads((tmp_path / "run" / "results.json").read_text())["cells"]
+    assert [each["users_begun"] for each in cell["rounds"]] == [2]
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,9 @@
 """Reading a metrics page, served over a real socket."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
-
 import pytest
 
 from loadtest.scrape import Deltas, Facts, Page, Sample, ScrapeError, deltas, scrape
+from tests.loadtest.pages import pages
 
 BEFORE = """\
 # TYPE pareto_requests counter
@@ -42,29 +38,8 @@ pareto_variant_artifact_bytes{model="m",variant="a"} 1.5e+06
 """
 
 
-@contextmanager
-def page_of(text: str, status: int = 200) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(text.encode())
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/metrics"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 def read(text: str) -> Page:
-    with page_of(text) as url:
+    with pages(lambda: text) as url:
         return scrape(url)
 
 
@@ -98,7 +73,7 @@ def test_cpu_is_summed_over_processes() -> None:
 
 @pytest.mark.parametrize(("text", "status"), [("gone", 404), ("<html>", 200), ('x{a="b" 1', 200)])
 def test_what_is_not_a_metrics_page_is_an_error(text: str, status: int) -> None:
-    with page_of(text, status) as url, pytest.raises(ScrapeError, match=f"metrics page {url}"):
+    with pages(lambda: text, status) as url, pytest.raises(ScrapeError, match=f"metrics page {url}"):
         scrape(url)
 
 

@@ -1,5 +1,6 @@
 """What is asked of a server before any load."""
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -7,8 +8,9 @@ import pytest
 
 from loadtest import survey as survey_module
 from loadtest.client import Client
+from loadtest.interrupt import Interrupted
 from loadtest.payloads import DEFAULT_VARIANT
-from loadtest.survey import Survey, survey, wait_until_ready
+from loadtest.survey import ANSWER_SECONDS, Survey, survey, wait_until_ready
 from protos.errors import UsageError
 from tests.loadtest.foreign import MODEL, foreign
 from tests.serving import free_port
@@ -78,8 +80,31 @@ def test_a_server_that_is_not_there_is_waited_for_no_longer_than_asked(monkeypat
         now += seconds
 
     monkeypatch.setattr(survey_module.time, "monotonic", lambda: now)
-    monkeypatch.setattr(survey_module.time, "sleep", sleep)
     client = Client(f"127.0.0.1:{free_port()}", deadline=5.0)
-    wait_until_ready(client, 3.0)
+    wait_until_ready(client, 3.0, sleep)
     client.close()
     assert 3.0 <= now < 3.5
+
+
+def test_waiting_ends_with_what_the_sleep_raises() -> None:
+    def interrupted(_: float) -> None:
+        raise Interrupted(signal.SIGINT)
+
+    client = Client(f"127.0.0.1:{free_port()}", deadline=5.0)
+    with pytest.raises(Interrupted):
+        wait_until_ready(client, 600.0, interrupted)
+    client.close()
+
+
+def test_a_server_that_does_not_answer_at_all_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def deaf(seconds: float) -> bool:
+        asked.append(seconds)
+        return len(asked) == 3
+
+    client = Client(f"127.0.0.1:{free_port()}", deadline=600.0)
+    monkeypatch.setattr(client, "server_ready", deaf)
+    wait_until_ready(client, 600.0, lambda _: None)
+    client.close()
+    assert asked == [ANSWER_SECONDS] * 3

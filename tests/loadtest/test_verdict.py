@@ -1,7 +1,7 @@
 """Which variant to ship, on cells for which the right answer is known."""
 
 from loadtest.results import Cell
-from loadtest.verdict import p99_frontier, throughput_frontier, verdict
+from loadtest.verdict import doubt, p99_frontier, throughput_frontier, verdict
 from tests.loadtest.cells import cell
 
 
@@ -38,6 +38,34 @@ def test_a_cell_that_cannot_be_believed_does_not_win() -> None:
     found = verdict(cells, users=1)
     assert found.winner
     assert found.winner.variant == "int8-onnxruntime"
+
+
+def test_an_unjudged_cell_that_was_not_seen_to_be_slower_is_a_rival_of_the_winner() -> None:
+    cells = [
+        FP32,
+        cell("int8-openvino", 3.0, 0.98),
+        cell("int8-pytorch", 3.0, 0.98, generator_limited=True),
+        cell("int8-torchscript", None, 0.98),
+        cell("int8-onnxruntime", 3.01, 0.98, failures=1),
+        cell("channels50-openvino", 1.0, 0.9, generator_limited=True),
+    ]
+    found = verdict(cells, users=1)
+    assert found.winner
+    assert found.winner.variant == "int8-openvino"
+    assert names([*found.rivals]) == ["int8-pytorch", "int8-torchscript"]
+    assert names([*found.unjudged]) == ["int8-pytorch", "int8-torchscript", "int8-onnxruntime"]
+
+
+def test_without_a_winner_every_unjudged_cell_is_a_rival() -> None:
+    found = verdict([cell("fp32-pytorch", failures=1), cell("int8-pytorch", generator_limited=True)], users=1)
+    assert names([*found.rivals]) == ["fp32-pytorch", "int8-pytorch"]
+
+
+def test_a_doubt_says_what_is_known_all_the_same() -> None:
+    assert doubt(cell("a-x", 2.5, generator_limited=True)) == "limited by the generator, p99 at most 2.50 ms"
+    assert doubt(cell("a-x", None)) == "too few samples"
+    assert doubt(cell("a-x", 2.5, failures=1)) == "1 call failed"
+    assert doubt(cell("a-x", 2.5, failures=3, generator_limited=True)) == "3 calls failed, limited by the generator"
 
 
 def test_only_cells_of_the_same_number_of_users_are_compared() -> None:
