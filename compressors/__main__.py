@@ -22,6 +22,7 @@ def main() -> None:
     arguments = _parser().parse_args()
     logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s", stream=sys.stderr)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # its warnings are for its own developers
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin are ruinous beside other work
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         sys.exit(arguments.run(arguments))

@@ -12,7 +12,11 @@ stop() {
     trap - EXIT
     for job in $(jobs -p); do kill -TERM "$job" 2>/dev/null; done
     wait
-    rm -rf "$out.new"
+    if [ -f "$out/results.json" ]; then
+        rm -rf "$out.old"
+    elif [ -d "$out.old" ]; then
+        mv "$out.old" "$out"
+    fi
     exit "$status"
 }
 trap 'stop 130' INT
@@ -22,11 +26,12 @@ trap 'stop $?' EXIT
 pareto-compress build --study digits --repository models &
 wait $! || exit
 
+rm -rf "$out.old"
 pareto-serve --repository models --host 127.0.0.1 --port "$port" --metrics-port "$metrics_port" &
 server=$!
-rm -rf "$out.new"
+[ ! -d "$out" ] || mv "$out" "$out.old" # comes back unless there is a new one at the end
 pareto-loadtest run --target "127.0.0.1:$port" --metrics-url "http://127.0.0.1:$metrics_port/metrics" --wait 120 \
-    --model digits --repository models --users 1,8 --warmup 0.25 --duration 1.5 --rounds 2 --out "$out.new" &
+    --model digits --repository models --users 1,8 --warmup 0.25 --duration 1.5 --rounds 2 --out "$out" &
 load=$!
 
 wait -n -p ended "$server" "$load"
@@ -35,9 +40,5 @@ if [ "$ended" = "$server" ]; then
     echo "make demo: the server ended before the load test did" >&2
     exit 1
 fi
-if [ -f "$out.new/results.json" ]; then # of failed requests, too; an earlier run is kept until there is a new one
-    rm -rf "$out"
-    mv "$out.new" "$out"
-    echo "report: $out/report.html"
-fi
+[ ! -f "$out/results.json" ] || echo "report: $out/report.html" >&2
 exit "$status"
