@@ -15,8 +15,8 @@ from compressors.export_onnx import save_fp32
 # Both report to their maker when they are imported, unless this cannot be imported and that is set.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 os.environ["NNCF_CI"] = "1"
-import nncf
-import openvino
+import nncf  # noqa: E402
+import openvino  # noqa: E402
 
 ENTRY = "model.xml"
 
