@@ -102,7 +102,7 @@ def _model(model: str, entries: list[Entry], form: Format) -> str:
     rows = [[column.cell(v, base) for column in COLUMNS] for v in variants]
     table = _markdown(rows) if form == "markdown" else _terminal(model, rows)
     broken = [f"BROKEN {entry.name}: {entry.broken}" for entry in entries if entry.broken]
-    return "\n".join([table, *_notes(variants), *broken])
+    return "\n".join([table, "", *_notes(variants), *broken])
 
 
 def _slowest_first(v: Variant) -> float:
