@@ -19,7 +19,7 @@ COMMANDS = [
     line.strip()
     for block in re.findall(r"```(?:sh|console)\n(.*?)```", README, re.DOTALL)
     for line in block.splitlines()
-    if line.startswith(("make ", "pareto-", "locust "))
+    if line.startswith(("make ", "pareto-"))
 ]
 PROGRAMS = {"pareto-compress": "compressors", "pareto-serve": "server", "pareto-loadtest": "loadtest"}
 
@@ -55,16 +55,6 @@ def test_its_table_is_what_the_manifests_say() -> None:
     variants = [from_json(json.dumps(record)) for record in records]
     entries = [Entry(v.model, v.variant, Path(), v, None) for v in variants]
     assert report.show(entries, "markdown") in README
-
-
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("locust ")])
-def test_locust_knows_the_flags_that_it_is_shown_with(command: str) -> None:
-    words = shlex.split(command, comments=True)
-    asked = subprocess.run(
-        [sys.executable, "-m", "locust", "-f", str(ROOT / "loadtest" / "locustfile.py"), "--help"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert [word for word in words if word.startswith("--") and word not in asked.stdout] == []
 
 
 def test_it_is_at_most_three_screens_long() -> None:
