@@ -59,7 +59,9 @@ class UnavailableError(RequestError):
 
 
 class OverloadedError(RequestError):
-    """Admission is full; nothing was queued."""
+    """Admission is full; nothing was queued. `retry_after`: seconds in which there should be room, if known."""
+
+    retry_after: float | None = None
 
 
 class ExpiredError(RequestError):

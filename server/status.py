@@ -23,6 +23,7 @@ from protos.errors import (
     UsageError,
     VariantError,
 )
+from server.deadline import ran_out
 
 CODES: dict[type[ParetoServeError], grpc.StatusCode] = {
     NotFoundError: grpc.StatusCode.NOT_FOUND,
@@ -49,13 +50,9 @@ LONGEST_TEXT = 600
 
 
 def code_of(error: BaseException, remaining: float | None = None, timeout: float | None = None) -> grpc.StatusCode:
-    """The code for an error that ended a call; of `timeout` seconds at its arrival, `remaining` were left.
-
-    gRPC cancels the handler alike when a client gives up and when its deadline passes. Only the time tells
-    which: the client's clock runs out first, and the wire rounds a timeout up by as much as 1%.
-    """
+    """The code for an error that ended a call; of `timeout` seconds at its arrival, `remaining` were left."""
     if isinstance(error, asyncio.CancelledError):
-        late = remaining is not None and remaining <= 0.01 * (timeout or 0) + 0.002
+        late = ran_out(remaining, timeout)
         return grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
     return next((CODES[kind] for kind in type(error).__mro__ if kind in CODES), grpc.StatusCode.INTERNAL)
 
