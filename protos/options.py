@@ -5,9 +5,9 @@ the variable `PARETO_QUEUE_SIZE` as well. A flag goes before the environment, th
 default. A value that does not fit is a `UsageError` which names where it was given, what came and what was
 expected.
 
-A field is a str, int, float (seconds), Path (a folder), a `Literal` of strings, a tuple of one of these
-(separated by commas), or one of these or None. Not covered: switches, and rules over several fields, which
-the dataclass itself checks.
+A field is a str, int, float (seconds), Path (a folder, or by its rule a file), a `Literal` of strings, a tuple
+of one of these (separated by commas), or one of these or None. Not covered: switches, and rules over several
+fields, which the dataclass itself checks.
 """
 
 import argparse
@@ -42,6 +42,9 @@ def between(low: Number, high: Number) -> Rule:
 EXISTING_FOLDER: Rule = {"accepts": Path.is_dir, "expected": "a folder that exists"}
 """The rule of a field whose value is a folder to read from."""
 
+EXISTING_FILE: Rule = {"accepts": Path.is_file, "expected": "a file that exists", "metavar": "FILE"}
+"""The rule of a field whose value is a file to read from."""
+
 
 def add_flags(parser: argparse.ArgumentParser, kind: type["DataclassInstance"], prefix: str = "") -> None:
     """A flag for each field of `kind`; argparse itself insists on none that a variable of `prefix` can give."""
@@ -51,7 +54,7 @@ def add_flags(parser: argparse.ArgumentParser, kind: type["DataclassInstance"], 
         parser.add_argument(
             _flag(option.name),
             required=required and not prefix,
-            metavar=_kind(hints[option.name]).metavar,
+            metavar=option.metadata.get("metavar", _kind(hints[option.name]).metavar),
             help=(texts[option.name] + _shown(option.default)).replace("%", "%%"),
         )
 
