@@ -5,18 +5,19 @@ series is there before it grows, without which Prometheus' rate() would miss its
 served by prometheus_client, from a thread and a port of its own.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from time import perf_counter
 from typing import Literal, get_args
 
 import grpc
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.metrics import MetricWrapperBase
 
 from protos import telemetry
 from protos.manifest import Quality, Variant
 from protos.telemetry import Metric
 from server.engine import Answer, Reason
+from server.statistics import Statistics
 from server.status import ENDINGS, code_of
 
 State = Literal["LOADING", "READY", "FAILED", "UNLOADING"]
@@ -42,6 +43,7 @@ class Metrics:
         self.state = _gauge(telemetry.VARIANT_STATE, registry)
         self.quality = _gauge(telemetry.VARIANT_QUALITY, registry)
         self.artifact_bytes = _gauge(telemetry.VARIANT_ARTIFACT_BYTES, registry)
+        self.of_variants: list[MetricWrapperBase] = list(vars(self).values())
         self.handled = _counter(telemetry.GRPC_HANDLED, registry)
 
 
@@ -49,7 +51,9 @@ class VariantMetrics:
     """The series of one variant; the `Observer` of its engine."""
 
     def __init__(self, metrics: Metrics, model: str, name: str) -> None:
+        self.statistics = Statistics()
         self._metrics, self._labels = metrics, (model, name)
+        self._names = {"model": model, "variant": name}
         self._requests = {code: metrics.requests.labels(model, name, code.name) for code in ENDINGS}
         self._rejected = {reason: metrics.rejected.labels(model, name, reason) for reason in REASONS}
         self._states = {state: metrics.state.labels(model, name, state) for state in STATES}
@@ -59,29 +63,14 @@ class VariantMetrics:
         self._compute_duration = metrics.compute_duration.labels(model, name)
         self._batch_size = metrics.batch_size.labels(model, name)
 
-    @contextmanager
-    def request(self, time_remaining: Callable[[], float | None]) -> Iterator[float | None]:
-        """Accounts for one call while the block runs; yields its timeout in seconds, where it has one."""
-        began, timeout = perf_counter(), time_remaining()
-        self._inflight.inc()
-        try:
-            yield timeout
-        except BaseException as error:
-            self._requests[code_of(error, time_remaining(), timeout)].inc()
-            raise
-        else:
-            self._requests[grpc.StatusCode.OK].inc()
-            self._request_duration.observe(perf_counter() - began)
-        finally:
-            self._inflight.dec()
+    def request(self, time_remaining: Callable[[], float | None]) -> "Call":
+        """Accounts for one request while the block runs that it is the context of."""
+        return Call(self, time_remaining)
 
-    def answered(self, answer: Answer) -> None:
-        """The engine answered one request."""
-        self._queue_duration.observe(answer.queue_seconds)
-        self._compute_duration.observe(answer.compute_seconds)
-
-    def executed(self, rows: int) -> None:
+    def executed(self, rows: int, seconds: float | None) -> None:
         self._batch_size.observe(rows)
+        if seconds is not None:
+            self.statistics.executed(rows, seconds)
 
     def rejected(self, reason: Reason) -> None:
         self._rejected[reason].inc()
@@ -100,11 +89,61 @@ class VariantMetrics:
         self._metrics.load_duration.labels(*self._labels).set(seconds)
 
     def describe(self, variant: Variant) -> None:
-        """What the manifest says of the variant."""
+        """What the manifest says of the variant, in place of what an earlier one said."""
+        for instrument in (self._metrics.info, self._metrics.quality):
+            instrument.remove_by_labels(self._names)
         self._metrics.info.labels(*self._labels, variant.recipe.name, variant.runtime, variant.precision).set(1)
         self._metrics.artifact_bytes.labels(*self._labels).set(variant.artifact_bytes)
         for metric, value in _figures(variant.quality).items():
             self._metrics.quality.labels(*self._labels, metric).set(value)
+
+
+    def remove(self) -> None:
+        """The variant is not served any more: its series leave the page."""
+        for instrument in self._metrics.of_variants:
+            instrument.remove_by_labels(self._names)
+
+
+class Call:
+    """One request for a variant, from its arrival to its end, by a status or an exception."""
+
+    __slots__ = ("_answer", "_answered", "_arrived", "_decoded", "_metrics", "_rows", "_time_remaining", "timeout")
+
+    def __init__(self, metrics: VariantMetrics, time_remaining: Callable[[], float | None]) -> None:
+        self._metrics, self._time_remaining = metrics, time_remaining
+
+    def __enter__(self) -> "Call":
+        self._arrived = perf_counter()
+        self.timeout = self._time_remaining()
+        """Seconds that the client gave it, where it did."""
+        self._metrics._inflight.inc()
+        self._metrics.statistics.arrived()
+        return self
+
+    def decoded(self, rows: int) -> float | None:
+        """Its inputs are arrays of so many rows; returns its deadline, a time of `perf_counter`, where it has one."""
+        self._decoded, self._rows = perf_counter(), rows
+        return None if self.timeout is None else self._arrived + self.timeout
+
+    def answered(self, answer: Answer) -> None:
+        """The engine answered."""
+        self._answered, self._answer = perf_counter(), answer
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        now, metrics = perf_counter(), self._metrics
+        seconds = now - self._arrived
+        metrics._inflight.dec()
+        if error is not None:
+            metrics._requests[code_of(error, self._time_remaining(), self.timeout)].inc()
+            metrics.statistics.failed(seconds)
+            return
+        metrics._requests[grpc.StatusCode.OK].inc()
+        metrics._request_duration.observe(seconds)
+        metrics._queue_duration.observe(self._answer.queue_seconds)
+        metrics._compute_duration.observe(self._answer.compute_seconds)
+        metrics.statistics.answered(
+            self._rows, self._answer, self._decoded - self._arrived, now - self._answered, seconds
+        )
 
 
 def _figures(quality: Quality | None) -> dict[str, float]:
