@@ -8,9 +8,10 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
-from typing import Literal, TextIO
+from typing import TYPE_CHECKING, Literal, TextIO
 
-from server.watch import Seen
+if TYPE_CHECKING:
+    from server.watch import Seen
 
 Fields = dict[str, str | float | None]
 
@@ -66,7 +67,7 @@ def _plain(value: str | float | None) -> str:
     return repr(value) if isinstance(value, str) and not value.isidentifier() else str(value)
 
 
-def log_request(seen: Seen) -> None:
+def log_request(seen: "Seen") -> None:
     """The line of one request, in debug; what did not happen, such as the execution of a refused one, is absent."""
     fields: Fields = {
         "request_id": seen.request_id[:LONGEST],
