@@ -5,7 +5,6 @@ unknown are ignored, as the protocol wants, except those that would silently cha
 """
 
 from collections.abc import Mapping
-from time import perf_counter
 from typing import Protocol
 
 from protos.errors import InvalidInputError
@@ -46,8 +45,7 @@ class Inference:
 
     async def _answer(self, request: pb.ModelInferRequest, caller: Caller, seen: Seen | None) -> pb.ModelInferResponse:
         hosted = self._registry.find(request.model_name, request.model_version)
-        with hosted.metrics.request(caller.time_remaining) as timeout:
-            deadline = None if timeout is None else perf_counter() + timeout
+        with hosted.metrics.request(caller.time_remaining) as call:
             engine, variant = hosted.serving()
             specs = accepted(request, variant)
             rows = check(request, specs, self._max_batch)
@@ -58,8 +56,8 @@ class Inference:
                 inputs = await self._images.read(request, variant, hosted.metrics)
             if seen is not None:
                 seen.admit(variant.model, variant.variant)
-            answer = await engine.infer(inputs, rows, deadline)
-            hosted.metrics.answered(answer)
+            answer = await engine.infer(inputs, rows, call.decoded(rows))
+            call.answered(answer)
             if seen is not None:
                 seen.answer = answer
             outputs = {name: await _output(answer, name, count, variant) for name, count in names.items()}

@@ -4,7 +4,7 @@ Off, unless debug logs or tracing are on: then `Servicer` gets no `Watch`, and a
 None. On, each request has a `Seen`, which the way of the request fills in, and which the sinks get at its end.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -16,7 +16,7 @@ from protos.v1 import inference_pb2 as pb
 from server.engine import Answer
 from server.status import code_of
 
-Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
+Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
 
 
 @dataclass(slots=True)
