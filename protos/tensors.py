@@ -199,7 +199,7 @@ def _headers(tensors: Sequence[_Tensor]) -> dict[str, Header]:
 
 def _from_raw(name: str, datatype: str, shape: tuple[int, ...], raw: bytes) -> Array:
     if datatype == "BYTES":
-        return _bytes_array(name, shape, _split_bytes(name, raw))
+        return _bytes_array(name, shape, _split_bytes(name, raw, math.prod(shape)))
     dtype = DTYPES[datatype]
     expected = math.prod(shape) * dtype.itemsize  # Python integers: huge dimensions cannot overflow
     if len(raw) != expected:
@@ -246,9 +246,12 @@ def _bytes_array(name: str, shape: tuple[int, ...], items: list[bytes]) -> Array
     return _reshape(name, array, shape)
 
 
-def _split_bytes(name: str, raw: bytes) -> list[bytes]:
-    items, offset = [], 0
+def _split_bytes(name: str, raw: bytes, count: int) -> list[bytes]:
+    items: list[bytes] = []
+    offset = 0
     while offset < len(raw):
+        if len(items) == count:  # a message has room for millions of empty ones
+            raise InvalidInputError(f"tensor '{name}': more than the {count} BYTES elements of its shape came")
         end = offset + 4
         length = int.from_bytes(raw[offset:end], "little")
         if end + length > len(raw):
