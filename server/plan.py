@@ -11,7 +11,7 @@ from protos.errors import UsageError
 
 @dataclass(frozen=True)
 class Plan:
-    """In each of `workers` processes at most `slots` executions at once, each of `threads` threads, on `cores` cores."""
+    """Each of `workers` processes runs at most `slots` executions at once, each of `threads` threads, on `cores`."""
 
     cores: int
     threads: int
@@ -27,8 +27,6 @@ def make_plan(threads: int, cores: int, workers: int = 1) -> Plan:
     if threads > cores:
         raise UsageError(f"--threads: {threads} came, expected at most the {cores} available cores")
     if workers * threads > cores:
-        most = cores // threads
-        raise UsageError(
-            f"--workers: {workers} came, expected at most {most}: {cores} available cores / {threads} threads"
-        )
+        most = f"{cores // threads} ({cores} available cores / {threads} threads)"
+        raise UsageError(f"--workers: {workers} came, expected at most {most}")
     return Plan(cores, threads, cores // (threads * workers), workers)

@@ -14,6 +14,7 @@ import os
 import socket
 import sys
 import threading
+import typing
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -24,6 +25,9 @@ from server import logs
 from server.aggregate import dump
 from server.link import DRAIN, READ
 from server.settings import Settings, parse
+
+if typing.TYPE_CHECKING:
+    from server.lifecycle import Server
 
 ORPHANED = 3
 """The exit code after the end of the supervisor, which nobody is there to read."""
@@ -85,11 +89,17 @@ async def _work(settings: Settings, link: socket.socket) -> int:
         supervision.report("refused", str(error))
         return 2
     supervision.report("listening")
-    server.loading.add_done_callback(lambda _: supervision.report("loaded", server.loaded()))
+    reporting = asyncio.create_task(_report_loaded(server, supervision))
     await stop.wait()
+    reporting.cancel()
     await server.drain()
     await server.stop()
     return 0
+
+
+async def _report_loaded(server: "Server", supervision: Supervision) -> None:
+    await asyncio.shield(server.loading)
+    supervision.report("loaded", server.loaded())
 
 
 def _signed(number: int) -> Callable[[logging.LogRecord], bool]:
