@@ -5,9 +5,9 @@ the variable `PARETO_QUEUE_SIZE` as well. A flag goes before the environment, th
 default. A value that does not fit is a `UsageError` which names where it was given, what came and what was
 expected.
 
-A field is a str, int, float (seconds), Path (a folder, or by its rule a file), a `Literal` of strings, a tuple
-of one of these (separated by commas), or one of these or None. Not covered: switches, and rules over several
-fields, which the dataclass itself checks.
+A field is a str, int, float (seconds), Path (a folder, or by its rule a file), a bool (the bare flag, or yes or
+no), a `Literal` of strings, a tuple of one of these (separated by commas), or one of these or None. Not covered:
+rules over several fields, which the dataclass itself checks.
 """
 
 import argparse
@@ -53,6 +53,7 @@ def add_flags(parser: argparse.ArgumentParser, kind: type["DataclassInstance"], 
         required = option.default is dataclasses.MISSING
         parser.add_argument(
             _flag(option.name),
+            **({"nargs": "?", "const": "yes"} if hints[option.name] is bool else {}),
             required=required and not prefix,
             metavar=option.metadata.get("metavar", _kind(hints[option.name]).metavar),
             help=(texts[option.name] + _shown(option.default)).replace("%", "%%"),
@@ -105,6 +106,7 @@ _PLAIN: dict[object, _Kind] = {
     int: _Kind(int, "a whole number", "N"),
     float: _Kind(float, "a number", "SECONDS"),
     Path: _Kind(Path, "a folder", "DIR"),
+    bool: _Kind(lambda text: ("no", "yes").index(text) == 1, "yes or no", "yes|no"),
 }
 
 
@@ -142,6 +144,8 @@ def _shown(default: object) -> str:
     """A default as the help shows it; one of nothing explains itself."""
     if default is dataclasses.MISSING:
         return " (required)"
+    if isinstance(default, bool):
+        return f" (default: {'yes' if default else 'no'})"
     if default in (None, ()):
         return ""
     return f" (default: {','.join(map(str, default)) if isinstance(default, tuple) else default})"

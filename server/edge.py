@@ -2,7 +2,8 @@
 
 Handlers raise domain errors; here they become what `server.status` says, and what is our fault is logged
 with the request's id. Streams (health watches, reflection) have no end of their own: they are ended when
-the server stops, so that one idle watcher does not hold it until the drain deadline.
+the server stops, so that one idle watcher does not hold it until the drain deadline. ModelStreamInfer is
+told of the stop by `server.stream`, and ends when what it has accepted is answered.
 
 Not seen here, since gRPC answers them itself: unknown methods and messages over the limit.
 """
@@ -18,8 +19,11 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 from prometheus_client import Counter
 
-from protos.errors import EngineError, InvalidInputError, RequestError, UnavailableError
-from server.status import code_of, text_of
+from protos.errors import InvalidInputError, UnavailableError
+from server.status import code_of, is_fault, text_of
+
+SELF_ENDING = "/inference.GRPCInferenceService/ModelStreamInfer"
+"""The stream that ends by itself when the server stops."""
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +90,7 @@ class Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             stream = self._stream(calls, cast(Stream, handler.unary_stream))
             return grpc.unary_stream_rpc_method_handler(stream, decode, encode)
         calls = _Calls(method, "bidi_stream", self._handled)
-        stream = self._stream(calls, cast(Stream, handler.stream_stream))
+        stream = self._stream(calls, cast(Stream, handler.stream_stream), has_end=method == SELF_ENDING)
         return grpc.stream_stream_rpc_method_handler(stream, decode, encode)
 
     def _unary(
@@ -105,11 +109,14 @@ class Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
         return call
 
-    def _stream(self, calls: "_Calls", behavior: Stream) -> Callable[[Message, Context], Awaitable[None]]:
+    def _stream(
+        self, calls: "_Calls", behavior: Stream, has_end: bool = False
+    ) -> Callable[[Message, Context], Awaitable[None]]:
         async def call(request: Message, context: Context) -> None:
             timeout = context.time_remaining()
             try:
-                await self._until_closing(_write_all(behavior, request, context))
+                running = _write_all(behavior, request, context)
+                await (running if has_end else self._until_closing(running))
             except BaseException as error:
                 await calls.fail(error, context, timeout, request_id="")
             calls.count(grpc.StatusCode.OK)
@@ -151,7 +158,7 @@ class _Calls:
         self.count(code)
         if not isinstance(error, Exception):
             raise error
-        if isinstance(error, EngineError) or not isinstance(error, RequestError):
+        if is_fault(error):
             logger.error("%s failed, request id %r", self._method, request_id, exc_info=error)
         await context.abort(code, text_of(error))
 

@@ -47,8 +47,8 @@ Reason = Literal["queue_full", "expired", "cancelled"]
 class Observer(Protocol):
     """What an engine reports of its work, from whichever thread it happens in."""
 
-    def executed(self, rows: int, seconds: float) -> None:
-        """The runtime was called once, with `rows` rows, for `seconds`."""
+    def executed(self, rows: int, seconds: float | None) -> None:
+        """The runtime was called once, with `rows` rows, for `seconds`; None where it failed."""
 
     def rejected(self, reason: Reason) -> None:
         """A request will never be executed."""
@@ -95,6 +95,7 @@ class Engine:
         observer: Observer,
         limit: BatchLimit = ALONE,
     ) -> None:
+        self.limit = limit
         self._runtime, self._slots, self._observer = runtime, slots, observer
         self._batcher: Batcher[_Job] = Batcher(queue_size, limit)
         self._sweeping: asyncio.AbstractEventLoop | None = None
@@ -186,12 +187,12 @@ class Engine:
             outputs = self._runtime.infer(_joined(batch))
             _check_rows(outputs, rows)
         except Exception as cause:
-            self._observer.executed(rows, perf_counter() - began)
+            self._observer.executed(rows, None)
             self._fail(batch, cause)
             return
         seconds = perf_counter() - began
+        self._observer.executed(rows, seconds)  # first, so that it is counted when the client asks for the count
         _deliver(batch, _answers(batch, outputs, began, seconds))
-        self._observer.executed(rows, seconds)
 
     def _fail(self, batch: list[_Job], cause: Exception) -> None:
         if len(batch) > 1:

@@ -21,6 +21,7 @@ from protos.errors import UsageError
 from protos.machine import available_cores
 from protos.v1.inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 from server import announce
+from server.control import Control
 from server.edge import Edge
 from server.health import SERVICE, Health
 from server.inference import Inference
@@ -29,11 +30,13 @@ from server.metrics import Metrics
 from server.page import Page, join
 from server.plan import make_plan
 from server.registry import Registry
+from server.repository_calls import RepositoryCalls
 from server.security import Tokens, credentials
 from server.servicer import Servicer
 from server.settings import Settings
 from server.signals import stop_signals
 from server.sinks import Sinks
+from server.stream import Streams
 
 SETTLE_SECONDS = 0.1
 """gRPC cancels the calls that it received but has not handed over when it stops. While calls are held, their
@@ -66,12 +69,23 @@ class Server:
         self._page: Page | None = None
         metrics = Metrics(self._instruments)
         self._health = Health()
-        self.registry = Registry(settings.repository, self._plan, settings.queue_size, metrics, self._health.publish)
+        self.registry = Registry(
+            settings.repository,
+            self._plan,
+            settings.queue_size,
+            metrics,
+            self._health.publish,
+            settings.drain_timeout,
+            settings.batch_limits(),
+        )
+        self._control = Control(self.registry)
         self._edge = Edge(metrics.handled)
         self._images = Images(self._plan.slots, settings.queue_size, settings.max_image_pixels)
         self._sinks = Sinks(settings)
         inference = Inference(self.registry, settings.max_batch, self._images, self._sinks.watch)
-        servicer = Servicer(self.registry, inference)
+        self._streams = Streams(inference, settings.stream_requests)
+        calls = RepositoryCalls(self.registry, self._control, settings.allow_repository_control)
+        servicer = Servicer(self.registry, inference, self._streams, calls, settings)
         self._credentials = credentials(settings)
         guards = [Tokens(settings.token_file, metrics.handled)] if settings.token_file else []
         interceptors = [*guards, self._edge]
@@ -104,6 +118,7 @@ class Server:
     async def stop(self) -> None:
         """Lets accepted requests finish, then gives everything back."""
         self._edge.end_streams()
+        self._streams.close()
         with self._edge.holding_calls():
             await asyncio.sleep(SETTLE_SECONDS)
             stopping = asyncio.create_task(self._grpc.stop(self._settings.drain_timeout))
@@ -114,6 +129,7 @@ class Server:
         self.loading.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self.loading
+        await self._control.close()
         await self.registry.close(self._settings.drain_timeout)
         self._images.close()
         await self._sinks.close()
@@ -121,9 +137,11 @@ class Server:
         logger.info("stopped")
 
     async def _load(self) -> None:
-        await self.registry.load_all()
+        await self._control.start()
         if self._alone:
             announce.loaded(*self.loaded())
+        if self._settings.watch:
+            self._control.watch(self._settings.watch)
 
     def loaded(self) -> tuple[int, int]:
         """How many variants are READY, and how many FAILED."""

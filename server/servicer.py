@@ -11,12 +11,20 @@ import grpc
 from protos.manifest import TensorSpec
 from protos.v1 import inference_pb2 as pb
 from protos.v1.inference_pb2_grpc import GRPCInferenceServiceServicer
+from server import config
 from server.inference import Inference
 from server.registry import Registry
+from server.repository_calls import RepositoryCalls
+from server.settings import Settings
+from server.stream import Context as StreamContext
+from server.stream import Streams
 
 NAME = "paretoserve"
-EXTENSIONS: tuple[str, ...] = ("classification",)
-"""Of the protocol, and only those that really work."""
+EXTENSIONS = ("classification", "model_configuration", "statistics", "streaming")
+"""Of the protocol, by Triton's names, and only those that really work; `streaming`, which Triton has and does not
+list, is ModelStreamInfer."""
+CONTROL = "model_repository"
+"""The extension that works where repository control is allowed. RepositoryIndex answers without it."""
 
 InferContext: TypeAlias = "grpc.aio.ServicerContext[pb.ModelInferRequest, pb.ModelInferResponse]"
 
@@ -24,8 +32,17 @@ InferContext: TypeAlias = "grpc.aio.ServicerContext[pb.ModelInferRequest, pb.Mod
 class Servicer(GRPCInferenceServiceServicer):
     """Answers for the variants of `registry`."""
 
-    def __init__(self, registry: Registry, inference: Inference) -> None:
-        self._registry, self._inference = registry, inference
+    def __init__(
+        self,
+        registry: Registry,
+        inference: Inference,
+        streams: Streams,
+        repository: RepositoryCalls,
+        settings: Settings,
+    ) -> None:
+        self._registry, self._inference, self._streams, self._repository = registry, inference, streams, repository
+        self._settings = settings
+        self._extensions = [*EXTENSIONS, *([CONTROL] if settings.allow_repository_control else [])]
 
     async def ServerLive(self, request: pb.ServerLiveRequest, context: object) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=True)
@@ -37,12 +54,12 @@ class Servicer(GRPCInferenceServiceServicer):
         return pb.ModelReadyResponse(ready=self._registry.find(request.name, request.version).state == "READY")
 
     async def ServerMetadata(self, request: pb.ServerMetadataRequest, context: object) -> pb.ServerMetadataResponse:
-        return pb.ServerMetadataResponse(name=NAME, version=_version(), extensions=EXTENSIONS)
+        return pb.ServerMetadataResponse(name=NAME, version=_version(), extensions=self._extensions)
 
     async def ModelMetadata(self, request: pb.ModelMetadataRequest, context: object) -> pb.ModelMetadataResponse:
         hosted = self._registry.find(request.name, request.version)
         response = pb.ModelMetadataResponse(name=request.name, versions=self._registry.variants(request.name))
-        if (variant := hosted.entry.variant) is not None:  # else the manifest cannot be read
+        if (variant := hosted.described) is not None:
             response.platform = variant.runtime
             response.inputs.extend(map(_tensor_metadata, variant.inputs))
             response.outputs.extend(map(_tensor_metadata, variant.outputs))
@@ -50,6 +67,31 @@ class Servicer(GRPCInferenceServiceServicer):
 
     async def ModelInfer(self, request: pb.ModelInferRequest, context: InferContext) -> pb.ModelInferResponse:
         return await self._inference.answer(request, context)
+
+    async def ModelStreamInfer(self, request_iterator: object, context: StreamContext) -> None:  # type: ignore[override]
+        await self._streams.serve(context)
+
+    async def ModelConfig(self, request: pb.ModelConfigRequest, context: object) -> pb.ModelConfigResponse:
+        hosted = self._registry.find(request.name, request.version)
+        return pb.ModelConfigResponse(config=config.describe(hosted, self._registry.plan, self._settings))
+
+    async def ModelStatistics(self, request: pb.ModelStatisticsRequest, context: object) -> pb.ModelStatisticsResponse:
+        chosen = self._registry.choose(request.name, request.version)
+        stats = [hosted.metrics.statistics.message(hosted.entry.model, hosted.entry.name) for hosted in chosen]
+        return pb.ModelStatisticsResponse(model_stats=stats)
+
+    async def RepositoryIndex(self, request: pb.RepositoryIndexRequest, context: object) -> pb.RepositoryIndexResponse:
+        return self._repository.index(request)
+
+    async def RepositoryModelLoad(
+        self, request: pb.RepositoryModelLoadRequest, context: object
+    ) -> pb.RepositoryModelLoadResponse:
+        return await self._repository.load(request)
+
+    async def RepositoryModelUnload(
+        self, request: pb.RepositoryModelUnloadRequest, context: object
+    ) -> pb.RepositoryModelUnloadResponse:
+        return await self._repository.unload(request)
 
 
 def _tensor_metadata(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:

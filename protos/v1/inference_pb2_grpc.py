@@ -153,14 +153,15 @@ class GRPCInferenceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ModelStatistics(self, request, context):
-        """What one variant, one model or all models have done since they were loaded.
+        """What one variant, one model or all models have done since they were first loaded; of several workers, what
+        the one that answers has done.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RepositoryIndex(self, request, context):
-        """Every variant that the repository holds or held, with its state.
+        """Every variant that is served, was unloaded or could not be loaded.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -49,9 +49,11 @@ class GRPCInferenceServiceStub:
     ModelConfig: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ModelConfigRequest, _inference_pb2.ModelConfigResponse]
     """How one variant is served."""
     ModelStatistics: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ModelStatisticsRequest, _inference_pb2.ModelStatisticsResponse]
-    """What one variant, one model or all models have done since they were loaded."""
+    """What one variant, one model or all models have done since they were first loaded; of several workers, what
+    the one that answers has done.
+    """
     RepositoryIndex: _grpc.UnaryUnaryMultiCallable[_inference_pb2.RepositoryIndexRequest, _inference_pb2.RepositoryIndexResponse]
-    """Every variant that the repository holds or held, with its state."""
+    """Every variant that is served, was unloaded or could not be loaded."""
     RepositoryModelLoad: _grpc.UnaryUnaryMultiCallable[_inference_pb2.RepositoryModelLoadRequest, _inference_pb2.RepositoryModelLoadResponse]
     """Brings what is served of one model in step with the repository."""
     RepositoryModelUnload: _grpc.UnaryUnaryMultiCallable[_inference_pb2.RepositoryModelUnloadRequest, _inference_pb2.RepositoryModelUnloadResponse]
@@ -74,9 +76,11 @@ class GRPCInferenceServiceAsyncStub(GRPCInferenceServiceStub):
     ModelConfig: _aio.UnaryUnaryMultiCallable[_inference_pb2.ModelConfigRequest, _inference_pb2.ModelConfigResponse]  # type: ignore[assignment]
     """How one variant is served."""
     ModelStatistics: _aio.UnaryUnaryMultiCallable[_inference_pb2.ModelStatisticsRequest, _inference_pb2.ModelStatisticsResponse]  # type: ignore[assignment]
-    """What one variant, one model or all models have done since they were loaded."""
+    """What one variant, one model or all models have done since they were first loaded; of several workers, what
+    the one that answers has done.
+    """
     RepositoryIndex: _aio.UnaryUnaryMultiCallable[_inference_pb2.RepositoryIndexRequest, _inference_pb2.RepositoryIndexResponse]  # type: ignore[assignment]
-    """Every variant that the repository holds or held, with its state."""
+    """Every variant that is served, was unloaded or could not be loaded."""
     RepositoryModelLoad: _aio.UnaryUnaryMultiCallable[_inference_pb2.RepositoryModelLoadRequest, _inference_pb2.RepositoryModelLoadResponse]  # type: ignore[assignment]
     """Brings what is served of one model in step with the repository."""
     RepositoryModelUnload: _aio.UnaryUnaryMultiCallable[_inference_pb2.RepositoryModelUnloadRequest, _inference_pb2.RepositoryModelUnloadResponse]  # type: ignore[assignment]
@@ -150,7 +154,9 @@ class GRPCInferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_pb2.ModelStatisticsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inference_pb2.ModelStatisticsResponse, _abc.Awaitable[_inference_pb2.ModelStatisticsResponse]]:
-        """What one variant, one model or all models have done since they were loaded."""
+        """What one variant, one model or all models have done since they were first loaded; of several workers, what
+        the one that answers has done.
+        """
 
     @_abc_1.abstractmethod
     def RepositoryIndex(
@@ -158,7 +164,7 @@ class GRPCInferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_pb2.RepositoryIndexRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inference_pb2.RepositoryIndexResponse, _abc.Awaitable[_inference_pb2.RepositoryIndexResponse]]:
-        """Every variant that the repository holds or held, with its state."""
+        """Every variant that is served, was unloaded or could not be loaded."""
 
     @_abc_1.abstractmethod
     def RepositoryModelLoad(

@@ -53,7 +53,7 @@ class Record:
         self.executions: list[int] = []
         self.rejections: list[Reason] = []
 
-    def executed(self, rows: int, seconds: float) -> None:
+    def executed(self, rows: int, seconds: float | None) -> None:
         self.executions.append(rows)
 
     def rejected(self, reason: Reason) -> None:
