@@ -77,9 +77,7 @@ def test_normalising_is_the_arithmetic_of_the_manifest() -> None:
 
 
 @pytest.mark.parametrize("pixels", [PIXELS, LARGE], ids=["of the right size", "resized"])
-def test_uint8_images_answer_exactly_as_the_tensor_made_by_hand(
-    stub: GRPCInferenceServiceStub, pixels: Array
-) -> None:
+def test_uint8_images_answer_exactly_as_the_tensor_made_by_hand(stub: GRPCInferenceServiceStub, pixels: Array) -> None:
     np.testing.assert_array_equal(ask(stub, pixels), ask(stub, by_hand(list(pixels))))
 
 
@@ -347,7 +345,9 @@ def test_a_limit_of_pixels_holds_for_uint8_as_well(repository: Path) -> None:
     assert variant is not None
 
     async def play(images: Images, record: Record) -> None:
-        with pytest.raises(InvalidInputError, match="input 'input': an image of 30 x 17 came, expected 1 to 100 pixels"):
+        with pytest.raises(
+            InvalidInputError, match="input 'input': an image of 30 x 17 came, expected 1 to 100 pixels"
+        ):
             await images.read(request(LARGE), variant, record)
 
     alone(play, repository)
