@@ -182,18 +182,17 @@ def _headers(tensors: Sequence[_Tensor]) -> dict[str, Header]:
         raise InvalidInputError("no tensors came, expected at least one")
     headers: dict[str, Header] = {}
     for tensor in tensors:
-        if tensor.name in headers:
-            raise InvalidInputError(f"tensor '{tensor.name}' came twice, expected once")
-        if tensor.datatype not in DTYPES:
-            raise InvalidInputError(
-                f"tensor '{tensor.name}': datatype '{tensor.datatype}' came, expected one of {', '.join(DTYPES)}"
-            )
-        if (rank := len(tensor.shape)) > MAX_RANK:  # before they are read: a message has room for millions
-            raise InvalidInputError(f"tensor '{tensor.name}': rank {rank} came, expected at most {MAX_RANK}")
-        shape = tuple(tensor.shape)
-        if any(dim < 0 for dim in shape):
-            raise InvalidInputError(f"tensor '{tensor.name}': shape {list(shape)} came, expected no negative dimension")
-        headers[tensor.name] = tensor.datatype, shape
+        name, datatype, dims = tensor.name, tensor.datatype, tensor.shape  # a field is not free to read
+        if name in headers:
+            raise InvalidInputError(f"tensor '{name}' came twice, expected once")
+        if datatype not in DTYPES:
+            raise InvalidInputError(f"tensor '{name}': datatype '{datatype}' came, expected one of {', '.join(DTYPES)}")
+        if (rank := len(dims)) > MAX_RANK:  # before they are read: a message has room for millions
+            raise InvalidInputError(f"tensor '{name}': rank {rank} came, expected at most {MAX_RANK}")
+        shape = tuple(dims)
+        if min(shape, default=0) < 0:
+            raise InvalidInputError(f"tensor '{name}': shape {list(shape)} came, expected no negative dimension")
+        headers[name] = datatype, shape
     return headers
 
 

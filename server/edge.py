@@ -5,13 +5,16 @@ with the request's id. Streams (health watches, reflection) have no end of their
 the server stops, so that one idle watcher does not hold it until the drain deadline. ModelStreamInfer is
 told of the stop by `server.stream`, and ends when what it has accepted is answered.
 
+It is no interceptor: it stands between gRPC and the services as the one handler that gRPC asks, which costs a
+dictionary's look-up for each call where an interceptor costs several coroutines.
+
 Not seen here, since gRPC answers them itself: unknown methods and messages over the limit.
 """
 
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn, TypeAlias, cast
 
@@ -29,33 +32,39 @@ logger = logging.getLogger(__name__)
 
 # Quoted: grpc's classes are generic in their stubs only.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Message, Message]"
+Service: TypeAlias = "grpc.GenericRpcHandler[Message, Message]"
 Context: TypeAlias = "grpc.aio.ServicerContext[Message, Message]"
 Unary: TypeAlias = Callable[[Message, Context], Awaitable[Message]]
 Stream: TypeAlias = Callable[[Message, Context], Awaitable[None] | AsyncIterator[Message]]
 
 
-class Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
-    """Wraps each method once, at its first call."""
+class Edge(grpc.GenericRpcHandler):  # type: ignore[type-arg]
+    """Services are added to it in the place of a server; each method is wrapped once, at its first call."""
 
     def __init__(self, handled: Counter) -> None:
         self._handled = handled
+        self._services: list[Service] = []
         self._handlers: dict[str, Handler] = {}
         self._closing = asyncio.Event()
         self._door = asyncio.Event()
         self._door.set()
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
+    def add_generic_rpc_handlers(self, services: Sequence[Service]) -> None:
+        """Called by the generated functions that add a service to a server."""
+        self._services.extend(services)
+
+    def add_registered_method_handlers(self, service: str, handlers: object) -> None:
+        """The same methods again, for servers that are not asyncio's."""
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "Handler | None":
+        """The handler of a method; None where no service has it, which gRPC answers with UNIMPLEMENTED."""
         method = handler_call_details.method
-        handler = self._handlers.get(method)
-        if handler is None:
-            handler = await continuation(handler_call_details)
-            if handler is not None:  # else gRPC answers UNIMPLEMENTED
-                handler = self._handlers[method] = self._wrap(method, handler)
-        return handler
+        if method not in self._handlers:
+            handler = next(filter(None, (service.service(handler_call_details) for service in self._services)), None)
+            if handler is None:
+                return None
+            self._handlers[method] = self._wrap(method, handler)
+        return self._handlers[method]
 
     def end_streams(self) -> None:
         """Ends all open streams, and new ones at once, with UNAVAILABLE."""

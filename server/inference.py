@@ -75,13 +75,15 @@ def _outputs(request: pb.ModelInferRequest, variant: Variant) -> dict[str, int]:
     for tensor in request.inputs:
         _check_parameters(f"input '{tensor.name}'", tensor.parameters)
     known = [spec.name for spec in variant.outputs]
+    if not request.outputs:
+        return dict.fromkeys(known, 0)
     if len(request.outputs) > len(known):  # a message has room for millions
         raise InvalidInputError(f"{len(request.outputs)} outputs came, expected at most one for each of {known}")
     for output in request.outputs:
         if output.name not in known:
             raise InvalidInputError(f"output '{output.name}' came, expected one of {known}")
         _check_parameters(f"output '{output.name}'", output.parameters)
-    return {output.name: wanted(output) for output in request.outputs} or dict.fromkeys(known, 0)
+    return {output.name: wanted(output) for output in request.outputs}
 
 
 def _check_parameters(tensor: str, parameters: Mapping[str, pb.InferParameter]) -> None:

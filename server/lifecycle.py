@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from prometheus_client import CollectorRegistry
 
 from protos.errors import UsageError
@@ -88,8 +88,7 @@ class Server:
         servicer = Servicer(self.registry, inference, self._streams, calls, settings)
         self._credentials = credentials(settings)
         guards = [Tokens(settings.token_file, metrics.handled)] if settings.token_file else []
-        interceptors = [*guards, self._edge]
-        self._grpc = _grpc_server(settings, interceptors, self._health, servicer, shared_port=not self._alone)
+        self._grpc = _grpc_server(settings, guards, self._edge, self._health, servicer, shared_port=not self._alone)
 
     async def start(self) -> None:
         """Answers from now on, and loads the variants; `UsageError` where a port cannot be had."""
@@ -156,6 +155,7 @@ class Server:
 def _grpc_server(
     settings: Settings,
     interceptors: Sequence[grpc.aio.ServerInterceptor],  # type: ignore[type-arg]
+    edge: Edge,
     health: Health,
     servicer: Servicer,
     shared_port: bool,
@@ -169,9 +169,12 @@ def _grpc_server(
             ("grpc.so_reuseport", int(shared_port)),
         ],
     )
-    add_GRPCInferenceServiceServicer_to_server(servicer, server)
-    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
-    reflection.enable_server_reflection((SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME), server)
+    add_GRPCInferenceServiceServicer_to_server(servicer, edge)  # type: ignore[arg-type]  # it stands for the server
+    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, edge)
+    names = (SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME)
+    reflected = reflection.aio.ReflectionServicer(names)  # type: ignore[attr-defined]
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, edge)
+    server.add_generic_rpc_handlers((edge,))
     return server
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from protos.errors import UsageError
 from server.batcher import BatchLimit
 
+DEFAULT = BatchLimit(16)
+
 FORM = re.compile(r"(?P<name>[^=:]+)=(?P<rows>\d+)(?::(?P<delay>\d+(?:\.\d*)?))?")
 """`MODEL[/VARIANT]=ROWS[:SECONDS]`; without SECONDS, the server's own delay holds."""
 
@@ -15,7 +17,7 @@ FORM = re.compile(r"(?P<name>[^=:]+)=(?P<rows>\d+)(?::(?P<delay>\d+(?:\.\d*)?))?
 class BatchLimits:
     """The limit of every variant."""
 
-    default: BatchLimit = BatchLimit(16)
+    default: BatchLimit = DEFAULT
     own: Mapping[str, BatchLimit] = field(default_factory=dict)
     """By `model/variant` or `model`."""
 
@@ -31,5 +33,5 @@ def make_limits(rows: int, delay: float, own: Sequence[str]) -> BatchLimits:
         match = FORM.fullmatch(text)
         if match is None or int(match["rows"]) < 1:
             raise UsageError(f"--batch: '{text}' came, expected MODEL=ROWS, MODEL/VARIANT=ROWS or either with :SECONDS")
-        found[match["name"]] = BatchLimit(int(match["rows"]), delay if match["delay"] is None else float(match["delay"]))
+        found[match["name"]] = BatchLimit(int(match["rows"]), float(match["delay"] or delay))
     return BatchLimits(default, found)

@@ -97,7 +97,7 @@ async def _unary(channel: grpc.aio.Channel, load: Load, index: int, until: float
 async def _stream(
     channel: grpc.aio.Channel, load: Load, index: int, until: float, ended: list[tuple[int, int]]
 ) -> None:
-    stream = channel.stream_stream(PATHS["stream"], None, None)(timeout=load.seconds + TIMEOUT)
+    stream = channel.stream_stream(PATHS["stream"], None, None)(None, timeout=load.seconds + TIMEOUT)
     payload = load.payloads[index % len(load.payloads)]
     while perf_counter() < until:
         start = perf_counter_ns()
