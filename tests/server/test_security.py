@@ -1,4 +1,4 @@
-"""TLS, mutual TLS and tokens against a real server: who gets in, who does not, and files that change while it serves."""
+"""TLS, mutual TLS and tokens against a real server: who gets in, who does not, and files that change."""
 
 import asyncio
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2_grpc
 
 from protos.errors import UsageError
 from protos.tensors import encode_request
@@ -232,9 +232,11 @@ class Caller:
 
 def with_tokens(repository: Path, path: Path, play: Callable[[Caller], Awaitable[None]]) -> None:
     async def run() -> None:
-        async with running(repository, token_file=path) as server:
-            async with grpc.aio.insecure_channel(server.grpc_address) as channel:
-                await play(Caller(channel, server.metrics_address))
+        async with (
+            running(repository, token_file=path) as server,
+            grpc.aio.insecure_channel(server.grpc_address) as channel,
+        ):
+            await play(Caller(channel, server.metrics_address))
 
     asyncio.run(run())
 
