@@ -132,7 +132,7 @@ def read_entry(folder: Path) -> Entry:
     except VariantError as error:
         broken = error
     except (OSError, UnicodeDecodeError) as error:
-        broken = ManifestError(f"'{MANIFEST}' cannot be read: {error}")
+        broken = ManifestError(f"'{MANIFEST}' cannot be read: {_why(error)}")
     return Entry(model, name, folder, None, broken, before)
 
 
@@ -201,7 +201,7 @@ def load_golden(root: Path, model: str) -> GoldenSet:
     except FileNotFoundError:
         raise IntegrityError(f"'{GOLDEN}' of model '{model}' is missing") from None
     except Exception as error:  # a damaged zip fails in many ways
-        raise IntegrityError(f"'{GOLDEN}' of model '{model}' cannot be read: {error}") from error
+        raise IntegrityError(f"'{GOLDEN}' of model '{model}' cannot be read: {_why(error)}") from error
 
 
 def save_golden(root: Path, model: str, golden: GoldenSet) -> None:
@@ -264,6 +264,11 @@ def _replacing(target: Path) -> Iterator[Path]:
         _fsync(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _why(error: Exception) -> str:
+    """In words for whoever is told, which may be a client: no path, and no text of a library."""
+    return str(error.strerror) if isinstance(error, OSError) and error.strerror else "its contents are damaged"
 
 
 def _fsync(path: Path) -> None:

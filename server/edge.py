@@ -28,6 +28,8 @@ from server.status import code_of, is_fault, text_of
 SELF_ENDING = "/inference.GRPCInferenceService/ModelStreamInfer"
 """The stream that ends by itself when the server stops."""
 
+UNDECODABLE = "the message is not the one that this method takes"
+
 logger = logging.getLogger(__name__)
 
 # Quoted: grpc's classes are generic in their stubs only.
@@ -96,8 +98,8 @@ class Edge(grpc.GenericRpcHandler):  # type: ignore[type-arg]
             return grpc.unary_unary_rpc_method_handler(behavior, None, encode)
         if handler.unary_stream is not None:
             calls = _Calls(method, "server_stream", self._handled)
-            stream = self._stream(calls, cast(Stream, handler.unary_stream))
-            return grpc.unary_stream_rpc_method_handler(stream, decode, encode)
+            stream = self._stream(calls, cast(Stream, handler.unary_stream), decode=decode)
+            return grpc.unary_stream_rpc_method_handler(stream, None, encode)
         calls = _Calls(method, "bidi_stream", self._handled)
         stream = self._stream(calls, cast(Stream, handler.stream_stream), has_end=method == SELF_ENDING)
         return grpc.stream_stream_rpc_method_handler(stream, decode, encode)
@@ -119,13 +121,21 @@ class Edge(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         return call
 
     def _stream(
-        self, calls: "_Calls", behavior: Stream, has_end: bool = False
+        self,
+        calls: "_Calls",
+        behavior: Stream,
+        has_end: bool = False,
+        decode: Callable[[bytes], Message] | None = None,
     ) -> Callable[[Message, Context], Awaitable[None]]:
-        async def call(request: Message, context: Context) -> None:
+        async def call(request: Message | bytes, context: Context) -> None:
             timeout = context.time_remaining()
             try:
-                running = _write_all(behavior, request, context)
+                if decode is not None:
+                    request = _decode(decode, cast(bytes, request))
+                running = _write_all(behavior, cast(Message, request), context)
                 await (running if has_end else self._until_closing(running))
+            except DecodeError:  # of a message that a library's handler read from its stream
+                await calls.fail(InvalidInputError(UNDECODABLE), context, timeout, request_id="")
             except BaseException as error:
                 await calls.fail(error, context, timeout, request_id="")
             calls.count(grpc.StatusCode.OK)
@@ -176,7 +186,7 @@ def _decode(decode: Callable[[bytes], Message], raw: bytes) -> Message:
     try:
         return decode(raw)
     except DecodeError:
-        raise InvalidInputError("the message is not the one that this method takes") from None
+        raise InvalidInputError(UNDECODABLE) from None
 
 
 async def _write_all(behavior: Stream, request: Message, context: Context) -> None:

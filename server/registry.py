@@ -212,8 +212,8 @@ class Registry:
 
     async def _fail(self, hosted: Hosted, error: Exception) -> str:
         reason = self._loader.reason(error)
-        known = isinstance(error, VariantError)
-        logger.error("variant %s FAILED: %s", hosted.label, error, exc_info=None if known else error)
+        told = isinstance(error, VariantError) and error.__cause__ is None
+        logger.error("variant %s FAILED: %s", hosted.label, error, exc_info=None if told else error)
         hosted.reason = reason
         if hosted.engine is None:
             await self._set(hosted, "FAILED")
