@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from server.batcher import BatchLimit
 from server.engine import Engine, Reason
 from server.lifecycle import Server
 from server.runtimes import Array
@@ -83,11 +84,11 @@ async def running(repository: Path, **settings: int | float) -> AsyncIterator[Se
         await server.stop()
 
 
-def host(server: Server, runtime: Gate | Faulty, queue_size: int = 8) -> Engine:
-    """Puts `runtime` behind the default variant of `toy`; the engine it takes the place of is closed."""
+def host(server: Server, runtime: Gate | Faulty, queue_size: int = 8, rows: int = 1) -> Engine:
+    """Puts `runtime` behind the default variant of `toy`, in batches of `rows` at most, in place of its engine."""
     hosted = server.registry.find("toy", "")
     assert hosted.engine is not None
     hosted.engine.close()
-    hosted.engine = Engine(runtime, hosted.label, queue_size, Slots(1), hosted.metrics)
+    hosted.engine = Engine(runtime, hosted.label, queue_size, Slots(1), hosted.metrics, BatchLimit(rows))
     hosted.metrics.watch_queue(hosted.engine.depth)
     return hosted.engine

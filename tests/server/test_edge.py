@@ -16,39 +16,19 @@ from protos.v1 import inference_pb2 as pb
 from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
 from server.lifecycle import Server
 from tests import toy
+from tests.server.connection import Client, connected
 from tests.server.standins import Faulty, Gate, host, one_row_too_few, raising, running
-from tests.serving import Samples, eventually, scrape
+from tests.serving import eventually
 
 REQUEST = encode_request("toy", "", {"input": toy.images(1)}, "id-17")
-
-
-class Client:
-    """A server in this process, and a connection to it."""
-
-    def __init__(self, server: Server, channel: grpc.aio.Channel) -> None:
-        self.server, self.channel = server, channel
-        self.stub = GRPCInferenceServiceStub(channel)
-
-    def page(self) -> Samples:
-        """The metrics; a thread of the server answers, so the loop may wait for it."""
-        return scrape(self.server.metrics_address)
-
-    def sample(self, name: str, **labels: str) -> float:
-        """One sample of the default variant, 0 where there is none."""
-        key = {"model": "toy", "variant": "fp32-onnxruntime", **labels}
-        return self.page().get((name, tuple(sorted(key.items()))), 0.0)
-
-    async def wait_for(self, name: str, **labels: str) -> None:
-        """Until that sample is 1: a client may know of its call's end before the server does."""
-        await eventually(lambda: self.sample(name, **labels), 1)
 
 
 def scenario(repository: Path, play: Callable[[Client], Awaitable[None]]) -> None:
     """Plays against a server in this process."""
 
     async def run() -> None:
-        async with running(repository) as server, grpc.aio.insecure_channel(server.grpc_address) as channel:
-            await play(Client(server, channel))
+        async with connected(repository) as client:
+            await play(client)
 
     asyncio.run(run())
 

@@ -311,7 +311,7 @@ def test_bytes_that_are_no_message_are_an_invalid_argument(
 
 def test_an_unknown_method_is_unimplemented(server: ServerProcess, stub: GRPCInferenceServiceStub) -> None:
     with connect(server.grpc_address) as channel:
-        call = channel.unary_unary("/inference.GRPCInferenceService/RepositoryIndex")
+        call = channel.unary_unary("/inference.GRPCInferenceService/TraceSetting")
         with pytest.raises(grpc.RpcError) as caught:
             call(b"", timeout=10)
     assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
