@@ -30,6 +30,10 @@ from server.signals import stop_signals
 READING_SECONDS = 2.0
 """How long the page waits for a worker; of one that is too busy it shows what it last read."""
 
+STAGGER_SECONDS = 0.25
+"""Between the drains of two workers. When a worker closes, its clients turn to the next, and gRPC cancels calls
+that reach a server in the moment in which it stops (`server.lifecycle.SETTLE_SECONDS`): let it stop later."""
+
 REASONS = ("exit", "SIGKILL", "SIGSEGV", "SIGABRT")
 """Those of the restarts that are on the page before they happen."""
 
@@ -76,13 +80,17 @@ class Team:
         try:
             await asyncio.wait({stopping, *lives}, return_when=asyncio.FIRST_COMPLETED)
             if stop.is_set():
-                for seat in self.seats:
-                    seat.drain()
+                await self._drain()
             await asyncio.gather(*lives)
         finally:
             for task in (stopping, *lives):  # those that are left where one has failed
                 task.cancel()
             await asyncio.gather(stopping, *lives, return_exceptions=True)
+
+    async def _drain(self) -> None:
+        for seat in self.seats:
+            seat.drain()
+            await asyncio.sleep(STAGGER_SECONDS)
 
     def kill(self) -> None:
         """Ends all workers at once."""
