@@ -6,21 +6,29 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from tests import toy
+from tests import certificates, toy
 from tests.serving import serving
 
 SCRIPT = Path(__file__).with_name("tritonclient_session.py")
 VARIANTS = ["fp32-onnxruntime", "fp32-openvino"]
 
 
-@pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    root = toy.repository(tmp_path_factory.mktemp("triton"))
-    with serving(root) as server:
-        arguments = [sys.executable, str(SCRIPT), server.grpc_address, "toy", str(root / "toy" / "golden.npz")]
-        done = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
+@pytest.fixture(scope="module", params=["plain", "TLS"])
+def session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("triton")
+    root = toy.repository(folder / "models")
+    flags, trusted = [], []
+    if request.param == "TLS":
+        authority = certificates.authority(folder, "root")
+        pair = certificates.issue(authority, folder, "server")
+        flags = ["--tls-cert", str(pair.certificate), "--tls-key", str(pair.key)]
+        trusted = [str(authority.certificate)]
+    with serving(root, *flags, ready=False) as server:
+        arguments = [server.grpc_address, "toy", str(root / "toy" / "golden.npz"), *trusted]
+        done = subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
     return document
@@ -50,6 +58,20 @@ def test_each_variant_gives_it_the_right_labels_and_its_own_name(
     assert session["answers"][asked] == {"variant": answers, "id": "an id", "labels": session["labels"]}
 
 
+@pytest.mark.parametrize(("count", "answered"), [(1, 1), (3, 3), (100, 3)])
+def test_it_reads_the_largest_values_with_their_labels(session: dict[str, Any], count: int, answered: int) -> None:
+    expected = []
+    for row in session["logits"]:
+        order = sorted(range(3), key=lambda index, row=row: -row[index])[:answered]
+        expected.append([f"{row[index]:.6f}:{index}:{toy.LABELS[index]}" for index in order])
+    assert session["classes"][str(count)] == expected
+
+
+def test_images_as_pixels_and_as_files_give_it_the_same_answer(session: dict[str, Any]) -> None:
+    assert session["images"]["UINT8"] == session["images"]["BYTES"]
+    assert np.shape(session["images"]["UINT8"]) == (2, 3)
+
+
 @pytest.mark.parametrize(
     ("case", "code", "fragments"),
     [
@@ -65,7 +87,7 @@ def test_each_variant_gives_it_the_right_labels_and_its_own_name(
         ("negative dim", "INVALID_ARGUMENT", ["'input'", "[-4, 3, 4, 4]", "no negative"]),
         ("huge dim", "INVALID_ARGUMENT", ["'input'", f"batch {2**62} came", "expected 1 to 64"]),
         ("unknown output", "INVALID_ARGUMENT", ["'nope'", "'logits'"]),
-        ("classification", "INVALID_ARGUMENT", ["'logits'", "unsupported"]),
+        ("fewer than no classes", "INVALID_ARGUMENT", ["'logits'", "'classification'", "at least 1"]),
     ],
 )
 def test_what_does_not_fit_reaches_it_as_the_status_of_the_design(

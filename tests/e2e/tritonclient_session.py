@@ -1,15 +1,17 @@
 """What an unmodified `tritonclient.grpc` sees of a server, as one JSON document. Run as a process of its own:
 
-    python tritonclient_session.py HOST:PORT MODEL golden.npz
+    python tritonclient_session.py HOST:PORT MODEL golden.npz [ROOT.crt]    # the latter for TLS
 
 tritonclient registers the same protobuf package as `protos.v1`, so one process cannot import both.
 """
 
+import io
 import json
 import sys
 from collections.abc import Callable
 
 import numpy as np
+from PIL import Image
 from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
 
@@ -50,7 +52,7 @@ def statuses(client: InferenceServerClient, model: str, x: np.ndarray) -> dict[s
         "negative dim": lambda: client.infer(model, [tensor(x, (-n, c, h, w))]),
         "huge dim": lambda: client.infer(model, [tensor(x, (2**62, c, h, w))]),
         "unknown output": lambda: client.infer(model, [tensor(x)], outputs=[InferRequestedOutput("nope")]),
-        "classification": lambda: client.infer(model, [tensor(x)], outputs=[InferRequestedOutput("logits", 1)]),
+        "fewer than no classes": lambda: client.infer(model, [tensor(x)], outputs=[InferRequestedOutput("logits", -1)]),
     }
     return {name: status(call) for name, call in cases.items()}
 
@@ -72,10 +74,34 @@ def infer(client: InferenceServerClient, model: str, variant: str, x: np.ndarray
     return {"variant": response["model_version"], "id": response["id"], "labels": labels}
 
 
-def main(address: str, model: str, golden: str) -> None:
+def classes(client: InferenceServerClient, model: str, x: np.ndarray, count: int) -> list[list[str]]:
+    """Triton's top-k, as strings of value, index and label."""
+    image = InferInput("input", list(x.shape), "FP32").set_data_from_numpy(x)
+    result = client.infer(model, [image], outputs=[InferRequestedOutput("logits", class_count=count)])
+    return [[text.decode() for text in row] for row in result.as_numpy("logits")]
+
+
+def image_labels(client: InferenceServerClient, model: str) -> dict[str, list[list[float]]]:
+    """The answers to the same two images as pixels and as PNG files."""
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 9, 7, 3), np.uint8)
+    files = np.array([png(image) for image in pixels], np.object_)
+    inputs = {
+        "UINT8": InferInput("input", list(pixels.shape), "UINT8").set_data_from_numpy(pixels),
+        "BYTES": InferInput("input", list(files.shape), "BYTES").set_data_from_numpy(files),
+    }
+    return {kind: client.infer(model, [image]).as_numpy("logits").tolist() for kind, image in inputs.items()}
+
+
+def png(pixels: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def main(address: str, model: str, golden: str, root: str = "") -> None:
     with np.load(golden) as arrays:
         x, labels = arrays["inputs"], arrays["labels"].tolist()
-    with InferenceServerClient(address) as client:
+    with InferenceServerClient(address, ssl=bool(root), root_certificates=root or None) as client:
         metadata = client.get_model_metadata(model, as_json=True)
         session = {
             "live": client.is_server_live(),
@@ -85,6 +111,9 @@ def main(address: str, model: str, golden: str) -> None:
             "metadata": metadata,
             "labels": labels,
             "answers": {variant: infer(client, model, variant, x) for variant in ["", *metadata["versions"]]},
+            "logits": client.infer(model, [tensor(x)]).as_numpy("logits").tolist(),
+            "classes": {count: classes(client, model, x, count) for count in (1, 3, 100)},
+            "images": image_labels(client, model),
             "statuses": statuses(client, model, x),
             "ready afterwards": client.is_server_ready(),
         }
