@@ -19,7 +19,7 @@ class Plan:
     workers: int = 1
 
     def __str__(self) -> str:
-        return f"{self.cores} cores, {self.workers} workers x {self.slots} at a time x {self.threads} threads"
+        return f"{self.cores} cores, workers x slots x threads = {self.workers} x {self.slots} x {self.threads}"
 
 
 def make_plan(threads: int, cores: int, workers: int = 1) -> Plan:

@@ -20,7 +20,7 @@ def test_workers_times_slots_times_threads_fit_the_cores(workers: int, threads: 
     plan = make_plan(threads, cores, workers)
     assert plan.slots == slots
     assert plan.workers * plan.slots * plan.threads <= cores
-    assert str(plan) == f"{cores} cores, {workers} workers x {slots} at a time x {threads} threads"
+    assert str(plan) == f"{cores} cores, workers x slots x threads = {workers} x {slots} x {threads}"
 
 
 def test_more_workers_than_fit_are_refused() -> None:
