@@ -9,10 +9,9 @@ from typing import Protocol
 
 from protos.errors import InvalidInputError
 from protos.manifest import Variant
-from protos.tensors import Array, check, decode_request, encode_response
+from protos.tensors import check, encode_response, read
 from protos.v1 import inference_pb2 as pb
 from server.classification import classify, wanted
-from server.engine import Answer
 from server.inputs import Images, accepted
 from server.registry import Registry
 from server.watch import Metadata, Seen, Watch
@@ -48,11 +47,11 @@ class Inference:
         with hosted.metrics.request(caller.time_remaining) as call:
             engine, variant = hosted.serving()
             specs = accepted(request, variant)
-            rows = check(request, specs, self._max_batch)
-            names = _outputs(request, variant)
             if specs is variant.inputs:
-                inputs = decode_request(request)
+                rows, inputs = read(request, specs, self._max_batch)
+                names = _outputs(request, variant)
             else:
+                rows, names = check(request, specs, self._max_batch), _outputs(request, variant)
                 inputs = await self._images.read(request, variant, hosted.metrics)
             if seen is not None:
                 seen.admit(variant.model, variant.variant)
@@ -60,14 +59,11 @@ class Inference:
             call.answered(answer)
             if seen is not None:
                 seen.answer = answer
-            outputs = {name: await _output(answer, name, count, variant) for name, count in names.items()}
+            outputs = {name: answer.outputs[name] for name in names}
+            for name, count in names.items():
+                if count:  # classes were asked for in the place of numbers
+                    outputs[name] = await classify(outputs[name], count, variant.labels)
             return encode_response(variant.model, variant.variant, outputs, request.id)
-
-
-async def _output(answer: Answer, name: str, count: int, variant: Variant) -> Array:
-    """The numbers of an output, or the `count` classes that were asked for in their place."""
-    values = answer.outputs[name]
-    return await classify(values, count, variant.labels) if count else values
 
 
 def _outputs(request: pb.ModelInferRequest, variant: Variant) -> dict[str, int]:

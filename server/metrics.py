@@ -59,7 +59,8 @@ class VariantMetrics:
         self._answered = self._requests[grpc.StatusCode.OK]  # hashing a code is Python's work, for each request
         self._rejected = {reason: metrics.rejected.labels(model, name, reason) for reason in REASONS}
         self._states = {state: metrics.state.labels(model, name, state) for state in STATES}
-        self._inflight = metrics.inflight.labels(model, name)
+        self._under_way = 0  # counted on the event loop
+        metrics.inflight.labels(model, name).set_function(lambda: self._under_way)
         self._request_duration = metrics.request_duration.labels(model, name)
         self._queue_duration = metrics.queue_duration.labels(model, name)
         self._compute_duration = metrics.compute_duration.labels(model, name)
@@ -118,7 +119,7 @@ class Call:
         self._arrived = perf_counter()
         self.timeout = self._time_remaining()
         """Seconds that the client gave it, where it did."""
-        self._metrics._inflight.inc()
+        self._metrics._under_way += 1
         self._metrics.statistics.arrived()
         return self
 
@@ -134,7 +135,7 @@ class Call:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         now, metrics = perf_counter(), self._metrics
         seconds = now - self._arrived
-        metrics._inflight.dec()
+        metrics._under_way -= 1
         if error is not None:
             metrics._requests[code_of(error, self._time_remaining(), self.timeout)].inc()
             metrics.statistics.failed(seconds)
