@@ -26,7 +26,7 @@ def session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         pair = certificates.issue(authority, folder, "server")
         flags = ["--tls-cert", str(pair.certificate), "--tls-key", str(pair.key)]
         trusted = [str(authority.certificate)]
-    with serving(root, *flags, ready=False) as server:
+    with serving(root, "--allow-repository-control", *flags, ready=False) as server:
         arguments = [server.grpc_address, "toy", str(root / "toy" / "golden.npz"), *trusted]
         done = subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -95,3 +95,46 @@ def test_what_does_not_fit_reaches_it_as_the_status_of_the_design(
 ) -> None:
     status, text = session["statuses"][case]
     assert (status, [part for part in fragments if part not in text]) == (f"StatusCode.{code}", [])
+
+
+def test_it_reads_the_configuration(session: dict[str, Any]) -> None:
+    config = session["config"]
+    assert (config["name"], config["platform"], config["max_batch_size"]) == ("toy", "onnxruntime", 64)
+    assert config["input"] == [{"name": "input", "data_type": "TYPE_FP32", "dims": ["3", "4", "4"]}]
+    assert config["output"] == [{"name": "logits", "data_type": "TYPE_FP32", "dims": ["3"]}]
+    assert config["instance_group"] == [{"count": 1, "kind": "KIND_CPU"}]
+
+
+def test_it_reads_the_statistics_of_what_it_asked_for(session: dict[str, Any]) -> None:
+    rows = len(session["labels"])
+    for stats, requests in zip(session["statistics"], (2, 1), strict=True):  # the first is the default, too
+        assert stats["inference_stats"]["success"]["count"] == str(requests)
+        assert (stats["inference_count"], stats["execution_count"]) == (str(requests * rows), str(requests))
+        assert [batch["batch_size"] for batch in stats["batch_stats"]] == [str(rows)]
+        assert int(stats["last_inference"]) > 0
+
+
+@pytest.mark.parametrize("client", ["stream", "asyncio"])
+def test_its_streams_get_each_answer_once_and_errors_in_between(session: dict[str, Any], client: str) -> None:
+    asked = [number for number in range(50) if number % 10 != 9]
+    assert session[client]["answers"] == [[str(n), VARIANTS[n % 2], session["labels"]] for n in asked]
+    assert len(session[client]["errors"]) == 5
+    assert all("'nope' came" in text for text in session[client]["errors"])
+
+
+def test_its_asyncio_client_gets_the_right_labels(session: dict[str, Any]) -> None:
+    assert session["asyncio"]["infer"] == ["an id", VARIANTS[0], session["labels"]]
+    assert (session["asyncio"]["live"], session["asyncio"]["config"]) == (True, "toy")
+
+
+def test_it_unloads_and_loads_a_model(session: dict[str, Any]) -> None:
+    control = session["control"]
+    ready = [{"name": "toy", "version": variant, "state": "READY"} for variant in VARIANTS]
+    gone = [{**row, "state": "UNAVAILABLE", "reason": "unloaded"} for row in ready]
+    assert [control["before"], control["unloaded"], control["loaded"]] == [ready, gone, ready]
+    assert (control["ready while unloaded"], control["ready once loaded"]) == (False, True)
+
+
+def test_it_cannot_load_a_path_or_a_configuration(session: dict[str, Any]) -> None:
+    assert session["control"]["load of a path"][0] == "StatusCode.NOT_FOUND"
+    assert session["control"]["load of a config"][0] == "StatusCode.INVALID_ARGUMENT"

@@ -5,15 +5,20 @@
 tritonclient registers the same protobuf package as `protos.v1`, so one process cannot import both.
 """
 
+import asyncio
 import io
 import json
+import queue
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import numpy as np
 from PIL import Image
-from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
+from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput, InferResult, aio
 from tritonclient.utils import InferenceServerException
+
+STREAMED = 50
+"""Requests of one stream; every tenth names a variant that does not exist."""
 
 
 def tensor(array: np.ndarray, shape: tuple[int, ...] | None = None, datatype: str = "FP32") -> InferInput:
@@ -98,6 +103,77 @@ def png(pixels: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
+def variant_of(number: int, variants: list[str]) -> str:
+    """The variant that the request of a stream asks for."""
+    return "nope" if number % 10 == 9 else variants[number % len(variants)]
+
+
+def image(x: np.ndarray) -> InferInput:
+    return InferInput("input", list(x.shape), "FP32").set_data_from_numpy(x)
+
+
+def answer(result: InferResult) -> list[object]:
+    """Id, variant and labels of one answer of a stream."""
+    response = result.get_response()
+    return [response.id, response.model_version, result.as_numpy("logits").argmax(axis=1).tolist()]
+
+
+def streamed(client: InferenceServerClient, model: str, variants: list[str], x: np.ndarray) -> dict[str, object]:
+    """What a stream of the synchronous client answered, and the errors on it."""
+    came: queue.Queue[tuple[InferResult | None, InferenceServerException | None]] = queue.Queue()
+    client.start_stream(lambda result, error: came.put((result, error)))
+    for number in range(STREAMED):
+        client.async_stream_infer(model, [image(x)], variant_of(number, variants), request_id=str(number))
+    outcomes = [came.get(timeout=60) for _ in range(STREAMED)]
+    client.stop_stream()
+    return {
+        "answers": sorted((answer(result) for result, _ in outcomes if result), key=lambda row: int(str(row[0]))),
+        "errors": [error.message() for _, error in outcomes if error],
+    }
+
+
+def controlled(client: InferenceServerClient, model: str) -> dict[str, object]:
+    """What an unload and a load change."""
+
+    def index() -> list[dict[str, str]]:
+        rows: list[dict[str, str]] = client.get_model_repository_index(as_json=True).get("models", [])
+        return rows
+
+    before = index()
+    client.unload_model(model)
+    unloaded, ready = index(), client.is_model_ready(model)
+    client.load_model(model)
+    return {
+        "before": before,
+        "unloaded": unloaded,
+        "ready while unloaded": ready,
+        "loaded": index(),
+        "ready once loaded": client.is_model_ready(model),
+        "load of a path": status(lambda: client.load_model("../" + model)),
+        "load of a config": status(lambda: client.load_model(model, config="{}")),
+    }
+
+
+async def asynchronous(address: str, root: str, model: str, variants: list[str], x: np.ndarray) -> dict[str, object]:
+    """The same server as the asyncio client sees it."""
+
+    async def requests() -> AsyncIterator[dict[str, object]]:
+        for number in range(STREAMED):
+            variant = variant_of(number, variants)
+            yield {"model_name": model, "inputs": [image(x)], "model_version": variant, "request_id": str(number)}
+
+    async with aio.InferenceServerClient(address, ssl=bool(root), root_certificates=root or None) as client:
+        result = await client.infer(model, [image(x)], request_id="an id")
+        outcomes = [outcome async for outcome in client.stream_infer(requests())]
+        return {
+            "live": await client.is_server_live(),
+            "infer": answer(result),
+            "config": (await client.get_model_config(model, as_json=True))["config"]["name"],
+            "answers": sorted((answer(result) for result, _ in outcomes if result), key=lambda row: int(str(row[0]))),
+            "errors": [error.message() for _, error in outcomes if error],
+        }
+
+
 def main(address: str, model: str, golden: str, root: str = "") -> None:
     with np.load(golden) as arrays:
         x, labels = arrays["inputs"], arrays["labels"].tolist()
@@ -111,10 +187,15 @@ def main(address: str, model: str, golden: str, root: str = "") -> None:
             "metadata": metadata,
             "labels": labels,
             "answers": {variant: infer(client, model, variant, x) for variant in ["", *metadata["versions"]]},
+            "statistics": client.get_inference_statistics(model, as_json=True)["model_stats"],  # of those so far
             "logits": client.infer(model, [tensor(x)]).as_numpy("logits").tolist(),
             "classes": {count: classes(client, model, x, count) for count in (1, 3, 100)},
             "images": image_labels(client, model),
             "statuses": statuses(client, model, x),
+            "config": client.get_model_config(model, as_json=True)["config"],
+            "stream": streamed(client, model, metadata["versions"], x),
+            "asyncio": asyncio.run(asynchronous(address, root, model, metadata["versions"], x)),
+            "control": controlled(client, model),
             "ready afterwards": client.is_server_ready(),
         }
     print(json.dumps(session))

@@ -28,9 +28,15 @@ def test_each_field_is_a_flag_and_a_variable(tmp_path: Path) -> None:
         "threads": ("2", 2),
         "workers": ("3", 3),
         "max_batch": ("3", 3),
+        "batch_max": ("8", 8),
+        "batch_delay": ("0.002", 0.002),
+        "batch": ("toy=4,toy/fp32-openvino=2:0.01", ("toy=4", "toy/fp32-openvino=2:0.01")),
         "queue_size": ("4", 4),
+        "stream_requests": ("5", 5),
         "max_message_bytes": ("5000", 5000),
         "max_image_pixels": ("9", 9),
+        "watch": ("1.5", 1.5),
+        "allow_repository_control": ("no", False),
         "drain_notice": ("0.25", 0.25),
         "drain_timeout": ("6", 6.0),
         "log_level": ("debug", "debug"),
@@ -110,3 +116,21 @@ def test_help_holds_every_flag_with_its_docstring_and_default(capsys: pytest.Cap
     assert caught.value.code == 0
     assert all("--" + field.name.replace("_", "-") in text for field in dataclasses.fields(Settings))
     assert "Requests that may wait for one variant; the next one is refused at once. (default: 128)" in text
+
+
+@pytest.mark.parametrize(
+    ("flags", "allowed"),
+    [
+        ([], False),
+        (["--allow-repository-control"], True),
+        (["--allow-repository-control", "yes"], True),
+        (["--allow-repository-control", "no"], False),
+    ],
+)
+def test_a_switch_is_its_bare_flag_or_says_yes_or_no(tmp_path: Path, flags: list[str], allowed: bool) -> None:
+    assert parse(["--repository", str(tmp_path), *flags], {}).allow_repository_control is allowed
+
+
+def test_repository_control_needs_one_worker_since_a_call_reaches_one(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--allow-repository-control needs --workers 1"):
+        Settings(tmp_path, workers=2, allow_repository_control=True)
