@@ -76,7 +76,7 @@ class Settings:
     tls_client_ca: Path | None = field(default=None, metadata=options.EXISTING_FILE)
     """Certificates (PEM) of the authorities that clients have to be certified by: mutual TLS."""
     token_file: Path | None = field(default=None, metadata=options.EXISTING_FILE)
-    """Bearer tokens, one a line: a call has to bring one of them, unless it asks for the health."""
+    """Bearer tokens, one a line: a call has to bring one, unless it asks for the health. Use with TLS only."""
     trace: str = ""
     """Where to send OpenTelemetry traces (OTLP over gRPC), such as http://127.0.0.1:4317; OTEL_* variables hold too."""
 
