@@ -345,3 +345,31 @@ def test_a_refused_call_is_answered_before_its_message_came(repository: Path, to
         assert await unfinished.code() == UNAUTHENTICATED
 
     with_tokens(repository, tokens, play)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_server_whose_files_do_not_fit_says_so_in_one_line(
+    repository: Path, tmp_path: Path, root: Pair, workers: str
+) -> None:
+    pair = Pair(root.certificate, certificates.issue(root, tmp_path, "sixth").key)
+    ports = ["--port", "0", "--metrics-port", "0"]
+    server = ServerProcess(["--repository", str(repository), *ports, "--workers", workers, *tls(pair)])
+    assert server.wait() == 2, server.log
+    server.stop()
+    lines = [line for line in server.log.splitlines() if line.startswith("pareto-serve: ")]
+    assert len(lines) == 1
+    assert "do not fit together" in lines[0]
+    assert "Traceback" not in server.log
+
+
+def test_every_worker_asks_for_certificate_and_token(
+    repository: Path, tmp_path: Path, root: Pair, tokens: Path
+) -> None:
+    flags = [*tls(certificates.issue(root, tmp_path, "seventh"), root), "--token-file", str(tokens), "--workers", "2"]
+    shown = certificates.issue(root, tmp_path, "eighth").channel(root)
+    token = grpc.access_token_call_credentials("second-token")
+    with secured(repository, *flags) as server:
+        assert [code(server.grpc_address, shown) for _ in range(6)] == [UNAUTHENTICATED] * 6
+        both = grpc.composite_channel_credentials(shown, token)
+        assert [code(server.grpc_address, both) for _ in range(6)] == [grpc.StatusCode.OK] * 6
+        assert code(server.grpc_address, root.trusted) == UNAVAILABLE
