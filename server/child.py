@@ -88,13 +88,13 @@ class Child:
             _answer(self._asked.popleft())
 
 
-async def start(number: int, port: int, flags: Sequence[str]) -> Child:
-    """Starts worker `number`, which shall listen on `port` and otherwise do what `flags` say."""
+async def start(number: int, port: int, late: bool, flags: Sequence[str]) -> Child:
+    """Starts worker `number`, which shall listen on `port`, `late` when it has loaded, and do what `flags` say."""
     ours, theirs = socket.socketpair()
     with theirs, _signals_blocked():
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "server.worker"),
-            *(str(number), str(theirs.fileno()), str(port), *flags),
+            *(str(number), str(theirs.fileno()), str(port), "late" if late else "early", *flags),
             pass_fds=[theirs.fileno()],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},  # it shall import what this process does
         )

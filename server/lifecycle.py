@@ -92,6 +92,11 @@ class Server:
 
     async def start(self) -> None:
         """Answers from now on, and loads the variants; `UsageError` where a port cannot be had."""
+        await self.listen()
+        self.load()
+
+    async def listen(self) -> None:
+        """Answers from now on; `UsageError` where a port cannot be had."""
         host = self._settings.host
         if self._alone:
             self._page = Page(host, self._settings.metrics_port, self._instruments)
@@ -105,6 +110,9 @@ class Server:
         if self._page:
             self.metrics_address = self._page.address
             announce.serving(self._plan, self.grpc_address, self.metrics_address)
+
+    def load(self) -> None:
+        """Begins to load the variants; `loading` is over when all of them are READY or FAILED."""
         self.loading = asyncio.create_task(self._load())
 
     async def drain(self) -> None:

@@ -1,7 +1,8 @@
 """One seat of the team: a worker and, where it dies unasked, the next one.
 
 A worker that died is followed after a pause, which doubles each time until one has lived for a while: what
-killed it may be a request, and then come its client's retries. What its metrics counted up to their last
+killed it may be a request, and then come its client's retries. It listens once it has loaded, so that its place
+among the others costs their clients nothing. What its metrics counted up to their last
 reading stays counted; what came after that is lost with it.
 """
 
@@ -53,7 +54,7 @@ class Seat:
         pauses, first = Pauses(), True
         while not self._draining.is_set():
             began = monotonic()
-            worker, code = await self._live()
+            worker, code = await self._live(late=not first)
             if self._draining.is_set():
                 return
             if first and worker.refusal:
@@ -85,9 +86,9 @@ class Seat:
         living = self._child.reading if self._child else []
         return merge([self._past, of_worker(living, str(self._number))])
 
-    async def _live(self) -> tuple[Child, int]:
+    async def _live(self, late: bool) -> tuple[Child, int]:
         """One worker from start to end, and its exit code."""
-        self._child = worker = await child.start(self._number, self._port, self._flags)
+        self._child = worker = await child.start(self._number, self._port, late, self._flags)
         logger.info("worker %d has pid %d", self._number, worker.pid)
         if self._draining.is_set():  # it was told so while there was nobody
             worker.drain()

@@ -1,7 +1,10 @@
 """One worker process: a server whose supervisor has the signals, the metrics page and the port.
 
-`python -m server.worker NUMBER DESCRIPTOR PORT FLAGS...`, which nobody but `server.supervisor` starts. It is
-born with SIGTERM and SIGINT blocked: terminals and service managers send them to the whole group, and only
+`python -m server.worker NUMBER DESCRIPTOR PORT early|late FLAGS...`, which nobody but `server.child` starts. An
+early one listens before it has loaded, as a server does that is alone; a late one takes the place of a dead
+one beside others that serve, and does not ask for connections before it can answer.
+
+It is born with SIGTERM and SIGINT blocked: terminals and service managers send them to the whole group, and only
 the supervisor knows whether it is the first or the second. It drains when it is told to; when the supervisor
 is gone it ends at once, whatever it is doing: a thread of its own waits for that.
 """
@@ -67,24 +70,29 @@ class Supervision:
 
 def main(arguments: list[str]) -> int:
     """Works until it is told to drain; returns the exit code."""
-    number, descriptor, port, *flags = arguments
+    number, descriptor, port, entrance, *flags = arguments
     link = socket.socket(fileno=int(descriptor))
     link.set_inheritable(False)  # a helper process of an engine would keep it open after the end of this one
     settings = replace(parse(flags, os.environ), port=int(port))
     logs.configure(settings.log_level, settings.log_format)
     for handler in logging.getLogger().handlers:
         handler.addFilter(_signed(int(number)))
-    return asyncio.run(_work(settings, link))
+    return asyncio.run(_work(settings, link, late=entrance == "late"))
 
 
-async def _work(settings: Settings, link: socket.socket) -> int:
+async def _work(settings: Settings, link: socket.socket, late: bool) -> int:
     loop, stop, instruments = asyncio.get_running_loop(), asyncio.Event(), CollectorRegistry()
     supervision = Supervision(link, instruments, lambda: loop.call_soon_threadsafe(stop.set))
     from server.lifecycle import Server  # takes a second, in which the supervision already works
 
     try:
         server = Server(settings, instruments)
-        await server.start()
+        if late:
+            server.load()
+            await _either(server.loading, stop)
+            await server.listen()
+        else:
+            await server.start()
     except UsageError as error:
         supervision.report("refused", str(error))
         return 2
@@ -95,6 +103,12 @@ async def _work(settings: Settings, link: socket.socket) -> int:
     await server.drain()
     await server.stop()
     return 0
+
+
+async def _either(loading: asyncio.Task[None], stop: asyncio.Event) -> None:
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
 
 
 async def _report_loaded(server: "Server", supervision: Supervision) -> None:

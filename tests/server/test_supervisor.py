@@ -21,7 +21,7 @@ from tests.server.load import Load
 from tests.server.team import family, pids, to_each_worker
 from tests.server.test_lifecycle import refusal
 from tests.server.test_metrics import of
-from tests.serving import ServerProcess, eventually, serving
+from tests.serving import ServerProcess, connect, eventually, serving
 
 TWO = ("--workers", "2")
 
@@ -110,7 +110,9 @@ def test_a_killed_worker_is_replaced_while_the_other_serves(repository: Path) ->
         asyncio.run(eventually(lambda: right.keys(), {0, 1}))
         psutil.Process(before[0]).send_signal(signal.SIGKILL)
         server.wait_for_log(r"worker 0 died \(SIGKILL\), the next one starts in 0\.1 s")
-        asyncio.run(eventually(lambda: of(server.metrics(), "pareto_workers"), {(): 2}))
+        while of(server.metrics(), "pareto_workers") != {(): 2}:
+            with connect(server.grpc_address) as newcomer:
+                infer(newcomer)  # nobody is sent to a worker that is only loading
         served = right[1]
         asyncio.run(eventually(lambda: right[1] > served))
         over.set()
@@ -180,6 +182,17 @@ def test_sigterm_while_starting_ends_it_well(repository: Path, moment: str) -> N
     finally:
         code = server.stop()
     assert code == 0
+    assert not [process for process in processes if process.is_running()]
+    assert "Traceback" not in server.log
+
+
+def test_sigterm_while_a_dead_worker_is_replaced_ends_it_well(repository: Path) -> None:
+    with serving(repository, *TWO) as server:
+        psutil.Process(pids(server)[1]).kill()
+        server.wait_for_log(r"(?s)worker 1 died.*worker 1 has pid")
+        processes = family(server)
+        server.signal()
+        assert server.wait() == 0
     assert not [process for process in processes if process.is_running()]
     assert "Traceback" not in server.log
 
