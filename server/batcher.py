@@ -88,10 +88,12 @@ class Batcher(Generic[Waiting]):
 
     def wait(self) -> bool:
         """Blocks until there is something to take; False when nothing will come any more."""
-        expected, ended = self._taken + self._rows, perf_counter()
-        self._sleep_until(1)
         if self._limit.delay:
+            expected, ended = self._taken + self._rows, perf_counter()
+            self._sleep_until(1)
             self._gather(expected, ended)
+        else:
+            self._sleep_until(1)
         return self._open or bool(self._waiting)
 
     def take(self) -> list[Waiting]:

@@ -163,9 +163,10 @@ class Engine:
             began = perf_counter()
             with self._slots:
                 batch = self._living(self._batcher.take())
-                if batch:
-                    self._execute(batch)
-                    self._pace += 0.2 * ((perf_counter() - began) / len(batch) - self._pace)
+                outcomes = self._execute(batch) if batch else []
+            if batch:
+                self._pace += 0.2 * ((perf_counter() - began) / len(batch) - self._pace)
+                _deliver(batch, outcomes)  # last before the wait: it wakes the loop, which then wants the interpreter
         self._runtime.close()
 
     def _living(self, batch: list[_Job]) -> list[_Job]:
@@ -181,29 +182,27 @@ class Engine:
                 living.append(job)
         return living
 
-    def _execute(self, batch: list[_Job]) -> None:
+    def _execute(self, batch: list[_Job]) -> Sequence[_Outcome]:
+        """What each member of `batch` gets."""
         rows, began = sum(job.rows for job in batch), perf_counter()
         try:
             outputs = self._runtime.infer(_joined(batch))
             _check_rows(outputs, rows)
         except Exception as cause:
             self._observer.executed(rows, None)
-            self._fail(batch, cause)
-            return
+            return self._failed(batch, cause)
         seconds = perf_counter() - began
-        self._observer.executed(rows, seconds)  # first, so that it is counted when the client asks for the count
-        _deliver(batch, _answers(batch, outputs, began, seconds))
+        self._observer.executed(rows, seconds)
+        return _answers(batch, outputs, began, seconds)
 
-    def _fail(self, batch: list[_Job], cause: Exception) -> None:
+    def _failed(self, batch: list[_Job], cause: Exception) -> Sequence[_Outcome]:
+        """What each member gets after all of them together failed of `cause`."""
         if len(batch) > 1:
             logger.warning("%s: a batch of %d failed, each goes by itself: %r", self._thread.name, len(batch), cause)
-            for job in batch:
-                if living := self._living([job]):
-                    self._execute(living)
-        else:
-            error = EngineError("engine failed")
-            error.__cause__ = cause
-            _deliver(batch, [error])
+            return [self._execute([job])[0] if self._living([job]) else _expired() for job in batch]
+        error = EngineError("engine failed")
+        error.__cause__ = cause
+        return [error]
 
 
 def _why(job: _Job) -> Reason:
