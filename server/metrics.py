@@ -100,7 +100,6 @@ class VariantMetrics:
         for metric, value in _figures(variant.quality).items():
             self._metrics.quality.labels(*self._labels, metric).set(value)
 
-
     def remove(self) -> None:
         """The variant is not served any more: its series leave the page."""
         for instrument in self._metrics.of_variants:
