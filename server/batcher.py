@@ -54,7 +54,7 @@ class Batcher(Generic[Waiting]):
         self._room, self._limit = room, limit
         self._waiting: OrderedDict[Waiting, None] = OrderedDict()  # from it any item leaves at the same small cost
         self._rows, self._taken = 0, 0
-        self._open, self._mutex = True, threading.Lock()
+        self.open, self._mutex = True, threading.Lock()
         self._wanted, self._wake = NEVER, threading.Lock()
         self._wake.acquire()  # held unless the worker is to wake up
 
@@ -64,7 +64,7 @@ class Batcher(Generic[Waiting]):
     def put(self, item: Waiting) -> None:
         """Adds an item; `OverloadedError` where there is no room, `UnavailableError` after `close`."""
         with self._mutex:
-            if not self._open:
+            if not self.open:
                 raise UnavailableError("the variant is being unloaded")
             if len(self._waiting) >= self._room:
                 raise OverloadedError(f"{self._room} requests are waiting for this variant, its queue is full")
@@ -94,7 +94,7 @@ class Batcher(Generic[Waiting]):
             self._gather(expected, ended)
         else:
             self._sleep_until(1)
-        return self._open or bool(self._waiting)
+        return self.open or bool(self._waiting)
 
     def take(self) -> list[Waiting]:
         """Removes and returns the next batch; empty where all that waited was discarded meanwhile."""
@@ -112,7 +112,7 @@ class Batcher(Generic[Waiting]):
     def close(self) -> None:
         """Nothing more is admitted; what waits can still be taken."""
         with self._mutex:
-            self._open = False
+            self.open = False
             if self._wanted != NEVER:
                 self._wake_up()
 
@@ -129,7 +129,7 @@ class Batcher(Generic[Waiting]):
     def _sleep_until(self, rows: int, timeout: float = -1) -> None:
         """Blocks until `rows` rows wait, the batcher is closed, or `timeout` seconds have passed; -1 is for ever."""
         with self._mutex:
-            if self._rows >= rows or not self._open:
+            if self._rows >= rows or not self.open:
                 return
             self._wanted = rows
         if self._wake.acquire(timeout=timeout):

@@ -14,6 +14,7 @@ Not seen here, since gRPC answers them itself: unknown methods and messages over
 import asyncio
 import inspect
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn, TypeAlias, cast
@@ -22,7 +23,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 from prometheus_client import Counter
 
-from protos.errors import InvalidInputError, UnavailableError
+from protos.errors import InvalidInputError, OverloadedError, UnavailableError
 from server.status import code_of, is_fault, text_of
 
 SELF_ENDING = "/inference.GRPCInferenceService/ModelStreamInfer"
@@ -179,7 +180,17 @@ class _Calls:
             raise error
         if is_fault(error):
             logger.error("%s failed, request id %r", self._method, request_id, exc_info=error)
-        await context.abort(code, text_of(error))
+        await context.abort(code, text_of(error), _hint(error))
+
+
+def _hint(error: Exception) -> tuple[tuple[str, str], ...]:
+    """Where the queue was full, what gRPC's own retries understand: when to come again.
+
+    Source: https://github.com/grpc/proposal/blob/master/A6-client-retries.md#pushback
+    """
+    if not isinstance(error, OverloadedError):
+        return ()
+    return (("grpc-retry-pushback-ms", str(max(1, math.ceil((error.retry_after or 0.0) * 1e3)))),)
 
 
 def _decode(decode: Callable[[bytes], Message], raw: bytes) -> Message:

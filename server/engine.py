@@ -103,6 +103,11 @@ class Engine:
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
+    @property
+    def open(self) -> bool:
+        """Whether it takes requests."""
+        return self._batcher.open
+
     def depth(self) -> int:
         """Requests that wait for the worker."""
         return len(self._batcher)

@@ -23,7 +23,8 @@ from pathlib import Path
 
 from protos import machine, options
 from protos.errors import UsageError
-from protos.repository import GOLDEN, load_golden
+from protos.manifest import from_json
+from protos.repository import GOLDEN, MANIFEST, load_golden
 from protos.tensors import encode_request
 from server.bench import engine_loop, targets
 from server.bench.engine_loop import EngineSpeed
@@ -88,7 +89,8 @@ def parse(arguments: Sequence[str]) -> Options:
 def measure(wanted: Options, folder: Path, peers: list[Target]) -> tuple[list[EngineSpeed], dict[Key, list[Cell]]]:
     """The engine's speeds, and the cells of all rounds."""
     rows = load_golden(wanted.repository, wanted.model).inputs
-    requests = [encode_request(wanted.model, wanted.variant, {"input": rows[i : i + 1]}) for i in range(len(rows))]
+    name = from_json((folder / MANIFEST).read_text()).inputs[0].name
+    requests = [encode_request(wanted.model, wanted.variant, {name: rows[i : i + 1]}) for i in range(len(rows))]
     payloads = [request.SerializeToString() for request in requests]
     cells: dict[Key, list[Cell]] = {}
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool, _started(wanted, folder) as started:

@@ -64,7 +64,7 @@ def _resolve(batch: list[_Job], outputs: Array) -> None:
 
 def floor() -> dict[str, Handler]:
     """Handlers that answer a constant."""
-    constant = encode_response("bare", "", {"logits": np.zeros((1, 10), np.float32)}).SerializeToString()
+    constant = encode_response("floor", "", {"logits": np.zeros((1, 10), np.float32)}).SerializeToString()
 
     async def answer(_: bytes, __: object) -> bytes:
         return constant

@@ -34,6 +34,23 @@ class Gate:
         self.closed = True
 
 
+class Poisonable(Gate):
+    """A gate that raises where an input holds a NaN, whoever else is in its batch."""
+
+    def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
+        outputs = super().infer(inputs)
+        if np.isnan(inputs["input"]).any():
+            raise RuntimeError("secret of /home/someone")
+        return outputs
+
+
+class Forgetful(Gate):
+    """A gate that never answers the last row."""
+
+    def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
+        return {name: array[:-1] for name, array in super().infer(inputs).items()}
+
+
 class Faulty:
     """Raises, or answers what `outcome` returns."""
 
