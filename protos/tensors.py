@@ -149,7 +149,7 @@ def _check(request: pb.ModelInferRequest, specs: Sequence[TensorSpec], max_batch
 def _fitting_rows(spec: TensorSpec, datatype: str, shape: tuple[int, ...]) -> int:
     if datatype != spec.datatype:
         raise InvalidInputError(f"input '{spec.name}': datatype {datatype} came, expected {spec.datatype}")
-    if shape[1:] == spec.shape[1:] and spec.shape[0] == -1:  # nearly always, and quickly found
+    if shape and shape[1:] == spec.shape[1:] and spec.shape[0] == -1:  # nearly always, and quickly found
         return shape[0]
     if len(shape) != len(spec.shape):
         raise InvalidInputError(

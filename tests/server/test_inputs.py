@@ -208,6 +208,8 @@ def claimed(datatype: str, shape: list[int], raw: bytes) -> pb.ModelInferRequest
 @pytest.mark.parametrize(
     ("message", "text"),
     [
+        (claimed("BYTES", [], b"\0\0\0\0"), "[] of rank 0 came, expected rank 1"),
+        (claimed("UINT8", [], b"\0"), "[] of rank 0 came, expected rank 4"),
         (claimed("UINT8", [1, 4, 4, 3], bytes(47)), "47 bytes came, expected 48"),
         (claimed("UINT8", [1, 2**40, 2**40, 3], bytes(48)), "48 bytes came, expected"),
         (claimed("BYTES", [1], b"\5\0\0\0abc"), "end inside an element"),
