@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from protos.v1 import inference_pb2 as pb
 from tests import certificates, toy
 from tests.serving import serving
 
@@ -138,3 +139,27 @@ def test_it_unloads_and_loads_a_model(session: dict[str, Any]) -> None:
 def test_it_cannot_load_a_path_or_a_configuration(session: dict[str, Any]) -> None:
     assert session["control"]["load of a path"][0] == "StatusCode.NOT_FOUND"
     assert session["control"]["load of a config"][0] == "StatusCode.INVALID_ARGUMENT"
+
+
+def test_our_messages_are_on_the_wire_what_its_own_are(session: dict[str, Any]) -> None:
+    theirs, ours = session["wire format"], wire_format()
+    assert {"inference.ModelConfig", "inference.ModelStatistics", "inference.DataType"} <= ours.keys() <= theirs.keys()
+    for name, fields in ours.items():
+        assert fields == {field: theirs[name].get(field) for field in fields}, name
+
+
+def wire_format() -> dict[str, dict[str, object]]:
+    """As in the session, of our own messages."""
+    formats: dict[str, dict[str, object]] = {}
+    messages = list(pb.DESCRIPTOR.message_types_by_name.values())
+    enums = list(pb.DESCRIPTOR.enum_types_by_name.values())
+    while messages:
+        message = messages.pop()
+        formats[message.full_name] = {
+            field.name: [field.number, field.type, field.is_repeated] for field in message.fields
+        }
+        messages += message.nested_types
+        enums += message.enum_types
+    for enum in enums:
+        formats[enum.full_name] = {value.name: value.number for value in enum.values}
+    return formats

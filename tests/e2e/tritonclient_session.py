@@ -13,8 +13,17 @@ import sys
 from collections.abc import AsyncIterator, Callable
 
 import numpy as np
+from google.protobuf.descriptor import Descriptor
 from PIL import Image
-from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput, InferResult, aio
+from tritonclient.grpc import (
+    InferenceServerClient,
+    InferInput,
+    InferRequestedOutput,
+    InferResult,
+    aio,
+    model_config_pb2,
+    service_pb2,
+)
 from tritonclient.utils import InferenceServerException
 
 STREAMED = 50
@@ -174,6 +183,27 @@ async def asynchronous(address: str, root: str, model: str, variants: list[str],
         }
 
 
+def wire_format() -> dict[str, dict[str, object]]:
+    """Of each message its fields with number, type and cardinality, of each enum its values: as it is on the wire."""
+    formats: dict[str, dict[str, object]] = {}
+
+    def add(message: Descriptor) -> None:
+        formats[message.full_name] = {
+            field.name: [field.number, field.type, field.is_repeated] for field in message.fields
+        }
+        for enum in message.enum_types:
+            formats[enum.full_name] = {value.name: value.number for value in enum.values}
+        for nested in message.nested_types:
+            add(nested)
+
+    for file in (service_pb2.DESCRIPTOR, model_config_pb2.DESCRIPTOR):
+        for message in file.message_types_by_name.values():
+            add(message)
+        for enum in file.enum_types_by_name.values():
+            formats[enum.full_name] = {value.name: value.number for value in enum.values}
+    return formats
+
+
 def main(address: str, model: str, golden: str, root: str = "") -> None:
     with np.load(golden) as arrays:
         x, labels = arrays["inputs"], arrays["labels"].tolist()
@@ -196,6 +226,7 @@ def main(address: str, model: str, golden: str, root: str = "") -> None:
             "stream": streamed(client, model, metadata["versions"], x),
             "asyncio": asyncio.run(asynchronous(address, root, model, metadata["versions"], x)),
             "control": controlled(client, model),
+            "wire format": wire_format(),
             "ready afterwards": client.is_server_ready(),
         }
     print(json.dumps(session))
