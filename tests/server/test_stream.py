@@ -265,3 +265,24 @@ def test_a_stream_is_counted_once_by_its_code(repository: Path) -> None:
         }
 
     asyncio.run(run())
+
+
+def test_a_message_over_the_limit_ends_its_stream_and_nothing_else(
+    repository: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> None:
+        async with connected(repository, max_message_bytes=4096) as client:
+            stream, other = (client.stub.ModelStreamInfer(timeout=30) for _ in range(2))
+            await stream.write(request(1))
+            assert_right((await stream.read()).infer_response)
+            await stream.write(request(2, rows=64))
+            assert await stream.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+            await other.write(request(3))
+            assert_right((await other.read()).infer_response)
+            await other.done_writing()
+            assert await other.code() == grpc.StatusCode.OK
+            assert client.sample("pareto_inflight_requests") == 0
+
+    asyncio.run(run())
+    assert "Traceback" not in caplog.text
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
