@@ -64,7 +64,9 @@ def test_a_full_queue_is_resource_exhausted_while_the_engine_is_still_busy(repos
         async with busy(client, queue_size=1) as gate:
             waiting = client.stub.ModelInfer(REQUEST, timeout=60)
             await eventually(lambda: depth(client) == 1)
-            code, text = await code_of(client.stub.ModelInfer(REQUEST, timeout=60))
+            refused = client.stub.ModelInfer(REQUEST, timeout=60)
+            code, text = await code_of(refused)
+            assert ("grpc-retry-pushback-ms", "1") in list(await refused.trailing_metadata())
             assert (code, not gate.open.is_set()) == (grpc.StatusCode.RESOURCE_EXHAUSTED, True)
             assert "queue is full" in text
             assert client.sample("pareto_rejected_total", reason="queue_full") == 1
@@ -104,6 +106,24 @@ def test_a_deadline_that_passes_in_the_queue_is_counted_as_such_and_never_execut
         assert gate.calls == [1]
         assert client.sample("pareto_requests_total", code="OK") == 1
         assert client.sample("pareto_requests_total", code="CANCELLED") == 0
+
+    scenario(repository, play)
+
+
+def test_a_deadline_that_passes_while_it_is_executed_is_counted_as_such_and_hurts_no_other(repository: Path) -> None:
+    async def play(client: Client) -> None:
+        gate = Gate()
+        host(client.server, gate)
+        call = client.stub.ModelInfer(REQUEST, timeout=1)
+        await eventually(gate.entered.is_set)
+        code, _ = await code_of(call)
+        assert code == grpc.StatusCode.DEADLINE_EXCEEDED
+        await client.wait_for("pareto_requests_total", code="DEADLINE_EXCEEDED")
+        gate.open.set()
+        assert (await client.stub.ModelInfer(REQUEST, timeout=30)).id == "id-17"
+        assert gate.calls == [1, 1]
+        assert client.sample("pareto_requests_total", code="OK") == 1
+        assert client.sample("pareto_rejected_total", reason="expired") == 0
 
     scenario(repository, play)
 
