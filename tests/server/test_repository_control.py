@@ -79,7 +79,11 @@ async def index(client: Client, ready: bool = False, model: str = "toy") -> dict
 
 async def factor(client: Client, variant: str = FIRST) -> float:
     """The factor of the variant that answers."""
-    response = await client.stub.ModelInfer(encode_request("toy", variant, {"input": IMAGES}), timeout=30)
+    return factor_of(await client.stub.ModelInfer(encode_request("toy", variant, {"input": IMAGES}), timeout=30))
+
+
+def factor_of(response: pb.ModelInferResponse) -> float:
+    """The factor that an answer for `IMAGES` was made with."""
     ratio = decode_response(response)["logits"] / IMAGES.mean(axis=(2, 3))
     assert np.ptp(ratio) < 1e-3
     return round(float(ratio.mean()), 3)

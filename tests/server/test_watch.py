@@ -9,10 +9,23 @@ import pytest
 
 from protos.repository import promote
 from protos.tensors import encode_request
+from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
 from tests import toy
 from tests.server.connection import Client, connected
-from tests.server.test_repository_control import FIRST, IMAGES, SECOND, Load, factor, index, load, publish, unload
-from tests.serving import eventually
+from tests.server.team import to_each_worker
+from tests.server.test_repository_control import (
+    FIRST,
+    IMAGES,
+    SECOND,
+    Load,
+    factor,
+    factor_of,
+    index,
+    load,
+    publish,
+    unload,
+)
+from tests.serving import eventually, serving
 
 WATCH = 0.05
 
@@ -134,3 +147,16 @@ def test_publications_under_load_give_no_wrong_answer_and_no_failure(root: Path)
             assert (clients.wrong, clients.codes.keys()) == ([], {"OK"})
 
     asyncio.run(run())
+
+
+def test_each_of_several_workers_follows_the_repository(root: Path) -> None:
+    with serving(root, "--workers", "2", "--watch", "0.05") as server, to_each_worker(server, 2) as connections:
+        stubs = {number: GRPCInferenceServiceStub(channel) for number, channel in connections}
+        request = encode_request("toy", FIRST, {"input": IMAGES})
+
+        def factors() -> list[float]:
+            return [factor_of(stub.ModelInfer(request, timeout=30)) for stub in stubs.values()]
+
+        assert factors() == [2.0, 2.0]
+        publish(root, 3.0)
+        asyncio.run(eventually(factors, [3.0, 3.0]))
