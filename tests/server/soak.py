@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from time import monotonic
 
@@ -54,7 +55,7 @@ def soak(repository: Path, seconds: float, *flags: str, program: str = "server")
     with serving(repository, "--watch", "0.5", *flags, program=program) as server:
         traffic = Traffic(server.grpc_address, CLIENTS)
         try:
-            with _publishing(repository, seconds / 10):
+            with _publishing(repository, min(seconds / 10, 5.0)):
                 _observe(server, seconds, points)
         finally:
             traffic.stop()
@@ -80,12 +81,13 @@ def _observe(server: ServerProcess, seconds: float, points: Points) -> None:
 
 @contextmanager
 def _publishing(repository: Path, pause: float) -> Iterator[None]:
-    """Publishes one variant again, as it is, whenever `pause` seconds have passed."""
+    """Publishes one variant anew whenever `pause` seconds have passed; the watch loads it, for its manifest differs."""
     over = threading.Event()
 
     def publish() -> None:
+        tolerances = cycle([1e-3, 2e-3])
         while not over.wait(pause):
-            toy.publish_variant(repository, "onnxruntime")
+            toy.publish_variant(repository, "onnxruntime", tolerance=next(tolerances))
 
     publisher = threading.Thread(target=publish)
     publisher.start()
