@@ -7,9 +7,10 @@
 A runtime is called by one thread, one call at a time; variants run side by side as far as the process-wide
 `slots` allow, and take turns where those are too few. A runtime that hangs keeps its slot and no other.
 
-A request whose deadline passed or whose caller went away is never executed, and gives its place in the queue
-back: at once where its caller is cancelled, within `SWEEP_SECONDS` where only the time passed, even while the
-runtime is busy. What happens to one member of a batch leaves the others alone:
+A request whose deadline passed or whose caller went away is never executed. Where its caller is cancelled it
+leaves the queue at once, even while the runtime is busy: gRPC does that when a client gives up and when a
+deadline passes, which it answers itself, so no timer runs here. What happens to one member of a batch leaves
+the others alone:
 
 - cancelled or expired before the batch starts: left out of it; later: its answer is dropped;
 - the execution fails (raises, or answers another number of rows): each member is executed again by itself,
@@ -35,9 +36,6 @@ from server.batcher import ALONE, Batcher, BatchLimit
 from server.deadline import ran_out
 from server.runtimes import Array, Runtime
 from server.slots import Slots
-
-SWEEP_SECONDS = 0.01
-"""How often the queue is looked through for requests whose deadline has passed."""
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +96,6 @@ class Engine:
         self.limit = limit
         self._runtime, self._slots, self._observer = runtime, slots, observer
         self._batcher: Batcher[_Job] = Batcher(queue_size, limit)
-        self._sweeping: asyncio.AbstractEventLoop | None = None
         self._pace = 0.0
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
@@ -118,12 +115,8 @@ class Engine:
         Raises `OverloadedError` at once where the queue is full, `UnavailableError` after `close`,
         `ExpiredError` where the deadline passed before execution, `EngineError` where the runtime failed.
         """
-        loop = asyncio.get_running_loop()
-        job = _Job(inputs, rows, deadline, loop.create_future(), perf_counter())
+        job = _Job(inputs, rows, deadline, asyncio.get_running_loop().create_future(), perf_counter())
         self._admit(job)
-        if deadline is not None and self._sweeping is not loop:
-            self._sweeping = loop
-            loop.call_later(SWEEP_SECONDS, self._sweep)
         try:
             return await job.future
         except asyncio.CancelledError:
@@ -152,17 +145,6 @@ class Engine:
             error.retry_after = len(self._batcher) * self._pace
             raise
 
-    def _sweep(self) -> None:
-        now, self._sweeping = perf_counter(), None
-        waiting = self._batcher.snapshot()
-        for job in waiting:
-            if job.deadline is not None and now >= job.deadline and self._batcher.discard(job):
-                self._observer.rejected("expired")
-                _resolve([job], [_expired()])
-        if waiting:
-            self._sweeping = asyncio.get_running_loop()
-            self._sweeping.call_later(SWEEP_SECONDS, self._sweep)
-
     def _work(self) -> None:
         while self._batcher.wait():
             began = perf_counter()
@@ -189,7 +171,7 @@ class Engine:
 
     def _execute(self, batch: list[_Job]) -> Sequence[_Outcome]:
         """What each member of `batch` gets."""
-        rows, began = sum(job.rows for job in batch), perf_counter()
+        rows, began = sum([job.rows for job in batch]), perf_counter()
         try:
             outputs = self._runtime.infer(_joined(batch))
             _check_rows(outputs, rows)

@@ -4,7 +4,6 @@ Decodes, asks the engine of the variant, encodes. Errors are raised as domain er
 unknown are ignored, as the protocol wants, except those that would silently change what the answer means.
 """
 
-from collections.abc import Mapping
 from typing import Protocol
 
 from protos.errors import InvalidInputError
@@ -27,6 +26,9 @@ class Caller(Protocol):
 
     def invocation_metadata(self) -> Metadata | None:
         """The headers that the client sent."""
+
+
+_Parametrised = pb.ModelInferRequest.InferInputTensor | pb.ModelInferRequest.InferRequestedOutputTensor
 
 
 class Inference:
@@ -69,7 +71,7 @@ class Inference:
 def _outputs(request: pb.ModelInferRequest, variant: Variant) -> dict[str, int]:
     """The outputs that the request wants, all where it names none; and how many classes of each, 0 for its numbers."""
     for tensor in request.inputs:
-        _check_parameters(f"input '{tensor.name}'", tensor.parameters)
+        _check_parameters("input", tensor)
     known = [spec.name for spec in variant.outputs]
     if not request.outputs:
         return dict.fromkeys(known, 0)
@@ -78,10 +80,10 @@ def _outputs(request: pb.ModelInferRequest, variant: Variant) -> dict[str, int]:
     for output in request.outputs:
         if output.name not in known:
             raise InvalidInputError(f"output '{output.name}' came, expected one of {known}")
-        _check_parameters(f"output '{output.name}'", output.parameters)
+        _check_parameters("output", output)
     return {output.name: wanted(output) for output in request.outputs}
 
 
-def _check_parameters(tensor: str, parameters: Mapping[str, pb.InferParameter]) -> None:
-    if UNSUPPORTED in parameters:
-        raise InvalidInputError(f"{tensor}: parameter '{UNSUPPORTED}' came, which is unsupported")
+def _check_parameters(kind: str, tensor: _Parametrised) -> None:
+    if UNSUPPORTED in tensor.parameters:
+        raise InvalidInputError(f"{kind} '{tensor.name}': parameter '{UNSUPPORTED}' came, which is unsupported")

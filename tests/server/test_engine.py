@@ -10,7 +10,7 @@ import pytest
 
 from protos.errors import EngineError, ExpiredError, OverloadedError, UnavailableError
 from server.batcher import ALONE, BatchLimit
-from server.engine import Answer, Engine
+from server.engine import Answer, Engine, Reason
 from server.slots import Slots
 from tests.server.standins import Faulty, Gate, Record, one_row_too_few, raising
 from tests.serving import eventually
@@ -103,16 +103,15 @@ def test_a_full_queue_refuses_at_once_and_takes_again_when_there_is_room() -> No
     assert len(gate.calls) == 4
 
 
-def test_a_request_whose_deadline_passes_in_the_queue_is_told_while_the_runtime_is_busy_and_never_executed() -> None:
+def test_a_request_whose_deadline_passes_in_the_queue_is_never_executed() -> None:
     async def scenario() -> None:
         first = await occupy(engine, gate)
-        late = asyncio.create_task(engine.infer(tensor(0), 1, perf_counter() + 0.02))
-        (timely,) = await enqueue(engine, 1, lambda _: engine.infer(tensor(0, 7), 7, perf_counter() + 60))
+        (late, timely) = await enqueue(
+            engine, 2, lambda index: engine.infer(tensor(index, 7), 7, perf_counter() + (0.0, 60.0)[index])
+        )
+        gate.open.set()
         with pytest.raises(ExpiredError):
             await late
-        assert not gate.open.is_set()
-        assert engine.depth() == 1  # it gave its place back
-        gate.open.set()
         assert (await timely).outputs["logits"].shape == (7, 3)
         await first
 
@@ -121,6 +120,28 @@ def test_a_request_whose_deadline_passes_in_the_queue_is_told_while_the_runtime_
         asyncio.run(scenario())
     assert gate.calls == [1, 7]
     assert record.rejections == ["expired"]
+
+
+@pytest.mark.parametrize(("seconds", "reason"), [(60.0, "cancelled"), (0.0, "expired")])
+def test_who_is_cancelled_gives_its_place_back_at_once_and_is_reported_by_its_reason(
+    seconds: float, reason: Reason
+) -> None:
+    async def scenario() -> None:
+        first = await occupy(engine, gate)
+        gone, kept = await enqueue(engine, 2, lambda _: engine.infer(tensor(0), 1, perf_counter() + seconds))
+        gone.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+        assert engine.depth() == 1
+        assert record.rejections == [reason]
+        kept.cancel()
+        gate.open.set()
+        await first
+
+    gate = Gate()
+    with hosting(gate) as (engine, record):
+        asyncio.run(scenario())
+    assert gate.calls == [1]
 
 
 def test_a_request_cancelled_in_the_queue_is_never_executed_and_hurts_no_other() -> None:
