@@ -123,7 +123,7 @@ class Control:
         for hosted in self._registry.of(model).values():
             if hosted.entry.name not in entries:
                 await self._registry.unload(hosted)
-                self._registry.forget(hosted)
+                await self._registry.forget(hosted)
         due = [(row, entry) for entry in entries.values() if (row := self._due(entry, again)) is not None]
         if entries:
             default = await asyncio.to_thread(default_variant, self._registry.root, model)

@@ -182,13 +182,14 @@ class Registry:
         logger.info("variant %s UNLOADED", hosted.label)
         await self._changed(self)
 
-    def forget(self, hosted: Hosted) -> None:
+    async def forget(self, hosted: Hosted) -> None:
         """Removes the row of an unloaded variant, and with the last row the model."""
         variants = self._models[hosted.entry.model]
         del variants[hosted.entry.name]
         if not variants:
             del self._models[hosted.entry.model]
             self._defaults.pop(hosted.entry.model, None)
+        await self._changed(self)
 
     async def set_default(self, model: str, variant: str) -> None:
         """An empty version of `model` means `variant` from now on."""

@@ -16,10 +16,13 @@ from tests.server.team import to_each_worker
 from tests.server.test_repository_control import (
     FIRST,
     IMAGES,
+    NOT_SERVING,
     SECOND,
+    UNKNOWN,
     Load,
     factor,
     factor_of,
+    health,
     index,
     load,
     publish,
@@ -71,6 +74,11 @@ def test_a_variant_that_vanishes_is_not_found_from_then_on_and_so_is_its_model(r
             assert client.series(SECOND) == set()
             shutil.rmtree(root / "toy")
             await eventually(client.server.registry.models, [])
+            assert [await health(client, service) for service in ("", "toy", f"toy/{FIRST}")] == [
+                NOT_SERVING,
+                UNKNOWN,
+                UNKNOWN,
+            ]
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await client.stub.ModelInfer(encode_request("toy", "", {"input": IMAGES}), timeout=30)
             assert caught.value.code() == grpc.StatusCode.NOT_FOUND
