@@ -1,15 +1,20 @@
 """The instruments of `protos.telemetry`, on an injected registry, and what the server does with them.
 
-Labels are resolved once for each variant, when it is registered: a request costs increments only, and each
-series is there before it grows, without which Prometheus' rate() would miss its first burst. The page is
-served by prometheus_client, from a thread and a port of its own.
+Labels are resolved once for each variant, when it is registered: each series is there before it grows, without
+which Prometheus' rate() would miss its first burst. A request that was answered only leaves its figures behind;
+they are counted by the dozen, and always before they are read. Counting each at once would touch a hundred
+places in memory that the caches have forgotten since the last request. The page is served by prometheus_client,
+from a thread and a port of its own.
 """
 
-from collections.abc import Callable
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import Literal, get_args
 
 import grpc
+import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 from prometheus_client.metrics import MetricWrapperBase
 
@@ -24,12 +29,17 @@ from server.status import ENDINGS, code_of
 State = Literal["LOADING", "READY", "FAILED", "UNLOADING"]
 STATES: tuple[State, ...] = get_args(State)
 REASONS: tuple[Reason, ...] = get_args(Reason)
+Ended = tuple[int, float, float, float, float, float]
+"""Rows of an answered request, and its seconds: in the queue, inside the engine, decoding, encoding, all in all."""
+DOZENS = 64
+"""Requests, or executions, that are counted together."""
 
 
 class Metrics:
     """Every instrument of one server."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        registry.register(self)  # before the instruments, so that it is asked before them
         ProcessCollector(registry=registry)
         self.requests = _counter(telemetry.REQUESTS, registry)
         self.rejected = _counter(telemetry.REJECTED, registry)
@@ -46,17 +56,27 @@ class Metrics:
         self.artifact_bytes = _gauge(telemetry.VARIANT_ARTIFACT_BYTES, registry)
         self.of_variants: list[MetricWrapperBase] = list(vars(self).values())
         self.handled = _counter(telemetry.GRPC_HANDLED, registry)
+        self.variants: set[VariantMetrics] = set()
+
+    def collect(self) -> Iterable[prometheus_client.Metric]:
+        """The page is about to be read. Has no series itself."""
+        for variant in list(self.variants):
+            variant.count()
+        return ()
 
 
 class VariantMetrics:
     """The series of one variant; the `Observer` of its engine."""
 
     def __init__(self, metrics: Metrics, model: str, name: str) -> None:
-        self.statistics = Statistics()
+        self._statistics = Statistics()
+        self._answers: deque[Ended] = deque()
+        self._executions: deque[tuple[int, float | None]] = deque()
+        self._counting = threading.Lock()
         self._metrics, self._labels = metrics, (model, name)
+        metrics.variants.add(self)
         self._names = {"model": model, "variant": name}
         self._requests = {code: metrics.requests.labels(model, name, code.name) for code in ENDINGS}
-        self._answered = self._requests[grpc.StatusCode.OK]  # hashing a code is Python's work, for each request
         self._rejected = {reason: metrics.rejected.labels(model, name, reason) for reason in REASONS}
         self._states = {state: metrics.state.labels(model, name, state) for state in STATES}
         self._under_way = 0  # counted on the event loop
@@ -70,10 +90,36 @@ class VariantMetrics:
         """Accounts for one request while the block runs that it is the context of."""
         return Call(self, time_remaining)
 
+    @property
+    def statistics(self) -> Statistics:
+        """What the protocol's ModelStatistics tells, up to now."""
+        self.count()
+        return self._statistics
+
     def executed(self, rows: int, seconds: float | None) -> None:
-        self._batch_size.observe(rows)
-        if seconds is not None:
-            self.statistics.executed(rows, seconds)
+        self._executions.append((rows, seconds))
+        if len(self._executions) >= DOZENS:  # answers whose callers went away may be none
+            self.count()
+
+    def count(self) -> None:
+        """Counts what was left behind; for any thread."""
+        with self._counting:
+            while self._executions:
+                rows, seconds = self._executions.popleft()
+                self._batch_size.observe(rows)
+                if seconds is not None:
+                    self._statistics.executed(rows, seconds)
+            while self._answers:
+                self._count_answer(*self._answers.popleft())
+
+    def _count_answer(
+        self, rows: int, queue: float, compute: float, decoding: float, encoding: float, seconds: float
+    ) -> None:
+        self._requests[grpc.StatusCode.OK].inc()
+        self._request_duration.observe(seconds)
+        self._queue_duration.observe(queue)
+        self._compute_duration.observe(compute)
+        self._statistics.answered(rows, queue, compute, decoding, encoding, seconds)
 
     def rejected(self, reason: Reason) -> None:
         self._rejected[reason].inc()
@@ -102,6 +148,7 @@ class VariantMetrics:
 
     def remove(self) -> None:
         """The variant is not served any more: its series leave the page."""
+        self._metrics.variants.discard(self)
         for instrument in self._metrics.of_variants:
             instrument.remove_by_labels(self._names)
 
@@ -119,7 +166,7 @@ class Call:
         self.timeout = self._time_remaining()
         """Seconds that the client gave it, where it did."""
         self._metrics._under_way += 1
-        self._metrics.statistics.arrived()
+        self._metrics._statistics.arrived()
         return self
 
     def decoded(self, rows: int) -> float | None:
@@ -137,15 +184,21 @@ class Call:
         metrics._under_way -= 1
         if error is not None:
             metrics._requests[code_of(error, self._time_remaining(), self.timeout)].inc()
-            metrics.statistics.failed(seconds)
+            metrics._statistics.failed(seconds)
             return
-        metrics._answered.inc()
-        metrics._request_duration.observe(seconds)
-        metrics._queue_duration.observe(self._answer.queue_seconds)
-        metrics._compute_duration.observe(self._answer.compute_seconds)
-        metrics.statistics.answered(
-            self._rows, self._answer, self._decoded - self._arrived, now - self._answered, seconds
+        answer = self._answer
+        metrics._answers.append(
+            (
+                self._rows,
+                answer.queue_seconds,
+                answer.compute_seconds,
+                self._decoded - self._arrived,
+                now - self._answered,
+                seconds,
+            )
         )
+        if len(metrics._answers) >= DOZENS:
+            metrics.count()
 
 
 def _figures(quality: Quality | None) -> dict[str, float]:

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from time import time
 
 from protos.v1 import inference_pb2 as pb
-from server.engine import Answer
 
 
 @dataclass(slots=True)
@@ -58,14 +57,16 @@ class Statistics:
         """A request was not answered, `seconds` after it came."""
         self.fail.add(seconds)
 
-    def answered(self, rows: int, answer: Answer, input_seconds: float, output_seconds: float, seconds: float) -> None:
-        """A request of `rows` rows was answered, `seconds` after it came."""
+    def answered(
+        self, rows: int, queue: float, compute: float, decoding: float, encoding: float, seconds: float
+    ) -> None:
+        """A request of `rows` rows was answered, `seconds` after it came; where they went, in seconds too."""
         self.rows += rows
         self.success.add(seconds)
-        self.queue.add(answer.queue_seconds)
-        self.compute_input.add(input_seconds)
-        self.compute_infer.add(answer.compute_seconds)
-        self.compute_output.add(output_seconds)
+        self.queue.add(queue)
+        self.compute_input.add(decoding)
+        self.compute_infer.add(compute)
+        self.compute_output.add(encoding)
 
     def executed(self, rows: int, seconds: float) -> None:
         """One execution of `rows` rows succeeded."""
