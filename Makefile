@@ -11,7 +11,7 @@ TOOLS := $(CURDIR)/.venv/tools/usr/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := .venv/.installed
 
-.PHONY: demo test check proto clean tools
+.PHONY: demo test check bench proto soak clean tools
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -26,6 +26,14 @@ check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Ten minutes of mixed traffic and faults; fails where memory, descriptors, threads or series of the server grow.
+soak: $(INSTALLED)
+	$(BIN)/python -m tests.server.soak --seconds 600 --workers 2
+
+# What the server costs beside the engine and gRPC: `make bench ARGS="--rounds 9 --peer NAME=HOST:PORT"`.
+bench: $(INSTALLED)
+	@$(BIN)/python -m server.bench $(ARGS)
 
 # Regenerates the stubs; tests/protos/test_generated.py fails where they are not what this makes.
 proto: $(INSTALLED)

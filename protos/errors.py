@@ -12,6 +12,7 @@
         |-- UnavailableError     the variant is loading, failed or unloading, or the server drains
         |-- OverloadedError      admission is full
         |-- ExpiredError         its deadline passed before it was executed
+        |-- ControlError         what is served cannot be changed as asked
         `-- EngineError          a fault inside the engine; the text is neutral, `__cause__` is for the log
 
 They know nothing of gRPC: `server/status.py` maps them to codes.
@@ -59,11 +60,17 @@ class UnavailableError(RequestError):
 
 
 class OverloadedError(RequestError):
-    """Admission is full; nothing was queued."""
+    """Admission is full; nothing was queued. `retry_after`: seconds in which there should be room, if known."""
+
+    retry_after: float | None = None
 
 
 class ExpiredError(RequestError):
     """The deadline passed while the request was queued; it was never executed."""
+
+
+class ControlError(RequestError):
+    """What is served cannot be changed as asked: that is not allowed here, or the repository is not fit for it."""
 
 
 class EngineError(RequestError):

@@ -162,7 +162,7 @@ def from_json(text: str) -> Variant:
     """The variant of a manifest's text; `ManifestError` names what does not fit and where."""
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter of brackets without end
         raise ManifestError(f"manifest is not JSON: {error}") from None
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         got = data.get("schema") if isinstance(data, dict) else None

@@ -5,9 +5,9 @@ the variable `PARETO_QUEUE_SIZE` as well. A flag goes before the environment, th
 default. A value that does not fit is a `UsageError` which names where it was given, what came and what was
 expected.
 
-A field is a str, int, float (seconds), Path (a folder), a `Literal` of strings, a tuple of one of these
-(separated by commas), or one of these or None. Not covered: switches, and rules over several fields, which
-the dataclass itself checks.
+A field is a str, int, float (seconds), Path (a folder, or by its rule a file), a bool (the bare flag, or yes or
+no), a `Literal` of strings, a tuple of one of these (separated by commas), or one of these or None. Not covered:
+rules over several fields, which the dataclass itself checks.
 """
 
 import argparse
@@ -46,6 +46,9 @@ def between(low: Number, high: Number) -> Rule:
 EXISTING_FOLDER: Rule = {"accepts": Path.is_dir, "expected": "a folder that exists"}
 """The rule of a field whose value is a folder to read from."""
 
+EXISTING_FILE: Rule = {"accepts": Path.is_file, "expected": "a file that exists", "metavar": "FILE"}
+"""The rule of a field whose value is a file to read from."""
+
 
 def add_flags(parser: argparse.ArgumentParser, kind: type[Dataclass], prefix: str = "") -> None:
     """A flag for each field of `kind`; argparse itself insists on none that a variable of `prefix` can give."""
@@ -54,8 +57,9 @@ def add_flags(parser: argparse.ArgumentParser, kind: type[Dataclass], prefix: st
         required = option.default is dataclasses.MISSING
         parser.add_argument(
             _flag(option.name),
+            **({"nargs": "?", "const": "yes"} if hints[option.name] is bool else {}),
             required=required and not prefix,
-            metavar=_kind(hints[option.name]).metavar,
+            metavar=option.metadata.get("metavar", _kind(hints[option.name]).metavar),
             help=(texts[option.name] + _shown(option.default)).replace("%", "%%"),
         )
 
@@ -106,6 +110,7 @@ _PLAIN: dict[object, _Kind] = {
     int: _Kind(int, "a whole number", "N"),
     float: _Kind(float, "a number", "SECONDS"),
     Path: _Kind(Path, "a folder", "DIR"),
+    bool: _Kind(lambda text: ("no", "yes").index(text) == 1, "yes or no", "yes|no"),
 }
 
 
@@ -143,6 +148,8 @@ def _shown(default: object) -> str:
     """A default as the help shows it; one of nothing explains itself."""
     if default is dataclasses.MISSING:
         return " (required)"
+    if isinstance(default, bool):
+        return f" (default: {'yes' if default else 'no'})"
     if default in (None, ()):
         return ""
     return f" (default: {','.join(map(str, default)) if isinstance(default, tuple) else default})"

@@ -39,6 +39,10 @@ FIRST_DEFAULT = "fp32-pytorch"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
+Stamp = tuple[int, ...]
+"""Identity, time and size of a manifest's file: another publication has another stamp."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """One folder of the repository: a variant, or the reason why it is broken."""
@@ -48,6 +52,17 @@ class Entry:
     folder: Path
     variant: Variant | None
     broken: VariantError | None
+    stamp: Stamp | None = None
+    """Of the manifest, taken before it was read; None where there is none."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """One model at a glance: what tells whether anything of it has changed."""
+
+    default: str
+    stamps: dict[str, Stamp | None]
+    """By variant."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +88,52 @@ def scan(root: Path) -> list[Entry]:
     """
     if not root.is_dir():
         raise FileNotFoundError(f"repository '{root}' is not a folder")
-    return [_read(folder) for model in _folders(root) for folder in _folders(model)]
+    return [read_entry(folder) for model in _folders(root) for folder in _folders(model)]
+
+
+def scan_model(root: Path, model: str) -> list[Entry]:
+    """The variants of one model, as `scan` lists them; none where there is no such model.
+
+    `model` is compared with the names of folders and never becomes part of a path: it may be anything.
+    """
+    return [read_entry(variant) for folder in _folders(root) if folder.name == model for variant in _folders(folder)]
+
+
+def glance(root: Path) -> dict[str, Look]:
+    """What `scan` would find, by model; no manifest is read. Raises `FileNotFoundError` as it does."""
+    return {
+        model.name: Look(default_variant(root, model.name), {folder.name: stamp(folder) for folder in _folders(model)})
+        for model in _folders(root)
+    }
+
+
+def stamp(folder: Path) -> Stamp | None:
+    """The stamp of a variant's manifest."""
+    try:
+        status = (folder / MANIFEST).stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def read_entry(folder: Path) -> Entry:
+    """One variant's folder, as `scan` lists it."""
+    model, name, before = folder.parent.name, folder.name, stamp(folder)
+    try:
+        variant = from_json((folder / MANIFEST).read_text())
+        if (variant.model, variant.variant) != (model, name):
+            raise ManifestError(f"manifest is of '{variant.model}/{variant.variant}', expected '{model}/{name}'")
+        for file in variant.files:
+            if Path(file.path).is_absolute() or ".." in Path(file.path).parts:
+                raise ManifestError(f"file '{file.path}' lies outside of the variant's folder")
+        return Entry(model, name, folder, variant, None, before)
+    except FileNotFoundError:
+        broken: VariantError = ManifestError(f"'{MANIFEST}' is missing")
+    except VariantError as error:
+        broken = error
+    except (OSError, UnicodeDecodeError) as error:
+        broken = ManifestError(f"'{MANIFEST}' cannot be read: {_why(error)}")
+    return Entry(model, name, folder, None, broken, before)
 
 
 def verify(entry: Entry) -> Variant:
@@ -141,7 +201,7 @@ def load_golden(root: Path, model: str) -> GoldenSet:
     except FileNotFoundError:
         raise IntegrityError(f"'{GOLDEN}' of model '{model}' is missing") from None
     except Exception as error:  # a damaged zip fails in many ways
-        raise IntegrityError(f"'{GOLDEN}' of model '{model}' cannot be read: {error}") from error
+        raise IntegrityError(f"'{GOLDEN}' of model '{model}' cannot be read: {_why(error)}") from error
 
 
 def save_golden(root: Path, model: str, golden: GoldenSet) -> None:
@@ -189,24 +249,6 @@ def _replace(target: Path, staging: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _read(folder: Path) -> Entry:
-    model, name = folder.parent.name, folder.name
-    try:
-        variant = from_json((folder / MANIFEST).read_text())
-        if (variant.model, variant.variant) != (model, name):
-            raise ManifestError(f"manifest is of '{variant.model}/{variant.variant}', expected '{model}/{name}'")
-        for file in variant.files:
-            if Path(file.path).is_absolute() or ".." in Path(file.path).parts:
-                raise ManifestError(f"file '{file.path}' lies outside of the variant's folder")
-        return Entry(model, name, folder, variant, None)
-    except FileNotFoundError:
-        return Entry(model, name, folder, None, ManifestError(f"'{MANIFEST}' is missing"))
-    except VariantError as error:
-        return Entry(model, name, folder, None, error)
-    except (OSError, UnicodeDecodeError) as error:
-        return Entry(model, name, folder, None, ManifestError(f"'{MANIFEST}' cannot be read: {error}"))
-
-
 def _folders(path: Path) -> list[Path]:
     return sorted(p for p in path.iterdir() if p.is_dir() and _NAME.fullmatch(p.name))
 
@@ -222,6 +264,11 @@ def _replacing(target: Path) -> Iterator[Path]:
         _fsync(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _why(error: Exception) -> str:
+    """In words for whoever is told, which may be a client: no path, and no text of a library."""
+    return str(error.strerror) if isinstance(error, OSError) and error.strerror else "its contents are damaged"
 
 
 def _fsync(path: Path) -> None:

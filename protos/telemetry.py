@@ -66,7 +66,8 @@ VARIANT_INFO = Metric(
     (*_VARIANT, "recipe", "runtime", "precision"),
 )  # fmt: skip
 VARIANT_STATE = Metric(
-    "pareto_variant_state", "gauge", "1 for the state that the variant is in, 0 for the others.",
+    "pareto_variant_state", "gauge",
+    "1 for the state that the variant is in, 0 for the others; of several workers, 1 where any of them says so.",
     (*_VARIANT, "state"),
 )  # fmt: skip
 VARIANT_QUALITY = Metric(
@@ -87,6 +88,16 @@ METRICS = (
     REQUESTS, REQUEST_DURATION, QUEUE_DURATION, COMPUTE_DURATION, BATCH_SIZE, INFLIGHT, QUEUE_DEPTH, REJECTED,
     LOAD_DURATION, VARIANT_INFO, VARIANT_STATE, VARIANT_QUALITY, VARIANT_ARTIFACT_BYTES, GRPC_HANDLED,
 )  # fmt: skip
+
+WORKERS = Metric("pareto_workers", "gauge", "Worker processes that listen now.", ())
+WORKER_RESTARTS = Metric(
+    "pareto_worker_restarts", "counter",
+    "Worker processes that ended unasked and were started again, by the signal that ended them, or 'exit'.",
+    ("reason",),
+)  # fmt: skip
+
+SUPERVISOR_METRICS = (WORKERS, WORKER_RESTARTS)
+"""On the page only where there are several workers. `process_*` then bear the label `worker`."""
 
 
 def of_parent(metric: str) -> str:

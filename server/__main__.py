@@ -1,30 +1,38 @@
 """`pareto-serve`: serves the variants of a repository until it is told to stop. `--help` lists what it takes."""
 
 import asyncio
-import logging
 import os
 import sys
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Coroutine, MutableMapping, Sequence
 
 from protos.errors import UsageError
-from server.settings import parse
+from server.logs import configure
+from server.settings import Settings, parse
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one server; returns the exit code: 0 after a signal, 2 where it cannot be started as asked."""
     try:
-        settings = parse(sys.argv[1:] if arguments is None else arguments, os.environ)
-        logging.basicConfig(
-            level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
-        )
+        flags = sys.argv[1:] if arguments is None else arguments
+        settings = parse(flags, os.environ)
+        configure(settings.log_level, settings.log_format)
         prepare(os.environ, settings.threads)
-        from server.lifecycle import serve
-
-        asyncio.run(serve(settings))
+        asyncio.run(_program(settings, flags))
     except UsageError as error:
         print(f"pareto-serve: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _program(settings: Settings, flags: Sequence[str]) -> Coroutine[None, None, None]:
+    """What runs in this process: the server, or the supervisor of several, which needs none of its libraries."""
+    if settings.workers > 1:
+        from server.supervisor import supervise
+
+        return supervise(settings, flags)
+    from server.lifecycle import serve
+
+    return serve(settings)
 
 
 def prepare(environment: MutableMapping[str, str], threads: int) -> None:

@@ -2,7 +2,11 @@
 
 Handlers raise domain errors; here they become what `server.status` says, and what is our fault is logged
 with the request's id. Streams (health watches, reflection) have no end of their own: they are ended when
-the server stops, so that one idle watcher does not hold it until the drain deadline.
+the server stops, so that one idle watcher does not hold it until the drain deadline. ModelStreamInfer is
+told of the stop by `server.stream`, and ends when what it has accepted is answered.
+
+It is no interceptor: it stands between gRPC and the services as the one handler that gRPC asks, which costs a
+dictionary's look-up for each call where an interceptor costs several coroutines.
 
 Not seen here, since gRPC answers them itself: unknown methods and messages over the limit.
 """
@@ -10,7 +14,8 @@ Not seen here, since gRPC answers them itself: unknown methods and messages over
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn, TypeAlias, cast
 
@@ -18,40 +23,51 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 from prometheus_client import Counter
 
-from protos.errors import EngineError, InvalidInputError, RequestError, UnavailableError
-from server.status import code_of, text_of
+from protos.errors import InvalidInputError, OverloadedError, UnavailableError
+from server.status import code_of, is_fault, text_of
+
+SELF_ENDING = "/inference.GRPCInferenceService/ModelStreamInfer"
+"""The stream that ends by itself when the server stops."""
+
+UNDECODABLE = "the message is not the one that this method takes"
 
 logger = logging.getLogger(__name__)
 
 # Quoted: grpc's classes are generic in their stubs only.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Message, Message]"
+Service: TypeAlias = "grpc.GenericRpcHandler[Message, Message]"
 Context: TypeAlias = "grpc.aio.ServicerContext[Message, Message]"
 Unary: TypeAlias = Callable[[Message, Context], Awaitable[Message]]
 Stream: TypeAlias = Callable[[Message, Context], Awaitable[None] | AsyncIterator[Message]]
 
 
-class Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
-    """Wraps each method once, at its first call."""
+class Edge(grpc.GenericRpcHandler):  # type: ignore[type-arg]
+    """Services are added to it in the place of a server; each method is wrapped once, at its first call."""
 
     def __init__(self, handled: Counter) -> None:
         self._handled = handled
+        self._services: list[Service] = []
         self._handlers: dict[str, Handler] = {}
         self._closing = asyncio.Event()
         self._door = asyncio.Event()
         self._door.set()
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
+    def add_generic_rpc_handlers(self, services: Sequence[Service]) -> None:
+        """Called by the generated functions that add a service to a server."""
+        self._services.extend(services)
+
+    def add_registered_method_handlers(self, service: str, handlers: object) -> None:
+        """The same methods again, for servers that are not asyncio's."""
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "Handler | None":
+        """The handler of a method; None where no service has it, which gRPC answers with UNIMPLEMENTED."""
         method = handler_call_details.method
-        handler = self._handlers.get(method)
-        if handler is None:
-            handler = await continuation(handler_call_details)
-            if handler is not None:  # else gRPC answers UNIMPLEMENTED
-                handler = self._handlers[method] = self._wrap(method, handler)
-        return handler
+        if method not in self._handlers:
+            handler = next(filter(None, (service.service(handler_call_details) for service in self._services)), None)
+            if handler is None:
+                return None
+            self._handlers[method] = self._wrap(method, handler)
+        return self._handlers[method]
 
     def end_streams(self) -> None:
         """Ends all open streams, and new ones at once, with UNAVAILABLE."""
@@ -83,10 +99,10 @@ class Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             return grpc.unary_unary_rpc_method_handler(behavior, None, encode)
         if handler.unary_stream is not None:
             calls = _Calls(method, "server_stream", self._handled)
-            stream = self._stream(calls, cast(Stream, handler.unary_stream))
-            return grpc.unary_stream_rpc_method_handler(stream, decode, encode)
+            stream = self._stream(calls, cast(Stream, handler.unary_stream), decode=decode)
+            return grpc.unary_stream_rpc_method_handler(stream, None, encode)
         calls = _Calls(method, "bidi_stream", self._handled)
-        stream = self._stream(calls, cast(Stream, handler.stream_stream))
+        stream = self._stream(calls, cast(Stream, handler.stream_stream), has_end=method == SELF_ENDING)
         return grpc.stream_stream_rpc_method_handler(stream, decode, encode)
 
     def _unary(
@@ -100,16 +116,27 @@ class Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 response = await behavior(request, context)
             except BaseException as error:
                 await calls.fail(error, context, timeout, getattr(request, "id", ""))
-            calls.count(grpc.StatusCode.OK)
+            calls.count_success()
             return response
 
         return call
 
-    def _stream(self, calls: "_Calls", behavior: Stream) -> Callable[[Message, Context], Awaitable[None]]:
-        async def call(request: Message, context: Context) -> None:
+    def _stream(
+        self,
+        calls: "_Calls",
+        behavior: Stream,
+        has_end: bool = False,
+        decode: Callable[[bytes], Message] | None = None,
+    ) -> Callable[[Message, Context], Awaitable[None]]:
+        async def call(request: Message | bytes, context: Context) -> None:
             timeout = context.time_remaining()
             try:
-                await self._until_closing(_write_all(behavior, request, context))
+                if decode is not None:
+                    request = _decode(decode, cast(bytes, request))
+                running = _write_all(behavior, cast(Message, request), context)
+                await (running if has_end else self._until_closing(running))
+            except DecodeError:  # of a message that a library's handler read from its stream
+                await calls.fail(InvalidInputError(UNDECODABLE), context, timeout, request_id="")
             except BaseException as error:
                 await calls.fail(error, context, timeout, request_id="")
             calls.count(grpc.StatusCode.OK)
@@ -135,6 +162,13 @@ class _Calls:
         _, service, name = method.split("/")
         self._method, self._labels, self._handled = name, (kind, service, name), handled
         self._codes: dict[grpc.StatusCode, Counter] = {}
+        self._success: Counter | None = None
+
+    def count_success(self) -> None:
+        """One call ended well. Apart from `count`, since to look a code up costs more than to count it."""
+        if self._success is None:  # not before there is one, so that the page shows only what happened
+            self._success = self._handled.labels(*self._labels, grpc.StatusCode.OK.name)
+        self._success.inc()
 
     def count(self, code: grpc.StatusCode) -> None:
         """One call ended with `code`."""
@@ -151,16 +185,26 @@ class _Calls:
         self.count(code)
         if not isinstance(error, Exception):
             raise error
-        if isinstance(error, EngineError) or not isinstance(error, RequestError):
+        if is_fault(error):
             logger.error("%s failed, request id %r", self._method, request_id, exc_info=error)
-        await context.abort(code, text_of(error))
+        await context.abort(code, text_of(error), _hint(error))
+
+
+def _hint(error: Exception) -> tuple[tuple[str, str], ...]:
+    """Where the queue was full, what gRPC's own retries understand: when to come again.
+
+    Source: https://github.com/grpc/proposal/blob/master/A6-client-retries.md#pushback
+    """
+    if not isinstance(error, OverloadedError):
+        return ()
+    return (("grpc-retry-pushback-ms", str(max(1, math.ceil((error.retry_after or 0.0) * 1e3)))),)
 
 
 def _decode(decode: Callable[[bytes], Message], raw: bytes) -> Message:
     try:
         return decode(raw)
     except DecodeError:
-        raise InvalidInputError("the message is not the one that this method takes") from None
+        raise InvalidInputError(UNDECODABLE) from None
 
 
 async def _write_all(behavior: Stream, request: Message, context: Context) -> None:

@@ -2,7 +2,7 @@
 
     ""  and  "inference.GRPCInferenceService"    SERVING while ServerReady
     "<model>"                                    as its default variant
-    "<model>/<variant>"                          SERVING while READY
+    "<model>/<variant>"                          SERVING while READY; SERVICE_UNKNOWN once it has vanished
 
 Source: https://github.com/grpc/grpc/blob/master/doc/health-checking.md
 """
@@ -22,6 +22,7 @@ class Health:
 
     def __init__(self) -> None:
         self.servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs lack it
+        self._known: set[str] = set()
 
     async def publish(self, registry: Registry) -> None:
         """Sets the status of every service to what the registry says now."""
@@ -29,8 +30,13 @@ class Health:
             await self._set(service, registry.ready)
         for model in registry.models():
             await self._set(model, _default_is_ready(registry, model))
-        for hosted in registry.all():
-            await self._set(hosted.label, hosted.state == "READY")
+        labels = {hosted.label: hosted.state == "READY" for hosted in registry.all()}
+        known = {*registry.models(), *labels}
+        for service, ready in labels.items():
+            await self._set(service, ready)
+        for service in self._known - known:  # the library forgets none
+            await self.servicer.set(service, HealthCheckResponse.SERVICE_UNKNOWN)
+        self._known = known
 
     async def leave(self) -> None:
         """Everything is NOT_SERVING from now on."""

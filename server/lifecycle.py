@@ -9,29 +9,34 @@ Draining has three steps, so that a client that watches the health loses no requ
 import asyncio
 import contextlib
 import logging
-import os
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from wsgiref.simple_server import WSGIServer
+from collections.abc import Sequence
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
-from grpc_reflection.v1alpha import reflection
-from prometheus_client import CollectorRegistry, start_http_server
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+from prometheus_client import CollectorRegistry
 
 from protos.errors import UsageError
 from protos.machine import available_cores
 from protos.v1.inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
+from server import announce
+from server.control import Control
 from server.edge import Edge
 from server.health import SERVICE, Health
+from server.inference import Inference
+from server.inputs import Images
 from server.metrics import Metrics
+from server.page import Page, join
 from server.plan import make_plan
 from server.registry import Registry
+from server.repository_calls import RepositoryCalls
+from server.security import Tokens, credentials
 from server.servicer import Servicer
 from server.settings import Settings
+from server.signals import stop_signals
+from server.sinks import Sinks
+from server.stream import Streams
 
 SETTLE_SECONDS = 0.1
 """gRPC cancels the calls that it received but has not handed over when it stops. While calls are held, their
@@ -51,33 +56,64 @@ async def serve(settings: Settings) -> None:
 
 
 class Server:
-    """One server. Built inside a running event loop; `UsageError` where the settings cannot be carried out."""
+    """One server. Built inside a running event loop; `UsageError` where the settings cannot be carried out.
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._plan = make_plan(settings.threads, available_cores())
-        self._page = CollectorRegistry()
-        metrics = Metrics(self._page)
+    A worker passes the registry of its `instruments`: its supervisor serves the page, for all workers,
+    and tells what concerns them all. The port is then shared with the other workers.
+    """
+
+    def __init__(self, settings: Settings, instruments: CollectorRegistry | None = None) -> None:
+        self._settings, self._alone = settings, instruments is None
+        self._plan = make_plan(settings.threads, available_cores(), settings.workers)
+        self._instruments = instruments or CollectorRegistry()
+        self._page: Page | None = None
+        metrics = Metrics(self._instruments)
         self._health = Health()
-        self.registry = Registry(settings.repository, self._plan, settings.queue_size, metrics, self._health.publish)
+        self.registry = Registry(
+            settings.repository,
+            self._plan,
+            settings.queue_size,
+            metrics,
+            self._health.publish,
+            settings.drain_timeout,
+            settings.batch_limits(),
+        )
+        self._control = Control(self.registry)
         self._edge = Edge(metrics.handled)
-        self._grpc = _grpc_server(settings, self._edge, self._health, Servicer(self.registry, settings.max_batch))
+        self._images = Images(self._plan.slots, settings.queue_size, settings.max_image_pixels)
+        self._sinks = Sinks(settings)
+        inference = Inference(self.registry, settings.max_batch, self._images, self._sinks.watch)
+        self._streams = Streams(inference, settings.stream_requests)
+        calls = RepositoryCalls(self.registry, self._control, settings.allow_repository_control)
+        servicer = Servicer(self.registry, inference, self._streams, calls, settings)
+        self._credentials = credentials(settings)
+        guards = [Tokens(settings.token_file, metrics.handled)] if settings.token_file else []
+        self._grpc = _grpc_server(settings, guards, self._edge, self._health, servicer, shared_port=not self._alone)
 
     async def start(self) -> None:
         """Answers from now on, and loads the variants; `UsageError` where a port cannot be had."""
+        await self.listen()
+        self.load()
+
+    async def listen(self) -> None:
+        """Answers from now on; `UsageError` where a port cannot be had."""
         host = self._settings.host
-        self._metrics_server, self._metrics_thread = _start_metrics(host, self._settings.metrics_port, self._page)
+        if self._alone:
+            self._page = Page(host, self._settings.metrics_port, self._instruments)
         try:
-            self.grpc_address = _join(host, _bind(self._grpc, host, self._settings.port))
+            self.grpc_address = join(host, _bind(self._grpc, host, self._settings.port, self._credentials))
         except UsageError:
-            await self._stop_metrics()
+            await self._close_page()
             raise
-        self.metrics_address = _join(host, self._metrics_server.server_port)
         await self._health.publish(self.registry)
         await self._grpc.start()
-        logger.info("plan: %d cores, %d at a time x %d threads", self._plan.cores, self._plan.slots, self._plan.threads)
-        logger.info("serving grpc=%s metrics=%s", self.grpc_address, self.metrics_address)
-        self.loading = asyncio.create_task(self.registry.load_all())
+        if self._page:
+            self.metrics_address = self._page.address
+            announce.serving(self._plan, self.grpc_address, self.metrics_address)
+
+    def load(self) -> None:
+        """Begins to load the variants; `loading` is over when all of them are READY or FAILED."""
+        self.loading = asyncio.create_task(self._load())
 
     async def drain(self) -> None:
         """Tells health and ServerReady, and leaves balancers the notice to look elsewhere."""
@@ -89,6 +125,7 @@ class Server:
     async def stop(self) -> None:
         """Lets accepted requests finish, then gives everything back."""
         self._edge.end_streams()
+        self._streams.close()
         with self._edge.holding_calls():
             await asyncio.sleep(SETTLE_SECONDS)
             stopping = asyncio.create_task(self._grpc.stop(self._settings.drain_timeout))
@@ -99,64 +136,60 @@ class Server:
         self.loading.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self.loading
+        await self._control.close()
         await self.registry.close(self._settings.drain_timeout)
-        await self._stop_metrics()
+        self._images.close()
+        await self._sinks.close()
+        await self._close_page()
         logger.info("stopped")
 
-    async def _stop_metrics(self) -> None:
-        await asyncio.to_thread(self._metrics_server.shutdown)
-        self._metrics_server.server_close()
-        self._metrics_thread.join()
+    async def _load(self) -> None:
+        await self._control.start()
+        if self._alone:
+            announce.loaded(*self.loaded())
+        if self._settings.watch:
+            self._control.watch(self._settings.watch)
+
+    def loaded(self) -> tuple[int, int]:
+        """How many variants are READY, and how many FAILED."""
+        states = [hosted.state for hosted in self.registry.all()]
+        return states.count("READY"), states.count("FAILED")
+
+    async def _close_page(self) -> None:
+        if self._page:
+            await self._page.close()
 
 
-@contextmanager
-def stop_signals() -> Iterator[asyncio.Event]:
-    """The event is set by SIGTERM or SIGINT; the next one ends the process at once, with 128 + its number."""
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-
-    def handle(number: int) -> None:
-        if stop.is_set():
-            logger.warning("forced to end by a second signal")
-            os._exit(128 + number)  # no engine, thread or client can hold this up
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, handle, number)
-    try:
-        yield stop
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-
-
-def _grpc_server(settings: Settings, edge: Edge, health: Health, servicer: Servicer) -> grpc.aio.Server:
+def _grpc_server(
+    settings: Settings,
+    interceptors: Sequence[grpc.aio.ServerInterceptor],  # type: ignore[type-arg]
+    edge: Edge,
+    health: Health,
+    servicer: Servicer,
+    shared_port: bool,
+) -> grpc.aio.Server:
     server = grpc.aio.server(
-        interceptors=[edge],
+        interceptors=interceptors,
         options=[
             ("grpc.max_receive_message_length", settings.max_message_bytes),
             ("grpc.max_send_message_length", settings.max_message_bytes),
-            ("grpc.so_reuseport", 0),  # else a second server would take half of this one's connections, in silence
+            # Else a second server would take half of this one's connections, in silence.
+            ("grpc.so_reuseport", int(shared_port)),
         ],
     )
-    add_GRPCInferenceServiceServicer_to_server(servicer, server)
-    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
-    reflection.enable_server_reflection((SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME), server)
+    add_GRPCInferenceServiceServicer_to_server(servicer, edge)  # type: ignore[arg-type]  # it stands for the server
+    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, edge)
+    names = (SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME)
+    reflected = reflection.aio.ReflectionServicer(names)  # type: ignore[attr-defined]
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, edge)
+    server.add_generic_rpc_handlers((edge,))
     return server
 
 
-def _bind(server: grpc.aio.Server, host: str, port: int) -> int:
+def _bind(server: grpc.aio.Server, host: str, port: int, credentials: grpc.ServerCredentials | None) -> int:
     try:
-        return server.add_insecure_port(_join(host, port))
+        if credentials is not None:
+            return server.add_secure_port(join(host, port), credentials)
+        return server.add_insecure_port(join(host, port))
     except RuntimeError:
-        raise UsageError(f"--port: {_join(host, port)} is in use, or cannot be listened on") from None
-
-
-def _start_metrics(host: str, port: int, page: CollectorRegistry) -> tuple[WSGIServer, threading.Thread]:
-    try:
-        return start_http_server(port, host, page)
-    except OSError as error:
-        raise UsageError(f"--metrics-port: {_join(host, port)} cannot be listened on: {error.strerror}") from None
-
-
-def _join(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        raise UsageError(f"--port: {join(host, port)} is in use, or cannot be listened on") from None

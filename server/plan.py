@@ -1,7 +1,7 @@
-"""How many executions run at once: one plan from the cores that this process may really use.
+"""How many executions run at once: one plan from the cores that this program may really use.
 
-Engines that assume more cores than they get contend with each other. Executions of all variants share
-`slots`; slots x threads fits the cores.
+Engines that assume more cores than they get contend with each other. Executions of all variants of one
+worker share its `slots`; workers x slots x threads fits the cores, so that none waits for another's core.
 """
 
 from dataclasses import dataclass
@@ -11,15 +11,22 @@ from protos.errors import UsageError
 
 @dataclass(frozen=True)
 class Plan:
-    """At most `slots` executions run at once, each computing with `threads` threads, on `cores` cores."""
+    """Each of `workers` processes runs at most `slots` executions at once, each of `threads` threads, on `cores`."""
 
     cores: int
     threads: int
     slots: int
+    workers: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.cores} cores, workers x slots x threads = {self.workers} x {self.slots} x {self.threads}"
 
 
-def make_plan(threads: int, cores: int) -> Plan:
-    """The plan for engines of `threads` threads; `UsageError` where one alone would not fit."""
+def make_plan(threads: int, cores: int, workers: int = 1) -> Plan:
+    """The plan for engines of `threads` threads; `UsageError` where one in each worker would not fit."""
     if threads > cores:
         raise UsageError(f"--threads: {threads} came, expected at most the {cores} available cores")
-    return Plan(cores, threads, cores // threads)
+    if workers * threads > cores:
+        most = f"{cores // threads} ({cores} available cores / {threads} threads)"
+        raise UsageError(f"--workers: {workers} came, expected at most {most}")
+    return Plan(cores, threads, cores // (threads * workers), workers)

@@ -1,24 +1,28 @@
-"""The variants that this server hosts, and the state of each: LOADING, then READY or FAILED; UNLOADING at the end.
+"""The variants that this server hosts, and the state of each.
+
+    LOADING --> READY --> UNLOADING --> UNLOADED, or gone where the repository has it no more
+       '-----> FAILED -------------------'
 
 Every variant of the repository is registered before any is loaded: a broken one is a row with its reason,
-never a gap. Loading happens in threads, while the server already answers; one variant that cannot be loaded
-never hurts another. State changes on the event loop only.
+never a gap. Loading happens in a thread, while the server already answers; one variant that cannot be loaded
+never hurts another, nor the older publication of itself that still serves. State changes on the event loop
+only, and by one change at a time: `server.control` takes care of that.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from time import perf_counter
+from typing import Literal
 
 from protos.errors import NotFoundError, UnavailableError, VariantError
 from protos.manifest import Variant
-from protos.repository import Entry, default_variant, load_golden, scan, verify
-from server import runtimes
-from server.engine import Engine
+from protos.repository import FIRST_DEFAULT, Entry, default_variant, scan
+from server.batcher import ALONE, BatchLimit
+from server.engine import Engine, limit_for
+from server.limits import BatchLimits
+from server.loading import Loaded, Loader
 from server.metrics import Metrics, State, VariantMetrics
 from server.plan import Plan
 from server.slots import Slots
@@ -31,11 +35,21 @@ class Hosted:
     """One variant, as it stands now."""
 
     entry: Entry
+    """What the repository held when it was last looked at; while a newer one fails, not what serves."""
     metrics: VariantMetrics
-    state: State = "LOADING"
+    state: State | Literal["UNLOADED"] = "LOADING"
     reason: str = ""
-    """Why it FAILED, in words that a client may read."""
+    """Why `entry` could not be loaded, in words that a client may read."""
     engine: Engine | None = None
+    variant: Variant | None = None
+    """What the engine serves."""
+    limit: BatchLimit = ALONE
+    """How the engine groups requests."""
+
+    @property
+    def described(self) -> Variant | None:
+        """What is known of it: what serves, else what should; None where the manifest cannot be read."""
+        return self.variant or self.entry.variant
 
     @property
     def label(self) -> str:
@@ -44,14 +58,17 @@ class Hosted:
 
     def serving(self) -> tuple[Engine, Variant]:
         """What answers its requests; `UnavailableError` with the reason unless it is READY."""
-        if self.state != "READY" or self.engine is None or self.entry.variant is None:
+        if self.state != "READY" or self.engine is None or self.variant is None:
             because = f": {self.reason}" if self.reason else ""
             raise UnavailableError(f"variant '{self.label}' is {self.state}{because}")
-        return self.engine, self.entry.variant
+        return self.engine, self.variant
 
 
 class Registry:
-    """All variants of one repository. `changed` is awaited after each change of a state."""
+    """All variants of one repository. `changed` is awaited after each change of a state.
+
+    An engine that is replaced or unloaded gets `retire_seconds` to execute what it has accepted.
+    """
 
     def __init__(
         self,
@@ -60,14 +77,17 @@ class Registry:
         queue_size: int,
         metrics: Metrics,
         changed: Callable[["Registry"], Awaitable[None]],
+        retire_seconds: float = 30.0,
+        limits: BatchLimits | None = None,
     ) -> None:
-        self._root, self._plan, self._queue_size, self._changed = repository, plan, queue_size, changed
+        self.root, self.plan = repository, plan
+        self._queue_size, self._metrics, self._changed = queue_size, metrics, changed
+        self._retire_seconds, self._limits = retire_seconds, limits or BatchLimits()
         self._slots = Slots(plan.slots)
+        self._loader = Loader(repository, plan.threads, self._slots)
         self._models: dict[str, dict[str, Hosted]] = {}
         for entry in scan(repository):
-            hosted = Hosted(entry, VariantMetrics(metrics, entry.model, entry.name))
-            hosted.metrics.set_state(hosted.state)
-            self._models.setdefault(entry.model, {})[entry.name] = hosted
+            self.register(entry)
         self._defaults = {model: default_variant(repository, model) for model in self._models}
         self._started = False
         self.draining = False
@@ -79,83 +99,126 @@ class Registry:
 
     def all(self) -> list[Hosted]:
         """Every variant, by model and name."""
-        return [hosted for variants in self._models.values() for hosted in variants.values()]
+        return [hosted for model in self.models() for hosted in self.of(model).values()]
 
     def models(self) -> list[str]:
         """The names of all models."""
-        return list(self._models)
+        return sorted(self._models)
+
+    def of(self, model: str) -> dict[str, Hosted]:
+        """The variants of a model by name, whatever their state; none where there is no such model."""
+        return dict(sorted(self._models.get(model, {}).items()))
 
     def variants(self, model: str) -> list[str]:
-        """The names of all variants of a model that exists, whatever their state."""
-        return list(self._models[model])
+        """The names of all variants of a model, whatever their state."""
+        return list(self.of(model))
+
+    def default(self, model: str) -> str:
+        """The variant that an empty version means; it need not exist."""
+        return self._defaults.get(model, FIRST_DEFAULT)
 
     def find(self, model: str, name: str) -> Hosted:
         """One variant, whatever its state; an empty name means the default. Raises `NotFoundError`."""
         variants = self._models.get(model)
         if variants is None:
             raise NotFoundError(f"model '{model}' came, expected one of {self.models()}")
-        hosted = variants.get(name or self._defaults[model])
+        hosted = variants.get(name or self.default(model))
         if hosted is None:
-            came = f"variant '{name}' came" if name else f"its default '{self._defaults[model]}' is missing"
-            raise NotFoundError(f"model '{model}': {came}, expected one of {list(variants)}")
+            came = f"variant '{name}' came" if name else f"its default '{self.default(model)}' is missing"
+            raise NotFoundError(f"model '{model}': {came}, expected one of {self.variants(model)}")
         return hosted
 
+    def choose(self, model: str, name: str) -> list[Hosted]:
+        """One variant; all of a model where `name` is empty; all where both are. Raises `NotFoundError`."""
+        if not model and name:
+            raise NotFoundError(f"variant '{name}' of no model came")
+        if model and not name and model in self._models:
+            return list(self.of(model).values())
+        return [self.find(model, name)] if model else self.all()
+
     async def load_all(self) -> None:
-        """Loads every variant, one after the other: libraries import their parts while they load an artifact, and
-        some (torch) import in cycles, which fail where two threads enter them from different ends.
-        """
-        pool = ThreadPoolExecutor(1, "load")
-        try:
-            await asyncio.gather(*(self._load(hosted, pool) for hosted in self.all()))
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        """Loads every variant that was registered, at start-up."""
+        for hosted in self.all():
+            await self.load(hosted, hosted.entry)
         self._started = True
         await self._changed(self)
-        states = [hosted.state for hosted in self.all()]
-        logger.info("%d variants are READY, %d FAILED", states.count("READY"), states.count("FAILED"))
 
     async def close(self, timeout: float) -> None:
         """Unloads every variant; what is queued is executed first, for at most `timeout` seconds."""
+        self._loader.close()
         ready = [hosted for hosted in self.all() if hosted.engine is not None]
         for hosted in ready:
             await self._set(hosted, "UNLOADING")
         await asyncio.gather(*(asyncio.to_thread(hosted.engine.close, timeout) for hosted in ready if hosted.engine))
 
-    async def _load(self, hosted: Hosted, pool: ThreadPoolExecutor) -> None:
-        entry, loop = hosted.entry, asyncio.get_running_loop()
+    def register(self, entry: Entry) -> Hosted:
+        """A row for `entry`, LOADING; one of that name that was unloaded goes."""
+        hosted = Hosted(entry, VariantMetrics(self._metrics, entry.model, entry.name))
+        hosted.metrics.set_state("LOADING")
+        self._models.setdefault(entry.model, {})[entry.name] = hosted
+        return hosted
+
+    async def load(self, hosted: Hosted, entry: Entry) -> str:
+        """Serves `entry` as this variant from now on; what served before finishes its requests and goes.
+
+        Returns why it cannot be served, or nothing; then what served before goes on serving.
+        """
+        hosted.entry = entry
         try:
-            runtime, seconds = await loop.run_in_executor(pool, partial(self._open, entry))
+            loaded = await self._loader.load(entry)
         except Exception as error:
-            await self._fail(hosted, error)
-            return
-        hosted.engine = Engine(runtime, hosted.label, self._queue_size, self._slots, hosted.metrics)
+            return await self._fail(hosted, error)
+        await self._swap(hosted, loaded)
+        return ""
+
+    async def unload(self, hosted: Hosted) -> None:
+        """Refuses what comes, executes what is queued, gives the engine back; the row stays, its metrics go."""
+        engine, hosted.engine, hosted.variant, hosted.reason = hosted.engine, None, None, ""
+        await self._set(hosted, "UNLOADING")
+        if engine is not None:
+            await asyncio.to_thread(engine.close, self._retire_seconds)
+        hosted.metrics.remove()
+        hosted.state = "UNLOADED"
+        logger.info("variant %s UNLOADED", hosted.label)
+        await self._changed(self)
+
+    async def forget(self, hosted: Hosted) -> None:
+        """Removes the row of an unloaded variant, and with the last row the model."""
+        variants = self._models[hosted.entry.model]
+        del variants[hosted.entry.name]
+        if not variants:
+            del self._models[hosted.entry.model]
+            self._defaults.pop(hosted.entry.model, None)
+        await self._changed(self)
+
+    async def set_default(self, model: str, variant: str) -> None:
+        """An empty version of `model` means `variant` from now on."""
+        self._defaults[model] = variant
+        await self._changed(self)
+
+    async def _swap(self, hosted: Hosted, loaded: Loaded) -> None:
+        old, hosted.entry, hosted.variant, hosted.reason = hosted.engine, loaded.entry, loaded.variant, ""
+        hosted.engine = self._engine(hosted, loaded)
         hosted.metrics.watch_queue(hosted.engine.depth)
-        hosted.metrics.loaded(seconds)
-        if entry.variant is not None:
-            hosted.metrics.describe(entry.variant)
-        logger.info("variant %s READY in %.2f s", hosted.label, seconds)
+        hosted.metrics.loaded(loaded.seconds)
+        hosted.metrics.describe(loaded.variant)
+        logger.info("variant %s READY in %.2f s", hosted.label, loaded.seconds)
         await self._set(hosted, "READY")
+        if old is not None:
+            await asyncio.to_thread(old.close, self._retire_seconds)
 
-    def _open(self, entry: Entry) -> tuple[runtimes.Runtime, float]:
-        """The entry's runtime, verified, loaded, warmed up and checked; and the seconds that took."""
-        began = perf_counter()
-        variant = verify(entry)
-        golden = load_golden(self._root, entry.model)
-        runtime = runtimes.load(entry.folder, variant, self._plan.threads)
-        try:
-            with self._slots:
-                runtimes.check_golden(runtime, variant, golden)
-        except BaseException:
-            runtime.close()
-            raise
-        return runtime, perf_counter() - began
+    def _engine(self, hosted: Hosted, loaded: Loaded) -> Engine:
+        hosted.limit = limit_for(loaded.variant, self._limits.of(loaded.variant.model, loaded.variant.variant))
+        return Engine(loaded.runtime, hosted.label, self._queue_size, self._slots, hosted.metrics, hosted.limit)
 
-    async def _fail(self, hosted: Hosted, error: Exception) -> None:
-        known = isinstance(error, VariantError)
-        # The text of a library may hold paths of this machine; so may that of an OSError inside ours.
-        hosted.reason = str(error).replace(f"{self._root}/", "") if known else "its artifact could not be loaded"
-        logger.error("variant %s FAILED: %s", hosted.label, error, exc_info=None if known else error)
-        await self._set(hosted, "FAILED")
+    async def _fail(self, hosted: Hosted, error: Exception) -> str:
+        reason = self._loader.reason(error)
+        told = isinstance(error, VariantError) and error.__cause__ is None
+        logger.error("variant %s FAILED: %s", hosted.label, error, exc_info=None if told else error)
+        hosted.reason = reason
+        if hosted.engine is None:
+            await self._set(hosted, "FAILED")
+        return reason
 
     async def _set(self, hosted: Hosted, state: State) -> None:
         hosted.state = state

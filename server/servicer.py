@@ -1,37 +1,48 @@
-"""The Open Inference Protocol's calls: each decodes, asks the registry or an engine, encodes.
+"""The Open Inference Protocol's calls: each asks the registry, or `Inference` for an answer.
 
-Errors are raised as domain errors; `server.edge` makes statuses of them. Parameters that are unknown are
-ignored, as the protocol wants, except those that would silently change what the answer means.
+Errors are raised as domain errors; `server.edge` makes statuses of them.
 """
 
 import importlib.metadata
-from collections.abc import Mapping
-from time import perf_counter
 from typing import TypeAlias
 
 import grpc
 
-from protos.errors import InvalidInputError
-from protos.manifest import TensorSpec, Variant
-from protos.tensors import check, decode_request, encode_response
+from protos.manifest import TensorSpec
 from protos.v1 import inference_pb2 as pb
 from protos.v1.inference_pb2_grpc import GRPCInferenceServiceServicer
+from server import config
+from server.inference import Inference
 from server.registry import Registry
+from server.repository_calls import RepositoryCalls
+from server.settings import Settings
+from server.stream import Context as StreamContext
+from server.stream import Streams
 
 NAME = "paretoserve"
-EXTENSIONS: tuple[str, ...] = ()
-"""Of the protocol, and only those that really work."""
-
-UNSUPPORTED = ("classification", "shared_memory_region")
+EXTENSIONS = ("classification", "model_configuration", "statistics", "streaming")
+"""Of the protocol, by Triton's names, and only those that really work; `streaming`, which Triton has and does not
+list, is ModelStreamInfer."""
+CONTROL = "model_repository"
+"""The extension that works where repository control is allowed. RepositoryIndex answers without it."""
 
 InferContext: TypeAlias = "grpc.aio.ServicerContext[pb.ModelInferRequest, pb.ModelInferResponse]"
 
 
 class Servicer(GRPCInferenceServiceServicer):
-    """Answers for the variants of `registry`; a request holds at most `max_batch` rows."""
+    """Answers for the variants of `registry`."""
 
-    def __init__(self, registry: Registry, max_batch: int) -> None:
-        self._registry, self._max_batch = registry, max_batch
+    def __init__(
+        self,
+        registry: Registry,
+        inference: Inference,
+        streams: Streams,
+        repository: RepositoryCalls,
+        settings: Settings,
+    ) -> None:
+        self._registry, self._inference, self._streams, self._repository = registry, inference, streams, repository
+        self._settings = settings
+        self._extensions = [*EXTENSIONS, *([CONTROL] if settings.allow_repository_control else [])]
 
     async def ServerLive(self, request: pb.ServerLiveRequest, context: object) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=True)
@@ -43,48 +54,44 @@ class Servicer(GRPCInferenceServiceServicer):
         return pb.ModelReadyResponse(ready=self._registry.find(request.name, request.version).state == "READY")
 
     async def ServerMetadata(self, request: pb.ServerMetadataRequest, context: object) -> pb.ServerMetadataResponse:
-        return pb.ServerMetadataResponse(name=NAME, version=_version(), extensions=EXTENSIONS)
+        return pb.ServerMetadataResponse(name=NAME, version=_version(), extensions=self._extensions)
 
     async def ModelMetadata(self, request: pb.ModelMetadataRequest, context: object) -> pb.ModelMetadataResponse:
         hosted = self._registry.find(request.name, request.version)
         response = pb.ModelMetadataResponse(name=request.name, versions=self._registry.variants(request.name))
-        if (variant := hosted.entry.variant) is not None:  # else the manifest cannot be read
+        if (variant := hosted.described) is not None:
             response.platform = variant.runtime
             response.inputs.extend(map(_tensor_metadata, variant.inputs))
             response.outputs.extend(map(_tensor_metadata, variant.outputs))
         return response
 
     async def ModelInfer(self, request: pb.ModelInferRequest, context: InferContext) -> pb.ModelInferResponse:
-        hosted = self._registry.find(request.model_name, request.model_version)
-        with hosted.metrics.request(context.time_remaining) as timeout:
-            engine, variant = hosted.serving()
-            rows = check(request, variant.inputs, self._max_batch)
-            names = _outputs(request, variant)
-            inputs = decode_request(request)
-            answer = await engine.infer(inputs, rows, None if timeout is None else perf_counter() + timeout)
-            hosted.metrics.answered(answer)
-            outputs = {name: answer.outputs[name] for name in names}
-            return encode_response(variant.model, variant.variant, outputs, request.id)
+        return await self._inference.answer(request, context)
 
+    async def ModelStreamInfer(self, request_iterator: object, context: StreamContext) -> None:  # type: ignore[override]
+        await self._streams.serve(context)
 
-def _outputs(request: pb.ModelInferRequest, variant: Variant) -> list[str]:
-    """The names of the outputs that the request wants; all where it names none."""
-    for tensor in request.inputs:
-        _check_parameters(f"input '{tensor.name}'", tensor.parameters)
-    known = [spec.name for spec in variant.outputs]
-    if len(request.outputs) > len(known):  # a message has room for millions
-        raise InvalidInputError(f"{len(request.outputs)} outputs came, expected at most one for each of {known}")
-    for output in request.outputs:
-        if output.name not in known:
-            raise InvalidInputError(f"output '{output.name}' came, expected one of {known}")
-        _check_parameters(f"output '{output.name}'", output.parameters)
-    return [output.name for output in request.outputs] or known
+    async def ModelConfig(self, request: pb.ModelConfigRequest, context: object) -> pb.ModelConfigResponse:
+        hosted = self._registry.find(request.name, request.version)
+        return pb.ModelConfigResponse(config=config.describe(hosted, self._registry.plan, self._settings))
 
+    async def ModelStatistics(self, request: pb.ModelStatisticsRequest, context: object) -> pb.ModelStatisticsResponse:
+        chosen = self._registry.choose(request.name, request.version)
+        stats = [hosted.metrics.statistics.message(hosted.entry.model, hosted.entry.name) for hosted in chosen]
+        return pb.ModelStatisticsResponse(model_stats=stats)
 
-def _check_parameters(tensor: str, parameters: Mapping[str, pb.InferParameter]) -> None:
-    for name in UNSUPPORTED:
-        if name in parameters:
-            raise InvalidInputError(f"{tensor}: parameter '{name}' came, which is unsupported")
+    async def RepositoryIndex(self, request: pb.RepositoryIndexRequest, context: object) -> pb.RepositoryIndexResponse:
+        return self._repository.index(request)
+
+    async def RepositoryModelLoad(
+        self, request: pb.RepositoryModelLoadRequest, context: object
+    ) -> pb.RepositoryModelLoadResponse:
+        return await self._repository.load(request)
+
+    async def RepositoryModelUnload(
+        self, request: pb.RepositoryModelUnloadRequest, context: object
+    ) -> pb.RepositoryModelUnloadResponse:
+        return await self._repository.unload(request)
 
 
 def _tensor_metadata(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:

@@ -14,6 +14,7 @@ from typing import Literal
 from protos import options
 from protos.errors import UsageError
 from protos.options import Number
+from server.limits import BatchLimits, make_limits
 
 PREFIX = "PARETO_"
 """Of the variables' names."""
@@ -38,18 +39,60 @@ class Settings:
     """The port of the metrics page; 0 takes a free one, which the log names."""
     threads: int = _number(1, 1, 1024)
     """Threads that one execution of an engine uses; as many run at once as the available cores hold."""
+    workers: int = _number(1, 1, 1024)
+    """Processes that share the port; workers x threads have to fit the available cores."""
     max_batch: int = _number(64, 1, 65536)
     """Rows that one request may hold."""
+    batch_max: int = _number(16, 1, 65536)
+    """Rows of one execution: requests that wait are executed together up to it; 1 executes each by itself."""
+    batch_delay: float = _number(0.0, 0.0, 10.0)
+    """Seconds that a request may wait for others to join it, where others are likely to come; 0 takes what waits."""
+    batch: tuple[str, ...] = ()
+    """Limits of one model or variant, as MODEL=ROWS, MODEL/VARIANT=ROWS or either with :SECONDS for the delay."""
     queue_size: int = _number(128, 1, 1_000_000)
     """Requests that may wait for one variant; the next one is refused at once."""
+    stream_requests: int = _number(64, 1, 65536)
+    """Requests of one stream that may be under way; no more are read until one is answered."""
     max_message_bytes: int = _number(64 * 1024 * 1024, 1024, 2**31 - 1)
     """Bytes that one message may hold, in either direction."""
+    max_image_pixels: int = _number(32_000_000, 1, 2**31 - 1)
+    """Pixels that one image may unpack to; a larger one is refused before it is unpacked."""
+    watch: float = _number(0.0, 0.0, 3600.0)
+    """Seconds between two looks at the repository for variants that were published, changed or removed; 0 is never."""
+    allow_repository_control: bool = False
+    """Lets clients load and unload models; without it they are told FAILED_PRECONDITION."""
     drain_notice: float = _number(0.5, 0.0, 3600.0)
     """Seconds between the health turning NOT_SERVING and the first refused request, at the end."""
     drain_timeout: float = _number(30.0, 0.0, 3600.0)
     """Seconds that accepted requests get to finish, at the end."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least grave messages that are logged."""
+    """The least grave messages that are logged; debug has a line for each request."""
+    log_format: Literal["text", "json"] = "text"
+    """Lines for a person, or one JSON object a line."""
+    tls_cert: Path | None = field(default=None, metadata=options.EXISTING_FILE)
+    """The server's certificate chain (PEM), which makes gRPC TLS; read again when it changes, as the files below."""
+    tls_key: Path | None = field(default=None, metadata=options.EXISTING_FILE)
+    """The private key (PEM, without password) of --tls-cert."""
+    tls_client_ca: Path | None = field(default=None, metadata=options.EXISTING_FILE)
+    """Certificates (PEM) of the authorities that clients have to be certified by: mutual TLS."""
+    token_file: Path | None = field(default=None, metadata=options.EXISTING_FILE)
+    """Bearer tokens, one a line: a call has to bring one, unless it asks for the health. Use with TLS only."""
+    trace: str = ""
+    """Where to send OpenTelemetry traces (OTLP over gRPC), such as http://127.0.0.1:4317; OTEL_* variables hold too."""
+
+    def __post_init__(self) -> None:
+        """Raises `UsageError` for settings that contradict each other."""
+        self.batch_limits()
+        if self.allow_repository_control and self.workers > 1:
+            raise UsageError("--allow-repository-control needs --workers 1: a call reaches one worker; --watch, all")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise UsageError("--tls-cert and --tls-key need each other, one of them is missing")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise UsageError("--tls-client-ca needs --tls-cert and --tls-key")
+
+    def batch_limits(self) -> BatchLimits:
+        """How each variant batches."""
+        return make_limits(self.batch_max, self.batch_delay, self.batch)
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:

@@ -9,6 +9,7 @@ import asyncio
 import grpc
 
 from protos.errors import (
+    ControlError,
     EngineError,
     ExpiredError,
     GoldenError,
@@ -23,6 +24,7 @@ from protos.errors import (
     UsageError,
     VariantError,
 )
+from server.deadline import ran_out
 
 CODES: dict[type[ParetoServeError], grpc.StatusCode] = {
     NotFoundError: grpc.StatusCode.NOT_FOUND,
@@ -30,6 +32,7 @@ CODES: dict[type[ParetoServeError], grpc.StatusCode] = {
     UnavailableError: grpc.StatusCode.UNAVAILABLE,
     OverloadedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     ExpiredError: grpc.StatusCode.DEADLINE_EXCEEDED,
+    ControlError: grpc.StatusCode.FAILED_PRECONDITION,
     EngineError: grpc.StatusCode.INTERNAL,
     # No call raises these to a client; where one does, it is our fault.
     ParetoServeError: grpc.StatusCode.INTERNAL,
@@ -41,23 +44,28 @@ CODES: dict[type[ParetoServeError], grpc.StatusCode] = {
     GoldenError: grpc.StatusCode.INTERNAL,
 }
 
-ENDINGS = tuple(dict.fromkeys([grpc.StatusCode.OK, grpc.StatusCode.CANCELLED, *CODES.values()]))
-"""Every code that a call can end with."""
+ENDINGS = tuple(
+    dict.fromkeys(
+        [grpc.StatusCode.OK, grpc.StatusCode.CANCELLED, *(code for kind, code in CODES.items() if kind != ControlError)]
+    )
+)
+"""Every code that a request for an inference can end with."""
 
 LONGEST_TEXT = 600
 """Characters. A text that quotes a request could be as long as the request; trailers have room for about 8 KiB."""
 
 
 def code_of(error: BaseException, remaining: float | None = None, timeout: float | None = None) -> grpc.StatusCode:
-    """The code for an error that ended a call; of `timeout` seconds at its arrival, `remaining` were left.
-
-    gRPC cancels the handler alike when a client gives up and when its deadline passes. Only the time tells
-    which: the client's clock runs out first, and the wire rounds a timeout up by as much as 1%.
-    """
+    """The code for an error that ended a call; of `timeout` seconds at its arrival, `remaining` were left."""
     if isinstance(error, asyncio.CancelledError):
-        late = remaining is not None and remaining <= 0.01 * (timeout or 0) + 0.002
+        late = ran_out(remaining, timeout)
         return grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
     return next((CODES[kind] for kind in type(error).__mro__ if kind in CODES), grpc.StatusCode.INTERNAL)
+
+
+def is_fault(error: BaseException) -> bool:
+    """Whether it is ours, and the log has to hold the whole of it."""
+    return isinstance(error, EngineError) or not isinstance(error, RequestError)
 
 
 def text_of(error: Exception) -> str:

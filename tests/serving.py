@@ -29,9 +29,9 @@ START_SECONDS = 120.0
 class ServerProcess:
     """One server: `grpc_address` and `metrics_address` are "host:port"; `log` is what it wrote so far."""
 
-    def __init__(self, arguments: list[str]) -> None:
+    def __init__(self, arguments: list[str], program: str = "server") -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "server", *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", program, *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True
         )
         self._lines: list[str] = []
         self._news = threading.Condition()
@@ -105,10 +105,14 @@ class ServerProcess:
 
 
 @contextmanager
-def serving(repository: Path, *flags: str, ready: bool = True) -> Iterator[ServerProcess]:
-    """A server of `repository` on free ports, loaded, and stopped at the end; `ready`: something must be READY."""
+def serving(repository: Path, *flags: str, ready: bool = True, program: str = "server") -> Iterator[ServerProcess]:
+    """A server of `repository` on free ports, loaded, and stopped at the end; `ready`: something must be READY.
+
+    `program` is the module that is run.
+    """
     server = ServerProcess(
-        ["--repository", str(repository), "--port", "0", "--metrics-port", "0", "--drain-notice", "0", *flags]
+        ["--repository", str(repository), "--port", "0", "--metrics-port", "0", "--drain-notice", "0", *flags],
+        program,
     )
     try:
         server.wait_until_loaded()

@@ -29,6 +29,8 @@ WRAPPED_IN = {
     "torch_pruning": {"compressors.prune"},
     "torchvision": {"compressors.vision"},
     "sklearn": {"compressors.data"},
+    "PIL": {"server.inputs"},
+    "opentelemetry": {"server.tracing"},
     "plotly": {"loadtest.figures", "loadtest.report"},
 }
 """Library to the modules that may import it. torch is also the language that the compressors are written in."""
@@ -91,7 +93,10 @@ def test_there_is_no_import_cycle() -> None:
 @pytest.mark.parametrize(
     ("program", "foreign"),
     [
-        ("server.lifecycle", ("torch", "onnxruntime", "openvino", "nncf", "locust", "compressors", "loadtest")),
+        (
+            "server.lifecycle",
+            ("torch", "onnxruntime", "openvino", "nncf", "locust", "opentelemetry", "compressors", "loadtest"),
+        ),
         ("server.runtimes.onnx_graph", ("torch", "openvino")),
         ("loadtest.__main__", ("torch", "onnxruntime", "openvino", "server", "compressors")),
         ("compressors.__main__", ("locust", "grpc", "server.registry")),

@@ -1,5 +1,6 @@
 """The README's promise: one command, from data to a served and load-tested comparison on a page."""
 
+import io
 import json
 import os
 import re
@@ -12,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from protos import repository
-from protos.manifest import Variant
+from protos.manifest import Preprocessing, Variant
+from protos.tensors import decode_response, encode_request
 from tests.browser import chromium, open_page
 from tests.e2e.conftest import Demo, start_demo, survivors
 from tests.serving import serving
@@ -140,3 +143,36 @@ def test_tritonclient_reads_real_digits_with_every_variant(demo: Demo, triton: d
     for asked, answer in triton["answers"].items():
         assert answer["variant"] == (asked or repository.default_variant(demo.models, "digits"))
         assert np.mean(np.array(answer["labels"]) == labels) >= 15 / 16
+
+
+def test_digits_as_pixels_and_as_png_files_give_the_answers_of_their_tensors(
+    demo: Demo, variants: dict[str, Variant]
+) -> None:
+    golden = repository.load_golden(demo.models, "digits").inputs
+    with serving(demo.models) as server, server.stub() as stub:
+
+        def logits(variant: str, array: np.ndarray) -> np.ndarray:
+            request = encode_request("digits", variant, {"input": array})
+            return decode_response(stub.ModelInfer(request, timeout=60))["logits"]
+
+        for name, variant in variants.items():
+            pixels = as_pixels(golden, variant.preprocessing)
+            files = np.array([as_png(image) for image in pixels], np.object_)
+            expected = logits(name, golden)
+            np.testing.assert_allclose(logits(name, pixels), expected, atol=1e-4)
+            np.testing.assert_array_equal(logits(name, files), logits(name, pixels))
+
+
+def as_pixels(tensors: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+    """The uint8 images (N, H, W, 3) that the tensors were made from."""
+    mean, std = (np.array(values).reshape(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
+    scaled = (tensors * std + mean) * 255
+    pixels = scaled.round()
+    assert np.abs(pixels - scaled).max() < 1e-3
+    return pixels.transpose(0, 2, 3, 1).astype(np.uint8)
+
+
+def as_png(pixels: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()

@@ -6,21 +6,30 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from tests import toy
+from protos.v1 import inference_pb2 as pb
+from tests import certificates, toy
 from tests.serving import serving
 
 SCRIPT = Path(__file__).with_name("tritonclient_session.py")
 VARIANTS = ["fp32-onnxruntime", "fp32-openvino"]
 
 
-@pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    root = toy.repository(tmp_path_factory.mktemp("triton"))
-    with serving(root) as server:
-        arguments = [sys.executable, str(SCRIPT), server.grpc_address, "toy", str(root / "toy" / "golden.npz")]
-        done = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
+@pytest.fixture(scope="module", params=["plain", "TLS"])
+def session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("triton")
+    root = toy.repository(folder / "models")
+    flags, trusted = [], []
+    if request.param == "TLS":
+        authority = certificates.authority(folder, "root")
+        pair = certificates.issue(authority, folder, "server")
+        flags = ["--tls-cert", str(pair.certificate), "--tls-key", str(pair.key)]
+        trusted = [str(authority.certificate)]
+    with serving(root, "--allow-repository-control", *flags, ready=False) as server:
+        arguments = [server.grpc_address, "toy", str(root / "toy" / "golden.npz"), *trusted]
+        done = subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
     return document
@@ -50,6 +59,20 @@ def test_each_variant_gives_it_the_right_labels_and_its_own_name(
     assert session["answers"][asked] == {"variant": answers, "id": "an id", "labels": session["labels"]}
 
 
+@pytest.mark.parametrize(("count", "answered"), [(1, 1), (3, 3), (100, 3)])
+def test_it_reads_the_largest_values_with_their_labels(session: dict[str, Any], count: int, answered: int) -> None:
+    expected = []
+    for row in session["logits"]:
+        order = sorted(range(3), key=lambda index, row=row: -row[index])[:answered]
+        expected.append([f"{row[index]:.6f}:{index}:{toy.LABELS[index]}" for index in order])
+    assert session["classes"][str(count)] == expected
+
+
+def test_images_as_pixels_and_as_files_give_it_the_same_answer(session: dict[str, Any]) -> None:
+    assert session["images"]["UINT8"] == session["images"]["BYTES"]
+    assert np.shape(session["images"]["UINT8"]) == (2, 3)
+
+
 @pytest.mark.parametrize(
     ("case", "code", "fragments"),
     [
@@ -65,7 +88,7 @@ def test_each_variant_gives_it_the_right_labels_and_its_own_name(
         ("negative dim", "INVALID_ARGUMENT", ["'input'", "[-4, 3, 4, 4]", "no negative"]),
         ("huge dim", "INVALID_ARGUMENT", ["'input'", f"batch {2**62} came", "expected 1 to 64"]),
         ("unknown output", "INVALID_ARGUMENT", ["'nope'", "'logits'"]),
-        ("classification", "INVALID_ARGUMENT", ["'logits'", "unsupported"]),
+        ("fewer than no classes", "INVALID_ARGUMENT", ["'logits'", "'classification'", "at least 1"]),
     ],
 )
 def test_what_does_not_fit_reaches_it_as_the_status_of_the_design(
@@ -73,3 +96,70 @@ def test_what_does_not_fit_reaches_it_as_the_status_of_the_design(
 ) -> None:
     status, text = session["statuses"][case]
     assert (status, [part for part in fragments if part not in text]) == (f"StatusCode.{code}", [])
+
+
+def test_it_reads_the_configuration(session: dict[str, Any]) -> None:
+    config = session["config"]
+    assert (config["name"], config["platform"], config["max_batch_size"]) == ("toy", "onnxruntime", 64)
+    assert config["input"] == [{"name": "input", "data_type": "TYPE_FP32", "dims": ["3", "4", "4"]}]
+    assert config["output"] == [{"name": "logits", "data_type": "TYPE_FP32", "dims": ["3"]}]
+    assert config["instance_group"] == [{"count": 1, "kind": "KIND_CPU"}]
+
+
+def test_it_reads_the_statistics_of_what_it_asked_for(session: dict[str, Any]) -> None:
+    rows = len(session["labels"])
+    for stats, requests in zip(session["statistics"], (2, 1), strict=True):  # the first is the default, too
+        assert stats["inference_stats"]["success"]["count"] == str(requests)
+        assert (stats["inference_count"], stats["execution_count"]) == (str(requests * rows), str(requests))
+        assert [batch["batch_size"] for batch in stats["batch_stats"]] == [str(rows)]
+        assert int(stats["last_inference"]) > 0
+
+
+@pytest.mark.parametrize("client", ["stream", "asyncio"])
+def test_its_streams_get_each_answer_once_and_errors_in_between(session: dict[str, Any], client: str) -> None:
+    asked = [number for number in range(50) if number % 10 != 9]
+    assert session[client]["answers"] == [[str(n), VARIANTS[n % 2], session["labels"]] for n in asked]
+    assert len(session[client]["errors"]) == 5
+    assert all("'nope' came" in text for text in session[client]["errors"])
+
+
+def test_its_asyncio_client_gets_the_right_labels(session: dict[str, Any]) -> None:
+    assert session["asyncio"]["infer"] == ["an id", VARIANTS[0], session["labels"]]
+    assert (session["asyncio"]["live"], session["asyncio"]["config"]) == (True, "toy")
+
+
+def test_it_unloads_and_loads_a_model(session: dict[str, Any]) -> None:
+    control = session["control"]
+    ready = [{"name": "toy", "version": variant, "state": "READY"} for variant in VARIANTS]
+    gone = [{**row, "state": "UNAVAILABLE", "reason": "unloaded"} for row in ready]
+    assert [control["before"], control["unloaded"], control["loaded"]] == [ready, gone, ready]
+    assert (control["ready while unloaded"], control["ready once loaded"]) == (False, True)
+
+
+def test_it_cannot_load_a_path_or_a_configuration(session: dict[str, Any]) -> None:
+    assert session["control"]["load of a path"][0] == "StatusCode.NOT_FOUND"
+    assert session["control"]["load of a config"][0] == "StatusCode.INVALID_ARGUMENT"
+
+
+def test_our_messages_are_on_the_wire_what_its_own_are(session: dict[str, Any]) -> None:
+    theirs, ours = session["wire format"], wire_format()
+    assert {"inference.ModelConfig", "inference.ModelStatistics", "inference.DataType"} <= ours.keys() <= theirs.keys()
+    for name, fields in ours.items():
+        assert fields == {field: theirs[name].get(field) for field in fields}, name
+
+
+def wire_format() -> dict[str, dict[str, object]]:
+    """As in the session, of our own messages."""
+    formats: dict[str, dict[str, object]] = {}
+    messages = list(pb.DESCRIPTOR.message_types_by_name.values())
+    enums = list(pb.DESCRIPTOR.enum_types_by_name.values())
+    while messages:
+        message = messages.pop()
+        formats[message.full_name] = {
+            field.name: [field.number, field.type, field.is_repeated] for field in message.fields
+        }
+        messages += message.nested_types
+        enums += message.enum_types
+    for enum in enums:
+        formats[enum.full_name] = {value.name: value.number for value in enum.values}
+    return formats

@@ -1,17 +1,33 @@
 """What an unmodified `tritonclient.grpc` sees of a server, as one JSON document. Run as a process of its own:
 
-    python tritonclient_session.py HOST:PORT MODEL golden.npz
+    python tritonclient_session.py HOST:PORT MODEL golden.npz [ROOT.crt]    # the latter for TLS
 
 tritonclient registers the same protobuf package as `protos.v1`, so one process cannot import both.
 """
 
+import asyncio
+import io
 import json
+import queue
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import numpy as np
-from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
+from google.protobuf.descriptor import Descriptor
+from PIL import Image
+from tritonclient.grpc import (
+    InferenceServerClient,
+    InferInput,
+    InferRequestedOutput,
+    InferResult,
+    aio,
+    model_config_pb2,
+    service_pb2,
+)
 from tritonclient.utils import InferenceServerException
+
+STREAMED = 50
+"""Requests of one stream; every tenth names a variant that does not exist."""
 
 
 def tensor(array: np.ndarray, shape: tuple[int, ...] | None = None, datatype: str = "FP32") -> InferInput:
@@ -50,7 +66,7 @@ def statuses(client: InferenceServerClient, model: str, x: np.ndarray) -> dict[s
         "negative dim": lambda: client.infer(model, [tensor(x, (-n, c, h, w))]),
         "huge dim": lambda: client.infer(model, [tensor(x, (2**62, c, h, w))]),
         "unknown output": lambda: client.infer(model, [tensor(x)], outputs=[InferRequestedOutput("nope")]),
-        "classification": lambda: client.infer(model, [tensor(x)], outputs=[InferRequestedOutput("logits", 1)]),
+        "fewer than no classes": lambda: client.infer(model, [tensor(x)], outputs=[InferRequestedOutput("logits", -1)]),
     }
     return {name: status(call) for name, call in cases.items()}
 
@@ -72,10 +88,126 @@ def infer(client: InferenceServerClient, model: str, variant: str, x: np.ndarray
     return {"variant": response["model_version"], "id": response["id"], "labels": labels}
 
 
-def main(address: str, model: str, golden: str) -> None:
+def classes(client: InferenceServerClient, model: str, x: np.ndarray, count: int) -> list[list[str]]:
+    """Triton's top-k, as strings of value, index and label."""
+    image = InferInput("input", list(x.shape), "FP32").set_data_from_numpy(x)
+    result = client.infer(model, [image], outputs=[InferRequestedOutput("logits", class_count=count)])
+    return [[text.decode() for text in row] for row in result.as_numpy("logits")]
+
+
+def image_labels(client: InferenceServerClient, model: str) -> dict[str, list[list[float]]]:
+    """The answers to the same two images as pixels and as PNG files."""
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 9, 7, 3), np.uint8)
+    files = np.array([png(image) for image in pixels], np.object_)
+    inputs = {
+        "UINT8": InferInput("input", list(pixels.shape), "UINT8").set_data_from_numpy(pixels),
+        "BYTES": InferInput("input", list(files.shape), "BYTES").set_data_from_numpy(files),
+    }
+    return {kind: client.infer(model, [image]).as_numpy("logits").tolist() for kind, image in inputs.items()}
+
+
+def png(pixels: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def variant_of(number: int, variants: list[str]) -> str:
+    """The variant that the request of a stream asks for."""
+    return "nope" if number % 10 == 9 else variants[number % len(variants)]
+
+
+def image(x: np.ndarray) -> InferInput:
+    return InferInput("input", list(x.shape), "FP32").set_data_from_numpy(x)
+
+
+def answer(result: InferResult) -> list[object]:
+    """Id, variant and labels of one answer of a stream."""
+    response = result.get_response()
+    return [response.id, response.model_version, result.as_numpy("logits").argmax(axis=1).tolist()]
+
+
+def streamed(client: InferenceServerClient, model: str, variants: list[str], x: np.ndarray) -> dict[str, object]:
+    """What a stream of the synchronous client answered, and the errors on it."""
+    came: queue.Queue[tuple[InferResult | None, InferenceServerException | None]] = queue.Queue()
+    client.start_stream(lambda result, error: came.put((result, error)))
+    for number in range(STREAMED):
+        client.async_stream_infer(model, [image(x)], variant_of(number, variants), request_id=str(number))
+    outcomes = [came.get(timeout=60) for _ in range(STREAMED)]
+    client.stop_stream()
+    return {
+        "answers": sorted((answer(result) for result, _ in outcomes if result), key=lambda row: int(str(row[0]))),
+        "errors": [error.message() for _, error in outcomes if error],
+    }
+
+
+def controlled(client: InferenceServerClient, model: str) -> dict[str, object]:
+    """What an unload and a load change."""
+
+    def index() -> list[dict[str, str]]:
+        rows: list[dict[str, str]] = client.get_model_repository_index(as_json=True).get("models", [])
+        return rows
+
+    before = index()
+    client.unload_model(model)
+    unloaded, ready = index(), client.is_model_ready(model)
+    client.load_model(model)
+    return {
+        "before": before,
+        "unloaded": unloaded,
+        "ready while unloaded": ready,
+        "loaded": index(),
+        "ready once loaded": client.is_model_ready(model),
+        "load of a path": status(lambda: client.load_model("../" + model)),
+        "load of a config": status(lambda: client.load_model(model, config="{}")),
+    }
+
+
+async def asynchronous(address: str, root: str, model: str, variants: list[str], x: np.ndarray) -> dict[str, object]:
+    """The same server as the asyncio client sees it."""
+
+    async def requests() -> AsyncIterator[dict[str, object]]:
+        for number in range(STREAMED):
+            variant = variant_of(number, variants)
+            yield {"model_name": model, "inputs": [image(x)], "model_version": variant, "request_id": str(number)}
+
+    async with aio.InferenceServerClient(address, ssl=bool(root), root_certificates=root or None) as client:
+        result = await client.infer(model, [image(x)], request_id="an id")
+        outcomes = [outcome async for outcome in client.stream_infer(requests())]
+        return {
+            "live": await client.is_server_live(),
+            "infer": answer(result),
+            "config": (await client.get_model_config(model, as_json=True))["config"]["name"],
+            "answers": sorted((answer(result) for result, _ in outcomes if result), key=lambda row: int(str(row[0]))),
+            "errors": [error.message() for _, error in outcomes if error],
+        }
+
+
+def wire_format() -> dict[str, dict[str, object]]:
+    """Of each message its fields with number, type and cardinality, of each enum its values: as it is on the wire."""
+    formats: dict[str, dict[str, object]] = {}
+
+    def add(message: Descriptor) -> None:
+        formats[message.full_name] = {
+            field.name: [field.number, field.type, field.is_repeated] for field in message.fields
+        }
+        for enum in message.enum_types:
+            formats[enum.full_name] = {value.name: value.number for value in enum.values}
+        for nested in message.nested_types:
+            add(nested)
+
+    for file in (service_pb2.DESCRIPTOR, model_config_pb2.DESCRIPTOR):
+        for message in file.message_types_by_name.values():
+            add(message)
+        for enum in file.enum_types_by_name.values():
+            formats[enum.full_name] = {value.name: value.number for value in enum.values}
+    return formats
+
+
+def main(address: str, model: str, golden: str, root: str = "") -> None:
     with np.load(golden) as arrays:
         x, labels = arrays["inputs"], arrays["labels"].tolist()
-    with InferenceServerClient(address) as client:
+    with InferenceServerClient(address, ssl=bool(root), root_certificates=root or None) as client:
         metadata = client.get_model_metadata(model, as_json=True)
         session = {
             "live": client.is_server_live(),
@@ -85,7 +217,16 @@ def main(address: str, model: str, golden: str) -> None:
             "metadata": metadata,
             "labels": labels,
             "answers": {variant: infer(client, model, variant, x) for variant in ["", *metadata["versions"]]},
+            "statistics": client.get_inference_statistics(model, as_json=True)["model_stats"],  # of those so far
+            "logits": client.infer(model, [tensor(x)]).as_numpy("logits").tolist(),
+            "classes": {count: classes(client, model, x, count) for count in (1, 3, 100)},
+            "images": image_labels(client, model),
             "statuses": statuses(client, model, x),
+            "config": client.get_model_config(model, as_json=True)["config"],
+            "stream": streamed(client, model, metadata["versions"], x),
+            "asyncio": asyncio.run(asynchronous(address, root, model, metadata["versions"], x)),
+            "control": controlled(client, model),
+            "wire format": wire_format(),
             "ready afterwards": client.is_server_ready(),
         }
     print(json.dumps(session))

@@ -112,6 +112,35 @@ def test_leftovers_of_an_interruption_are_removed_by_the_next_publication(root: 
     assert not leftover.exists()
 
 
+def test_a_scan_of_one_model_lists_what_the_whole_scan_does(root: Path) -> None:
+    assert repository.scan_model(root, "toy") == repository.scan(root)
+
+
+@pytest.mark.parametrize("name", ["nope", "", "..", "../models", "toy/fp32-openvino", "a\0", "x" * 100_000])
+def test_a_scan_of_no_model_lists_nothing_whatever_its_name(root: Path, name: str) -> None:
+    assert repository.scan_model(root, name) == []
+
+
+def test_a_glance_is_another_after_each_publication_and_promotion_and_only_then(root: Path) -> None:
+    glances = [repository.glance(root)]
+    for change in (
+        lambda: toy.publish_variant(root, "onnxruntime"),
+        lambda: repository.promote(root, "toy", "fp32-openvino"),
+        lambda: shutil.rmtree(root / "toy" / "fp32-openvino"),
+        lambda: (root / "toy" / "fp32-onnxruntime" / "manifest.json").unlink(),
+    ):
+        assert repository.glance(root) == glances[-1]
+        change()
+        assert repository.glance(root) != glances[-1]
+        glances.append(repository.glance(root))
+    assert glances[-1] == {"toy": repository.Look("fp32-openvino", {"fp32-onnxruntime": None})}
+
+
+def test_a_glance_sees_the_stamps_of_the_scan(root: Path) -> None:
+    stamps = {entry.name: entry.stamp for entry in repository.scan(root)}
+    assert repository.glance(root)["toy"] == repository.Look("fp32-onnxruntime", stamps)
+
+
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "a b", "-x", "a\0"])
 def test_names_that_are_no_folder_names_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match="expected letters"):
@@ -136,8 +165,9 @@ def test_a_golden_set_that_cannot_be_read_is_named(root: Path, content: bytes | 
 
 def test_a_pickle_in_the_golden_set_is_not_read(root: Path) -> None:
     np.savez(root / "toy" / "golden.npz", inputs=np.array([{}]), labels=np.zeros(1), outputs=np.zeros(1))
-    with pytest.raises(IntegrityError, match="allow_pickle=False"):
+    with pytest.raises(IntegrityError, match="its contents are damaged") as caught:
         repository.load_golden(root, "toy")
+    assert "allow_pickle=False" in str(caught.value.__cause__)
 
 
 def test_promote_sets_the_default(root: Path) -> None:

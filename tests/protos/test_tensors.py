@@ -74,6 +74,8 @@ BAD = {
     "FP16 typed": (request("FP16", [1], fp32_contents=[1.0]), "expected raw contents"),
     "raw and typed": (request("FP32", [1], bytes(4), fp32_contents=[1.0]), "raw and typed contents came together"),
     "BYTES cut": (request("BYTES", [1], b"\4\0\0\0abc"), "end inside an element"),
+    "BYTES too many": (request("BYTES", [1], b"\0\0\0\0" * 2), "more than the 1 BYTES elements of its shape"),
+    "BYTES length cut": (request("BYTES", [2], b"\0\0\0\0\0"), "end inside an element"),
     "BYTES count": (request("BYTES", [2], b"\1\0\0\0a"), "1 BYTES elements came, expected 2"),
 }
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from server.batcher import BatchLimit
 from server.engine import Engine, Reason
 from server.lifecycle import Server
 from server.runtimes import Array
@@ -33,6 +34,23 @@ class Gate:
         self.closed = True
 
 
+class Poisonable(Gate):
+    """A gate that raises where an input holds a NaN, whoever else is in its batch."""
+
+    def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
+        outputs = super().infer(inputs)
+        if np.isnan(inputs["input"]).any():
+            raise RuntimeError("secret of /home/someone")
+        return outputs
+
+
+class Forgetful(Gate):
+    """A gate that never answers the last row."""
+
+    def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
+        return {name: array[:-1] for name, array in super().infer(inputs).items()}
+
+
 class Faulty:
     """Raises, or answers what `outcome` returns."""
 
@@ -53,7 +71,7 @@ class Record:
         self.executions: list[int] = []
         self.rejections: list[Reason] = []
 
-    def executed(self, rows: int) -> None:
+    def executed(self, rows: int, seconds: float | None) -> None:
         self.executions.append(rows)
 
     def rejected(self, reason: Reason) -> None:
@@ -83,11 +101,11 @@ async def running(repository: Path, **settings: int | float) -> AsyncIterator[Se
         await server.stop()
 
 
-def host(server: Server, runtime: Gate | Faulty, queue_size: int = 8) -> Engine:
-    """Puts `runtime` behind the default variant of `toy`; the engine it takes the place of is closed."""
+def host(server: Server, runtime: Gate | Faulty, queue_size: int = 8, rows: int = 1) -> Engine:
+    """Puts `runtime` behind the default variant of `toy`, in batches of `rows` at most, in place of its engine."""
     hosted = server.registry.find("toy", "")
     assert hosted.engine is not None
     hosted.engine.close()
-    hosted.engine = Engine(runtime, hosted.label, queue_size, Slots(1), hosted.metrics)
+    hosted.engine = Engine(runtime, hosted.label, queue_size, Slots(1), hosted.metrics, BatchLimit(rows))
     hosted.metrics.watch_queue(hosted.engine.depth)
     return hosted.engine

@@ -16,39 +16,19 @@ from protos.v1 import inference_pb2 as pb
 from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
 from server.lifecycle import Server
 from tests import toy
+from tests.server.connection import Client, connected
 from tests.server.standins import Faulty, Gate, host, one_row_too_few, raising, running
-from tests.serving import Samples, eventually, scrape
+from tests.serving import eventually
 
 REQUEST = encode_request("toy", "", {"input": toy.images(1)}, "id-17")
-
-
-class Client:
-    """A server in this process, and a connection to it."""
-
-    def __init__(self, server: Server, channel: grpc.aio.Channel) -> None:
-        self.server, self.channel = server, channel
-        self.stub = GRPCInferenceServiceStub(channel)
-
-    def page(self) -> Samples:
-        """The metrics; a thread of the server answers, so the loop may wait for it."""
-        return scrape(self.server.metrics_address)
-
-    def sample(self, name: str, **labels: str) -> float:
-        """One sample of the default variant, 0 where there is none."""
-        key = {"model": "toy", "variant": "fp32-onnxruntime", **labels}
-        return self.page().get((name, tuple(sorted(key.items()))), 0.0)
-
-    async def wait_for(self, name: str, **labels: str) -> None:
-        """Until that sample is 1: a client may know of its call's end before the server does."""
-        await eventually(lambda: self.sample(name, **labels), 1)
 
 
 def scenario(repository: Path, play: Callable[[Client], Awaitable[None]]) -> None:
     """Plays against a server in this process."""
 
     async def run() -> None:
-        async with running(repository) as server, grpc.aio.insecure_channel(server.grpc_address) as channel:
-            await play(Client(server, channel))
+        async with connected(repository) as client:
+            await play(client)
 
     asyncio.run(run())
 
@@ -84,7 +64,9 @@ def test_a_full_queue_is_resource_exhausted_while_the_engine_is_still_busy(repos
         async with busy(client, queue_size=1) as gate:
             waiting = client.stub.ModelInfer(REQUEST, timeout=60)
             await eventually(lambda: depth(client) == 1)
-            code, text = await code_of(client.stub.ModelInfer(REQUEST, timeout=60))
+            refused = client.stub.ModelInfer(REQUEST, timeout=60)
+            code, text = await code_of(refused)
+            assert ("grpc-retry-pushback-ms", "1") in list(await refused.trailing_metadata())
             assert (code, not gate.open.is_set()) == (grpc.StatusCode.RESOURCE_EXHAUSTED, True)
             assert "queue is full" in text
             assert client.sample("pareto_rejected_total", reason="queue_full") == 1
@@ -124,6 +106,24 @@ def test_a_deadline_that_passes_in_the_queue_is_counted_as_such_and_never_execut
         assert gate.calls == [1]
         assert client.sample("pareto_requests_total", code="OK") == 1
         assert client.sample("pareto_requests_total", code="CANCELLED") == 0
+
+    scenario(repository, play)
+
+
+def test_a_deadline_that_passes_while_it_is_executed_is_counted_as_such_and_hurts_no_other(repository: Path) -> None:
+    async def play(client: Client) -> None:
+        gate = Gate()
+        host(client.server, gate)
+        call = client.stub.ModelInfer(REQUEST, timeout=1)
+        await eventually(gate.entered.is_set)
+        code, _ = await code_of(call)
+        assert code == grpc.StatusCode.DEADLINE_EXCEEDED
+        await client.wait_for("pareto_requests_total", code="DEADLINE_EXCEEDED")
+        gate.open.set()
+        assert (await client.stub.ModelInfer(REQUEST, timeout=30)).id == "id-17"
+        assert gate.calls == [1, 1]
+        assert client.sample("pareto_requests_total", code="OK") == 1
+        assert client.sample("pareto_rejected_total", reason="expired") == 0
 
     scenario(repository, play)
 

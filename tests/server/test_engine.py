@@ -1,8 +1,6 @@
 """Queue, order, deadlines, cancellation and faults of one engine, with runtimes that wait on command."""
 
 import asyncio
-import queue
-import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
@@ -11,7 +9,8 @@ import numpy as np
 import pytest
 
 from protos.errors import EngineError, ExpiredError, OverloadedError, UnavailableError
-from server.engine import Answer, Engine
+from server.batcher import ALONE, BatchLimit
+from server.engine import Answer, Engine, Reason
 from server.slots import Slots
 from tests.server.standins import Faulty, Gate, Record, one_row_too_few, raising
 from tests.serving import eventually
@@ -22,9 +21,11 @@ def tensor(value: float, rows: int = 1) -> dict[str, np.ndarray]:
 
 
 @contextmanager
-def hosting(runtime: Gate | Faulty, queue_size: int = 8, slots: Slots | None = None) -> Iterator[tuple[Engine, Record]]:
+def hosting(
+    runtime: Gate | Faulty, queue_size: int = 8, slots: Slots | None = None, limit: BatchLimit = ALONE
+) -> Iterator[tuple[Engine, Record]]:
     record = Record()
-    engine = Engine(runtime, "toy/test", queue_size, slots or Slots(1), record)
+    engine = Engine(runtime, "toy/test", queue_size, slots or Slots(1), record, limit)
     try:
         yield engine, record
     finally:
@@ -119,6 +120,28 @@ def test_a_request_whose_deadline_passes_in_the_queue_is_never_executed() -> Non
         asyncio.run(scenario())
     assert gate.calls == [1, 7]
     assert record.rejections == ["expired"]
+
+
+@pytest.mark.parametrize(("seconds", "reason"), [(60.0, "cancelled"), (0.0, "expired")])
+def test_who_is_cancelled_gives_its_place_back_at_once_and_is_reported_by_its_reason(
+    seconds: float, reason: Reason
+) -> None:
+    async def scenario() -> None:
+        first = await occupy(engine, gate)
+        gone, kept = await enqueue(engine, 2, lambda _: engine.infer(tensor(0), 1, perf_counter() + seconds))
+        gone.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+        assert engine.depth() == 1
+        assert record.rejections == [reason]
+        kept.cancel()
+        gate.open.set()
+        await first
+
+    gate = Gate()
+    with hosting(gate) as (engine, record):
+        asyncio.run(scenario())
+    assert gate.calls == [1]
 
 
 def test_a_request_cancelled_in_the_queue_is_never_executed_and_hurts_no_other() -> None:
@@ -222,7 +245,7 @@ def test_close_finishes_what_is_queued_and_refuses_what_comes() -> None:
         first = await occupy(engine, gate)
         waiting = await enqueue(engine, 3, lambda index: engine.infer(tensor(index), 1))
         closing = asyncio.create_task(asyncio.to_thread(engine.close))
-        await eventually(lambda: engine.depth() == 4)  # the three, and the end
+        await eventually(lambda: not engine.open)
         with pytest.raises(UnavailableError):
             await engine.infer(tensor(0), 1)
         assert not gate.closed
@@ -236,37 +259,17 @@ def test_close_finishes_what_is_queued_and_refuses_what_comes() -> None:
     assert gate.calls == [1, 1, 1, 1]
 
 
-def test_a_request_that_meets_close_halfway_is_executed(monkeypatch: pytest.MonkeyPatch) -> None:
-    class ClosedMeanwhile(queue.SimpleQueue[object]):
-        """Asked for its size, as admission does before it puts the request, it lets another thread close the engine."""
-
-        def qsize(self) -> int:
-            if not closing.is_alive():
-                closing.start()
-                closing.join(0.2)  # long enough to end if nothing holds it up
-            return super().qsize()
-
-    async def scenario() -> None:
-        async with asyncio.timeout(10):
-            assert (await engine.infer(tensor(5), 1)).outputs["logits"].shape == (1, 3)
-
-    monkeypatch.setattr("server.engine.queue.SimpleQueue", ClosedMeanwhile)
-    gate = Gate()
-    gate.open.set()
-    engine = Engine(gate, "toy/test", 8, Slots(1), Record())
-    closing = threading.Thread(target=engine.close)
-    asyncio.run(scenario())
-    closing.join(30)
-    assert gate.closed
-
-
-def test_close_gives_up_on_a_runtime_that_hangs(caplog: pytest.LogCaptureFixture) -> None:
+def test_close_gives_up_on_a_runtime_that_hangs_and_answers_what_waits_for_it(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
         first = await occupy(engine, gate)
+        (waiting,) = await enqueue(engine, 1, lambda _: engine.infer(tensor(0), 1))
         await asyncio.to_thread(engine.close, 0.01)
         assert not gate.closed
+        with pytest.raises(UnavailableError):
+            await waiting
         gate.open.set()
         await first
+        await eventually(lambda: gate.closed)
 
     gate = Gate()
     engine = Engine(gate, "toy/test", 8, Slots(1), Record())

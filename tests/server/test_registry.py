@@ -180,10 +180,9 @@ def test_a_golden_check_waits_for_a_slot_as_executions_do(repository: Path) -> N
         async with running(repository, threads=available_cores()) as server:
             registry = server.registry
             with registry._slots:  # the only one
-                opening = asyncio.create_task(asyncio.to_thread(registry._open, registry.all()[0].entry))
+                opening = asyncio.create_task(registry._loader.load(registry.all()[0].entry))
                 await eventually(registry._slots.waiting, 1)
-            runtime, _ = await opening
-            runtime.close()
+            (await opening).runtime.close()
 
     asyncio.run(run())
 

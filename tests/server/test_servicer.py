@@ -41,7 +41,7 @@ def test_server_metadata_lists_no_extension_that_does_not_work(stub: GRPCInferen
     metadata = stub.ServerMetadata(pb.ServerMetadataRequest(), timeout=10)
     assert metadata.name == "paretoserve"
     assert metadata.version
-    assert list(metadata.extensions) == []
+    assert "classification" in metadata.extensions
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ BAD = {
     "bytes that are no BYTES": (
         lambda m: setattr(m.inputs[0], "datatype", "BYTES"),
         INVALID,
-        ["'input'", "BYTES came", "expected FP32"],
+        ["'input'", "rank 4", "expected rank 1 as in [-1]"],
     ),
     "rank too low": (shaped(2, 48), INVALID, ["'input'", "[2, 48] of rank 2", "rank 4 as in [-1, 3, 4, 4]"]),
     "rank too high": (shaped(1, 2, 3, 4, 4), INVALID, ["'input'", "rank 5", "expected rank 4"]),
@@ -227,10 +227,30 @@ BAD = {
         INVALID,
         ["2 outputs came", "at most one for each of ['logits']"],
     ),
-    "classification": (
-        lambda m: setattr(m.outputs.add(name="logits").parameters["classification"], "int64_param", 1),
+    "no classes": (
+        lambda m: setattr(m.outputs.add(name="logits").parameters["classification"], "int64_param", 0),
         INVALID,
-        ["'logits'", "'classification'", "unsupported"],
+        ["'logits'", "'classification'", "an int64 of at least 1"],
+    ),
+    "fewer than no classes": (
+        lambda m: setattr(m.outputs.add(name="logits").parameters["classification"], "int64_param", -(2**63)),
+        INVALID,
+        ["'logits'", "'classification'", "an int64 of at least 1"],
+    ),
+    "a word of classes": (
+        lambda m: setattr(m.outputs.add(name="logits").parameters["classification"], "string_param", "3"),
+        INVALID,
+        ["'logits'", "'classification'", "an int64 of at least 1"],
+    ),
+    "classes of nothing": (
+        lambda m: m.outputs.add(name="logits").parameters["classification"].SetInParent(),
+        INVALID,
+        ["'logits'", "'classification'", "an int64 of at least 1"],
+    ),
+    "classes of an unknown output": (
+        lambda m: setattr(m.outputs.add(name="boxes").parameters["classification"], "int64_param", 1),
+        INVALID,
+        ["'boxes'", "expected one of ['logits']"],
     ),
     "shared memory in": (
         lambda m: setattr(m.inputs[0].parameters["shared_memory_region"], "string_param", "x"),
@@ -264,7 +284,9 @@ def test_contents_are_not_decoded_before_the_model_is_known_to_take_them(
     cut = b"\4\0\0\0abc"  # decoding would say that it ends inside an element
     for name, datatype, shape, text in [
         ("image", "BYTES", [1, 3, 4, 4], "inputs ['image'] came"),
-        ("input", "BYTES", [1, 3, 4, 4], "datatype BYTES came"),
+        ("input", "BYTES", [1, 3, 4, 4], "of rank 4 came"),
+        ("input", "BYTES", [5], "batch 5 came"),
+        ("input", "FP64", [1, 3, 4, 4], "datatype FP64 came"),
         ("input", "FP32", [1, 3, 4], "of rank 3 came"),
         ("input", "FP32", [1, 3, 4, 5], "[1, 3, 4, 5] came"),
         ("input", "FP32", [5, 3, 4, 4], "batch 5 came"),
@@ -289,7 +311,7 @@ def test_bytes_that_are_no_message_are_an_invalid_argument(
 
 def test_an_unknown_method_is_unimplemented(server: ServerProcess, stub: GRPCInferenceServiceStub) -> None:
     with connect(server.grpc_address) as channel:
-        call = channel.unary_unary("/inference.GRPCInferenceService/RepositoryIndex")
+        call = channel.unary_unary("/inference.GRPCInferenceService/TraceSetting")
         with pytest.raises(grpc.RpcError) as caught:
             call(b"", timeout=10)
     assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED

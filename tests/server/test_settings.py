@@ -18,24 +18,55 @@ def test_the_ports_are_8001_and_8002_by_default(tmp_path: Path) -> None:
 
 
 def test_each_field_is_a_flag_and_a_variable(tmp_path: Path) -> None:
-    texts = {
-        "repository": str(tmp_path),
-        "host": "::1",
-        "port": "0",
-        "metrics_port": "1",
-        "threads": "2",
-        "max_batch": "3",
-        "queue_size": "4",
-        "max_message_bytes": "5000",
-        "drain_notice": "0.25",
-        "drain_timeout": "6",
-        "log_level": "debug",
+    file = tmp_path / "file"
+    file.touch()
+    given: dict[str, tuple[str, object]] = {
+        "repository": (str(tmp_path), tmp_path),
+        "host": ("::1", "::1"),
+        "port": ("0", 0),
+        "metrics_port": ("1", 1),
+        "threads": ("2", 2),
+        "workers": ("3", 3),
+        "max_batch": ("3", 3),
+        "batch_max": ("8", 8),
+        "batch_delay": ("0.002", 0.002),
+        "batch": ("toy=4,toy/fp32-openvino=2:0.01", ("toy=4", "toy/fp32-openvino=2:0.01")),
+        "queue_size": ("4", 4),
+        "stream_requests": ("5", 5),
+        "max_message_bytes": ("5000", 5000),
+        "max_image_pixels": ("9", 9),
+        "watch": ("1.5", 1.5),
+        "allow_repository_control": ("no", False),
+        "drain_notice": ("0.25", 0.25),
+        "drain_timeout": ("6", 6.0),
+        "log_level": ("debug", "debug"),
+        "log_format": ("json", "json"),
+        "tls_cert": (str(file), file),
+        "tls_key": (str(file), file),
+        "tls_client_ca": (str(file), file),
+        "token_file": (str(file), file),
+        "trace": ("http://127.0.0.1:4317", "http://127.0.0.1:4317"),
     }
-    expected = Settings(tmp_path, "::1", 0, 1, 2, 3, 4, 5000, 0.25, 6.0, "debug")
-    flags = [part for name, text in texts.items() for part in ("--" + name.replace("_", "-"), text)]
-    assert texts.keys() == {field.name for field in dataclasses.fields(Settings)}
+    expected = Settings(**{name: value for name, (_, value) in given.items()})  # type: ignore[arg-type]
+    flags = [part for name, (text, _) in given.items() for part in ("--" + name.replace("_", "-"), text)]
+    assert given.keys() == {field.name for field in dataclasses.fields(Settings)}
     assert parse(flags, {}) == expected
-    assert parse([], {f"PARETO_{name.upper()}": text for name, text in texts.items()}) == expected
+    assert parse([], {f"PARETO_{name.upper()}": text for name, (text, _) in given.items()}) == expected
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        (["--tls-cert"], "--tls-cert and --tls-key need each other, one of them is missing"),
+        (["--tls-key"], "--tls-cert and --tls-key need each other, one of them is missing"),
+        (["--tls-client-ca"], "--tls-client-ca needs --tls-cert and --tls-key"),
+    ],
+)
+def test_settings_that_need_others_say_so(tmp_path: Path, flags: list[str], text: str) -> None:
+    (file := tmp_path / "file").touch()
+    with pytest.raises(UsageError) as caught:
+        parse(["--repository", str(tmp_path), *(part for flag in flags for part in (flag, str(file)))], {})
+    assert str(caught.value) == text
 
 
 def test_a_flag_goes_before_the_environment(tmp_path: Path) -> None:
@@ -61,6 +92,11 @@ def test_a_flag_goes_before_the_environment(tmp_path: Path) -> None:
             {},
             "--log-level: 'loud' came, expected one of debug, info, warning, error",
         ),
+        (
+            ["--repository", ".", "--token-file", "/no/such"],
+            {},
+            "--token-file: '/no/such' came, expected a file that exists",
+        ),
         (["--repository", ".", "--bogus"], {}, "unrecognized arguments: --bogus"),
         (["--repository", ".", "--max-b", "3"], {}, "unrecognized arguments: --max-b 3"),
     ],
@@ -80,3 +116,21 @@ def test_help_holds_every_flag_with_its_docstring_and_default(capsys: pytest.Cap
     assert caught.value.code == 0
     assert all("--" + field.name.replace("_", "-") in text for field in dataclasses.fields(Settings))
     assert "Requests that may wait for one variant; the next one is refused at once. (default: 128)" in text
+
+
+@pytest.mark.parametrize(
+    ("flags", "allowed"),
+    [
+        ([], False),
+        (["--allow-repository-control"], True),
+        (["--allow-repository-control", "yes"], True),
+        (["--allow-repository-control", "no"], False),
+    ],
+)
+def test_a_switch_is_its_bare_flag_or_says_yes_or_no(tmp_path: Path, flags: list[str], allowed: bool) -> None:
+    assert parse(["--repository", str(tmp_path), *flags], {}).allow_repository_control is allowed
+
+
+def test_repository_control_needs_one_worker_since_a_call_reaches_one(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--allow-repository-control needs --workers 1"):
+        Settings(tmp_path, workers=2, allow_repository_control=True)

@@ -1,0 +1,112 @@
+"""Closed-loop load from a process of its own: so many calls in flight, bytes that are serialized already.
+
+Each user has one call in flight and waits for its answer; users share the connections evenly. On a stream,
+each user has a stream of its own. The process' own CPU is reported, since what it takes is not the server's.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter, perf_counter_ns
+from typing import Literal
+
+import grpc
+
+Mode = Literal["unary", "stream"]
+PATHS: dict[Mode, str] = {
+    "unary": "/inference.GRPCInferenceService/ModelInfer",
+    "stream": "/inference.GRPCInferenceService/ModelStreamInfer",
+}
+TIMEOUT = 30.0
+"""Seconds; every call has a deadline, as a careful client's has."""
+SETTLING = 0.15
+"""The share of the time at the start whose latencies do not count."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is asked of one server for `seconds`."""
+
+    address: str
+    mode: Mode
+    in_flight: int
+    connections: int
+    seconds: float
+    payloads: Sequence[bytes]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What came of it."""
+
+    latencies_us: list[float]
+    """Of the calls that ended after the settling."""
+    seconds: float
+    """That the latencies were collected in."""
+    calls: int
+    """All that were answered, settling included: what the CPU was spent on."""
+    cpu_seconds: float
+    """Of this process."""
+    failures: list[str] = field(default_factory=list)
+    """Codes of the calls that failed; a user whose call fails stops."""
+
+
+def drive(load: Load) -> Sample:
+    """Puts `load` on a server and waits for its end; meant to be called in another process."""
+    return asyncio.run(_drive(load))
+
+
+async def _drive(load: Load) -> Sample:
+    options = [("grpc.use_local_subchannel_pool", 1)]  # else all channels would share one connection
+    channels = [grpc.aio.insecure_channel(load.address, options) for _ in range(min(load.in_flight, load.connections))]
+    await asyncio.gather(*(channel.channel_ready() for channel in channels))
+    began, cpu = perf_counter(), time.process_time()
+    ended: list[tuple[int, int]] = []
+    failures: list[str] = []
+    user = _USERS[load.mode]
+    await asyncio.gather(
+        *(
+            _until_failure(user(channels[index % len(channels)], load, index, began + load.seconds, ended), failures)
+            for index in range(load.in_flight)
+        )
+    )
+    cpu = time.process_time() - cpu
+    await asyncio.gather(*(channel.close(None) for channel in channels))
+    settled = int((began + SETTLING * load.seconds) * 1e9)
+    latencies = [(end - start) / 1e3 for start, end in ended if end >= settled]
+    seconds = (max((end for _, end in ended), default=settled) - settled) / 1e9
+    return Sample(latencies, seconds, len(ended), cpu, failures)
+
+
+async def _until_failure(user: Coroutine[None, None, None], failures: list[str]) -> None:
+    try:
+        await user
+    except grpc.aio.AioRpcError as error:
+        failures.append(error.code().name)
+
+
+async def _unary(channel: grpc.aio.Channel, load: Load, index: int, until: float, ended: list[tuple[int, int]]) -> None:
+    call, payload = channel.unary_unary(PATHS["unary"], None, None), load.payloads[index % len(load.payloads)]
+    while perf_counter() < until:
+        start = perf_counter_ns()
+        await call(payload, timeout=TIMEOUT)
+        ended.append((start, perf_counter_ns()))
+
+
+async def _stream(
+    channel: grpc.aio.Channel, load: Load, index: int, until: float, ended: list[tuple[int, int]]
+) -> None:
+    stream = channel.stream_stream(PATHS["stream"], None, None)(None, timeout=load.seconds + TIMEOUT)
+    payload = load.payloads[index % len(load.payloads)]
+    while perf_counter() < until:
+        start = perf_counter_ns()
+        await stream.write(payload)
+        if await stream.read() is grpc.aio.EOF:  # type: ignore[attr-defined]
+            break
+        ended.append((start, perf_counter_ns()))
+    await stream.done_writing()
+    await stream.read()
+
+
+_USERS: dict[Mode, Callable[..., Coroutine[None, None, None]]] = {"unary": _unary, "stream": _stream}
