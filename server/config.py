@@ -20,7 +20,7 @@ def describe(hosted: Hosted, plan: Plan, settings: Settings) -> pb.ModelConfig:
         name=variant.model,
         platform=variant.runtime,
         backend=variant.runtime,
-        max_batch_size=settings.max_batch,
+        max_batch_size=settings.max_rows,
         input=[pb.ModelInput(name=spec.name, data_type=_type(spec), dims=spec.shape[1:]) for spec in variant.inputs],
         output=[pb.ModelOutput(name=spec.name, data_type=_type(spec), dims=spec.shape[1:]) for spec in variant.outputs],
         instance_group=[pb.ModelInstanceGroup(count=plan.workers, kind=pb.ModelInstanceGroup.KIND_CPU)],

@@ -32,10 +32,10 @@ _Parametrised = pb.ModelInferRequest.InferInputTensor | pb.ModelInferRequest.Inf
 
 
 class Inference:
-    """Answers for the variants of `registry`; a request holds at most `max_batch` rows."""
+    """Answers for the variants of `registry`; a request holds at most `max_rows` rows."""
 
-    def __init__(self, registry: Registry, max_batch: int, images: Images, watch: Watch | None = None) -> None:
-        self._registry, self._max_batch, self._images, self._watch = registry, max_batch, images, watch
+    def __init__(self, registry: Registry, max_rows: int, images: Images, watch: Watch | None = None) -> None:
+        self._registry, self._max_rows, self._images, self._watch = registry, max_rows, images, watch
 
     async def answer(self, request: pb.ModelInferRequest, caller: Caller) -> pb.ModelInferResponse:
         """The response to one request, or the domain error that says why there is none."""
@@ -50,10 +50,10 @@ class Inference:
             engine, variant = hosted.serving()
             specs = accepted(request, variant)
             if specs is variant.inputs:
-                rows, inputs = read(request, specs, self._max_batch)
+                rows, inputs = read(request, specs, self._max_rows)
                 names = _outputs(request, variant)
             else:
-                rows, names = check(request, specs, self._max_batch), _outputs(request, variant)
+                rows, names = check(request, specs, self._max_rows), _outputs(request, variant)
                 inputs = await self._images.read(request, variant, hosted.metrics)
             if seen is not None:
                 seen.admit(variant.model, variant.variant)

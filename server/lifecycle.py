@@ -82,7 +82,7 @@ class Server:
         self._edge = Edge(metrics.handled)
         self._images = Images(self._plan.slots, settings.queue_size, settings.max_image_pixels)
         self._sinks = Sinks(settings)
-        inference = Inference(self.registry, settings.max_batch, self._images, self._sinks.watch)
+        inference = Inference(self.registry, settings.max_rows, self._images, self._sinks.watch)
         self._streams = Streams(inference, settings.stream_requests)
         calls = RepositoryCalls(self.registry, self._control, settings.allow_repository_control)
         servicer = Servicer(self.registry, inference, self._streams, calls, settings)

@@ -41,7 +41,7 @@ class Settings:
     """Threads that one execution of an engine uses; as many run at once as the available cores hold."""
     workers: int = _number(1, 1, 1024)
     """Processes that share the port; workers x threads have to fit the available cores."""
-    max_batch: int = _number(64, 1, 65536)
+    max_rows: int = _number(64, 1, 65536)
     """Rows that one request may hold."""
     batch_max: int = _number(16, 1, 65536)
     """Rows of one execution: requests that wait are executed together up to it; 1 executes each by itself."""

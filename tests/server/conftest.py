@@ -19,7 +19,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def server(repository: Path) -> Iterator[ServerProcess]:
     """A server of `repository` that takes at most 4 rows and messages of at most 128 KiB."""
-    with serving(repository, "--max-batch", "4", "--max-message-bytes", str(128 * 1024)) as server:
+    with serving(repository, "--max-rows", "4", "--max-message-bytes", str(128 * 1024)) as server:
         yield server
 
 

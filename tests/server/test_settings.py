@@ -27,7 +27,7 @@ def test_each_field_is_a_flag_and_a_variable(tmp_path: Path) -> None:
         "metrics_port": ("1", 1),
         "threads": ("2", 2),
         "workers": ("3", 3),
-        "max_batch": ("3", 3),
+        "max_rows": ("3", 3),
         "batch_max": ("8", 8),
         "batch_delay": ("0.002", 0.002),
         "batch": ("toy=4,toy/fp32-openvino=2:0.01", ("toy=4", "toy/fp32-openvino=2:0.01")),

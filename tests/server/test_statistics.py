@@ -172,7 +172,7 @@ async def config(client: Client, version: str = "") -> pb.ModelConfig:
 
 def test_the_configuration_of_a_variant_is_what_serves_it(repository: Path) -> None:
     async def run() -> None:
-        async with connected(repository, max_batch=9, queue_size=5, batch_max=4, batch_delay=0.002) as client:
+        async with connected(repository, max_rows=9, queue_size=5, batch_max=4, batch_delay=0.002) as client:
             expected = pb.ModelConfig(
                 name="toy",
                 platform="openvino",
