@@ -125,7 +125,7 @@ def test_a_port_in_use_ends_it_with_the_reason(demo: Demo, tmp_path: Path) -> No
 def triton(demo: Demo) -> dict[str, Any]:
     golden = demo.models / "digits" / "golden.npz"
     script = Path(__file__).with_name("tritonclient_session.py")
-    with serving(demo.models) as server:
+    with serving(demo.models, "--allow-repository-control") as server:
         command = [sys.executable, str(script), server.grpc_address, "digits", str(golden)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
