@@ -4,6 +4,7 @@ The graph comes from the ONNX export, so that both runtimes are given the same o
 Source: https://docs.openvino.ai/2026/openvino-workflow/model-optimization-guide/quantizing-models-post-training.html
 """
 
+import logging
 import os
 import sys
 
@@ -34,6 +35,6 @@ def export(job: Job) -> str:
 
 
 def _quantize(model: openvino.Model, calibration: torch.Tensor) -> openvino.Model:
-    nncf.set_log_level("ERROR")
+    logging.getLogger("nncf").setLevel(logging.ERROR)  # nncf.set_log_level would set every program's handlers too
     rows = nncf.Dataset(calibration.split(1), lambda row: row.numpy())
     return nncf.quantize(model, rows, subset_size=len(calibration))

@@ -1,6 +1,5 @@
 """One repository and one real server process for all tests that leave both as they were."""
 
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,14 +27,3 @@ def server(repository: Path) -> Iterator[ServerProcess]:
 def stub(server: ServerProcess) -> Iterator[GRPCInferenceServiceStub]:
     with server.stub() as stub:
         yield stub
-
-
-@pytest.fixture(autouse=True)
-def whole_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server's messages are all heard, whatever libraries did to logging in this process before."""
-    monkeypatch.setattr(logging.root.manager, "disable", logging.NOTSET)
-    monkeypatch.setattr(logging.root, "level", logging.WARNING)
-    for name, logger in logging.root.manager.loggerDict.items():
-        if name.startswith("server") and isinstance(logger, logging.Logger):
-            monkeypatch.setattr(logger, "disabled", False)
-            logger.manager._clear_cache()
