@@ -93,8 +93,8 @@ class Build:
         with self._cache.locked():
             tasks = self._trainable(self._tasks())
             with side_by_side(machine.available_cores()) as pool:
-                entries = {task: self._start_export(task, pool) for task in tasks}
-                built = {task.name: self._attempt(task, entries[task]) for task in tasks}
+                begun = {task: self._cached(task) or self._start_export(task, pool) for task in tasks}
+                built = {task.name: self._attempt(task, begun[task]) for task in tasks}
             self._publish({name: done for name, done in built.items() if done})
 
     @cached_property
@@ -178,10 +178,8 @@ class Build:
         chain, calibration = task.recipe.chain(), self.study.calibration
         return key(trained.key, self.reference.key, chain, task.runtime, versions, calibration)
 
-    def _start_export(self, task: Task, pool: Executor) -> Future[str] | None:
-        """The name of the artifact's file once it is exported to the task's work folder; None if it is cached."""
-        if self._cached(task):
-            return None
+    def _start_export(self, task: Task, pool: Executor) -> Future[str]:
+        """The name of the artifact's file, once it is exported to the task's work folder."""
         folder = self._cache.work(self._key(task)) / "artifact"
         trained, calibration = self._network(task.recipe.network), self.dataset.calibration
         inputs = torch.from_numpy(self.dataset.inputs(calibration)) if task.recipe.quantized else None
@@ -204,10 +202,12 @@ class Build:
             return None
         return Built(variant, folder / "artifact", step_key)
 
-    def _attempt(self, task: Task, exported: Future[str] | None) -> Built | None:
+    def _attempt(self, task: Task, begun: Built | Future[str]) -> Built | None:
+        """What an earlier build made, or this one makes of the export; None where that failed."""
+        if isinstance(begun, Built):
+            return begun
         try:
-            if exported is not None:
-                self._finish(task, exported)
+            self._finish(task, begun)
             return self._cached(task)
         except Exception as error:
             self._fail(task.name, error)

@@ -9,7 +9,7 @@ from typing import Literal
 from rich.console import Console
 from rich.table import Table
 
-from protos.manifest import Json, Variant, to_json
+from protos.manifest import Json, Latency, Quality, Variant, to_json
 from protos.repository import FIRST_DEFAULT, Entry
 
 Format = Literal["table", "markdown", "json"]
@@ -19,38 +19,30 @@ WIDE, NARROW = 170, 100
 """Characters that the table needs with all columns, and with the brief ones; what is no terminal gets all."""
 
 
+Cell = Callable[[Variant, Variant | None], str]
+"""The text for a variant; the second argument is the FP32 PyTorch variant."""
+
+
 @dataclass(frozen=True)
 class Column:
-    """A heading, and the text of a variant's cell; the second argument is the FP32 PyTorch variant."""
+    """A heading, and what stands below it."""
 
     heading: str
-    cell: Callable[[Variant, Variant | None], str]
+    cell: Cell
     brief: bool = True
     """Whether a narrow terminal shows it too."""
 
 
-def _top1(v: Variant, base: Variant | None) -> str:
-    return f"{v.quality.value:.2%}" if v.quality else ABSENT
-
-
-def _agreement(v: Variant, base: Variant | None) -> str:
-    return f"{v.quality.agreement:.2%}" if v.quality else ABSENT
+def _share(value: Callable[[Quality], float]) -> Cell:
+    return lambda v, base: f"{value(v.quality):.2%}" if v.quality else ABSENT
 
 
 def _against_parent(v: Variant, base: Variant | None) -> str:
     return f"{100 * (v.quality.value - v.quality.parent):+.2f}" if v.quality else ABSENT
 
 
-def _p50(v: Variant, base: Variant | None) -> str:
-    return f"{v.latency.p50_ms:.3f}" if v.latency else ABSENT
-
-
-def _p95(v: Variant, base: Variant | None) -> str:
-    return f"{v.latency.p95_ms:.3f}" if v.latency else ABSENT
-
-
-def _p99(v: Variant, base: Variant | None) -> str:
-    return f"{v.latency.p99_ms:.3f}" if v.latency else ABSENT
+def _milliseconds(value: Callable[[Latency], float]) -> Cell:
+    return lambda v, base: f"{value(v.latency):.3f}" if v.latency else ABSENT
 
 
 def _speedup(v: Variant, base: Variant | None) -> str:
@@ -67,18 +59,18 @@ def _smaller(v: Variant, base: Variant | None) -> str:
     return f"{base.artifact_bytes / v.artifact_bytes:.1f}x" if base else ABSENT
 
 
-def _millions(value: Callable[[Variant], int]) -> Callable[[Variant, Variant | None], str]:
+def _millions(value: Callable[[Variant], int]) -> Cell:
     return lambda v, base: f"{value(v) / 1e6:.2f}"
 
 
 COLUMNS = (
     Column("variant", lambda v, base: v.variant),
-    Column("top-1", _top1),
+    Column("top-1", _share(lambda quality: quality.value)),
     Column("vs parent, points", _against_parent),
-    Column("agrees with FP32", _agreement, brief=False),
-    Column("p50 ms", _p50),
-    Column("p95 ms", _p95, brief=False),
-    Column("p99 ms", _p99),
+    Column("agrees with FP32", _share(lambda quality: quality.agreement), brief=False),
+    Column("p50 ms", _milliseconds(lambda latency: latency.p50_ms)),
+    Column("p95 ms", _milliseconds(lambda latency: latency.p95_ms), brief=False),
+    Column("p99 ms", _milliseconds(lambda latency: latency.p99_ms)),
     Column("faster", _speedup),
     Column("MB", _megabytes),
     Column("smaller", _smaller),
