@@ -6,6 +6,7 @@ import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 import psutil
@@ -22,7 +23,14 @@ def start_demo(*variables: str, **streams: Any) -> subprocess.Popen[str]:
 
 
 def survivors(session: int) -> list[str]:
-    """The command lines of the processes of a session that still run."""
+    """The command lines of the processes of a session that still run; what is just ending has 10 seconds to go."""
+    deadline = monotonic() + 10
+    while (alive := _running(session)) and monotonic() < deadline:
+        sleep(0.05)
+    return alive
+
+
+def _running(session: int) -> list[str]:
     alive = []
     for process in psutil.process_iter():
         try:
