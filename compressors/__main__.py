@@ -58,15 +58,19 @@ def _parser() -> argparse.ArgumentParser:
 
 def _build(arguments: argparse.Namespace) -> int:
     from compressors import report, study
-    from compressors.pipeline import Build
+    from compressors.pipeline import Build, read_data
 
-    build = Build(study.load(arguments.study), arguments.repository, arguments.data)
-    build.run()
-    entries = [e for e in repository.scan(arguments.repository) if e.model == build.study.model]
+    studies = study.load(arguments.study)
+    dataset = read_data(studies[0], arguments.data)  # the models of a study share it
+    builds = [Build(each, arguments.repository, dataset) for each in studies]
+    for build in builds:
+        build.run()
+    entries = [e for e in repository.scan(arguments.repository) if e.model in {each.model for each in studies}]
     print(report.show(entries, "table"))
-    for name, cause in build.failures.items():
+    failures = {f"{build.study.model}/{name}": cause for build in builds for name, cause in build.failures.items()}
+    for name, cause in failures.items():
         print(f"FAILED {name}: {cause}", file=sys.stderr)
-    return 1 if build.failures else 0
+    return 1 if failures else 0
 
 
 def _list(arguments: argparse.Namespace) -> int:

@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from compressors.lowerings import Lowering
 from protos.manifest import RuntimeName
 
 INPUT, OUTPUT = "input", "logits"
@@ -53,8 +54,10 @@ class Job:
     example: torch.Tensor
     """Inputs (2, 3, H, W), a batch that cannot be mistaken for a constant; row-major, as adapters send them:
     a compiled artifact is bound to these strides and does not check them."""
+    lowering: Lowering
+    """What the runtime's tools are to do with the network."""
     calibration: torch.Tensor | None
-    """Inputs (N, 3, H, W) to find int8 ranges with; None leaves the network in FP32."""
+    """Inputs (N, 3, H, W) to find ranges with; None where the lowering takes none."""
     folder: Path
     """Where the artifact goes; made anew."""
 
@@ -67,8 +70,16 @@ class Job:
         return list(self.calibration.split(CALIBRATION_BATCH))
 
 
-def export(exporter: Exporter, job: Job) -> str:
-    """Writes the artifact into the job's folder and returns the name of the file that the runtime opens.
+@dataclass(frozen=True)
+class Exported:
+    """An artifact: the file that the runtime opens, and what a reader of its figures must know."""
+
+    entry: str
+    notes: tuple[str, ...] = ()
+
+
+def export(exporter: Exporter, job: Job) -> Exported:
+    """Writes the artifact into the job's folder.
 
     Raises what the exporter raises, and `ValueError` where the artifact would carry a path of this machine.
     """
@@ -77,10 +88,10 @@ def export(exporter: Exporter, job: Job) -> str:
     module, _, name = exporter.function.partition(":")
     with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
         warnings.simplefilter("ignore")  # what the libraries tell their own developers, deprecations above all
-        write: Callable[[Job], str] = getattr(importlib.import_module(module), name)
-        entry = write(job)
+        write: Callable[[Job], Exported] = getattr(importlib.import_module(module), name)
+        exported = write(job)
     refuse_local_paths(job.folder)
-    return entry
+    return exported
 
 
 def local_paths() -> list[str]:

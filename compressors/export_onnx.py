@@ -4,6 +4,7 @@ Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization
 """
 
 from collections.abc import Iterator
+from functools import singledispatch
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +14,32 @@ from numpy.typing import NDArray
 from onnxruntime import quantization
 from onnxruntime.quantization import shape_inference
 
-from compressors.export import INPUT, OUTPUT, Job
+from compressors.export import INPUT, OUTPUT, Exported, Job
+from compressors.lowerings import Float32, Lowering, StaticInt8
 
 ENTRY = "model.onnx"
 OPSET = 20
 
 
-def export(job: Job) -> str:
+def export(job: Job) -> Exported:
     """Writes `model.onnx`."""
-    target = job.folder / ENTRY
-    if job.calibration is None:
-        save_fp32(job, target)
-        return ENTRY
+    _write(job.lowering, job, job.folder / ENTRY)
+    return Exported(ENTRY)
+
+
+@singledispatch
+def _write(lowering: Lowering, job: Job, target: Path) -> None:
+    """Writes the lowered graph."""
+    raise TypeError(f"{type(lowering).__name__} is not for ONNX Runtime")
+
+
+@_write.register
+def _float32(lowering: Float32, job: Job, target: Path) -> None:
+    save_fp32(job, target)
+
+
+@_write.register
+def _static_int8(lowering: StaticInt8, job: Job, target: Path) -> None:
     fp32, prepared = job.folder / "fp32.onnx", job.folder / "prepared.onnx"
     save_fp32(job, fp32)
     shape_inference.quant_pre_process(fp32, prepared)
@@ -39,7 +54,6 @@ def export(job: Job) -> str:
     )
     fp32.unlink()
     prepared.unlink()
-    return ENTRY
 
 
 def save_fp32(job: Job, path: Path) -> None:

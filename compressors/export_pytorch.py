@@ -11,12 +11,14 @@ import shutil
 import subprocess
 import tempfile
 import zipfile
+from functools import singledispatch
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from compressors.export import Job, local_paths
+from compressors.export import Exported, Job, local_paths
+from compressors.lowerings import Float32, Lowering, StaticInt8
 
 ENTRY = "model.pt2"
 _BATCH = {0: torch.export.Dim("batch", min=1, max=4096)}
@@ -27,15 +29,28 @@ _INDUCTOR = {
 }
 
 
-def export(job: Job) -> str:
+def export(job: Job) -> Exported:
     """Writes `model.pt2`."""
     program = torch.export.export(job.network, (job.example,), dynamic_shapes=(_BATCH,), strict=True)
-    if job.calibration is None:
-        _forget_sources(program)
-        torch.export.save(program, job.folder / ENTRY)
-    else:
-        _compile(_quantize(program, job), job)
-    return ENTRY
+    _write(job.lowering, program, job)
+    return Exported(ENTRY)
+
+
+@singledispatch
+def _write(lowering: Lowering, program: torch.export.ExportedProgram, job: Job) -> None:
+    """Lowers the program and writes the artifact."""
+    raise TypeError(f"{type(lowering).__name__} is not for PyTorch")
+
+
+@_write.register
+def _float32(lowering: Float32, program: torch.export.ExportedProgram, job: Job) -> None:
+    _forget_sources(program)
+    torch.export.save(program, job.folder / ENTRY)
+
+
+@_write.register
+def _static_int8(lowering: StaticInt8, program: torch.export.ExportedProgram, job: Job) -> None:
+    _compile(_quantize(program, job), job)
 
 
 def _quantize(program: torch.export.ExportedProgram, job: Job) -> nn.Module:

@@ -6,6 +6,7 @@ Source: https://docs.pytorch.org/docs/stable/quantization.html (FX graph mode, s
 
 import copy
 import zipfile
+from functools import singledispatch
 from pathlib import Path
 
 import torch
@@ -13,24 +14,37 @@ from torch import nn
 from torch.ao.quantization import get_default_qconfig_mapping
 from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 
-from compressors.export import Job
+from compressors.export import Exported, Job
+from compressors.lowerings import Float32, Lowering, StaticInt8
 
 ENTRY = "model.pt"
 
 
-def export(job: Job) -> str:
+def export(job: Job) -> Exported:
     """Writes `model.pt`."""
-    network = job.network if job.calibration is None else _quantize(job)
+    lowered = _lowered(job.lowering, job)
     with torch.no_grad():
-        frozen = torch.jit.freeze(torch.jit.trace(network, job.example[:1]))
+        frozen = torch.jit.freeze(torch.jit.trace(lowered, job.example[:1]))
     traced = job.folder / "traced.pt"
     frozen.save(str(traced))
     _without_source_ranges(traced, job.folder / ENTRY)
     traced.unlink()
-    return ENTRY
+    return Exported(ENTRY)
 
 
-def _quantize(job: Job) -> nn.Module:
+@singledispatch
+def _lowered(lowering: Lowering, job: Job) -> nn.Module:
+    """The network as it is to be traced."""
+    raise TypeError(f"{type(lowering).__name__} is not for TorchScript")
+
+
+@_lowered.register
+def _float32(lowering: Float32, job: Job) -> nn.Module:
+    return job.network
+
+
+@_lowered.register
+def _static_int8(lowering: StaticInt8, job: Job) -> nn.Module:
     torch.backends.quantized.engine = "x86"
     with torch.no_grad():
         prepared = prepare_fx(copy.deepcopy(job.network), get_default_qconfig_mapping("x86"), (job.example,))

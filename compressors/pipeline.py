@@ -17,19 +17,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from compressors import data, evaluate, models, recipes
+from compressors import data, evaluate
 from compressors.cache import Cache, key
-from compressors.export import EXPORTERS, INPUT, OUTPUT, Job, export
+from compressors.export import EXPORTERS, INPUT, OUTPUT, Exported, Job, export
 from compressors.isolation import in_fresh_process, side_by_side
+from compressors.lowerings import refusal
+from compressors.networks import TRAINED_BY, Networks, Trained
 from compressors.progress import say
-from compressors.recipes import Recipe, Workplace
-from compressors.study import REFERENCE, Study
+from compressors.recipes import Recipe
+from compressors.study import Study
 from protos import machine, manifest, repository
 from protos.errors import VariantError
 from protos.machine import Machine
-from protos.manifest import Golden, Network, Quality, RuntimeName, Sources, TensorSpec, Variant, from_json, to_json
+from protos.manifest import Golden, Quality, RuntimeName, Sources, TensorSpec, Variant, from_json, to_json
 from protos.repository import Entry, GoldenSet
 from protos.strict import decode
 from server import runtimes
@@ -39,21 +40,7 @@ TOLERANCE = 1.5
 """How much larger than measured the golden error may be: another CPU's kernels round differently."""
 TOLERANCE_FLOOR = 1e-3
 
-TRAINED_BY = ("torch", "torch-pruning")
-"""The distributions that shape a network."""
-
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A network step's result: the network, its size, its FP32 outputs on the test split."""
-
-    network: nn.Module
-    size: Network
-    outputs: NDArray[np.float32]
-    weights_sha256: str
-    key: str
 
 
 @dataclass(frozen=True)
@@ -78,18 +65,28 @@ class Built:
     key: str
 
 
-class Build:
-    """One build of one study into one repository. `failures` are variant names with their causes."""
+def read_data(study: Study, path: Path | None) -> data.Dataset:
+    """The study's data; `UsageError` where it is not there or not what the study needs."""
+    say(f"data set {study.data}: reading")
+    loaded = data.load(study.data, path, study.calibration, study.seed)
+    say(f"  train {len(loaded.train)}, calibration {len(loaded.calibration)}, test {len(loaded.test)} images")
+    return loaded
 
-    def __init__(self, study: Study, root: Path, data_path: Path | None) -> None:
-        self.study, self.root, self._data_path = study, root, data_path
+
+class Build:
+    """One build of one study into one repository.
+
+    `failures` are names of variants with what went wrong, `refused` with why their runtime cannot take them.
+    """
+
+    def __init__(self, study: Study, root: Path, dataset: data.Dataset) -> None:
+        self.study, self.root, self.dataset = study, root, dataset
         self.failures: dict[str, str] = {}
+        self.refused: dict[str, str] = {}
         self._cache = Cache(root, study.model)
-        self._trained: dict[str, Trained] = {}
 
     def run(self) -> None:
-        """Builds what is missing and publishes it; `UsageError` before any work where that cannot be done."""
-        self.dataset  # noqa: B018  what is wrong with the data is known before any work starts
+        """Builds what is missing and publishes it; `UsageError` where another build is at work."""
         with self._cache.locked():
             tasks = self._trainable(self._tasks())
             with side_by_side(machine.available_cores()) as pool:
@@ -98,94 +95,54 @@ class Build:
             self._publish({name: done for name, done in built.items() if done})
 
     @cached_property
-    def dataset(self) -> data.Dataset:
-        """The study's data, read once."""
-        say(f"data set {self.study.data}: reading")
-        loaded = data.load(self.study.data, self._data_path, self.study.calibration, self.study.seed)
-        say(f"  train {len(loaded.train)}, calibration {len(loaded.calibration)}, test {len(loaded.test)} images")
-        return loaded
-
-    @cached_property
-    def data_sha256(self) -> str:
-        """The fingerprint of the data, computed once."""
-        return self.dataset.fingerprint()
-
-    @cached_property
-    def test_inputs(self) -> NDArray[np.float32]:
-        """The test split as inputs, made once."""
-        return self.dataset.inputs(self.dataset.test)
-
-    @cached_property
-    def reference(self) -> Trained:
-        """The FP32 network that everything is compared with."""
-        return self._network(next(recipe for recipe in self.study.recipes if recipe.name == REFERENCE))
+    def networks(self) -> Networks:
+        """The study's networks."""
+        return Networks(self.study, self.dataset, self._cache)
 
     @cached_property
     def golden(self) -> GoldenSet:
         """A few test images, drawn with the seed, and what FP32 answers on them."""
-        rows = np.random.default_rng(self.study.seed).choice(len(self.test_inputs), GOLDEN_ROWS, replace=False)
-        return GoldenSet(self.test_inputs[rows], self.dataset.test.labels[rows], self.reference.outputs[rows])
+        rows = np.random.default_rng(self.study.seed).choice(len(self.networks.test_inputs), GOLDEN_ROWS, replace=False)
+        return GoldenSet(
+            self.networks.test_inputs[rows], self.dataset.test.labels[rows], self.networks.reference.outputs[rows]
+        )
 
     def _tasks(self) -> list[Task]:
-        pairs = [(recipe, runtime) for recipe in self.study.recipes for runtime in self.study.runtimes]
+        """The variants that can be built; those that a runtime cannot take are noted as refused."""
+        pairs = []
+        for recipe in self.study.recipes:
+            for runtime in recipe.runtimes:
+                if reason := refusal(recipe.lowering, runtime):
+                    self.refused[f"{recipe.name}-{runtime}"] = reason
+                else:
+                    pairs.append((recipe, runtime))
         return [Task(r, rt, f"[{i}/{len(pairs)}] {r.name}-{rt}") for i, (r, rt) in enumerate(pairs, 1)]
 
     def _trainable(self, tasks: list[Task]) -> list[Task]:
-        """Trains and prunes all networks; leaves out the tasks whose network failed."""
+        """Makes all networks; leaves out the tasks whose network failed."""
         done = []
         for task in tasks:
             try:
-                self._network(task.recipe.network)
+                self.networks.of(task.recipe.network)
                 done.append(task)
             except Exception as error:
                 self._fail(task.name, error)
         return done
 
-    def _network(self, recipe: Recipe) -> Trained:
-        """The network that a network step makes, from the cache where it is there."""
-        if recipe.name in self._trained:
-            return self._trained[recipe.name]
-        parent = self._network(recipe.parent) if recipe.parent else None
-        versions = machine.versions(*TRAINED_BY)
-        step_key = key(self.study.network, self.study.seed, self.data_sha256, recipe.chain(), versions)
-        folder = self._cache.folder(step_key)
-        if not folder.is_dir():
-            say(f"network {recipe.name}: {recipe.chain()[-1].name}")
-            checkpoint = self._cache.work(step_key) / "checkpoint.pt"
-            at = Workplace(
-                self.study.network, self.dataset, self.study.seed, parent.network if parent else None, checkpoint
-            )
-            network = recipes.apply(recipe.network_step(), at)
-            with self._cache.appearing(step_key) as staging:
-                torch.save(network.state_dict(), staging / "weights.pt")
-                np.save(staging / "outputs.npy", evaluate.predict_network(network, self.test_inputs))
-        self._trained[recipe.name] = self._restore(folder, step_key)
-        say(f"network {recipe.name}: top-1 {self._top1(self._trained[recipe.name].outputs):.2%}")
-        return self._trained[recipe.name]
-
-    def _restore(self, folder: Path, step_key: str) -> Trained:
-        weights = torch.load(folder / "weights.pt", weights_only=True)
-        network = models.restore(self.study.network, len(self.dataset.labels), weights)
-        size = models.measure(network, torch.from_numpy(self.test_inputs[:1]))
-        digest = repository.sha256(folder / "weights.pt")
-        return Trained(network, size, np.load(folder / "outputs.npy"), digest, step_key)
-
-    def _top1(self, outputs: NDArray[np.float32]) -> float:
-        return evaluate.share_equal(outputs.argmax(1), self.dataset.test.labels)
-
     def _key(self, task: Task) -> str:
-        trained, versions = self._network(task.recipe.network), machine.versions(*EXPORTERS[task.runtime].libraries)
+        trained, versions = self.networks.of(task.recipe.network), machine.versions(*EXPORTERS[task.runtime].libraries)
         chain, calibration = task.recipe.chain(), self.study.calibration
-        return key(trained.key, self.reference.key, chain, task.runtime, versions, calibration)
+        return key(trained.key, self.networks.reference.key, chain, task.runtime, versions, calibration)
 
-    def _start_export(self, task: Task, pool: Executor) -> Future[str]:
-        """The name of the artifact's file, once it is exported to the task's work folder."""
+    def _start_export(self, task: Task, pool: Executor) -> Future[Exported]:
+        """The artifact, once it is exported to the task's work folder."""
         folder = self._cache.work(self._key(task)) / "artifact"
-        trained, calibration = self._network(task.recipe.network), self.dataset.calibration
-        inputs = torch.from_numpy(self.dataset.inputs(calibration)) if task.recipe.quantized else None
-        job = Job(trained.network, torch.from_numpy(self.test_inputs[:2]), inputs, folder)
+        trained, calibration = self.networks.of(task.recipe.network), self.dataset.calibration
+        lowering = task.recipe.lowering
+        inputs = torch.from_numpy(self.dataset.inputs(calibration)) if lowering.calibrated else None
+        job = Job(trained.network, torch.from_numpy(self.networks.test_inputs[:2]), lowering, inputs, folder)
 
-        def run() -> str:
+        def run() -> Exported:
             say(f"{task.title}: exporting")
             return in_fresh_process(export, EXPORTERS[task.runtime], job)
 
@@ -202,7 +159,7 @@ class Build:
             return None
         return Built(variant, folder / "artifact", step_key)
 
-    def _attempt(self, task: Task, begun: Built | Future[str]) -> Built | None:
+    def _attempt(self, task: Task, begun: Built | Future[Exported]) -> Built | None:
         """What an earlier build made, or this one makes of the export; None where that failed."""
         if isinstance(begun, Built):
             return begun
@@ -213,26 +170,26 @@ class Build:
             self._fail(task.name, error)
             return None
 
-    def _finish(self, task: Task, exported: Future[str]) -> None:
+    def _finish(self, task: Task, exported: Future[Exported]) -> None:
         """Waits for the artifact, evaluates it and keeps both."""
-        start, entry, step_key = time.perf_counter(), exported.result(), self._key(task)
+        start, done, step_key = time.perf_counter(), exported.result(), self._key(task)
         with self._cache.appearing(step_key) as staging:
             (self._cache.work(step_key) / "artifact").rename(staging / "artifact")
-            variant = self._evaluate(self._describe(task, staging / "artifact", entry), staging / "artifact")
+            variant = self._evaluate(self._describe(task, staging / "artifact", done), staging / "artifact")
             (staging / repository.MANIFEST).write_text(to_json(variant))
         assert variant.quality is not None
         say(f"{task.title}: top-1 {variant.quality.value:.2%}, {time.perf_counter() - start:.1f} s")
 
-    def _describe(self, task: Task, artifact: Path, entry: str) -> Variant:
+    def _describe(self, task: Task, artifact: Path, exported: Exported) -> Variant:
         """The manifest of an artifact, before anything of it was measured."""
-        trained, shape = self._network(task.recipe.network), tuple(self.test_inputs.shape[1:])
+        trained, shape = self.networks.of(task.recipe.network), tuple(self.networks.test_inputs.shape[1:])
         return Variant(
             model=self.study.model,
             variant=task.name,
             recipe=manifest.Recipe(task.recipe.name, task.recipe.chain()),
             runtime=task.runtime,
-            precision="int8" if task.recipe.quantized else "fp32",
-            entry=entry,
+            precision=task.recipe.lowering.precision,
+            entry=exported.entry,
             inputs=(TensorSpec(INPUT, "FP32", (-1, *shape)),),
             outputs=(TensorSpec(OUTPUT, "FP32", (-1, len(self.dataset.labels))),),
             preprocessing=self.dataset.preprocessing,
@@ -244,15 +201,16 @@ class Build:
                 study=self.study.sha256,
                 parent_weights=trained.weights_sha256,
                 seed=self.study.seed,
-                calibration=self.data_sha256 if task.recipe.quantized else None,
+                calibration=self.networks.data_sha256 if task.recipe.lowering.calibrated else None,
             ),
             network=trained.size,
+            notes=exported.notes,
         )
 
     def _evaluate(self, variant: Variant, artifact: Path) -> Variant:
         adapter = runtimes.load(artifact, variant, evaluate.THREADS)
         try:
-            predictions = evaluate.predict(adapter, self.test_inputs, INPUT, OUTPUT)
+            predictions = evaluate.predict(adapter, self.networks.test_inputs, INPUT, OUTPUT)
             error = runtimes.golden_error(adapter, variant, self.golden)
         finally:
             adapter.close()
@@ -261,16 +219,16 @@ class Build:
             value=evaluate.share_equal(predictions, self.dataset.test.labels),
             dataset=f"{self.study.data} test",
             samples=len(predictions),
-            parent=self._top1(self._parent(variant).outputs),
-            fp32=self._top1(self.reference.outputs),
-            agreement=evaluate.share_equal(predictions, self.reference.outputs.argmax(1)),
+            parent=self.networks.top1(self._parent(variant)),
+            fp32=self.networks.top1(self.networks.reference),
+            agreement=evaluate.share_equal(predictions, self.networks.reference.outputs.argmax(1)),
         )
         return replace(variant, quality=quality, golden=Golden(error, TOLERANCE * error + TOLERANCE_FLOOR))
 
     def _parent(self, variant: Variant) -> Trained:
         """The network before the variant's last step: the one it lowered, or the one that the step began with."""
         recipe = next(recipe for recipe in self.study.recipes if recipe.name == variant.recipe.name)
-        return self._network(recipe.parent or recipe)
+        return self.networks.of(recipe.parent or recipe)
 
     def _publish(self, built: dict[str, Built]) -> None:
         """Times all variants together, and publishes those that the repository does not hold already."""
@@ -301,7 +259,7 @@ class Build:
             }
             say(f"latency of {len(adapters)} variants, interleaved, {evaluate.ROUNDS * evaluate.CALLS} calls each")
             try:
-                samples = evaluate.latencies(adapters, {INPUT: self.test_inputs[:1]}, self.study.seed)
+                samples = evaluate.latencies(adapters, {INPUT: self.networks.test_inputs[:1]}, self.study.seed)
             finally:
                 for adapter in adapters.values():
                     adapter.close()

@@ -1,22 +1,23 @@
 """Recipes: what can be done to the weights, each a frozen dataclass, chained by naming a parent.
 
 Two families. A *network step* changes the network itself (training, pruning); it is carried out once, by
-`apply`, and every runtime is given the result. A *lowering step* is carried out by each runtime's own tools
-while the network is exported (int8); it ends a chain. To add a step: a dataclass here, a row in `STEPS`, and
-for a network step a function registered with `apply`, for a lowering step its handling in the exporters.
+`apply`, and every runtime is given the result. A *lowering step* (see `lowerings`) is carried out by each
+runtime's own tools while the network is exported (int8); it ends a chain. To add a network step: a dataclass
+here, a row in `STEPS`, and a function registered with `apply`.
 """
 
 from dataclasses import asdict, dataclass
 from functools import singledispatch
 from pathlib import Path
-from typing import Literal
 
 from torch import nn
 
 from compressors import models, prune, train
 from compressors.data import Dataset
+from compressors.lowerings import FLOAT32, Lowering, StaticInt8
 from compressors.train import Fit
 from protos import manifest
+from protos.manifest import RuntimeName
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,8 @@ class ChannelPruning:
     fit: Fit
 
 
-@dataclass(frozen=True)
-class StaticInt8:
-    """Post-training int8: ranges from the calibration split, weights quantized per channel."""
-
-    granularity: Literal["per-channel"] = "per-channel"
-
-
 NetworkStep = Train | ChannelPruning
-Step = NetworkStep | StaticInt8
+Step = NetworkStep | Lowering
 
 STEPS: dict[str, type[Step]] = {
     "train": Train,
@@ -59,20 +53,22 @@ class Recipe:
     name: str
     step: Step
     parent: "Recipe | None"
+    runtimes: tuple[RuntimeName, ...] = ()
+    """That it is wanted in."""
 
     @property
-    def quantized(self) -> bool:
-        """Whether the runtimes are to lower the network to int8."""
-        return isinstance(self.step, StaticInt8)
+    def lowering(self) -> Lowering:
+        """What the runtimes are to do with the network."""
+        return self.step if isinstance(self.step, Lowering) else FLOAT32
 
     @property
     def network(self) -> "Recipe":
         """The recipe that made the network which the runtimes are given: this one, or its parent."""
-        return self.parent if self.quantized and self.parent else self
+        return self.parent if isinstance(self.step, Lowering) and self.parent else self
 
     def network_step(self) -> NetworkStep:
         """The step of a recipe that makes a network."""
-        assert not isinstance(self.step, StaticInt8)
+        assert isinstance(self.step, NetworkStep)
         return self.step
 
     def chain(self) -> tuple[manifest.Step, ...]:

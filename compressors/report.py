@@ -59,8 +59,8 @@ def _smaller(v: Variant, base: Variant | None) -> str:
     return f"{base.artifact_bytes / v.artifact_bytes:.1f}x" if base else ABSENT
 
 
-def _millions(value: Callable[[Variant], int]) -> Cell:
-    return lambda v, base: f"{value(v) / 1e6:.2f}"
+def _millions(value: Callable[[Variant], int | None]) -> Cell:
+    return lambda v, base: ABSENT if (count := value(v)) is None else f"{count / 1e6:.2f}"
 
 
 COLUMNS = (

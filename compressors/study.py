@@ -1,7 +1,6 @@
 """A study: the TOML file that declares a comparison, checked whole before any work starts.
 
-model = "digits"                     # its name in the repository
-network = "resnet18"                 # a key of models.NETWORKS
+models = { digits = "resnet18" }      # names in the repository, each with a key of models.NETWORKS
 data = "digits"                      # a key of data.DATASETS
 calibration = 128                    # training images kept for int8 ranges
 seed = 0
@@ -14,17 +13,20 @@ fit = { epochs = 12, batch = 64, learning_rate = 0.05 }
 [recipes.int8]
 step = "static-int8"
 parent = "fp32"                      # the recipe whose network it starts from
+models = ["digits"]                  # not for all models of the study
+runtimes = ["onnxruntime"]           # not for all runtimes of the study
 """
 
 import hashlib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from compressors.data import DATASETS
+from compressors.lowerings import Lowering, refusal
 from compressors.models import NETWORKS
-from compressors.recipes import STEPS, Recipe, StaticInt8, Train
+from compressors.recipes import STEPS, Recipe, Step, Train
 from protos.errors import UsageError
 from protos.manifest import Json, RuntimeName
 from protos.repository import check_name
@@ -38,8 +40,7 @@ REFERENCE = "fp32"
 class _File:
     """The file as it is written."""
 
-    model: str
-    network: str
+    models: dict[str, str]
     data: str
     calibration: int
     runtimes: tuple[RuntimeName, ...]
@@ -48,8 +49,16 @@ class _File:
 
 
 @dataclass(frozen=True)
+class _Scope:
+    """The keys of a recipe that say what it is for."""
+
+    models: tuple[str, ...]
+    runtimes: tuple[RuntimeName, ...]
+
+
+@dataclass(frozen=True)
 class Study:
-    """A checked study; `recipes` are in an order in which each parent comes before its children."""
+    """What is to be built of one model; `recipes` are in an order in which each parent comes before its children."""
 
     model: str
     network: str
@@ -61,8 +70,8 @@ class Study:
     sha256: str
 
 
-def load(name: str) -> Study:
-    """The study of that name among those that come with the package, or in the file of that path.
+def load(name: str) -> tuple[Study, ...]:
+    """The study of that name among those that come with the package, or in the file of that path, model by model.
 
     Raises `UsageError`, one line, for the first thing in it that cannot be carried out.
     """
@@ -79,21 +88,44 @@ def load(name: str) -> Study:
         raise UsageError(f"{path.name}: {error}") from None
 
 
-def _check(file: _File, digest: str) -> Study:
-    check_name(file.model)
-    _one_of("study.network", file.network, NETWORKS)
+def _check(file: _File, digest: str) -> tuple[Study, ...]:
     _one_of("study.data", file.data, DATASETS)
-    if not file.runtimes or len(set(file.runtimes)) != len(file.runtimes):
-        raise ValueError(f"study.runtimes: {list(file.runtimes)} came, expected at least one, none twice")
+    if not file.models:
+        raise ValueError("study.models: none came, expected at least one")
+    for model, network in file.models.items():
+        _one_of(f"study.models.{check_name(model)}", network, NETWORKS)
+    _runtimes("study.runtimes", file.runtimes)
+    scopes = {name: _scope(name, table, file) for name, table in file.recipes.items()}
+    return tuple(_study(model, file, scopes, digest) for model in file.models)
+
+
+def _scope(name: str, table: dict[str, Json], file: _File) -> _Scope:
+    """What the recipe is for; its keys are taken out of `table`."""
+    where = f"recipes.{check_name(name)}"
+    own = {key: table.pop(key) for key in ("models", "runtimes") if key in table}
+    scope = decode(_Scope, {"models": list(file.models), "runtimes": list(file.runtimes)} | own, where)
+    for model in scope.models:
+        _one_of(f"{where}.models", model, file.models)
+    _runtimes(f"{where}.runtimes", scope.runtimes)
+    step = _step(where, table)
+    if "runtimes" in own and isinstance(step, Lowering):
+        for runtime in scope.runtimes:
+            if reason := refusal(step, runtime):
+                raise ValueError(f"{where}.runtimes: {runtime} cannot take '{table['step']}': {reason}")
+    return scope
+
+
+def _study(model: str, file: _File, scopes: dict[str, _Scope], digest: str) -> Study:
+    tables = {name: table for name, table in file.recipes.items() if model in scopes[name].models}
     built: dict[str, Recipe] = {}
-    for name in file.recipes:
-        _resolve(name, file.recipes, built, ())
+    for name in tables:
+        _resolve(name, tables, built, ())
     reference = built.get(REFERENCE)
     if reference is None or not isinstance(reference.step, Train):
-        raise ValueError(f'recipes.{REFERENCE}: every study needs it, with step = "train", as the reference')
-    return Study(
-        file.model, file.network, file.data, file.calibration, file.runtimes, tuple(built.values()), file.seed, digest
-    )
+        raise ValueError(f'recipes.{REFERENCE}: every model needs it, with step = "train", as the reference')
+    recipes = tuple(replace(recipe, runtimes=scopes[recipe.name].runtimes) for recipe in built.values())
+    network = file.models[model]
+    return Study(model, network, file.data, file.calibration, file.runtimes, recipes, file.seed, digest)
 
 
 def _resolve(
@@ -102,21 +134,30 @@ def _resolve(
     """The recipe `name` with its parents, each added to `built` after them."""
     if name in built:
         return built[name]
-    where = f"recipes.{check_name(name)}"
+    where = f"recipes.{name}"
     if name in children:
         raise ValueError(f"{where}: it is its own parent, by {' -> '.join((*children, name))}")
-    fields = dict(tables[name])
-    kind, parent_name = fields.pop("step", None), fields.pop("parent", None)
-    step = decode(STEPS[_one_of(f"{where}.step", kind, STEPS)], fields, where)
-    parent = None
+    step, parent, parent_name = _step(where, tables[name]), None, tables[name].get("parent")
     if parent_name is not None:
         parent = _resolve(_one_of(f"{where}.parent", parent_name, tables), tables, built, (*children, name))
-        if isinstance(parent.step, StaticInt8):
-            raise ValueError(f"{where}.parent: '{parent_name}' is int8, and nothing can follow that")
+        if isinstance(parent.step, Lowering):
+            kind = tables[parent.name]["step"]
+            raise ValueError(f"{where}.parent: '{parent_name}' ends with '{kind}', and nothing can follow that")
     if (parent is None) != isinstance(step, Train):
+        kind = tables[name]["step"]
         raise ValueError(f"{where}: step '{kind}' {'needs a' if parent is None else 'takes no'} parent")
     built[name] = Recipe(name, step, parent)
     return built[name]
+
+
+def _step(where: str, table: dict[str, Json]) -> Step:
+    fields = {key: value for key, value in table.items() if key not in ("step", "parent")}
+    return decode(STEPS[_one_of(f"{where}.step", table.get("step"), STEPS)], fields, where)
+
+
+def _runtimes(where: str, runtimes: tuple[RuntimeName, ...]) -> None:
+    if not runtimes or len(set(runtimes)) != len(runtimes):
+        raise ValueError(f"{where}: {list(runtimes)} came, expected at least one, none twice")
 
 
 def _one_of(where: str, name: object, known: Mapping[str, object]) -> str:

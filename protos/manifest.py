@@ -18,7 +18,7 @@ from protos.strict import decode
 SCHEMA = 1
 
 RuntimeName = Literal["pytorch", "torchscript", "onnxruntime", "openvino"]
-Precision = Literal["fp32", "int8"]
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
@@ -72,7 +72,7 @@ class Network:
 
     parameters: int
     nonzero_parameters: int
-    macs: int
+    macs: int | None = None
     """Multiply-accumulates of one row, convolutions and linear layers."""
 
 
@@ -90,6 +90,12 @@ class Quality:
     """The same metric of the `fp32-pytorch` variant."""
     agreement: float
     """Share of the samples on which the prediction is that of `fp32-pytorch`."""
+    top5: float | None = None
+    """Share of the samples whose label is among the five largest outputs."""
+    lost: int | None = None
+    """Samples that `fp32-pytorch` gets right and this variant gets wrong."""
+    gained: int | None = None
+    """Samples that this variant gets right and `fp32-pytorch` gets wrong."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,25 @@ class Latency:
     batch: int
     threads: int
     samples: int
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """In-process rows per second at the batch size that gives the most of them."""
+
+    rows_per_second: float
+    batch: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What the artifact takes beyond its size on disk."""
+
+    gzip_bytes: int
+    """Its files after gzip, one by one."""
+    load_peak_bytes: int
+    """The most resident memory that loading it and answering once added to a fresh process of its runtime."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +170,10 @@ class Variant:
     network: Network
     quality: Quality | None = None
     latency: Latency | None = None
+    throughput: Throughput | None = None
+    footprint: Footprint | None = None
+    notes: tuple[str, ...] = ()
+    """What a reader of the figures must know, such as layers that went back to floating point."""
     schema: int = field(default=SCHEMA)
 
     @property

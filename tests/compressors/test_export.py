@@ -1,6 +1,6 @@
 """One conformance suite for all runtimes: what every exporter must write and every adapter must do.
 
-The same tests run for each runtime in FP32 and in int8. A new runtime joins by its row in the tables.
+The same tests run for each runtime with each lowering that it can take. A new one joins by its row in the tables.
 """
 
 import subprocess
@@ -14,16 +14,15 @@ import numpy as np
 import pytest
 import torch
 
-from compressors import export, pipeline, train
+from compressors import export, lowerings, pipeline, train
 from compressors.export import INPUT, OUTPUT, Job
+from compressors.lowerings import FLOAT32, Lowering, StaticInt8
 from protos import machine
 from protos.manifest import (
     Golden,
     Network,
-    Precision,
     Preprocessing,
     Recipe,
-    RuntimeName,
     Sources,
     Step,
     TensorSpec,
@@ -34,8 +33,12 @@ from server import runtimes
 from tests.compressors.small import Small, dataset
 
 ROOT = Path(__file__).parents[2]
-CASES: list[tuple[RuntimeName, Precision]] = [
-    (runtime, precision) for runtime in export.EXPORTERS for precision in ("fp32", "int8")
+LOWERINGS: dict[str, Lowering] = {"fp32": FLOAT32, "int8": StaticInt8()}
+CASES = [
+    (runtime, name)
+    for runtime in export.EXPORTERS
+    for name, lowering in LOWERINGS.items()
+    if lowerings.refusal(lowering, runtime) is None
 ]
 
 
@@ -65,19 +68,19 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> torch.nn.Module:
 def case(
     request: pytest.FixtureRequest, network: torch.nn.Module, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Case]:
-    runtime, precision = request.param
-    folder = tmp_path_factory.mktemp(f"{precision}-{runtime}")
+    runtime, name = request.param
+    lowering = LOWERINGS[name]
+    folder = tmp_path_factory.mktemp(f"{name}-{runtime}")
     data = dataset()
-    calibration = torch.from_numpy(data.inputs(data.calibration)) if precision == "int8" else None
-    entry = export.export(
-        export.EXPORTERS[runtime], Job(network, torch.from_numpy(data.inputs(data.test)[:2]), calibration, folder)
-    )
+    calibration = torch.from_numpy(data.inputs(data.calibration)) if lowering.calibrated else None
+    job = Job(network, torch.from_numpy(data.inputs(data.test)[:2]), lowering, calibration, folder)
+    entry = export.export(export.EXPORTERS[runtime], job).entry
     variant = Variant(
         model="small",
-        variant=f"{precision}-{runtime}",
-        recipe=Recipe(precision, (Step("train", {}),)),
+        variant=f"{name}-{runtime}",
+        recipe=Recipe(name, (Step("train", {}),)),
         runtime=runtime,
-        precision=precision,
+        precision=lowering.precision,
         entry=entry,
         inputs=(TensorSpec(INPUT, "FP32", (-1, 3, 8, 8)),),
         outputs=(TensorSpec(OUTPUT, "FP32", (-1, 3)),),

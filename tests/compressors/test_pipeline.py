@@ -19,8 +19,7 @@ from server import runtimes
 from tests.compressors import small
 
 STUDY = """
-model = "small"
-network = "small"
+models = { small = "small" }
 data = "small"
 calibration = 8
 runtimes = ["torchscript", "onnxruntime"]
@@ -73,13 +72,19 @@ def world() -> Iterator[None]:
         yield
 
 
+def start(path: Path) -> Build:
+    """The build of a study of one model, into a repository beside it."""
+    (declared,) = study.load(str(path))
+    return Build(declared, path.parent / "models", pipeline.read_data(declared, None))
+
+
 @pytest.fixture(scope="module")
 def once(tmp_path_factory: pytest.TempPathFactory) -> Build:
     """A finished build that tests only look at."""
     folder = tmp_path_factory.mktemp("once")
     (folder / "small.toml").write_text(STUDY)
     with small_world():
-        built = Build(study.load(str(folder / "small.toml")), folder / "models", None)
+        built = start(folder / "small.toml")
         built.run()
     return built
 
@@ -88,7 +93,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Build:
 def build(tmp_path: Path) -> Callable[..., Build]:
     def make(text: str = STUDY) -> Build:
         (tmp_path / "small.toml").write_text(text)
-        return Build(study.load(str(tmp_path / "small.toml")), tmp_path / "models", None)
+        return start(tmp_path / "small.toml")
 
     return make
 

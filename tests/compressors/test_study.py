@@ -8,8 +8,7 @@ from compressors import study
 from protos.errors import UsageError
 
 GOOD = """
-model = "m"
-network = "resnet18"
+models = { m = "resnet18" }
 data = "digits"
 calibration = 8
 runtimes = ["onnxruntime"]
@@ -22,7 +21,7 @@ fit = { epochs = 1, batch = 2, learning_rate = 0.1 }
 """
 
 
-def load(tmp_path: Path, text: str) -> study.Study:
+def load(tmp_path: Path, text: str) -> tuple[study.Study, ...]:
     path = tmp_path / "s.toml"
     path.write_text(text)
     return study.load(str(path))
@@ -30,17 +29,17 @@ def load(tmp_path: Path, text: str) -> study.Study:
 
 @pytest.mark.parametrize("name", ["digits", "resnet18-cifar10"])
 def test_the_studies_of_the_package_declare_sixteen_variants(name: str) -> None:
-    declared = study.load(name)
+    (declared,) = study.load(name)
     assert [recipe.name for recipe in declared.recipes] == ["fp32", "channels50", "int8", "channels50-int8"]
     assert declared.runtimes == ("pytorch", "torchscript", "onnxruntime", "openvino")
 
 
 def test_parents_come_before_their_children(tmp_path: Path) -> None:
-    assert [recipe.name for recipe in load(tmp_path, GOOD).recipes] == ["fp32", "int8"]
+    assert [recipe.name for recipe in load(tmp_path, GOOD)[0].recipes] == ["fp32", "int8"]
 
 
 def test_a_chain_lists_every_step_with_all_parameters(tmp_path: Path) -> None:
-    train, int8 = load(tmp_path, GOOD).recipes[1].chain()
+    train, int8 = load(tmp_path, GOOD)[0].recipes[1].chain()
     assert (train.name, int8.name) == ("train", "static-int8")
     assert train.parameters["fit"] == {
         "epochs": 1, "batch": 2, "learning_rate": 0.1, "shift": 0, "flip": False, "distillation": 0.0,
@@ -52,11 +51,12 @@ def test_a_chain_lists_every_step_with_all_parameters(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('model = "m"', "", "'model' is missing"),
-        ('model = "m"', 'model = "../m"', "'../m' came, expected letters"),
+        ('models = { m = "resnet18" }', "", "'models' is missing"),
+        ('{ m = "resnet18" }', "{}", "study.models: none came"),
+        ("{ m = ", '{ "../m" = ', "'../m' came, expected letters"),
         ("calibration = 8", "calibration = '8'", "study.calibration: '8' came, expected int"),
         ("calibration = 8", "calibration = 8\nspeed = 1", "unknown key 'speed'"),
-        ('"resnet18"', '"resnet99"', "study.network: 'resnet99' came, expected one of resnet18"),
+        ('"resnet18"', '"resnet99"', "study.models.m: 'resnet99' came, expected one of resnet18"),
         ('"digits"', '"mnist"', "study.data: 'mnist' came, expected one of digits, cifar10"),
         ('["onnxruntime"]', '["tensorrt"]', r"study.runtimes\[0\]: 'tensorrt' came"),
         ('["onnxruntime"]', "[]", "expected at least one"),
@@ -67,7 +67,9 @@ def test_a_chain_lists_every_step_with_all_parameters(tmp_path: Path) -> None:
         ('parent = "fp32"', 'parent = "fp32"\nratio = 1', "recipes.int8: unknown key 'ratio'"),
         ("epochs = 1,", "", "recipes.fp32.fit: 'epochs' is missing"),
         ("[recipes.fp32]", "[recipes.base]", "recipes.int8.parent: 'fp32' came, expected one of int8, base"),
-        ('model = "m"', "model = ", "s.toml: "),
+        ("calibration = 8", "calibration = ", "s.toml: "),
+        ('parent = "fp32"', 'parent = "fp32"\nmodels = ["n"]', "recipes.int8.models: 'n' came, expected one of m"),
+        ('parent = "fp32"', 'parent = "fp32"\nruntimes = []', r"recipes.int8.runtimes: \[\] came"),
     ],
 )
 def test_what_cannot_be_carried_out_is_one_clear_line(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -79,10 +81,19 @@ def test_what_cannot_be_carried_out_is_one_clear_line(tmp_path: Path, old: str, 
 
 def test_nothing_follows_int8(tmp_path: Path) -> None:
     chained = GOOD + '[recipes.again]\nstep = "static-int8"\nparent = "int8"\n'
-    with pytest.raises(UsageError, match="'int8' is int8, and nothing can follow that"):
+    with pytest.raises(UsageError, match="'int8' ends with 'static-int8', and nothing can follow that"):
         load(tmp_path, chained)
 
 
 def test_an_unknown_study_names_those_that_are_there() -> None:
     with pytest.raises(UsageError, match="'mnist' came, expected one of digits, resnet18-cifar10"):
         study.load("mnist")
+
+
+def test_each_model_gets_the_recipes_and_runtimes_that_are_for_it(tmp_path: Path) -> None:
+    text = GOOD.replace('m = "resnet18"', 'm = "resnet18", n = "resnet18"').replace(
+        '["onnxruntime"]', '["onnxruntime", "openvino"]'
+    )
+    m, n = load(tmp_path, text.replace('parent = "fp32"', 'parent = "fp32"\nmodels = ["n"]\nruntimes = ["openvino"]'))
+    assert [(recipe.name, recipe.runtimes) for recipe in m.recipes] == [("fp32", ("onnxruntime", "openvino"))]
+    assert [(recipe.name, recipe.runtimes) for recipe in n.recipes][1:] == [("int8", ("openvino",))]
