@@ -186,7 +186,8 @@ def _contents(
     tensors: Sequence[_Tensor], headers: dict[str, Header], raw_contents: Sequence[bytes]
 ) -> dict[str, Array]:
     if raw_contents:
-        if typed := [tensor.name for tensor in tensors if tensor.HasField("contents")]:
+        # An empty message is no contents: MLServer sends one beside the raw contents of each output.
+        if typed := [t.name for t in tensors if t.HasField("contents") and t.contents.ByteSize()]:
             raise InvalidInputError(f"tensor '{typed[0]}': raw and typed contents came together, expected one kind")
         if len(raw_contents) != len(tensors):
             raise InvalidInputError(

@@ -53,8 +53,8 @@ class Options:
     ours: tuple[str, ...] = ("", "--batch-max 1", "--workers 2")
     """Flags of our server; each set is a server of its own."""
     peer: tuple[str, ...] = ()
-    """Other servers of the protocol, as NAME=HOST:PORT, or NAME=HOST:PORT@PID to have their CPU measured too; they
-    serve the same model name and variant."""
+    """Other servers of the protocol, as NAME=HOST:PORT[/VERSION][@PID]; they serve the same model, and the variant
+    as VERSION or under its own name (Triton takes numbers only). With PID, of their top process, their CPU is known."""
     connections: int = field(default=8, metadata=options.between(1, 1024))
     """The most connections that the calls in flight are spread over."""
     rounds: int = field(default=5, metadata=options.between(1, 1000))
@@ -90,8 +90,10 @@ def measure(wanted: Options, folder: Path, peers: list[Target]) -> tuple[list[En
     """The engine's speeds, and the cells of all rounds."""
     rows = load_golden(wanted.repository, wanted.model).inputs
     name = from_json((folder / MANIFEST).read_text()).inputs[0].name
-    requests = [encode_request(wanted.model, wanted.variant, {name: rows[i : i + 1]}) for i in range(len(rows))]
-    payloads = [request.SerializeToString() for request in requests]
+    payloads = {
+        version: [encode_request(wanted.model, version, {name: row[None]}).SerializeToString() for row in rows]
+        for version in {wanted.variant, *(peer.version for peer in peers if peer.version)}
+    }
     cells: dict[Key, list[Cell]] = {}
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool, _started(wanted, folder) as started:
         print("the bare engine", file=sys.stderr)
@@ -99,7 +101,8 @@ def measure(wanted: Options, folder: Path, peers: list[Target]) -> tuple[list[En
         for number in range(wanted.rounds):
             for key, target in _plan(wanted, [*started, *peers]):
                 print(f"round {number + 1}: {key.server}, {key.mode}, {key.in_flight} in flight", file=sys.stderr)
-                load = Load(target.address, key.mode, key.in_flight, wanted.connections, wanted.seconds, payloads)
+                asked = payloads[target.version or wanted.variant]
+                load = Load(target.address, key.mode, key.in_flight, wanted.connections, wanted.seconds, asked)
                 cells.setdefault(key, []).append(_cell(target, partial(_driven, pool, load)))
     return speeds, cells
 

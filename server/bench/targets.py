@@ -27,6 +27,8 @@ class Target:
     name: str
     address: str
     pid: int | None = None
+    version: str | None = None
+    """That it calls the variant, where that is not the variant's name."""
 
     def cpu_seconds(self) -> float | None:
         """What it has used so far."""
@@ -51,11 +53,11 @@ def bare(name: str, kind: str, folder: Path, rows: int) -> Iterator[Target]:
 
 
 def peer(text: str) -> Target:
-    """`NAME=HOST:PORT`, or `NAME=HOST:PORT@PID` to have its CPU measured too; `ValueError` for other forms."""
-    match = re.fullmatch(r"([^=]+)=([^@]+:\d+)(?:@(\d+))?", text)
+    """`NAME=HOST:PORT[/VERSION][@PID]`; `ValueError` for other forms."""
+    match = re.fullmatch(r"([^=]+)=([^@/]+:\d+)(?:/([^@]+))?(?:@(\d+))?", text)
     if match is None:
-        raise ValueError(f"'{text}' came, expected NAME=HOST:PORT or NAME=HOST:PORT@PID")
-    return Target(match[1], match[2], int(match[3]) if match[3] else None)
+        raise ValueError(f"'{text}' came, expected NAME=HOST:PORT[/VERSION][@PID]")
+    return Target(match[1], match[2], int(match[4]) if match[4] else None, match[3])
 
 
 @contextmanager

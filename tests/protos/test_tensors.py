@@ -86,6 +86,12 @@ def test_a_contradiction_is_named(message: pb.ModelInferRequest, text: str) -> N
         decode_request(message)
 
 
+def test_an_empty_message_of_typed_contents_is_none() -> None:
+    message = request("FP32", [1], np.float32(7).tobytes())
+    message.inputs[0].contents.SetInParent()
+    assert decode_request(message)["image"].tolist() == [7.0]
+
+
 def test_a_name_that_comes_twice_is_named() -> None:
     message = request("FP32", [1], bytes(4))
     message.inputs.append(message.inputs[0])

@@ -62,6 +62,11 @@ def test_a_peer_has_no_cpu_without_its_process() -> None:
     assert peer("a=[::1]:80@1").pid == 1
 
 
+def test_a_peer_may_call_the_variant_otherwise() -> None:
+    assert peer("a=host:1").version is None
+    assert (peer("a=host:1/3@7").version, peer("a=host:1/3@7").pid) == ("3", 7)
+
+
 def test_a_row_is_the_median_of_its_rounds_and_tells_of_failures() -> None:
     cells = [
         Cell(Sample([1000.0 * factor] * 10, 2.0, 20, cpu_seconds=0.002), server_cpu_seconds=0.004 * factor)
