@@ -1,5 +1,8 @@
 """Whether a call that ended early ran out of time or was given up."""
 
+from time import perf_counter
+from typing import Literal
+
 
 def ran_out(remaining: float | None, timeout: float | None) -> bool:
     """Whether a call ended by its deadline, of whose `timeout` seconds `remaining` were left; None: no deadline.
@@ -8,3 +11,10 @@ def ran_out(remaining: float | None, timeout: float | None) -> bool:
     which: the client's clock runs out first, and the wire rounds a timeout up by as much as 1%.
     """
     return remaining is not None and remaining <= 0.01 * (timeout or 0) + 0.002
+
+
+def why_given_up(since: float, deadline: float | None) -> Literal["expired", "cancelled"]:
+    """Why a caller is cancelled now that has waited `since` then, both times of `perf_counter`."""
+    if deadline is None:
+        return "cancelled"
+    return "expired" if ran_out(deadline - perf_counter(), deadline - since) else "cancelled"

@@ -24,6 +24,7 @@ from google.protobuf.message import DecodeError, Message
 from prometheus_client import Counter
 
 from protos.errors import InvalidInputError, OverloadedError, UnavailableError
+from server import logs
 from server.status import code_of, is_fault, text_of
 
 SELF_ENDING = "/inference.GRPCInferenceService/ModelStreamInfer"
@@ -186,7 +187,7 @@ class _Calls:
         if not isinstance(error, Exception):
             raise error
         if is_fault(error):
-            logger.error("%s failed, request id %r", self._method, request_id, exc_info=error)
+            logs.log_fault(logger, self._method, request_id, error)
         await context.abort(code, text_of(error), _hint(error))
 
 

@@ -33,7 +33,7 @@ import numpy as np
 from protos.errors import EngineError, ExpiredError, OverloadedError, RequestError, UnavailableError
 from protos.manifest import Variant
 from server.batcher import ALONE, Batcher, BatchLimit
-from server.deadline import ran_out
+from server.deadline import why_given_up
 from server.runtimes import Array, Runtime
 from server.slots import Slots
 
@@ -121,7 +121,7 @@ class Engine:
             return await job.future
         except asyncio.CancelledError:
             if self._batcher.discard(job):
-                self._observer.rejected(_why(job))
+                self._observer.rejected(why_given_up(job.admitted, deadline))
             raise
 
     def close(self, timeout: float | None = None) -> None:
@@ -161,7 +161,7 @@ class Engine:
         now, living = perf_counter(), []
         for job in batch:
             if job.future.done():
-                self._observer.rejected(_why(job))
+                self._observer.rejected(why_given_up(job.admitted, job.deadline))
             elif job.deadline is not None and now >= job.deadline:
                 self._observer.rejected("expired")
                 _deliver([job], [_expired()])
@@ -190,13 +190,6 @@ class Engine:
         error = EngineError("engine failed")
         error.__cause__ = cause
         return [error]
-
-
-def _why(job: _Job) -> Reason:
-    """Why a job is given up whose caller was cancelled: its deadline may have done that."""
-    if job.deadline is None:
-        return "cancelled"
-    return "expired" if ran_out(job.deadline - perf_counter(), job.deadline - job.admitted) else "cancelled"
 
 
 def _expired() -> ExpiredError:

@@ -54,7 +54,7 @@ class Inference:
                 names = _outputs(request, variant)
             else:
                 rows, names = check(request, specs, self._max_rows), _outputs(request, variant)
-                inputs = await self._images.read(request, variant, hosted.metrics)
+                inputs = await self._images.read(request, variant, hosted.metrics, call.deadline())
             if seen is not None:
                 seen.admit(variant.model, variant.variant)
             answer = await engine.infer(inputs, rows, call.decoded(rows))

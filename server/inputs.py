@@ -18,6 +18,7 @@ import asyncio
 import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
 
 import numpy as np
 from PIL import Image, JpegImagePlugin, PngImagePlugin
@@ -26,6 +27,7 @@ from protos.errors import ExpiredError, InvalidInputError, OverloadedError
 from protos.manifest import Preprocessing, TensorSpec, Variant
 from protos.tensors import Array, decode_request
 from protos.v1 import inference_pb2 as pb
+from server.deadline import why_given_up
 from server.engine import Observer
 
 FORMATS = (JpegImagePlugin.JpegImageFile.format, PngImagePlugin.PngImageFile.format)
@@ -57,11 +59,15 @@ class Images:
         self._room = threading.BoundedSemaphore(threads + queue_size)
         self._queue_size, self._max_pixels = queue_size, max_pixels
 
-    async def read(self, request: pb.ModelInferRequest, variant: Variant, observer: Observer) -> dict[str, Array]:
+    async def read(
+        self, request: pb.ModelInferRequest, variant: Variant, observer: Observer, deadline: float | None = None
+    ) -> dict[str, Array]:
         """The input (N, 3, H, W) of a request whose headers fit; once its caller is gone, the rest is left undone.
 
         Raises `OverloadedError` at once where too many wait, `InvalidInputError` for contents that do not fit.
+        `deadline` is a time of `perf_counter`: gRPC cancels the caller then, here it only says why.
         """
+        began = perf_counter()
         if not self._room.acquire(blocking=False):
             observer.rejected("queue_full")
             raise OverloadedError(f"{self._queue_size} requests are waiting for their images to be read, at most")
@@ -70,6 +76,9 @@ class Images:
         work.add_done_callback(lambda _: self._room.release())
         try:
             return await asyncio.wrap_future(work)
+        except asyncio.CancelledError:
+            observer.rejected(why_given_up(began, deadline))
+            raise
         finally:
             gone.set()
 

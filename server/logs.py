@@ -79,3 +79,9 @@ def log_request(seen: "Seen") -> None:
     if seen.answer is not None:
         fields |= {"queue_seconds": seen.answer.queue_seconds, "compute_seconds": seen.answer.compute_seconds}
     requests.debug("request", extra={"fields": fields})
+
+
+def log_fault(logger: logging.Logger, method: str, request_id: str, error: BaseException) -> None:
+    """The line of a call that failed by our fault, with the whole of the error."""
+    fields: Fields = {"request_id": request_id[:LONGEST]} if request_id else {}
+    logger.error("%s failed", method, exc_info=error, extra={"fields": fields})

@@ -169,10 +169,14 @@ class Call:
         self._metrics._statistics.arrived()
         return self
 
-    def decoded(self, rows: int) -> float | None:
-        """Its inputs are arrays of so many rows; returns its deadline, a time of `perf_counter`, where it has one."""
-        self._decoded, self._rows = perf_counter(), rows
+    def deadline(self) -> float | None:
+        """A time of `perf_counter`, where it has one."""
         return None if self.timeout is None else self._arrived + self.timeout
+
+    def decoded(self, rows: int) -> float | None:
+        """Its inputs are arrays of so many rows; returns its deadline."""
+        self._decoded, self._rows = perf_counter(), rows
+        return self.deadline()
 
     def answered(self, answer: Answer) -> None:
         """The engine answered."""

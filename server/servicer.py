@@ -76,6 +76,7 @@ class Servicer(GRPCInferenceServiceServicer):
         return pb.ModelConfigResponse(config=config.describe(hosted, self._registry.plan, self._settings))
 
     async def ModelStatistics(self, request: pb.ModelStatisticsRequest, context: object) -> pb.ModelStatisticsResponse:
+        """What this process has counted: of several workers each answers for itself; the metrics page is for all."""
         chosen = self._registry.choose(request.name, request.version)
         stats = [hosted.metrics.statistics.message(hosted.entry.model, hosted.entry.name) for hosted in chosen]
         return pb.ModelStatisticsResponse(model_stats=stats)

@@ -8,7 +8,8 @@
     compute_output from arrays to the finished response                                 /
     batches        executions that succeeded, by their rows; what one of them took
 
-Counts are exact: a request is counted before its answer is sent. Times are whole nanoseconds.
+Counts are exact: a request is counted before its answer is sent. Times are whole nanoseconds. Of several workers
+each counts its own requests, and answers for them alone.
 Source: https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_statistics.md
 """
 

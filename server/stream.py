@@ -21,6 +21,7 @@ from google.protobuf.message import DecodeError
 
 from protos.errors import InvalidInputError, UnavailableError
 from protos.v1 import inference_pb2 as pb
+from server import logs
 from server.inference import Inference
 from server.status import is_fault, text_of
 
@@ -117,7 +118,7 @@ class _Stream:
 
     def _fail(self, request_id: str, error: Exception) -> None:
         if is_fault(error):
-            logger.error("ModelStreamInfer failed, request id %r", request_id, exc_info=error)
+            logs.log_fault(logger, "ModelStreamInfer", request_id, error)
         response = pb.ModelStreamInferResponse(error_message=text_of(error))
         response.infer_response.id = request_id
         self._send(response)

@@ -37,7 +37,7 @@ class Target:
 
 @contextmanager
 def ours(name: str, repository: Path, flags: list[str]) -> Iterator[Target]:
-    """Our server on free ports, loaded; stopped at the end."""
+    """Our server on free ports, loaded in all of its workers; stopped at the end."""
     command = [sys.executable, "-m", "server", "--repository", str(repository), "--port", "0", "--metrics-port", "0"]
     with tempfile.TemporaryFile("w+") as log, _process([*command, "--drain-notice", "0", *flags], stderr=log) as server:
         yield Target(name, _address(server, log), server.pid)
@@ -76,7 +76,7 @@ def _process(
 
 
 def _address(server: "subprocess.Popen[str]", log: IO[str]) -> str:
-    """Where the server listens, once it has loaded; `RuntimeError` with its log where it cannot."""
+    """Where the server listens, once all of its workers have loaded; `RuntimeError` with its log where it cannot."""
     end = monotonic() + START_SECONDS
     while True:
         text = os.pread(log.fileno(), 1 << 20, 0).decode()

@@ -11,7 +11,7 @@ metric name. An aggregation without `by` is taken to keep all labels. Recording 
 
 import re
 
-from protos.telemetry import METRICS
+from protos.telemetry import METRICS, SUPERVISOR_METRICS
 
 TARGET_LABELS = frozenset({"job", "instance"})
 """Prometheus adds them to each series that it scrapes."""
@@ -26,12 +26,16 @@ PROCESS = (
 )
 """What prometheus_client's ProcessCollector exports."""
 
-SERIES: dict[str, frozenset[str]] = {
-    name: TARGET_LABELS | set(metric.labels) | ({"le"} if name.endswith("_bucket") else set())
-    for metric in METRICS
-    for name in metric.series
-} | dict.fromkeys((*PROCESS, "up"), TARGET_LABELS)
-"""Every series that an expression may name, with its labels."""
+SERIES: dict[str, frozenset[str]] = (
+    {
+        name: TARGET_LABELS | set(metric.labels) | ({"le"} if name.endswith("_bucket") else set())
+        for metric in (*METRICS, *SUPERVISOR_METRICS)
+        for name in metric.series
+    }
+    | {"up": TARGET_LABELS}
+    | dict.fromkeys(PROCESS, TARGET_LABELS | {"worker"})
+)
+"""Every series that an expression may name, with its labels; `worker` is empty where there are no workers."""
 
 _STRING = re.compile(r'"(?:\\.|[^"\\])*"')
 _RANGE = re.compile(r"\[[^\]]*\]")

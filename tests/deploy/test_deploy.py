@@ -5,11 +5,12 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 
+from protos.manifest import RuntimeName
 from server.settings import parse
 from tests.deploy.files import DASHBOARD, DEPLOY, ROOT, RULES, alerts, copied, dockerfile, queries, read
 from tests.deploy.promql import problems, template_problems, variable_problems
@@ -144,6 +145,11 @@ def test_build_context_holds_all_that_the_image_copies() -> None:
 def test_image_starts_the_server_itself_and_not_as_root() -> None:
     assert dockerfile("ENTRYPOINT") == ['["pareto-serve"]']  # exec form: SIGTERM reaches it
     assert dockerfile("USER") == ["10001"]
+
+
+def test_image_installs_all_that_the_server_can_use() -> None:
+    (extras,) = re.findall(r'"\.\[(.+)\]"', "".join(dockerfile("RUN")))
+    assert sorted(extras.split(",")) == sorted(["serve", "tracing", *get_args(RuntimeName)])
 
 
 def test_image_settings_are_taken_by_the_server(tmp_path: Path) -> None:

@@ -42,10 +42,10 @@ def send(server: ServerProcess, variant: str, good: int, bad: int) -> None:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """Two variants that serve, and one that fails its golden check."""
+    """Two variants that serve, and one that fails its golden check, in each of two workers."""
     root = toy.repository(tmp_path_factory.mktemp("models"))
     toy.publish_variant(root, "onnxruntime", recipe="wrong", factor=3.0)
-    with serving(root) as server:
+    with serving(root, "--workers", "2") as server:
         yield server
 
 
@@ -88,6 +88,12 @@ def test_state_panel_lists_the_failed_variant_beside_those_that_serve(prometheus
 def test_quality_panel_has_one_figure_for_each_variant_that_serves(prometheus: Prometheus) -> None:
     quality = evaluable(expressions("Quality against size")[0])
     assert prometheus.ask(quality, "variant", "metric") == {(ONNX, "top1"): 0.75, (OPENVINO, "top1"): 0.75}
+
+
+def test_workers_panel_shows_those_that_listen_and_no_restart(prometheus: Prometheus) -> None:
+    listening, restarts = map(evaluable, expressions("Workers"))
+    assert prometheus.ask(listening) == {(): 2}
+    assert set(prometheus.ask(restarts, "reason").values()) == {0}
 
 
 def test_every_alert_is_evaluated_and_the_failed_variant_raises_one(prometheus: Prometheus) -> None:

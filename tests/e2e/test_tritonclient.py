@@ -17,18 +17,22 @@ SCRIPT = Path(__file__).with_name("tritonclient_session.py")
 VARIANTS = ["fp32-onnxruntime", "fp32-openvino"]
 
 
-@pytest.fixture(scope="module", params=["plain", "TLS"])
+@pytest.fixture(scope="module", params=["plain", "TLS", "mutual TLS"])
 def session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("triton")
     root = toy.repository(folder / "models")
-    flags, trusted = [], []
-    if request.param == "TLS":
+    flags, files = [], []
+    if request.param != "plain":
         authority = certificates.authority(folder, "root")
         pair = certificates.issue(authority, folder, "server")
         flags = ["--tls-cert", str(pair.certificate), "--tls-key", str(pair.key)]
-        trusted = [str(authority.certificate)]
+        files = [str(authority.certificate)]
+    if request.param == "mutual TLS":
+        client = certificates.issue(authority, folder, "client")
+        flags += ["--tls-client-ca", str(authority.certificate)]
+        files += [str(client.key), str(client.certificate)]
     with serving(root, "--allow-repository-control", *flags, ready=False) as server:
-        arguments = [server.grpc_address, "toy", str(root / "toy" / "golden.npz"), *trusted]
+        arguments = [server.grpc_address, "toy", str(root / "toy" / "golden.npz"), *files]
         done = subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
@@ -126,6 +130,11 @@ def test_its_streams_get_each_answer_once_and_errors_in_between(session: dict[st
 def test_its_asyncio_client_gets_the_right_labels(session: dict[str, Any]) -> None:
     assert session["asyncio"]["infer"] == ["an id", VARIANTS[0], session["labels"]]
     assert (session["asyncio"]["live"], session["asyncio"]["config"]) == (True, "toy")
+
+
+def test_a_health_probe_finds_the_server_its_model_and_each_variant_serving(session: dict[str, Any]) -> None:
+    serving = dict.fromkeys(["", "toy", *(f"toy/{variant}" for variant in VARIANTS)], "SERVING")
+    assert session["health"] == {**serving, "nope": "NOT_FOUND"}
 
 
 def test_it_unloads_and_loads_a_model(session: dict[str, Any]) -> None:

@@ -1,6 +1,8 @@
 """What an unmodified `tritonclient.grpc` sees of a server, as one JSON document. Run as a process of its own:
 
-    python tritonclient_session.py HOST:PORT MODEL golden.npz [ROOT.crt]    # the latter for TLS
+    python tritonclient_session.py HOST:PORT MODEL golden.npz [ROOT.crt [CLIENT.key CLIENT.crt]]    # TLS, mutual TLS
+
+The same server is also asked for its health, by the stubs of grpcio-health-checking.
 
 tritonclient registers the same protobuf package as `protos.v1`, so one process cannot import both.
 """
@@ -11,9 +13,12 @@ import json
 import queue
 import sys
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
+import grpc
 import numpy as np
 from google.protobuf.descriptor import Descriptor
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from PIL import Image
 from tritonclient.grpc import (
     InferenceServerClient,
@@ -163,7 +168,33 @@ def controlled(client: InferenceServerClient, model: str) -> dict[str, object]:
     }
 
 
-async def asynchronous(address: str, root: str, model: str, variants: list[str], x: np.ndarray) -> dict[str, object]:
+def security(files: tuple[str, ...]) -> dict[str, object]:
+    """What tritonclient's clients are told of the files of TLS: the root, the client's key, its certificate."""
+    root, key, certificate = (*files, None, None, None)[:3]
+    return {"ssl": bool(files), "root_certificates": root, "private_key": key, "certificate_chain": certificate}
+
+
+def health(address: str, model: str, variants: list[str], files: tuple[str, ...]) -> dict[str, str]:
+    """What a health probe is told of each service, and of one that is none: a status, or the code of an error."""
+    if files:
+        channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(*(Path(f).read_bytes() for f in files)))
+    else:
+        channel = grpc.insecure_channel(address)
+    told = {}
+    with channel:
+        for service in ("", model, *(f"{model}/{name}" for name in variants), "nope"):
+            try:
+                request = health_pb2.HealthCheckRequest(service=service)
+                answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=20)
+                told[service] = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+            except grpc.RpcError as error:
+                told[service] = error.code().name
+    return told
+
+
+async def asynchronous(
+    address: str, files: tuple[str, ...], model: str, variants: list[str], x: np.ndarray
+) -> dict[str, object]:
     """The same server as the asyncio client sees it."""
 
     async def requests() -> AsyncIterator[dict[str, object]]:
@@ -171,7 +202,7 @@ async def asynchronous(address: str, root: str, model: str, variants: list[str],
             variant = variant_of(number, variants)
             yield {"model_name": model, "inputs": [image(x)], "model_version": variant, "request_id": str(number)}
 
-    async with aio.InferenceServerClient(address, ssl=bool(root), root_certificates=root or None) as client:
+    async with aio.InferenceServerClient(address, **security(files)) as client:
         result = await client.infer(model, [image(x)], request_id="an id")
         outcomes = [outcome async for outcome in client.stream_infer(requests())]
         return {
@@ -204,10 +235,10 @@ def wire_format() -> dict[str, dict[str, object]]:
     return formats
 
 
-def main(address: str, model: str, golden: str, root: str = "") -> None:
+def main(address: str, model: str, golden: str, *files: str) -> None:
     with np.load(golden) as arrays:
         x, labels = arrays["inputs"], arrays["labels"].tolist()
-    with InferenceServerClient(address, ssl=bool(root), root_certificates=root or None) as client:
+    with InferenceServerClient(address, **security(files)) as client:
         metadata = client.get_model_metadata(model, as_json=True)
         session = {
             "live": client.is_server_live(),
@@ -223,8 +254,9 @@ def main(address: str, model: str, golden: str, root: str = "") -> None:
             "images": image_labels(client, model),
             "statuses": statuses(client, model, x),
             "config": client.get_model_config(model, as_json=True)["config"],
+            "health": health(address, model, metadata["versions"], files),
             "stream": streamed(client, model, metadata["versions"], x),
-            "asyncio": asyncio.run(asynchronous(address, root, model, metadata["versions"], x)),
+            "asyncio": asyncio.run(asynchronous(address, files, model, metadata["versions"], x)),
             "control": controlled(client, model),
             "wire format": wire_format(),
             "ready afterwards": client.is_server_ready(),

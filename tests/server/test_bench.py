@@ -18,11 +18,11 @@ def test_it_measures_our_server_the_bare_ones_and_a_peer(
     raw = tmp_path / "raw.json"
     flags = f"--repository {repository} --model toy --variant fp32-onnxruntime --rounds 2 --seconds 0.1 --in-flight 1,3"
     theirs = f"other={server.grpc_address}@{server.pid}"
-    assert bench.main([*flags.split(), "--ours", "--batch-max 1", "--peer", theirs, "--out", str(raw)]) == 0
+    assert bench.main([*flags.split(), "--ours", "--batch-max 1,--workers 2", "--peer", theirs, "--out", str(raw)]) == 0
     printed = capsys.readouterr()
     *_, table_end, summary = printed.out.splitlines()
     document = json.loads(summary)
-    names = ["floor", "bare batching", "pareto-serve --batch-max 1", "other"]
+    names = ["floor", "bare batching", "pareto-serve --batch-max 1", "pareto-serve --workers 2", "other"]
     found = {(r["server"], r["mode"], r["in_flight"]): r for r in document["rows"]}
     assert found.keys() == {
         (name, mode, depth)

@@ -155,7 +155,8 @@ def test_a_fault_inside_an_engine_is_internal_and_neutral_and_logged_with_the_id
         assert (await client.stub.ModelInfer(other, timeout=30)).model_version == "fp32-openvino"
 
     scenario(repository, play)
-    assert "ModelInfer failed, request id 'id-17'" in caplog.text
+    (line,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert (line.getMessage(), line.fields) == ("ModelInfer failed", {"request_id": "id-17"})
     assert {raising: "secret of /home/someone", one_row_too_few: "expected 1 rows"}[outcome] in caplog.text
 
 

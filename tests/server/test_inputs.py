@@ -21,7 +21,9 @@ from protos.tensors import Array, decode_response, encode_request
 from protos.v1 import inference_pb2 as pb
 from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
 from server.inputs import Images, accepted, normalise
+from server.metrics import REASONS
 from tests import toy
+from tests.server.connection import connected
 from tests.server.standins import Gate, Record, host, running
 from tests.serving import ServerProcess, eventually
 
@@ -312,6 +314,7 @@ def test_images_whose_caller_went_away_are_not_read_and_give_their_place_back(
         release.set()
         await images.read(request(files(file(PIXELS[0]))), variant, record)
         assert opened == [file(PIXELS[0])]
+        assert record.rejections == ["cancelled"] * 2
 
     alone(play, repository, max_pixels=1000)
 
@@ -340,6 +343,40 @@ def test_images_are_read_by_a_thread_of_their_own_while_the_loop_goes_on(
         assert readers == {"images_0"}
 
     alone(play, repository)
+
+
+@pytest.mark.parametrize(
+    ("timeout", "code", "reason"),
+    [(1, grpc.StatusCode.DEADLINE_EXCEEDED, "expired"), (30, grpc.StatusCode.CANCELLED, "cancelled")],
+)
+def test_a_request_that_ends_while_its_images_are_read_is_rejected_and_counted_as_such(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, timeout: float, code: grpc.StatusCode, reason: str
+) -> None:
+    entered, release = threading.Event(), threading.Event()
+
+    def slow(array: Array, preprocessing: Preprocessing) -> Array:
+        entered.set()
+        assert release.wait(30)
+        return normalise(array, preprocessing)
+
+    monkeypatch.setattr("server.inputs.normalise", slow)
+
+    async def run() -> None:
+        async with connected(repository) as client:
+            gate = Gate()
+            host(client.server, gate)
+            call = client.stub.ModelInfer(request(PIXELS), timeout=timeout)
+            await eventually(entered.is_set)
+            if reason == "cancelled":
+                call.cancel()
+            assert await call.code() == code
+            await client.wait_for("pareto_requests_total", code=code.name)
+            assert client.sample("pareto_rejected_total", reason=reason) == 1
+            assert sum(client.sample("pareto_rejected_total", reason=other) for other in REASONS) == 1
+            release.set()
+            assert gate.calls == []
+
+    asyncio.run(run())
 
 
 def test_a_limit_of_pixels_holds_for_uint8_as_well(repository: Path) -> None:

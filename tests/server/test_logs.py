@@ -122,7 +122,7 @@ def test_in_debug_each_request_is_a_line_with_its_id_variant_code_and_times(
     assert "queue_seconds" not in unknown
     assert [failed["code"], failed["variant"]] == ["INTERNAL", "fp32-onnxruntime"]
     (error,) = [line for line in lines(stream, "server.edge") if line["level"] == "ERROR"]
-    assert "id-17" in error["message"]
+    assert (error["message"], error["request_id"]) == ("ModelInfer failed", "id-17")
     assert "secret of /home/someone" in error["exception"]
 
 

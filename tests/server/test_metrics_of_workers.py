@@ -1,15 +1,18 @@
 """One page for two workers: what it counts is what the client counted, also after a worker's death."""
 
 import asyncio
+import io
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import grpc
+import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
 from protos import telemetry
 from protos.tensors import encode_request
@@ -25,8 +28,15 @@ MIX = (
     # (variant asked for, rows): OK, OK, OK, INVALID_ARGUMENT, INVALID_ARGUMENT, NOT_FOUND
     ("", 1), (VARIANTS[0], 2), (VARIANTS[1], 3), (VARIANTS[0], 65), (VARIANTS[1], 0), ("nope", 1),
 )  # fmt: skip
-ROUNDS, AT_ONCE = 7, 6
+ROUNDS, AT_ONCE = 70, 6
 """Per connection: rounds of the mix, each call of it so many times at once, more than the queue holds."""
+
+QUEUE = 2
+LARGE, SMALL = (4000, 40), (4, 1)
+"""Images of so many pixels a side, and how many of them: seconds, and next to nothing, to read."""
+
+REJECTED = {"queue_full": "RESOURCE_EXHAUSTED", "expired": "DEADLINE_EXCEEDED", "cancelled": "CANCELLED"}
+"""What a client hears of each reason why a request is not executed."""
 
 Counts = Counter[tuple[str, str]]
 """Calls by variant and code."""
@@ -59,6 +69,44 @@ def load(connections: Sequence[tuple[int, grpc.Channel]], counted: Counts) -> No
         client.join()
 
 
+def pictures(side: int, count: int) -> pb.ModelInferRequest:
+    """One request that holds the same black image so many times, as PNG files."""
+    stream = io.BytesIO()
+    Image.new("RGB", (side, side)).save(stream, "PNG")
+    return encode_request("toy", "", {"input": np.array([stream.getvalue()] * count, np.object_)})
+
+
+def give_up(server: ServerProcess, channels: Collection[grpc.Channel], counted: Counts) -> None:
+    """In each worker some requests for certain expire, and some are cancelled, before they are executed.
+
+    They wait for images to be read, while all threads that do so are held up. Adds them to `counted`.
+    """
+
+    def send(count: int, size: tuple[int, int], timeout: float) -> list["grpc.Future[pb.ModelInferResponse]"]:
+        message = pictures(*size)
+        stubs = [GRPCInferenceServiceStub(channel) for channel in channels]
+        return [stub.ModelInfer.future(message, timeout=timeout) for stub in stubs for _ in range(count)]
+
+    def until_under_way(calls: int) -> None:
+        asyncio.run(eventually(lambda: sum(of(server.metrics(), "pareto_inflight_requests").values()), calls))
+
+    slots = int(server.wait_for_log(r"workers x slots x threads = \d+ x (\d+) x")[1])
+    held = send(slots, LARGE, timeout=60)
+    until_under_way(len(held))
+    for timeout, cancels in ((60.0, True), (2.0, False)):
+        waiting = send(QUEUE, SMALL, timeout)
+        until_under_way(len(held) + len(waiting))
+        if cancels:
+            for call in waiting:
+                call.cancel()
+        counted.update((VARIANTS[0], call.code().name) for call in waiting)
+        until_under_way(len(held))
+    for call in held:
+        call.cancel()
+    counted.update((VARIANTS[0], call.code().name) for call in held)
+    until_under_way(0)
+
+
 def check(page: Samples, counted: Counts) -> None:
     """That every count of the page is the client's."""
     assert of(page, "pareto_requests_total", "variant", "code") == {
@@ -72,7 +120,7 @@ def check(page: Samples, counted: Counts) -> None:
     for name in ("request", "queue", "compute"):
         counts = of(page, f"pareto_{name}_duration_seconds_count", "variant")
         assert counts == {(variant,): counted[variant, "OK"] for variant in VARIANTS}
-    refused = {(variant, "queue_full"): counted[variant, "RESOURCE_EXHAUSTED"] for variant in VARIANTS}
+    refused = {(variant, reason): counted[variant, code] for variant in VARIANTS for reason, code in REJECTED.items()}
     assert of(page, "pareto_rejected_total", "variant", "reason") == {key: n for key, n in refused.items() if n}
     assert of(page, "pareto_inflight_requests", "variant") == of(page, "pareto_queue_depth", "variant") == {}
 
@@ -80,7 +128,7 @@ def check(page: Samples, counted: Counts) -> None:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     repository: Path = toy.repository(tmp_path_factory.mktemp("page"))
-    with serving(repository, "--workers", "2", "--queue-size", "2") as server:
+    with serving(repository, "--workers", "2", "--queue-size", str(QUEUE)) as server:
         yield server
 
 
@@ -88,8 +136,9 @@ def test_counts_are_the_clients_also_after_two_deaths(server: ServerProcess) -> 
     counted: Counts = Counter()
     with to_each_worker(server, least=4) as connections:
         load(connections, counted)
-        assert counted.total() >= 1000
-        assert {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "RESOURCE_EXHAUSTED"} == {code for _, code in counted}
+        give_up(server, dict(connections).values(), counted)
+        assert counted.total() >= 10_000
+        assert {code for _, code in counted} == {"OK", "INVALID_ARGUMENT", "NOT_FOUND", *REJECTED.values()}
         check(server.metrics(), counted)
     for deaths in (1, 2):
         psutil.Process(pids(server)[0]).send_signal(signal.SIGKILL)

@@ -1,6 +1,7 @@
 """More than a variant can do: the queue stays bounded, what does not fit is told at once, and it recovers."""
 
 import asyncio
+import math
 import threading
 from collections import Counter
 from pathlib import Path
@@ -12,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from protos.tensors import encode_request
 from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
 from tests import toy
+from tests.server import overload
 from tests.server.standins import Gate, host, running
 from tests.server.test_edge import Client, depth
 from tests.serving import eventually
@@ -91,3 +93,16 @@ def test_a_saturated_variant_does_not_starve_another(repository: Path) -> None:
             assert told["OK"] >= QUEUE
 
     asyncio.run(run())
+
+
+def test_an_open_loop_at_three_times_the_capacity_waits_for_nothing_but_the_queue(tmp_path: Path) -> None:
+    found = overload.overload(toy.repository(tmp_path, ("onnxruntime",)), seconds=5.0)
+    during = found.overload
+    assert during.codes.keys() == {"OK", "RESOURCE_EXHAUSTED"}
+    assert min(map(int, during.pushbacks)) >= 1  # each of the refused was told when to come again
+    pace = during.seconds / during.codes["OK"]
+    assert found.queue_mean <= overload.QUEUE * pace * 1.2  # Little's law, whatever the machine does meanwhile
+    assert during.percentile(99) <= 5 * found.bound
+    assert not found.memory.grows, found.memory
+    assert max(found.health) < math.inf
+    assert (found.before.codes.keys(), found.after.codes.keys()) == ({"OK"}, {"OK"})

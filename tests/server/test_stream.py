@@ -121,7 +121,8 @@ def test_a_fault_inside_an_engine_is_neutral_and_logged_with_the_id(
             assert client.sample("pareto_requests_total", code="INTERNAL") == 1
 
     asyncio.run(run())
-    assert "ModelStreamInfer failed, request id '17'" in caplog.text
+    (line,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert (line.getMessage(), line.fields) == ("ModelStreamInfer failed", {"request_id": "17"})
     assert "secret of /home/someone" in caplog.text
 
 

@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import grpc
 import psutil
@@ -16,6 +17,9 @@ import pytest
 from protos.tensors import encode_request
 from protos.v1 import inference_pb2 as pb
 from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
+from server.child import Progress
+from server.plan import Plan
+from server.supervisor import _announce
 from tests import toy
 from tests.server.load import Load
 from tests.server.team import family, pids, to_each_worker
@@ -72,6 +76,27 @@ def test_the_plan_is_one_line_and_fits_the_cores(server: ServerProcess) -> None:
     plan = server.wait_for_log(r"plan: (\d+) cores, workers x slots x threads = 2 x (\d+) x 1\n")
     assert 2 * int(plan[2]) <= int(plan[1])
     assert server.log.count("plan: ") == server.log.count("serving grpc=") == 1
+
+
+def test_loading_is_over_when_the_last_worker_has_loaded(caplog: pytest.LogCaptureFixture) -> None:
+    """What the benchmark, among others, waits for."""
+    first, last = Progress(), Progress()
+    team = SimpleNamespace(seats=[SimpleNamespace(progress=first), SimpleNamespace(progress=last)])
+
+    async def run() -> None:
+        announcing = asyncio.create_task(_announce(team, Plan(2, 1, 1, 2), "grpc:1", "metrics:2"))
+        for progress in (first, last):
+            progress.listening.set()
+        first.states, last.states = (2, 0), (1, 1)
+        first.loaded.set()
+        await eventually(lambda: "serving grpc=grpc:1 metrics=metrics:2" in caplog.text)
+        assert "READY" not in caplog.text
+        last.loaded.set()
+        await announcing
+
+    with caplog.at_level("INFO"):
+        asyncio.run(run())
+    assert caplog.messages[-1] == "1 variants are READY, 1 FAILED"
 
 
 def test_each_process_has_its_own_process_metrics(server: ServerProcess) -> None:
