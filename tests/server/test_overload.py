@@ -61,6 +61,7 @@ def test_three_times_the_capacity_for_a_while_and_then_all_is_well_again(reposit
                 if step % 10 == 0:
                     answer = await health.Check(health_pb2.HealthCheckRequest(service="toy"), timeout=30)
                     assert answer.status == health_pb2.HealthCheckResponse.SERVING
+            await eventually(lambda: sum(not call.done() for call in calls) <= QUEUE + 1)  # none is on its way still
             runtime.permits.release(1000)
             outcomes.update(await asyncio.gather(*calls))
             assert deepest <= QUEUE
