@@ -172,7 +172,8 @@ def test_sigterm_under_load_loses_no_accepted_request(repository: Path) -> None:
         server.signal()
         assert server.wait() == 0
         outcomes = load.outcomes()
-    assert outcomes.keys() == {"right", "UNAVAILABLE"}
+    # gRPC itself may cancel a call that arrives just then, before any code of ours has seen it.
+    assert outcomes.keys() - {"CANCELLED"} == {"right", "UNAVAILABLE"}
     assert answered(server) == {"OK": outcomes["right"]}
     assert not [process for process in processes if process.is_running()]
     assert "Traceback" not in server.log
