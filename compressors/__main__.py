@@ -1,7 +1,10 @@
 """pareto-compress: builds the variants of a study, and shows and checks what a repository holds.
 
 pareto-compress build --study digits --repository models
+pareto-compress build --model resnet20:resnet20 --weights resnet20.th --data photos --name mine
+pareto-compress build --onnx mine.onnx --data photos.npz --name mine
 pareto-compress list models
+pareto-compress plot models --out plots
 pareto-compress verify models
 pareto-compress promote digits int8-openvino --repository models
 """
@@ -11,10 +14,14 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from protos import repository
 from protos.errors import ParetoServeError
+
+T = TypeVar("T")
 
 
 def main() -> None:
@@ -36,15 +43,15 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="pareto-compress", description="Build and inspect variants of a model.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    build = commands.add_parser("build", help="build the variants of a study, or what is missing of them")
-    build.add_argument("--study", required=True, help="digits, resnet18-cifar10, or the path of a .toml file")
-    build.add_argument("--repository", type=Path, default=Path("models"), help="default: %(default)s")
-    build.add_argument("--data", type=Path, help="where the data set lies, for those that have files")
-    build.set_defaults(run=_build)
+    _add_build(commands.add_parser("build", help="build the variants of a study or of your own model"))
     listing = commands.add_parser("list", help="the table of a repository, with ratios to FP32 PyTorch")
     listing.add_argument("repository", type=Path)
-    listing.add_argument("--format", choices=["table", "markdown", "json"], default="table")
+    listing.add_argument("--format", choices=["table", "markdown", "csv", "json"], default="table")
     listing.set_defaults(run=_list)
+    plot = commands.add_parser("plot", help="a page of figures for each model of a repository")
+    plot.add_argument("repository", type=Path)
+    plot.add_argument("--out", type=Path, default=Path("plots"), help="folder to write to; default: %(default)s")
+    plot.set_defaults(run=_plot)
     verify = commands.add_parser("verify", help="check every variant's hashes and its answers on the golden inputs")
     verify.add_argument("repository", type=Path)
     verify.set_defaults(run=_verify)
@@ -56,13 +63,42 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_build(build: argparse.ArgumentParser) -> None:
+    what = build.add_mutually_exclusive_group(required=True)
+    what.add_argument("--study", help="a name in compressors/studies, or the path of a .toml file")
+    what.add_argument("--model", metavar="MODULE:FACTORY", help="your own PyTorch network: FP32 and int8 of it")
+    what.add_argument("--onnx", metavar="FILE", help="your own ONNX graph: FP32 and int8 of it")
+    build.add_argument("--repository", type=Path, default=Path("models"), help="default: %(default)s")
+    build.add_argument("--data", help="a folder with train/CLASS/ and test/CLASS/, an .npz, or MODULE:FUNCTION")
+    own = build.add_argument_group("your own model (docs/own-models.md)")
+    own.add_argument("--weights", metavar="FILE", help="the state dict of --model")
+    own.add_argument("--name", help="what it is called in the repository")
+    own.add_argument(
+        "--input-shape", type=_three(int), metavar="3,H,W", help="default: as the graph or the data have it"
+    )
+    own.add_argument("--mean", type=_three(float), metavar="R,G,B", help="of pixels from 0 to 1; default: 0,0,0")
+    own.add_argument("--std", type=_three(float), metavar="R,G,B", help="of pixels from 0 to 1; default: 1,1,1")
+    own.add_argument("--calibration", type=int, metavar="N", help="training images for int8 ranges; default: 256")
+    build.set_defaults(run=_build)
+
+
+def _three(kind: Callable[[str], T]) -> Callable[[str], tuple[T, T, T]]:
+    def three_numbers(text: str) -> tuple[T, T, T]:  # argparse names it where it fails
+        first, second, third = map(kind, text.split(","))
+        return first, second, third
+
+    return three_numbers
+
+
 def _build(arguments: argparse.Namespace) -> int:
-    from compressors import report, study
+    from compressors import from_flags, report
     from compressors.pipeline import Build, read_data
 
-    studies = study.load(arguments.study)
-    dataset = read_data(studies[0], arguments.data)  # the models of a study share it
+    studies, data = from_flags.studies(arguments)
+    dataset = read_data(studies[0], data)  # the models of a study share it
     builds = [Build(each, arguments.repository, dataset) for each in studies]
+    for build in builds:
+        build.check()
     for build in builds:
         build.run()
     entries = [e for e in repository.scan(arguments.repository) if e.model in {each.model for each in studies}]
@@ -77,6 +113,14 @@ def _list(arguments: argparse.Namespace) -> int:
     from compressors import report
 
     print(report.show(repository.scan(arguments.repository), arguments.format))
+    return 0
+
+
+def _plot(arguments: argparse.Namespace) -> int:
+    from compressors import figures
+
+    for page in figures.write(repository.scan(arguments.repository), arguments.out):
+        print(page)
     return 0
 
 

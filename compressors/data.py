@@ -1,18 +1,22 @@
 """Data sets as three disjoint splits of 8-bit images in memory: train, calibration, test.
 
 The calibration images are drawn from the training images with the study's seed and taken out of them, so
-that no image is used twice. Adding a data set is one function and one row in `DATASETS`.
+that no image is used twice. Adding a data set is one function and one row in `DATASETS`; a user's own images
+are read by `own_data`.
 """
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from compressors import own_data
+from compressors.own_data import Size
 from compressors.vision import torchvision
 from protos.errors import UsageError
 from protos.manifest import Preprocessing
@@ -39,6 +43,31 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Form:
+    """How images become inputs, where that is not the data set's own way."""
+
+    size: Size | None = None
+    """(height, width); images of a folder are resized to it, all others must have it."""
+    mean: tuple[float, float, float] | None = None
+    """Of the three channels, in units of 0..1; with `std` it is what the network was trained with."""
+    std: tuple[float, float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.size is not None and min(self.size) < 1:
+            raise ValueError(f"size: {list(self.size)} came, expected a height and a width of 1 or more")
+        if self.std is not None and min(self.std) <= 0:
+            raise ValueError(f"std: {list(self.std)} came, expected values above 0")
+
+    def applied(self, own: Preprocessing) -> Preprocessing:
+        """The preprocessing `own`, with what is given here instead."""
+        return replace(own, mean=self.mean or own.mean, std=self.std or own.std)
+
+
+OWN_FORM = Form()
+"""All is the data set's own."""
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Three disjoint splits, the classes' names, and how an image becomes an input."""
 
@@ -50,8 +79,8 @@ class Dataset:
     preprocessing: Preprocessing
 
     def fingerprint(self) -> str:
-        """sha256 over all images and labels of all splits."""
-        digest = hashlib.sha256()
+        """sha256 over all images and labels of all splits, and how they become inputs."""
+        digest = hashlib.sha256(repr(self.preprocessing).encode())
         for split in (self.train, self.calibration, self.test):
             digest.update(split.images.tobytes())
             digest.update(split.labels.tobytes())
@@ -68,20 +97,23 @@ class Dataset:
         return np.ascontiguousarray(self.normalize(torch.from_numpy(split.images)).numpy())
 
 
-def load(name: str, path: Path | None, calibration: int, seed: int) -> Dataset:
-    """The data set `name`, its calibration split drawn with `seed`.
+def load(name: str, path: Path | None, calibration: int, seed: int, form: Form = OWN_FORM) -> Dataset:
+    """The data set `name`, or a user's own in the form of that name, its calibration split drawn with `seed`.
 
     `path` is where its files lie, for those that have files. Raises `UsageError` for an unknown name and
     for a path that does not hold what the data set needs.
     """
-    if name not in DATASETS:
-        raise UsageError(f"data set '{name}' came, expected one of {', '.join(DATASETS)}")
-    train, test, labels, preprocessing = DATASETS[name](path, seed)
+    if name not in known():
+        raise UsageError(f"data set '{name}' came, expected one of {', '.join(known())}")
+    title, source = (name, DATASETS[name](path, seed)) if name in DATASETS else _own(name, path, seed, form)
+    train, test, labels, own = source
+    if form.size is not None and form.size != own.resize:
+        raise UsageError(f"input size {list(form.size)} came, expected {list(own.resize)}, as {name} has it")
     if not 1 <= calibration < len(train):
         raise UsageError(f"calibration = {calibration} came, expected 1 to {len(train) - 1} of the training images")
     order = np.random.default_rng(seed).permutation(len(train))
     held, rest = order[:calibration], order[calibration:]
-    return Dataset(name, train.take(rest), train.take(held), test, labels, preprocessing)
+    return Dataset(title, train.take(rest), train.take(held), test, labels, form.applied(own))
 
 
 Source = tuple[Split, Split, tuple[str, ...], Preprocessing]
@@ -109,39 +141,47 @@ def _digits(path: Path | None, seed: int) -> Source:
 
 
 def _cifar10(path: Path | None, seed: int) -> Source:
-    """CIFAR-10: an ImageFolder tree with train/ and test/, or torchvision's own download to data/.
-
-    Source: https://www.cs.toronto.edu/~kriz/cifar.html
-    """
+    """CIFAR-10. Source: https://www.cs.toronto.edu/~kriz/cifar.html"""
     preprocessing = Preprocessing((32, 32), (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), "NCHW")
+    return *_cifar(torchvision.datasets.CIFAR10, path), preprocessing
+
+
+def _cifar100(path: Path | None, seed: int) -> Source:
+    """CIFAR-100, with its 100 fine classes; from the same source."""
+    preprocessing = Preprocessing((32, 32), (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762), "NCHW")
+    return *_cifar(torchvision.datasets.CIFAR100, path), preprocessing
+
+
+def _cifar(download: Callable[..., Any], path: Path | None) -> tuple[Split, Split, tuple[str, ...]]:
+    """An ImageFolder tree of 32x32 with train/ and test/, or torchvision's own download to data/."""
+    if path is not None:
+        return _image_folder(path, (32, 32))
+    parts = [download("data", train=train, download=True) for train in (True, False)]
+    train, test = (Split(d.data.transpose(0, 3, 1, 2), np.array(d.targets, np.int64)) for d in parts)
+    return train, test, tuple(parts[0].classes)
+
+
+def _own(kind: str, path: Path | None, seed: int, form: Form) -> tuple[str, Source]:
+    """A title for it, and the user's own data; inputs are 0..1 unless `form` says otherwise."""
     if path is None:
-        downloaded = [torchvision.datasets.CIFAR10("data", train=train, download=True) for train in (True, False)]
-        train, test = (Split(d.data.transpose(0, 3, 1, 2), np.array(d.targets, np.int64)) for d in downloaded)
-        return train, test, tuple(downloaded[0].classes), preprocessing
-    return *_image_folder(path, (32, 32)), preprocessing
+        raise UsageError(f"data = '{kind}' needs --data, which says where it is")
+    raw = own_data.KINDS[kind](path, form.size, seed)
+    preprocessing = Preprocessing(raw.train[0].shape[2:], (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "NCHW")
+    return path.stem, (Split(*raw.train), Split(*raw.test), raw.names, preprocessing)
 
 
-def _image_folder(path: Path, size: tuple[int, int]) -> tuple[Split, Split, tuple[str, ...]]:
-    """The images of `<path>/train/<class>/` and `<path>/test/<class>/`, all of (height, width) `size`."""
-    splits, classes = [], []
-    for part in ("train", "test"):
-        try:
-            folder = torchvision.datasets.ImageFolder(str(path / part))
-        except FileNotFoundError as error:
-            raise UsageError(f"--data {path}: expected folders train/<class> and test/<class>: {error}") from None
-        images = np.empty((len(folder), 3, *size), np.uint8)
-        for index, (image, _) in enumerate(folder):
-            if image.size != (size[1], size[0]):
-                raise UsageError(
-                    f"{folder.samples[index][0]}: an image of {image.size[0]}x{image.size[1]} came,"
-                    f" expected {size[1]}x{size[0]}"
-                )
-            images[index] = np.asarray(image).transpose(2, 0, 1)
-        splits.append(Split(images, np.array(folder.targets, np.int64)))
-        classes.append(tuple(folder.classes))
-    if classes[0] != classes[1]:
-        raise UsageError(f"--data {path}: train/ has classes {classes[0]}, test/ has {classes[1]}")
-    return splits[0], splits[1], classes[0]
+def _image_folder(path: Path, size: Size) -> tuple[Split, Split, tuple[str, ...]]:
+    raw = own_data.image_folder(path, size)
+    return Split(*raw.train), Split(*raw.test), raw.names
 
 
-DATASETS: dict[str, Callable[[Path | None, int], Source]] = {"digits": _digits, "cifar10": _cifar10}
+DATASETS: dict[str, Callable[[Path | None, int], Source]] = {
+    "digits": _digits,
+    "cifar10": _cifar10,
+    "cifar100": _cifar100,
+}
+
+
+def known() -> dict[str, object]:
+    """What a study can name: data sets, and the forms of a user's own."""
+    return {**DATASETS, **own_data.KINDS}

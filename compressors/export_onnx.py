@@ -16,6 +16,7 @@ from onnxruntime.quantization import shape_inference
 
 from compressors.export import INPUT, OUTPUT, Exported, Job
 from compressors.lowerings import Float32, Lowering, StaticInt8
+from compressors.onnx_network import OnnxNetwork
 
 ENTRY = "model.onnx"
 OPSET = 20
@@ -58,6 +59,9 @@ def _static_int8(lowering: StaticInt8, job: Job, target: Path) -> None:
 
 def save_fp32(job: Job, path: Path) -> None:
     """Writes the FP32 graph with weights inside, a free batch, and no trace of where it was exported."""
+    if isinstance(job.network, OnnxNetwork):
+        path.write_bytes(job.network.graph)
+        return
     program = torch.onnx.export(
         job.network,
         (job.example,),

@@ -7,20 +7,27 @@ network differently, and that artifact is 1.6 times slower. A library that crash
 import importlib
 import logging
 import multiprocessing
+import pickle
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, cast
+
+import cloudpickle
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 def in_fresh_process(function: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
-    """What `function` returns or raises in a new interpreter; it and its arguments must pickle."""
+    """What `function` returns or raises in a new interpreter; what it returns must pickle.
+
+    Its arguments go by cloudpickle: a user's network may hold lambdas, which pickle does not take.
+    """
+    packed = cloudpickle.dumps((function, arguments, keywords))
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _prepare) as pool:
-        return pool.submit(function, *arguments, **keywords).result()
+        return cast(T, pool.submit(_call, packed).result())
 
 
 @contextmanager
@@ -36,6 +43,11 @@ def side_by_side(workers: int) -> Iterator[ThreadPoolExecutor]:
         raise
     finally:
         pool.shutdown()
+
+
+def _call(packed: bytes) -> object:
+    function, arguments, keywords = pickle.loads(packed)
+    return function(*arguments, **keywords)
 
 
 def _prepare() -> None:

@@ -10,33 +10,56 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from compressors import onnx_network, own
+from compressors.onnx_network import OnnxNetwork
 from compressors.vision import torchvision
-from protos.manifest import Network
+from protos.manifest import Network, RuntimeName
 
 NETWORKS: dict[str, Callable[[int], nn.Module]] = {
     "resnet18": lambda classes: torchvision.models.resnet18(num_classes=classes),
+    onnx_network.NAME: lambda classes: OnnxNetwork(),
 }
 """Name to factory: number of classes to an untrained network."""
+
+
+def factory(name: str) -> Callable[[int], nn.Module]:
+    """The factory of that name: one of `NETWORKS`, or a user's own, `package.module:name`."""
+    return NETWORKS[name] if name in NETWORKS else own.factory(name)
+
+
+def identity(name: str) -> str:
+    """What stands for a network's code in keys: its name, with a hash of the file where it is a user's own."""
+    return name if name in NETWORKS else f"{name} {own.code_sha256(name)}"
+
+
+def refusal(name: str, runtime: RuntimeName) -> str | None:
+    """Why `runtime` cannot run the network at all; None where it can."""
+    if name == onnx_network.NAME and runtime in ("pytorch", "torchscript"):
+        return "an ONNX graph brings no PyTorch network"
+    return None
 
 
 def create(name: str, classes: int, seed: int) -> nn.Module:
     """An untrained network whose first weights follow from `seed`."""
     torch.manual_seed(seed)
-    return NETWORKS[name](classes)
+    return factory(name)(classes)
 
 
 def restore(name: str, classes: int, weights: Mapping[str, torch.Tensor]) -> nn.Module:
     """The network `name` with the layer widths and the values of `weights`, in evaluation mode."""
-    network = NETWORKS[name](classes)
+    network = factory(name)(classes)
     for path, module in network.named_modules():
-        if f"{path}.weight" in weights:
-            _resize(module, weights[f"{path}.weight"].shape)
+        shape = weights[f"{path}.weight"].shape if f"{path}.weight" in weights else None
+        if shape is not None and module.weight.shape != shape:
+            _resize(module, shape)
     network.load_state_dict(dict(weights))
     return network.eval()
 
 
 def measure(network: nn.Module, example: torch.Tensor) -> Network:
     """Parameters, those that are not zero, and multiply-accumulates for `example` (1, ...)."""
+    if isinstance(network, OnnxNetwork):
+        return network.size()
     parameters = [p.detach() for p in network.parameters()]
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(example)

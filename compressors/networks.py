@@ -12,6 +12,7 @@ from torch import nn
 from compressors import evaluate, models, recipes
 from compressors.cache import Cache, key
 from compressors.data import Dataset
+from compressors.own import Load
 from compressors.progress import say
 from compressors.recipes import Recipe, Workplace
 from compressors.study import REFERENCE, Study
@@ -68,22 +69,31 @@ class Networks:
         say(f"network {recipe.name}: top-1 {self.top1(self._made[recipe.name]):.2%}")
         return self._made[recipe.name]
 
+    def check(self) -> None:
+        """`UsageError` where a file that the study loads does not fit the network or the data."""
+        for recipe in self._study.recipes:
+            if isinstance(recipe.step, Load):
+                recipes.apply(recipe.step, self._workplace(None, Path()))
+
     def top1(self, trained: Trained) -> float:
         """The share of the test split that a network gets right."""
         return evaluate.share_equal(trained.outputs.argmax(1), self._dataset.test.labels)
 
     def _key(self, recipe: Recipe) -> str:
         versions = machine.versions(*TRAINED_BY)
-        return key(self._study.network, self._study.seed, self.data_sha256, recipe.chain(), versions)
+        network = models.identity(self._study.network)
+        return key(network, self._study.seed, self.data_sha256, recipe.chain(), versions)
 
     def _make(self, recipe: Recipe, parent: Trained | None, step_key: str) -> None:
         checkpoint = self._cache.work(step_key) / "checkpoint.pt"
-        before = parent.network if parent else None
-        at = Workplace(self._study.network, self._dataset, self._study.seed, before, checkpoint)
+        at = self._workplace(parent.network if parent else None, checkpoint)
         network = recipes.apply(recipe.network_step(), at)
         with self._cache.appearing(step_key) as staging:
             torch.save(network.state_dict(), staging / "weights.pt")
             np.save(staging / "outputs.npy", evaluate.predict_network(network, self.test_inputs))
+
+    def _workplace(self, parent: nn.Module | None, checkpoint: Path) -> Workplace:
+        return Workplace(self._study.network, self._dataset, self._study.seed, parent, checkpoint)
 
     def _restore(self, folder: Path, step_key: str) -> Trained:
         weights = torch.load(folder / "weights.pt", weights_only=True)

@@ -2,23 +2,20 @@
 
 Each step's result is kept in the `cache`, so an interrupted build goes on where it stopped, and a changed
 study redoes only what the change touches. A variant that fails is left out and reported with its cause; all
-others are built. Latency is measured last, over all variants in one interleaved run, and again whenever one
-of them is new or the machine is another.
+others are built. Latency and throughput are measured last (see `timing`).
 """
 
-import json
 import logging
 import time
 from concurrent.futures import Executor, Future
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from compressors import data, evaluate
+from compressors import data, evaluate, footprint, models, unbuilt
 from compressors.cache import Cache, key
 from compressors.export import EXPORTERS, INPUT, OUTPUT, Exported, Job, export
 from compressors.isolation import in_fresh_process, side_by_side
@@ -26,19 +23,20 @@ from compressors.lowerings import refusal
 from compressors.networks import TRAINED_BY, Networks, Trained
 from compressors.progress import say
 from compressors.recipes import Recipe
-from compressors.study import Study
+from compressors.study import REFERENCE, Study
+from compressors.timing import Timing, timing
 from protos import machine, manifest, repository
 from protos.errors import VariantError
-from protos.machine import Machine
 from protos.manifest import Golden, Quality, RuntimeName, Sources, TensorSpec, Variant, from_json, to_json
 from protos.repository import Entry, GoldenSet
-from protos.strict import decode
 from server import runtimes
 
 GOLDEN_ROWS = 16
 TOLERANCE = 1.5
 """How much larger than measured the golden error may be: another CPU's kernels round differently."""
 TOLERANCE_FLOOR = 1e-3
+EVALUATION = 2
+"""Part of the key of an artifact: raised when something else is measured of it."""
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +56,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Built:
-    """An evaluated variant without its latency, the folder of its artifact, and the key that stands for both."""
+    """An evaluated variant without its timing, the folder of its artifact, and the key that stands for both."""
 
     variant: Variant
     artifact: Path
@@ -68,7 +66,7 @@ class Built:
 def read_data(study: Study, path: Path | None) -> data.Dataset:
     """The study's data; `UsageError` where it is not there or not what the study needs."""
     say(f"data set {study.data}: reading")
-    loaded = data.load(study.data, path, study.calibration, study.seed)
+    loaded = data.load(study.data, path, study.calibration, study.seed, study.form)
     say(f"  train {len(loaded.train)}, calibration {len(loaded.calibration)}, test {len(loaded.test)} images")
     return loaded
 
@@ -85,14 +83,19 @@ class Build:
         self.refused: dict[str, str] = {}
         self._cache = Cache(root, study.model)
 
+    def check(self) -> None:
+        """`UsageError` where what the study loads does not fit; before any work starts."""
+        self.networks.check()
+
     def run(self) -> None:
         """Builds what is missing and publishes it; `UsageError` where another build is at work."""
         with self._cache.locked():
             tasks = self._trainable(self._tasks())
-            with side_by_side(machine.available_cores()) as pool:
+            with side_by_side(machine.available_cores()) as pool, footprint.Scales() as scales:
                 begun = {task: self._cached(task) or self._start_export(task, pool) for task in tasks}
-                built = {task.name: self._attempt(task, begun[task]) for task in tasks}
+                built = {task.name: self._attempt(task, begun[task], scales) for task in tasks}
             self._publish({name: done for name, done in built.items() if done})
+            unbuilt.save(self.root / self.study.model, self.refused, self.failures)
 
     @cached_property
     def networks(self) -> Networks:
@@ -112,7 +115,7 @@ class Build:
         pairs = []
         for recipe in self.study.recipes:
             for runtime in recipe.runtimes:
-                if reason := refusal(recipe.lowering, runtime):
+                if reason := refusal(recipe.lowering, runtime) or models.refusal(self.study.network, runtime):
                     self.refused[f"{recipe.name}-{runtime}"] = reason
                 else:
                     pairs.append((recipe, runtime))
@@ -132,7 +135,7 @@ class Build:
     def _key(self, task: Task) -> str:
         trained, versions = self.networks.of(task.recipe.network), machine.versions(*EXPORTERS[task.runtime].libraries)
         chain, calibration = task.recipe.chain(), self.study.calibration
-        return key(trained.key, self.networks.reference.key, chain, task.runtime, versions, calibration)
+        return key(trained.key, self.networks.reference.key, chain, task.runtime, versions, calibration, EVALUATION)
 
     def _start_export(self, task: Task, pool: Executor) -> Future[Exported]:
         """The artifact, once it is exported to the task's work folder."""
@@ -159,24 +162,26 @@ class Build:
             return None
         return Built(variant, folder / "artifact", step_key)
 
-    def _attempt(self, task: Task, begun: Built | Future[Exported]) -> Built | None:
+    def _attempt(self, task: Task, begun: Built | Future[Exported], scales: footprint.Scales) -> Built | None:
         """What an earlier build made, or this one makes of the export; None where that failed."""
         if isinstance(begun, Built):
             return begun
         try:
-            self._finish(task, begun)
+            self._finish(task, begun, scales)
             return self._cached(task)
         except Exception as error:
             self._fail(task.name, error)
             return None
 
-    def _finish(self, task: Task, exported: Future[Exported]) -> None:
-        """Waits for the artifact, evaluates it and keeps both."""
+    def _finish(self, task: Task, exported: Future[Exported], scales: footprint.Scales) -> None:
+        """Waits for the artifact, evaluates and weighs it, and keeps both."""
         start, done, step_key = time.perf_counter(), exported.result(), self._key(task)
         with self._cache.appearing(step_key) as staging:
-            (self._cache.work(step_key) / "artifact").rename(staging / "artifact")
-            variant = self._evaluate(self._describe(task, staging / "artifact", done), staging / "artifact")
-            (staging / repository.MANIFEST).write_text(to_json(variant))
+            artifact, described = staging / "artifact", staging / repository.MANIFEST
+            (self._cache.work(step_key) / "artifact").rename(artifact)
+            variant = self._evaluate(self._describe(task, artifact, done), artifact)
+            described.write_text(to_json(variant))
+            described.write_text(to_json(replace(variant, footprint=scales.weigh(described, artifact))))
         assert variant.quality is not None
         say(f"{task.title}: top-1 {variant.quality.value:.2%}, {time.perf_counter() - start:.1f} s")
 
@@ -210,18 +215,24 @@ class Build:
     def _evaluate(self, variant: Variant, artifact: Path) -> Variant:
         adapter = runtimes.load(artifact, variant, evaluate.THREADS)
         try:
-            predictions = evaluate.predict(adapter, self.networks.test_inputs, INPUT, OUTPUT)
+            outputs = evaluate.predict(adapter, self.networks.test_inputs, INPUT, OUTPUT)
             error = runtimes.golden_error(adapter, variant, self.golden)
         finally:
             adapter.close()
+        predictions, labels = outputs.argmax(1), self.dataset.test.labels
+        reference = self.networks.reference.outputs.argmax(1)
+        lost, gained = evaluate.flips(predictions, reference, labels)
         quality = Quality(
             metric="top1",
-            value=evaluate.share_equal(predictions, self.dataset.test.labels),
-            dataset=f"{self.study.data} test",
+            value=evaluate.share_equal(predictions, labels),
+            dataset=f"{self.dataset.name} test",
             samples=len(predictions),
             parent=self.networks.top1(self._parent(variant)),
             fp32=self.networks.top1(self.networks.reference),
-            agreement=evaluate.share_equal(predictions, self.networks.reference.outputs.argmax(1)),
+            agreement=evaluate.share_equal(predictions, reference),
+            top5=evaluate.top5(outputs, labels),
+            lost=lost,
+            gained=gained,
         )
         return replace(variant, quality=quality, golden=Golden(error, TOLERANCE * error + TOLERANCE_FLOOR))
 
@@ -234,42 +245,37 @@ class Build:
         """Times all variants together, and publishes those that the repository does not hold already."""
         if not built:
             return
-        seconds, measured_on = self._latencies(built)
+        timed = self._timing(built)
         published = {e.name: e for e in repository.scan(self.root) if e.model == self.study.model}
         repository.save_golden(self.root, self.study.model, self.golden)
-        for name, samples in seconds.items():
+        for name, done in built.items():
             variant = replace(
-                built[name].variant,
-                latency=evaluate.summary(samples),
-                machine=measured_on,
-                sources=replace(built[name].variant.sources, study=self.study.sha256),
+                done.variant,
+                latency=evaluate.summary(timed.singles[name]),
+                throughput=evaluate.best_throughput(timed.batches[name]),
+                machine=timed.machine,
+                sources=replace(done.variant.sources, study=self.study.sha256),
             )
             if not _holds(published.get(name), variant):
-                repository.publish(self.root, variant, built[name].artifact)
+                repository.publish(self.root, variant, done.artifact)
                 say(f"{name}: published")
+        self._choose_default(built)
 
-    def _latencies(self, built: dict[str, Built]) -> tuple[dict[str, NDArray[np.float64]], Machine]:
-        """Raw batch-1 seconds of each variant and where they were taken, from the cache where that was here."""
-        here = self._machine()
-        step_key = key("latency", [done.key for done in built.values()], here.cpu, here.cores)
-        folder = self._cache.folder(step_key)
-        if not folder.is_dir():
-            adapters = {
-                name: runtimes.load(done.artifact, done.variant, evaluate.THREADS) for name, done in built.items()
-            }
-            say(f"latency of {len(adapters)} variants, interleaved, {evaluate.ROUNDS * evaluate.CALLS} calls each")
-            try:
-                samples = evaluate.latencies(adapters, {INPUT: self.networks.test_inputs[:1]}, self.study.seed)
-            finally:
-                for adapter in adapters.values():
-                    adapter.close()
-            with self._cache.appearing(step_key) as staging:
-                np.savez(staging / "seconds.npz", allow_pickle=False, **samples)
-                (staging / "machine.json").write_text(json.dumps(asdict(here)))
-        with np.load(folder / "seconds.npz") as arrays:
-            return dict(arrays), decode(Machine, json.loads((folder / "machine.json").read_text()), "machine")
+    def _choose_default(self, built: dict[str, Built]) -> None:
+        """Where there is no FP32 PyTorch variant, an empty version means another FP32 one, unless it was set."""
+        known = {e.name for e in repository.scan(self.root) if e.model == self.study.model}
+        first = next((name for name, done in built.items() if done.variant.recipe.name == REFERENCE), None)
+        if repository.default_variant(self.root, self.study.model) not in known and first:
+            repository.promote(self.root, self.study.model, first)
 
-    def _machine(self) -> Machine:
+    def _timing(self, built: dict[str, Built]) -> Timing:
+        def open_all() -> dict[str, runtimes.Runtime]:
+            return {name: runtimes.load(done.artifact, done.variant, evaluate.THREADS) for name, done in built.items()}
+
+        keys, inputs = [done.key for done in built.values()], self.networks.test_inputs[: evaluate.BATCHES[-1]]
+        return timing(self._cache, keys, self._machine(), open_all, inputs, self.study.seed)
+
+    def _machine(self) -> machine.Machine:
         libraries = {name for runtime in self.study.runtimes for name in EXPORTERS[runtime].libraries}
         return machine.describe(*sorted(libraries | {*TRAINED_BY, "numpy"}))
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from torch import nn
 
-from compressors import models, prune, train
+from compressors import models, own, prune, train
 from compressors.data import Dataset
 from compressors.lowerings import FLOAT32, Lowering, StaticInt8
+from compressors.own import Load
 from compressors.train import Fit
 from protos import manifest
 from protos.manifest import RuntimeName
@@ -35,11 +36,14 @@ class ChannelPruning:
     fit: Fit
 
 
-NetworkStep = Train | ChannelPruning
+NetworkStep = Train | Load | ChannelPruning
+FIRST_STEPS = (Train, Load)
+"""Those that start from no other recipe."""
 Step = NetworkStep | Lowering
 
 STEPS: dict[str, type[Step]] = {
     "train": Train,
+    "load": Load,
     "channel-pruning": ChannelPruning,
     "static-int8": StaticInt8,
 }
@@ -48,7 +52,7 @@ STEPS: dict[str, type[Step]] = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """A step, and the recipe whose network it starts from; only training has no parent."""
+    """A step, and the recipe whose network it starts from; only the first one, training or loading, has no parent."""
 
     name: str
     step: Step
@@ -99,6 +103,14 @@ def apply(step: NetworkStep, at: Workplace) -> nn.Module:
 def _train(step: Train, at: Workplace) -> nn.Module:
     network = models.create(at.network, len(at.data.labels), at.seed)
     train.fit(network, at.data, step.fit, at.seed, at.checkpoint, teacher=None)
+    return network
+
+
+@apply.register
+def _load(step: Load, at: Workplace) -> nn.Module:
+    network = models.create(at.network, len(at.data.labels), at.seed)
+    own.load(network, step)
+    own.check(network, at.data.test.images.shape[1:], len(at.data.labels))
     return network
 
 

@@ -1,13 +1,15 @@
 """A study: the TOML file that declares a comparison, checked whole before any work starts.
 
-models = { digits = "resnet18" }      # names in the repository, each with a key of models.NETWORKS
-data = "digits"                      # a key of data.DATASETS
+models = { digits = "resnet18" }      # names in the repository, each with a key of models.NETWORKS,
+                                     # or a user's own, "package.module:factory"
+data = "digits"                      # a key of data.DATASETS, or the form of a user's own (own_data.KINDS)
 calibration = 128                    # training images kept for int8 ranges
 seed = 0
 runtimes = ["pytorch", "onnxruntime"]
+input = { mean = [0.5, 0.5, 0.5] }   # fields of data.Form, where the data set's own is not right
 
 [recipes.fp32]                       # a name; every study has this one, the reference
-step = "train"                       # a key of recipes.STEPS; its other keys are the step's fields
+step = "train"                       # or "load"; a key of recipes.STEPS; its other keys are the step's fields
 fit = { epochs = 12, batch = 64, learning_rate = 0.05 }
 
 [recipes.int8]
@@ -19,14 +21,17 @@ runtimes = ["onnxruntime"]           # not for all runtimes of the study
 
 import hashlib
 import tomllib
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from compressors.data import DATASETS
+from compressors import onnx_network
+from compressors.data import OWN_FORM, Form, known
 from compressors.lowerings import Lowering, refusal
 from compressors.models import NETWORKS
-from compressors.recipes import STEPS, Recipe, Step, Train
+from compressors.own import Load
+from compressors.recipes import FIRST_STEPS, STEPS, Recipe, Step
 from protos.errors import UsageError
 from protos.manifest import Json, RuntimeName
 from protos.repository import check_name
@@ -46,6 +51,7 @@ class _File:
     runtimes: tuple[RuntimeName, ...]
     recipes: dict[str, dict[str, Json]]
     seed: int = 0
+    input: Form = OWN_FORM
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,7 @@ class Study:
     recipes: tuple[Recipe, ...]
     seed: int
     sha256: str
+    form: Form = OWN_FORM
 
 
 def load(name: str) -> tuple[Study, ...]:
@@ -88,12 +95,32 @@ def load(name: str) -> tuple[Study, ...]:
         raise UsageError(f"{path.name}: {error}") from None
 
 
+def own(name: str, network: str, file: str, data: str, form: Form, calibration: int) -> Study:
+    """The study of a user's own model: `file` loaded into `network`, FP32 and int8 in all runtimes.
+
+    Raises `UsageError`, one line, where it cannot be carried out.
+    """
+    recipes: dict[str, dict[str, Json]] = {
+        REFERENCE: {"step": "load", "file": file},
+        "int8": {"step": "static-int8", "parent": REFERENCE},
+    }
+    runtimes = typing.get_args(RuntimeName)
+    digest = hashlib.sha256(repr((network, data, form, calibration)).encode()).hexdigest()
+    try:
+        (study,) = _check(_File({name: network}, data, calibration, runtimes, recipes, input=form), digest)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    return study
+
+
 def _check(file: _File, digest: str) -> tuple[Study, ...]:
-    _one_of("study.data", file.data, DATASETS)
+    _one_of("study.data", file.data, known())
     if not file.models:
         raise ValueError("study.models: none came, expected at least one")
     for model, network in file.models.items():
-        _one_of(f"study.models.{check_name(model)}", network, NETWORKS)
+        where = f"study.models.{check_name(model)}"
+        if ":" not in network:
+            _one_of(where, network, NETWORKS)
     _runtimes("study.runtimes", file.runtimes)
     scopes = {name: _scope(name, table, file) for name, table in file.recipes.items()}
     return tuple(_study(model, file, scopes, digest) for model in file.models)
@@ -121,11 +148,20 @@ def _study(model: str, file: _File, scopes: dict[str, _Scope], digest: str) -> S
     for name in tables:
         _resolve(name, tables, built, ())
     reference = built.get(REFERENCE)
-    if reference is None or not isinstance(reference.step, Train):
-        raise ValueError(f'recipes.{REFERENCE}: every model needs it, with step = "train", as the reference')
+    if reference is None or not isinstance(reference.step, FIRST_STEPS):
+        raise ValueError(f'recipes.{REFERENCE}: every model needs it, with step = "train" or "load", as the reference')
+    if file.models[model] == onnx_network.NAME:
+        _only_lowered(built)
     recipes = tuple(replace(recipe, runtimes=scopes[recipe.name].runtimes) for recipe in built.values())
     network = file.models[model]
-    return Study(model, network, file.data, file.calibration, file.runtimes, recipes, file.seed, digest)
+    return Study(model, network, file.data, file.calibration, file.runtimes, recipes, file.seed, digest, file.input)
+
+
+def _only_lowered(built: Mapping[str, Recipe]) -> None:
+    for recipe in built.values():
+        if not isinstance(recipe.step, Lowering | Load):
+            kind = recipe.chain()[-1].name
+            raise ValueError(f"recipes.{recipe.name}: step '{kind}' needs a PyTorch network, an ONNX graph is none")
 
 
 def _resolve(
@@ -143,7 +179,7 @@ def _resolve(
         if isinstance(parent.step, Lowering):
             kind = tables[parent.name]["step"]
             raise ValueError(f"{where}.parent: '{parent_name}' ends with '{kind}', and nothing can follow that")
-    if (parent is None) != isinstance(step, Train):
+    if (parent is None) != isinstance(step, FIRST_STEPS):
         kind = tables[name]["step"]
         raise ValueError(f"{where}: step '{kind}' {'needs a' if parent is None else 'takes no'} parent")
     built[name] = Recipe(name, step, parent)

@@ -21,17 +21,20 @@ MAY_IMPORT = {
 
 WRAPPED_IN = {
     "torch": {"server.runtimes.torch_call", "server.runtimes.exported_program", "server.runtimes.script_archive"},
-    "onnxruntime": {"server.runtimes.onnx_graph", "compressors.export_onnx"},
+    "onnxruntime": {"server.runtimes.onnx_graph", "compressors.export_onnx", "compressors.onnx_network"},
     "openvino": {"server.runtimes.intermediate_representation", "compressors.export_openvino"},
     "nncf": {"compressors.export_openvino"},
-    "onnx": {"compressors.export_onnx"},
+    "onnx": {"compressors.export_onnx", "compressors.onnx_network"},
+    "onnx_ir": {"compressors.onnx_network"},
+    "cloudpickle": {"compressors.isolation"},
+    "scipy": {"compressors.report"},
     "torchao": {"compressors.export_pytorch"},
     "torch_pruning": {"compressors.prune"},
     "torchvision": {"compressors.vision"},
     "sklearn": {"compressors.data"},
-    "PIL": {"server.inputs"},
+    "PIL": {"server.inputs", "compressors.own_data"},
     "opentelemetry": {"server.tracing"},
-    "plotly": {"loadtest.figures", "loadtest.report"},
+    "plotly": {"loadtest.figures", "loadtest.report", "compressors.figures"},
 }
 """Library to the modules that may import it. torch is also the language that the compressors are written in."""
 
