@@ -26,7 +26,8 @@ from pathlib import Path
 from compressors.data import DATASETS
 from compressors.lowerings import Lowering, refusal
 from compressors.models import NETWORKS
-from compressors.recipes import STEPS, Recipe, Step, Train
+from compressors.recipes import STEPS, Recipe, Step
+from compressors.steps import Train
 from protos.errors import UsageError
 from protos.manifest import Json, RuntimeName
 from protos.repository import check_name

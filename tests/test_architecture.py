@@ -28,7 +28,7 @@ WRAPPED_IN = {
     "torchao": {"compressors.export_pytorch"},
     "torch_pruning": {"compressors.prune"},
     "torchvision": {"compressors.vision"},
-    "sklearn": {"compressors.data"},
+    "sklearn": {"compressors.cluster", "compressors.data"},
     "PIL": {"server.inputs"},
     "opentelemetry": {"server.tracing"},
     "plotly": {"loadtest.figures", "loadtest.report"},
