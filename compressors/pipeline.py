@@ -27,7 +27,7 @@ from compressors.networks import TRAINED_BY, Networks, Trained
 from compressors.progress import say
 from compressors.recipes import Recipe
 from compressors.study import Study
-from protos import machine, manifest, repository
+from protos import machine, manifest, packing, repository
 from protos.errors import VariantError
 from protos.machine import Machine
 from protos.manifest import Golden, Quality, RuntimeName, Sources, TensorSpec, Variant, from_json, to_json
@@ -144,7 +144,10 @@ class Build:
 
         def run() -> Exported:
             say(f"{task.title}: exporting")
-            return in_fresh_process(export, EXPORTERS[task.runtime], job)
+            exported = in_fresh_process(export, EXPORTERS[task.runtime], job)
+            if task.recipe.compressible:
+                packing.pack(folder)
+            return exported
 
         return pool.submit(run)
 
