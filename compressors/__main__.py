@@ -57,10 +57,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _build(arguments: argparse.Namespace) -> int:
-    from compressors import report, study
+    from compressors import report, study, teachers
     from compressors.pipeline import Build, read_data
 
     studies = study.load(arguments.study)
+    teachers.check(studies, arguments.repository)
     dataset = read_data(studies[0], arguments.data)  # the models of a study share it
     builds = [Build(each, arguments.repository, dataset) for each in studies]
     for build in builds:

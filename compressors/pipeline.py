@@ -97,7 +97,7 @@ class Build:
     @cached_property
     def networks(self) -> Networks:
         """The study's networks."""
-        return Networks(self.study, self.dataset, self._cache)
+        return Networks(self.study, self.dataset, self._cache, self.root)
 
     @cached_property
     def golden(self) -> GoldenSet:

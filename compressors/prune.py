@@ -23,21 +23,19 @@ def remove_channels(network: nn.Module, ratio: float, data: Dataset, whole: nn.M
     """
     if any(isinstance(module, nn.MultiheadAttention) for module in network.modules()):
         raise ValueError("channel pruning does not take networks with attention: element-pruning does")
-    widths = {path: _width(layer) * (1 - ratio) for path, layer in weighted(whole or network)}
+    wanted = {path: _kept(_width(layer), ratio) for path, layer in weighted(whole or network)}
     pruned = copy.deepcopy(network)
     layers = dict(weighted(pruned))
     classifiers = [m for m in layers.values() if isinstance(m, nn.Linear) and m.out_features == len(data.labels)]
-    least = min(width for path, width in widths.items() if layers[path] not in classifiers)
     # Every dictionary and list is passed: the library's defaults are shared objects that it writes to.
     pruner = torch_pruning.pruner.BasePruner(
         pruned,
         torch.zeros(1, 3, *data.preprocessing.resize),
         importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
-        pruning_ratio=ratio,
-        # What a layer is left with is rounded down by the library; a hair more keeps 48 * (1 - 1/3) from being 31.
-        pruning_ratio_dict={layers[path]: 1 - (width + 1e-6) / _width(layers[path]) for path, width in widths.items()},
+        # What is left is rounded down: a hair more keeps 48 * (1 - 1/3) from being 31. The library's own round_to
+        # takes too much of grouped convolutions, for which it mixes up a group's channels with those of the layer.
+        pruning_ratio_dict={layers[path]: 1 - (width + 1e-6) / _width(layers[path]) for path, width in wanted.items()},
         ignored_layers=classifiers,
-        round_to=next(step for step in (8, 4, 2, 1) if step <= max(1, least)),
         in_channel_groups={},
         out_channel_groups={},
         num_heads={},
@@ -50,3 +48,9 @@ def remove_channels(network: nn.Module, ratio: float, data: Dataset, whole: nn.M
 def _width(layer: Layer) -> int:
     """The channels that a layer gives out."""
     return layer.weight.shape[0]
+
+
+def _kept(width: int, ratio: float) -> int:
+    """How many of `width` channels are left."""
+    left = max(1, int(width * (1 - ratio) + 1e-6))
+    return left - left % next(step for step in (8, 4, 2, 1) if step <= left)
