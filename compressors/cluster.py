@@ -9,7 +9,6 @@ import copy
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
 from torch import nn
 
 from compressors.layers import weighted
@@ -38,6 +37,8 @@ def nearest(values: NDArray[np.float32], clusters: int) -> NDArray[np.float32]:
 
 
 def _means(values: NDArray[np.float32], clusters: int) -> NDArray[np.float32]:
+    from sklearn.cluster import KMeans  # imported where it is needed: it takes seconds
+
     counts, edges = np.histogram(values, BINS)
     filled = counts > 0
     middles, clusters = ((edges[1:] + edges[:-1]) / 2)[filled, None], min(clusters, int(filled.sum()))
