@@ -91,10 +91,11 @@ def _three(kind: Callable[[str], T]) -> Callable[[str], tuple[T, T, T]]:
 
 
 def _build(arguments: argparse.Namespace) -> int:
-    from compressors import from_flags, report
+    from compressors import from_flags, report, teachers
     from compressors.pipeline import Build, read_data
 
     studies, data = from_flags.studies(arguments)
+    teachers.check(studies, arguments.repository)
     dataset = read_data(studies[0], data)  # the models of a study share it
     builds = [Build(each, arguments.repository, dataset) for each in studies]
     for build in builds:

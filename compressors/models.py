@@ -10,16 +10,44 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from compressors import onnx_network, own
+from compressors import families, onnx_network, own
 from compressors.onnx_network import OnnxNetwork
 from compressors.vision import torchvision
 from protos.manifest import Network, RuntimeName
 
+
+def _vgg19(classes: int) -> nn.Module:
+    """torchvision's VGG19 layers with batch norm under a head for 32x32: 512-4096-4096-classes, 39 M parameters."""
+    vgg = torchvision.models.vgg
+    head: list[nn.Module] = []
+    for inputs in (512, 4096):
+        head += [nn.Linear(inputs, 4096), nn.ReLU(), nn.Dropout()]
+    features = vgg.make_layers(vgg.cfgs["E"], batch_norm=True)
+    return nn.Sequential(features, nn.Flatten(), *head, nn.Linear(4096, classes))
+
+
+def _vit_tiny(classes: int) -> nn.Module:
+    """torchvision's vision transformer at a size that trains on a few cores: 32x32 in 64 patches, 0.5 M parameters."""
+    network: nn.Module = torchvision.models.VisionTransformer(
+        image_size=32, patch_size=4, num_layers=6, num_heads=4, hidden_dim=96, mlp_dim=192, num_classes=classes
+    )
+    return network
+
+
 NETWORKS: dict[str, Callable[[int], nn.Module]] = {
     "resnet18": lambda classes: torchvision.models.resnet18(num_classes=classes),
+    "resnet34": lambda classes: torchvision.models.resnet34(num_classes=classes),
+    "resnet50": lambda classes: torchvision.models.resnet50(num_classes=classes),
+    "vgg19": _vgg19,
+    "mobilenet_v2": lambda classes: torchvision.models.mobilenet_v2(num_classes=classes),
+    "vit_b_16": lambda classes: torchvision.models.vit_b_16(num_classes=classes),
+    "vit_tiny": _vit_tiny,
+    "plain_cnn": families.plain,
+    "depthwise_cnn": families.depthwise_pointwise,
+    "grouped_cnn": families.grouped,
     onnx_network.NAME: lambda classes: OnnxNetwork(),
 }
-"""Name to factory: number of classes to an untrained network."""
+"""Name to factory: number of classes to an untrained network. They take 32x32; vit_b_16 takes 224x224."""
 
 
 def factory(name: str) -> Callable[[int], nn.Module]:

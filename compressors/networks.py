@@ -9,17 +9,18 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from compressors import evaluate, models, recipes
+from compressors import evaluate, models, recipes, teachers
 from compressors.cache import Cache, key
 from compressors.data import Dataset
 from compressors.own import Load
 from compressors.progress import say
 from compressors.recipes import Recipe, Workplace
 from compressors.study import REFERENCE, Study
+from compressors.train import Teacher
 from protos import machine, repository
 from protos.manifest import Network
 
-TRAINED_BY = ("torch", "torch-pruning")
+TRAINED_BY = ("torch", "torch-pruning", "scikit-learn")
 """The distributions that shape a network."""
 
 
@@ -37,8 +38,8 @@ class Trained:
 class Networks:
     """Makes each network of `study` when it is first asked for; the same one is returned after that."""
 
-    def __init__(self, study: Study, dataset: Dataset, cache: Cache) -> None:
-        self._study, self._dataset, self._cache = study, dataset, cache
+    def __init__(self, study: Study, dataset: Dataset, cache: Cache, root: Path) -> None:
+        self._study, self._dataset, self._cache, self._root = study, dataset, cache, root
         self._made: dict[str, Trained] = {}
 
     @cached_property
@@ -61,7 +62,7 @@ class Networks:
         if recipe.name in self._made:
             return self._made[recipe.name]
         parent = self.of(recipe.parent) if recipe.parent else None
-        step_key = self._key(recipe)
+        step_key = self._key(recipe, parent)
         if not (folder := self._cache.folder(step_key)).is_dir():
             say(f"network {recipe.name}: {recipe.chain()[-1].name}")
             self._make(recipe, parent, step_key)
@@ -73,27 +74,33 @@ class Networks:
         """`UsageError` where a file that the study loads does not fit the network or the data."""
         for recipe in self._study.recipes:
             if isinstance(recipe.step, Load):
-                recipes.apply(recipe.step, self._workplace(None, Path()))
+                recipes.apply(recipe.step, self._workplace(None, Path(), None))
 
     def top1(self, trained: Trained) -> float:
         """The share of the test split that a network gets right."""
         return evaluate.share_equal(trained.outputs.argmax(1), self._dataset.test.labels)
 
-    def _key(self, recipe: Recipe) -> str:
-        versions = machine.versions(*TRAINED_BY)
+    def _key(self, recipe: Recipe, parent: Trained | None) -> str:
+        versions, name = machine.versions(*TRAINED_BY), teachers.named(recipe)
+        taught_by = teachers.fingerprint(name, self._root) if name else None
         network = models.identity(self._study.network)
-        return key(network, self._study.seed, self.data_sha256, recipe.chain(), versions)
+        origin = (network, self._study.seed, self.data_sha256, parent.key if parent else None)
+        return key(*origin, recipe.chain(), versions, taught_by)
 
     def _make(self, recipe: Recipe, parent: Trained | None, step_key: str) -> None:
         checkpoint = self._cache.work(step_key) / "checkpoint.pt"
-        at = self._workplace(parent.network if parent else None, checkpoint)
+        at = self._workplace(parent.network if parent else None, checkpoint, self._teacher(recipe))
         network = recipes.apply(recipe.network_step(), at)
         with self._cache.appearing(step_key) as staging:
             torch.save(network.state_dict(), staging / "weights.pt")
             np.save(staging / "outputs.npy", evaluate.predict_network(network, self.test_inputs))
 
-    def _workplace(self, parent: nn.Module | None, checkpoint: Path) -> Workplace:
-        return Workplace(self._study.network, self._dataset, self._study.seed, parent, checkpoint)
+    def _workplace(self, parent: nn.Module | None, checkpoint: Path, teacher: Teacher | None) -> Workplace:
+        return Workplace(self._study.network, self._dataset, self._study.seed, parent, checkpoint, teacher)
+
+    def _teacher(self, recipe: Recipe) -> Teacher | None:
+        example, classes = torch.from_numpy(self.test_inputs[:2]), len(self._dataset.labels)
+        return teachers.load(name, self._root, example, classes) if (name := teachers.named(recipe)) else None
 
     def _restore(self, folder: Path, step_key: str) -> Trained:
         weights = torch.load(folder / "weights.pt", weights_only=True)

@@ -25,7 +25,7 @@ from compressors.progress import say
 from compressors.recipes import Recipe
 from compressors.study import REFERENCE, Study
 from compressors.timing import Timing, timing
-from protos import machine, manifest, repository
+from protos import machine, manifest, packing, repository
 from protos.errors import VariantError
 from protos.manifest import Golden, Quality, RuntimeName, Sources, TensorSpec, Variant, from_json, to_json
 from protos.repository import Entry, GoldenSet
@@ -100,7 +100,7 @@ class Build:
     @cached_property
     def networks(self) -> Networks:
         """The study's networks."""
-        return Networks(self.study, self.dataset, self._cache)
+        return Networks(self.study, self.dataset, self._cache, self.root)
 
     @cached_property
     def golden(self) -> GoldenSet:
@@ -147,7 +147,10 @@ class Build:
 
         def run() -> Exported:
             say(f"{task.title}: exporting")
-            return in_fresh_process(export, EXPORTERS[task.runtime], job)
+            exported = in_fresh_process(export, EXPORTERS[task.runtime], job)
+            if task.recipe.compressible:
+                packing.pack(folder)
+            return exported
 
         return pool.submit(run)
 

@@ -1,50 +1,49 @@
 """Recipes: what can be done to the weights, each a frozen dataclass, chained by naming a parent.
 
-Two families. A *network step* changes the network itself (training, pruning); it is carried out once, by
-`apply`, and every runtime is given the result. A *lowering step* (see `lowerings`) is carried out by each
+Two families. A *network step* (see `steps`) changes the network itself (training, pruning); it is carried out
+once, by `apply`, and every runtime is given the result. A *lowering step* (see `lowerings`) is carried out by each
 runtime's own tools while the network is exported (int8); it ends a chain. To add a network step: a dataclass
-here, a row in `STEPS`, and a function registered with `apply`.
+there, a row in `STEPS`, and a function registered with `apply`.
 """
 
+import copy
 from dataclasses import asdict, dataclass
 from functools import singledispatch
 from pathlib import Path
 
+import torch
 from torch import nn
 
-from compressors import models, own, prune, train
+from compressors import cluster, gradual, models, own, prune, qat, rounding, sparsity, train
 from compressors.data import Dataset
+from compressors.layers import weighted
 from compressors.lowerings import FLOAT32, Lowering, StaticInt8
 from compressors.own import Load
-from compressors.train import Fit
+from compressors.steps import (
+    ChannelPruning,
+    Clustering,
+    ElementPruning,
+    FineTune,
+    NetworkStep,
+    QuantizationAwareTraining,
+    Train,
+    WeightRounding,
+)
+from compressors.train import Fit, Teacher
 from protos import manifest
 from protos.manifest import RuntimeName
 
-
-@dataclass(frozen=True)
-class Train:
-    """Trains the study's network from its first weights."""
-
-    fit: Fit
-
-
-@dataclass(frozen=True)
-class ChannelPruning:
-    """Removes the share `ratio` of the channels of every layer, then fine-tunes what is left."""
-
-    ratio: float
-    fit: Fit
-
-
-NetworkStep = Train | Load | ChannelPruning
-FIRST_STEPS = (Train, Load)
-"""Those that start from no other recipe."""
 Step = NetworkStep | Lowering
 
 STEPS: dict[str, type[Step]] = {
     "train": Train,
     "load": Load,
+    "fine-tune": FineTune,
+    "qat": QuantizationAwareTraining,
     "channel-pruning": ChannelPruning,
+    "element-pruning": ElementPruning,
+    "clustering": Clustering,
+    "weight-rounding": WeightRounding,
     "static-int8": StaticInt8,
 }
 """Name in a study to step."""
@@ -70,6 +69,12 @@ class Recipe:
         """The recipe that made the network which the runtimes are given: this one, or its parent."""
         return self.parent if isinstance(self.step, Lowering) and self.parent else self
 
+    @property
+    def compressible(self) -> bool:
+        """Whether some step of the chain left weights that take little storage when they are compressed."""
+        own = isinstance(self.step, NetworkStep) and self.step.compressible
+        return own or (self.parent is not None and self.parent.compressible)
+
     def network_step(self) -> NetworkStep:
         """The step of a recipe that makes a network."""
         assert isinstance(self.step, NetworkStep)
@@ -91,6 +96,24 @@ class Workplace:
     seed: int
     parent: nn.Module | None
     checkpoint: Path
+    """Of the training; what else a step keeps until it is finished lies beside it."""
+    teacher: Teacher | None = None
+    """The one that the step names."""
+
+    def base(self) -> nn.Module:
+        """The parent's network; every step but training has one."""
+        assert self.parent is not None
+        return self.parent
+
+    def fit(self, network: nn.Module, how: Fit | None) -> nn.Module:
+        """`network` after `how` was done to it, with the named teacher, or else the parent; as it is for None."""
+        if how is not None:
+            train.fit(network, self.data, how, self.seed, self.checkpoint, self.teacher or self.parent)
+        return network
+
+    def restore(self, weights: dict[str, torch.Tensor]) -> nn.Module:
+        """The network with the widths and values of `weights`."""
+        return models.restore(self.network, len(self.data.labels), weights)
 
 
 @singledispatch
@@ -101,8 +124,19 @@ def apply(step: NetworkStep, at: Workplace) -> nn.Module:
 
 @apply.register
 def _train(step: Train, at: Workplace) -> nn.Module:
-    network = models.create(at.network, len(at.data.labels), at.seed)
-    train.fit(network, at.data, step.fit, at.seed, at.checkpoint, teacher=None)
+    return at.fit(models.create(at.network, len(at.data.labels), at.seed), step.fit)
+
+
+@apply.register
+def _fine_tune(step: FineTune, at: Workplace) -> nn.Module:
+    return at.fit(copy.deepcopy(at.base()), step.fit)
+
+
+@apply.register
+def _quantization_aware_training(step: QuantizationAwareTraining, at: Workplace) -> nn.Module:
+    network = copy.deepcopy(at.base())
+    with qat.rounding_in_forward(network):
+        at.fit(network, step.fit)
     return network
 
 
@@ -116,7 +150,34 @@ def _load(step: Load, at: Workplace) -> nn.Module:
 
 @apply.register
 def _channel_pruning(step: ChannelPruning, at: Workplace) -> nn.Module:
-    assert at.parent is not None
-    network = prune.remove_channels(at.parent, step.ratio, at.data)
-    train.fit(network, at.data, step.fit, at.seed, at.checkpoint, teacher=at.parent)
+    def one_round(network: nn.Module, ratio: float) -> nn.Module:
+        return at.fit(prune.remove_channels(network, ratio, at.data, at.base()), step.fit)
+
+    levels = gradual.equal_levels(step.ratio, step.rounds)
+    return gradual.climb(at.base(), levels, one_round, at.restore, at.checkpoint.parent)
+
+
+@apply.register
+def _element_pruning(step: ElementPruning, at: Workplace) -> nn.Module:
+    def one_round(network: nn.Module, share: float) -> nn.Module:
+        return at.fit(sparsity.sparsify(network, share, step.scope), step.fit)
+
+    levels = gradual.cubic_levels(step.sparsity, step.rounds)
+    return gradual.climb(at.base(), levels, one_round, at.restore, at.checkpoint.parent)
+
+
+@apply.register
+def _clustering(step: Clustering, at: Workplace) -> nn.Module:
+    network = cluster.share_values(at.base(), step.clusters)
+    weights = [layer.weight for _, layer in weighted(network)]
+    for weight in weights:
+        weight.requires_grad_(False)
+    at.fit(network, step.fit)
+    for weight in weights:
+        weight.requires_grad_(True)
     return network
+
+
+@apply.register
+def _weight_rounding(step: WeightRounding, at: Workplace) -> nn.Module:
+    return rounding.round_weights(at.base())

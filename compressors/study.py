@@ -31,7 +31,8 @@ from compressors.data import OWN_FORM, Form, known
 from compressors.lowerings import Lowering, refusal
 from compressors.models import NETWORKS
 from compressors.own import Load
-from compressors.recipes import FIRST_STEPS, STEPS, Recipe, Step
+from compressors.recipes import STEPS, Recipe, Step
+from compressors.steps import FIRST_STEPS
 from protos.errors import UsageError
 from protos.manifest import Json, RuntimeName
 from protos.repository import check_name

@@ -2,12 +2,12 @@
 
 Augmentation is a random shift and, where it keeps the class, a mirror image. After each epoch a checkpoint
 is written, and a training that was interrupted goes on from it with the same result: the order of the
-images and their augmentation follow from the seed and the epoch alone.
+images and their augmentation follow from the seed and the epoch alone. What pruning has set to zero stays zero.
 """
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,10 +18,14 @@ from torch.nn import functional
 
 from compressors.data import Dataset
 from compressors.progress import say, track
+from compressors.sparsity import Zeros
 from protos.machine import available_cores
 
 DISTILLATION_TEMPERATURE = 4.0
 """Hinton et al. 2015 (https://arxiv.org/abs/1503.02531) use 2 to 5 for networks of this size."""
+
+Teacher = Callable[[torch.Tensor], torch.Tensor]
+"""Inputs (N, 3, H, W) to logits (N, classes)."""
 
 
 class _Stateful(Protocol):
@@ -49,8 +53,17 @@ class Fit:
     weight_decay: float = 5e-4
     momentum: float = 0.9
 
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("batch", 1), ("shift", 0)):
+            if (value := getattr(self, name)) < least:
+                raise ValueError(f"{name}: {value} came, expected at least {least}")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate: {self.learning_rate} came, expected more than 0")
+        if not 0 <= self.distillation <= 1:
+            raise ValueError(f"distillation: {self.distillation} came, expected 0 to 1")
 
-def fit(network: nn.Module, data: Dataset, how: Fit, seed: int, checkpoint: Path, teacher: nn.Module | None) -> None:
+
+def fit(network: nn.Module, data: Dataset, how: Fit, seed: int, checkpoint: Path, teacher: Teacher | None) -> None:
     """Trains `network` in place on the training split and leaves it in evaluation mode.
 
     Where `checkpoint` holds the state of an interrupted training, it goes on from there; the file is
@@ -61,6 +74,7 @@ def fit(network: nn.Module, data: Dataset, how: Fit, seed: int, checkpoint: Path
     optimizer = torch.optim.SGD(
         network.parameters(), how.learning_rate, how.momentum, weight_decay=how.weight_decay, nesterov=True
     )
+    zeros = Zeros(network)
     steps = -(-len(data.train) // how.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, how.learning_rate, steps * how.epochs)
     stateful: dict[str, _Stateful] = {"network": network, "optimizer": optimizer, "schedule": schedule}
@@ -76,6 +90,7 @@ def fit(network: nn.Module, data: Dataset, how: Fit, seed: int, checkpoint: Path
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            zeros.put_back()
             schedule.step()
             total += loss.item()
         _save(checkpoint, epoch + 1, stateful)
@@ -87,7 +102,7 @@ def fit(network: nn.Module, data: Dataset, how: Fit, seed: int, checkpoint: Path
 
 
 def _loss(
-    network: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, how: Fit, teacher: nn.Module | None
+    network: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, how: Fit, teacher: Teacher | None
 ) -> torch.Tensor:
     logits = network(inputs).float()
     loss = functional.cross_entropy(logits, labels)

@@ -16,6 +16,8 @@ from protos.machine import Machine
 from protos.strict import decode
 
 SCHEMA = 1
+PACKED = ".xz"
+"""What the name of a file that is stored compressed ends in."""
 
 RuntimeName = Literal["pytorch", "torchscript", "onnxruntime", "openvino"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
@@ -64,6 +66,13 @@ class File:
     path: str
     sha256: str
     bytes: int
+    unpacked_bytes: int | None = None
+    """For a file that is stored compressed with xz: the size of what is loaded."""
+
+    @property
+    def loaded_as(self) -> str:
+        """Its path when it is loaded, without the suffix of a compressed file."""
+        return self.path if self.unpacked_bytes is None else self.path.removesuffix(PACKED)
 
 
 @dataclass(frozen=True)
@@ -157,7 +166,7 @@ class Variant:
     runtime: RuntimeName
     precision: Precision
     entry: str
-    """The file of `files` that the runtime opens."""
+    """The file that the runtime opens, as it is loaded; `files` has it as it is stored."""
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     preprocessing: Preprocessing
@@ -200,7 +209,7 @@ def from_json(text: str) -> Variant:
         variant = decode(Variant, data, "manifest")
     except ValueError as error:
         raise ManifestError(str(error)) from None
-    if variant.entry not in {file.path for file in variant.files}:
+    if variant.entry not in {file.loaded_as for file in variant.files}:
         raise ManifestError(f"manifest.entry: '{variant.entry}' is not among its files")
     return variant
 

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from protos.errors import IntegrityError, ManifestError, NotFoundError, VariantError
 from protos.manifest import File, Variant, from_json, to_json
+from protos.packing import unpacked_bytes
 
 MANIFEST = "manifest.json"
 GOLDEN = "golden.npz"
@@ -158,7 +159,7 @@ def verify(entry: Entry) -> Variant:
 def describe_files(folder: Path) -> tuple[File, ...]:
     """Every file below `folder` but the manifest, with its size and hash, by path."""
     paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
-    return tuple(File(p.relative_to(folder).as_posix(), sha256(p), p.stat().st_size) for p in paths)
+    return tuple(File(p.relative_to(folder).as_posix(), sha256(p), p.stat().st_size, unpacked_bytes(p)) for p in paths)
 
 
 def publish(root: Path, variant: Variant, artifact: Path) -> Path:

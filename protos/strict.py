@@ -13,7 +13,10 @@ T = TypeVar("T")
 
 
 def decode(kind: type[T], data: object, where: str) -> T:
-    """`data` as an instance of the dataclass `kind`; `ValueError` for an unknown key, a missing one or a wrong type."""
+    """`data` as an instance of the dataclass `kind`; `ValueError` for an unknown key, a missing one or a wrong type.
+
+    What the dataclass refuses itself, by a `ValueError` that begins with the field's name, is named with its place too.
+    """
     if not isinstance(data, dict):
         raise ValueError(f"{where}: {data!r} came, expected keys and values")
     fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
@@ -23,7 +26,11 @@ def decode(kind: type[T], data: object, where: str) -> T:
     if missing := [name for name in needed if name not in data]:
         raise ValueError(f"{where}: '{missing[0]}' is missing")
     hints = typing.get_type_hints(kind)
-    return kind(**{name: _value(hints[name], value, f"{where}.{name}") for name, value in data.items()})
+    values = {name: _value(hints[name], value, f"{where}.{name}") for name, value in data.items()}
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise ValueError(f"{where}.{error}") from None
 
 
 def _value(kind: Any, data: Any, where: str) -> Any:

@@ -31,7 +31,7 @@ WRAPPED_IN = {
     "torchao": {"compressors.export_pytorch"},
     "torch_pruning": {"compressors.prune"},
     "torchvision": {"compressors.vision"},
-    "sklearn": {"compressors.data"},
+    "sklearn": {"compressors.cluster", "compressors.data"},
     "PIL": {"server.inputs", "compressors.own_data"},
     "opentelemetry": {"server.tracing"},
     "plotly": {"loadtest.figures", "loadtest.report", "compressors.figures"},

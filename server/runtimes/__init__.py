@@ -8,6 +8,7 @@ The heavy library is imported in that file and nowhere else, so that serving one
 
 import importlib
 import math
+import tempfile
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from protos.errors import GoldenError, VariantError
 from protos.manifest import Variant
+from protos.packing import unpack
 from protos.repository import GoldenSet
 
 RUNTIMES = {
@@ -44,7 +46,9 @@ class Runtime(Protocol):
 def load(folder: Path, variant: Variant, threads: int) -> Runtime:
     """Loads the variant in `folder` to compute with `threads` threads.
 
-    Raises `VariantError` where its runtime's library is not installed, else what the library raises.
+    Files that are stored compressed are unpacked to a temporary folder. It is gone when this returns: what a
+    library goes on reading, it holds open. Raises `VariantError` where its runtime's library is not installed,
+    `IntegrityError` where a file cannot be unpacked, else what the library raises.
     """
     module, _, name = RUNTIMES[variant.runtime].partition(":")
     try:
@@ -54,7 +58,11 @@ def load(folder: Path, variant: Variant, threads: int) -> Runtime:
             f"runtime '{variant.runtime}' needs '{error.name}', which is not installed:"
             f" pip install 'paretoserve[{variant.runtime}]'"
         ) from error
-    return adapter(folder / variant.entry, variant, threads)
+    if all(file.unpacked_bytes is None for file in variant.files):
+        return adapter(folder / variant.entry, variant, threads)
+    with tempfile.TemporaryDirectory(prefix="pareto-") as unpacked:
+        unpack(folder, variant.files, Path(unpacked))
+        return adapter(Path(unpacked) / variant.entry, variant, threads)
 
 
 def golden_error(runtime: Runtime, variant: Variant, golden: GoldenSet) -> float:

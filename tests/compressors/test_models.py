@@ -1,9 +1,20 @@
 """Networks: what they weigh, and how they come back from their weights alone."""
 
-import torch
+from pathlib import Path
 
-from compressors import models, prune
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from compressors import export, models, prune
+from compressors.export import INPUT, OUTPUT
+from compressors.lowerings import FLOAT32
+from compressors.vision import torchvision
+from protos.manifest import RuntimeName
+from server import runtimes
 from tests.compressors.small import Small, dataset
+from tests.compressors.test_packed import variant_of
 
 
 def test_the_seed_decides_the_first_weights() -> None:
@@ -44,3 +55,110 @@ def test_pruning_half_of_the_channels_leaves_about_a_quarter_of_the_work() -> No
     assert 0.2 < pruned.macs / whole.macs < 0.3
     assert 0.2 < pruned.parameters / whole.parameters < 0.3
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+
+
+PARAMETERS = {
+    "resnet18": 11_181_642,
+    "resnet34": 21_289_802,
+    "resnet50": 23_528_522,
+    "vgg19": 38_958_922,
+    "mobilenet_v2": 2_236_682,
+    "vit_b_16": 85_806_346,
+    "vit_tiny": 460_906,
+    "plain_cnn": 228_518,
+    "depthwise_cnn": 222_250,
+    "grouped_cnn": 219_418,
+}
+
+
+@pytest.mark.parametrize("name", models.NETWORKS)
+def test_every_network_has_the_parameters_that_it_is_known_for(name: str) -> None:
+    with torch.device("meta"):
+        network = models.NETWORKS[name](10)
+    assert sum(parameter.numel() for parameter in network.parameters()) == PARAMETERS[name]
+
+
+def test_vgg19_for_a_hundred_classes_is_the_one_of_157_megabytes() -> None:
+    with torch.device("meta"):
+        network = models.NETWORKS["vgg19"](100)
+    assert round(4 * sum(parameter.numel() for parameter in network.parameters()) / 1e6) == 157
+
+
+class Plain(nn.Sequential):
+    """VGG's kind: convolutions, then linear layers on what is flattened, four pixels of each channel."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(
+            nn.Conv2d(3, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 32, 3, 2, 1), nn.ReLU(),
+            nn.Flatten(), nn.Linear(128, 24), nn.ReLU(), nn.Linear(24, classes),
+        )  # fmt: skip
+
+
+class Inverted(nn.Module):
+    """MobileNetV2's kind: an inverted residual with a depthwise convolution."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        block = torchvision.models.mobilenetv2.InvertedResidual
+        self.layers = nn.Sequential(nn.Conv2d(3, 16, 3, bias=False), block(16, 16, 1, 4), block(16, 24, 2, 4))
+        self.head = nn.Linear(24, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.layers(x).mean((2, 3)))
+
+
+KINDS = {
+    "small": (Small, "stem.0"),
+    "plain": (Plain, "3"),
+    "inverted": (Inverted, "layers.0"),
+    "depthwise_cnn": (models.NETWORKS["depthwise_cnn"], "0"),
+    "grouped_cnn": (models.NETWORKS["grouped_cnn"], "0"),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("ratio", [0.3, 0.5, 0.75])
+def test_every_kind_is_pruned_by_channels_and_comes_back(
+    name: str, ratio: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = dataset()
+    factory, first = KINDS[name]
+    monkeypatch.setitem(models.NETWORKS, name, factory)
+    network = models.create(name, 3, seed=0).eval()
+    pruned = prune.remove_channels(network, ratio, data)
+    halfway = prune.remove_channels(network, ratio / 2, data, network)
+    inputs = torch.from_numpy(data.inputs(data.test)[:4])
+    with torch.no_grad():
+        assert torch.equal(models.restore(name, 3, pruned.state_dict())(inputs), pruned(inputs))
+    width = network.get_submodule(first).weight.shape[0]  # type: ignore[union-attr, index]
+    left = pruned.get_submodule(first).weight.shape[0]  # type: ignore[union-attr, index]
+    assert 0.6 * (1 - ratio) * width <= left <= (1 - ratio) * width
+    in_rounds = prune.remove_channels(halfway, ratio, data, network)
+    assert [p.shape for p in in_rounds.parameters()] == [p.shape for p in pruned.parameters()]
+
+
+def test_attention_is_not_pruned_by_channels() -> None:
+    with pytest.raises(ValueError, match="does not take networks with attention"):
+        prune.remove_channels(models.create("vit_tiny", 3, seed=0), 0.5, dataset())
+
+
+RUNTIMES = {
+    "plain_cnn": ("torchscript", "pytorch"),
+    "depthwise_cnn": ("torchscript", "pytorch"),
+    "grouped_cnn": tuple(export.EXPORTERS),
+    "vit_tiny": tuple(export.EXPORTERS),
+}
+"""Where a test can afford to export a network; the plain two are the grouped one's operators."""
+
+
+@pytest.mark.parametrize(("name", "runtime"), [(n, r) for n, runtimes in RUNTIMES.items() for r in runtimes])
+def test_small_networks_come_back_and_are_exported(name: str, runtime: RuntimeName, tmp_path: Path) -> None:
+    network = models.restore(name, 3, models.create(name, 3, seed=0).state_dict())
+    inputs = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    job = export.Job(network, inputs[:2], FLOAT32, None, tmp_path / "artifact")
+    entry = export.export(export.EXPORTERS[runtime], job).entry
+    adapter = runtimes.load(job.folder, variant_of(job.folder, runtime, entry), 1)
+    with torch.no_grad():
+        expected = network(inputs).numpy()
+    np.testing.assert_allclose(adapter.infer({INPUT: inputs.numpy()})[OUTPUT], expected, rtol=0, atol=1e-5)
+    adapter.close()

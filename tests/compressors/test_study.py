@@ -66,6 +66,14 @@ def test_a_chain_lists_every_step_with_all_parameters(tmp_path: Path) -> None:
         ('parent = "fp32"', 'parent = "int8"', "its own parent, by int8 -> int8"),
         ('parent = "fp32"', 'parent = "fp32"\nratio = 1', "recipes.int8: unknown key 'ratio'"),
         ("epochs = 1,", "", "recipes.fp32.fit: 'epochs' is missing"),
+        ("epochs = 1,", "epochs = 0,", "recipes.fp32.fit.epochs: 0 came, expected at least 1"),
+        (
+            "learning_rate = 0.1",
+            "learning_rate = 0.0",
+            "recipes.fp32.fit.learning_rate: 0.0 came, expected more than 0",
+        ),
+        ("rate = 0.1", "rate = 0.1, distillation = 1.5", "recipes.fp32.fit.distillation: 1.5 came, expected 0 to 1"),
+        ("rate = 0.1", "rate = 0.1, distillation = 0.5", "recipes.fp32.teacher: it and fit.distillation above 0 come"),
         ("[recipes.fp32]", "[recipes.base]", "recipes.int8.parent: 'fp32' came, expected one of int8, base"),
         ("calibration = 8", "calibration = ", "s.toml: "),
         ('parent = "fp32"', 'parent = "fp32"\nmodels = ["n"]', "recipes.int8.models: 'n' came, expected one of m"),
@@ -76,6 +84,33 @@ def test_what_cannot_be_carried_out_is_one_clear_line(tmp_path: Path, old: str, 
     assert old in GOOD
     with pytest.raises(UsageError, match=message) as error:
         load(tmp_path, GOOD.replace(old, new, 1))
+    assert "\n" not in str(error.value)
+
+
+FIT = "fit = { epochs = 1, batch = 2, learning_rate = 0.1 }"
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (f'"channel-pruning"\nratio = 1.5\n{FIT}', "more.ratio: 1.5 came, expected more than 0 and less than 1"),
+        (f'"channel-pruning"\nratio = 0.5\nrounds = 0\n{FIT}', "more.rounds: 0 came, expected at least 1"),
+        ('"element-pruning"\nsparsity = 0', "more.sparsity: 0.0 came, expected more than 0 and less than 1"),
+        (
+            '"element-pruning"\nsparsity = 0.5\nscope = "layer"',
+            "more.scope: 'layer' came, expected one of local",
+        ),
+        ('"element-pruning"\nsparsity = 0.5\nrounds = 2', "more.rounds: 2 came without a fit"),
+        ('"clustering"\nclusters = 1', "more.clusters: 1 came, expected at least 2"),
+        ('"clustering"\nclusters = 2.5', "more.clusters: 2.5 came, expected int"),
+        ('"weight-rounding"\nbits = 4', "recipes.more: unknown key 'bits'"),
+        (f'"fine-tune"\nteacher = "a/b"\n{FIT}', "more.teacher: one came, expected fit.distillation above 0 with it"),
+        ('"qat"', "recipes.more: 'fit' is missing"),
+    ],
+)
+def test_a_value_that_a_step_cannot_take_is_named_with_recipe_and_key(tmp_path: Path, step: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as error:
+        load(tmp_path, f'{GOOD}[recipes.more]\nparent = "fp32"\nstep = {step}\n')
     assert "\n" not in str(error.value)
 
 

@@ -1,0 +1,100 @@
+"""Teachers for distillation: any variant of the repository, run by its adapter, or a `.pt2` program of torch.export.
+
+A teacher is known by its hash as well as by its name: one that was built again is another teacher, and what it
+taught is trained again.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from compressors.recipes import Recipe
+from compressors.study import Study
+from compressors.train import Teacher
+from protos import repository
+from protos.errors import UsageError
+from protos.machine import available_cores
+from protos.manifest import Variant
+from protos.repository import Entry
+from server import runtimes
+from server.runtimes.exported_program import ExportedProgram
+
+
+def check(studies: Sequence[Study], root: Path) -> None:
+    """`UsageError` for the first teacher that is not there and that no model before it in the studies will be."""
+    coming: set[str] = set()
+    for study in studies:
+        for recipe in study.recipes:
+            if (name := named(recipe)) and name not in coming:
+                _find(name, root)
+        coming |= {f"{study.model}/{recipe.name}-{runtime}" for recipe in study.recipes for runtime in recipe.runtimes}
+
+
+def named(recipe: Recipe) -> str | None:
+    """The teacher that the recipe's step names."""
+    return getattr(recipe.step, "teacher", None)
+
+
+def fingerprint(name: str, root: Path) -> str:
+    """sha256 of the teacher's files; `UsageError` where there is no such teacher."""
+    found = _find(name, root)
+    if isinstance(found, Path):
+        return repository.sha256(found)
+    return hashlib.sha256("".join(file.sha256 for file in _variant(found).files).encode()).hexdigest()
+
+
+def load(name: str, root: Path, example: torch.Tensor, classes: int) -> Teacher:
+    """The teacher; `UsageError` where there is none, or where it does not answer `example` with `classes` logits."""
+    found = _find(name, root)
+    if isinstance(found, Path):
+        teacher: Teacher = ExportedProgram.open(found)
+    else:
+        teacher = _Adapter(found)
+    try:
+        with torch.inference_mode():
+            shape = list(teacher(example).shape)
+    except Exception as error:  # what its library says of inputs that it cannot take
+        raise UsageError(f"teacher '{name}' cannot take inputs {list(example.shape)}: {_line(error)}") from error
+    if shape != [len(example), classes]:
+        raise UsageError(f"teacher '{name}' answers {shape}, expected {[len(example), classes]}")
+    return teacher
+
+
+class _Adapter:
+    """A variant as a teacher, computed with all cores."""
+
+    def __init__(self, entry: Entry) -> None:
+        variant = repository.verify(entry)
+        self._input, self._output = variant.inputs[0].name, variant.outputs[0].name
+        self._runtime = runtimes.load(entry.folder, variant, available_cores())
+
+    def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", enabled=False):  # an adapter's answers are arrays, and none are of bfloat16
+            answer = self._runtime.infer({self._input: inputs.contiguous().numpy()})
+        return torch.from_numpy(answer[self._output])
+
+
+def _find(name: str, root: Path) -> Entry | Path:
+    if name.endswith(".pt2"):
+        if not (path := Path(name)).is_file():
+            raise UsageError(f"teacher '{name}' is not a file")
+        return path
+    model, _, variant = name.partition("/")
+    known = repository.scan_model(root, model) if root.is_dir() else []
+    for entry in known:
+        if entry.name == variant:
+            _variant(entry)
+            return entry
+    raise UsageError(f"teacher '{name}' came, expected a .pt2 file or MODEL/VARIANT of the repository '{root}'")
+
+
+def _variant(entry: Entry) -> Variant:
+    if entry.variant is None:
+        raise UsageError(f"teacher '{entry.model}/{entry.name}' is broken: {entry.broken}")
+    return entry.variant
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
