@@ -14,7 +14,16 @@ from torch import nn
 
 from compressors import models, prune, train
 from compressors.data import Dataset
-from compressors.lowerings import FLOAT32, Lowering, StaticInt8
+from compressors.lowerings import (
+    FLOAT32,
+    AccuracyAwareInt8,
+    BFloat16,
+    DynamicInt8,
+    Float16,
+    Lowering,
+    StaticInt8,
+    WeightInt8,
+)
 from compressors.train import Fit
 from protos import manifest
 from protos.manifest import RuntimeName
@@ -42,6 +51,11 @@ STEPS: dict[str, type[Step]] = {
     "train": Train,
     "channel-pruning": ChannelPruning,
     "static-int8": StaticInt8,
+    "dynamic-int8": DynamicInt8,
+    "accuracy-aware-int8": AccuracyAwareInt8,
+    "weight-int8": WeightInt8,
+    "float16": Float16,
+    "bfloat16": BFloat16,
 }
 """Name in a study to step."""
 

@@ -16,7 +16,16 @@ import torch
 
 from compressors import export, lowerings, pipeline, train
 from compressors.export import INPUT, OUTPUT, Job
-from compressors.lowerings import FLOAT32, Lowering, StaticInt8
+from compressors.lowerings import (
+    FLOAT32,
+    AccuracyAwareInt8,
+    BFloat16,
+    DynamicInt8,
+    Float16,
+    Lowering,
+    StaticInt8,
+    WeightInt8,
+)
 from protos import machine
 from protos.manifest import (
     Golden,
@@ -33,7 +42,15 @@ from server import runtimes
 from tests.compressors.small import Small, dataset
 
 ROOT = Path(__file__).parents[2]
-LOWERINGS: dict[str, Lowering] = {"fp32": FLOAT32, "int8": StaticInt8()}
+LOWERINGS: dict[str, Lowering] = {
+    "fp32": FLOAT32,
+    "int8": StaticInt8(),
+    "dynamic": DynamicInt8(),
+    "aware": AccuracyAwareInt8(max_drop=1),
+    "weights": WeightInt8(),
+    "fp16": Float16(),
+    "bf16": BFloat16(),
+}
 CASES = [
     (runtime, name)
     for runtime in export.EXPORTERS
@@ -73,7 +90,8 @@ def case(
     folder = tmp_path_factory.mktemp(f"{name}-{runtime}")
     data = dataset()
     calibration = torch.from_numpy(data.inputs(data.calibration)) if lowering.calibrated else None
-    job = Job(network, torch.from_numpy(data.inputs(data.test)[:2]), lowering, calibration, folder)
+    labels = torch.from_numpy(data.calibration.labels)
+    job = Job(network, torch.from_numpy(data.inputs(data.test)[:2]), lowering, calibration, folder, labels)
     entry = export.export(export.EXPORTERS[runtime], job).entry
     variant = Variant(
         model="small",
