@@ -52,6 +52,9 @@ EXPORTERS: dict[RuntimeName, Exporter] = {
     "openvino": Exporter("compressors.export_openvino:export", ("torch", "onnx", "onnxscript", "openvino", "nncf")),
 }
 
+BATCH_RANGE = "activations have one range for the whole batch: an answer depends a little on the rows beside it"
+"""A note on int8 whose ranges are found in each call."""
+
 FEW = 5
 """As many layers are named in a note; of more, the first of them and their number."""
 

@@ -14,11 +14,12 @@ import torch
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnxruntime import quantization
-from onnxruntime.quantization import shape_inference
+from onnxruntime.quantization import calibrate, shape_inference
 from onnxruntime.transformers import float16
 from onnxscript import optimizer
 
 from compressors.export import (
+    BATCH_RANGE,
     INPUT,
     OUTPUT,
     Answer,
@@ -79,21 +80,41 @@ def _float16(lowering: Float16, job: Job, target: Path) -> tuple[str, ...]:
 
 @_write.register
 def _static_int8(lowering: StaticInt8, job: Job, target: Path) -> tuple[str, ...]:
-    assert job.calibration is not None
-    prepared = _prepared(job, lowering.fuse)
-    histograms = lowering.ranges in ("entropy", "percentile")  # they want batches of one size
+    prepared, ranges = _prepared(job, lowering.fuse), job.folder / "ranges.json"
+    method = _RANGES[lowering.ranges]
+    _save_ranges(prepared, method, job, ranges)
     quantization.quantize_static(
         prepared,
         target,
-        _Calibration(list(job.calibration.split(1)) if histograms else job.calibration_batches()),
+        calibration_data_reader=None,
         quant_format=quantization.QuantFormat.QDQ,
         per_channel=lowering.granularity == "per-channel",
         activation_type=quantization.QuantType.QUInt8,
         weight_type=quantization.QuantType.QInt8,
-        calibrate_method=_RANGES[lowering.ranges],
+        calibrate_method=method,
+        calibration_cache_path=ranges,
     )
     prepared.unlink()
+    ranges.unlink()
     return instructions_note("int8")
+
+
+def _save_ranges(prepared: Path, method: quantization.CalibrationMethod, job: Job, target: Path) -> None:
+    """Writes the range of each activation over the calibration inputs.
+
+    `quantize_static` would do so itself, but with as many bins as levels, where entropy has nothing to choose from.
+    The bins are those of https://on-demand.gputechconf.com/gtc/2017/presentation/s7310-8-bit-inference-with-tensorrt.pdf
+    """
+    assert job.calibration is not None
+    minima = method == quantization.CalibrationMethod.MinMax
+    batches = job.calibration_batches() if minima else job.calibration.split(1)  # histograms want one size
+    augmented = job.folder / "augmented.onnx"
+    calibrator = calibrate.create_calibrator(
+        prepared, None, str(augmented), method, extra_options={} if minima else {"num_bins": 2048}
+    )
+    calibrator.collect_data(_Calibration(list(batches)))
+    calibrate.save_tensors_data(calibrator.compute_data(), target)
+    augmented.unlink()
 
 
 @_write.register
@@ -104,8 +125,7 @@ def _dynamic_int8(lowering: DynamicInt8, job: Job, target: Path) -> tuple[str, .
     )
     prepared.unlink()
     linear = [name for name, weight in layers(job.network).items() if weight.dim() == 2]
-    shared = "one range for the whole batch: an answer depends a little on the rows that it is computed with"
-    return (dynamic_note(job.network, linear), shared, *instructions_note("int8"))
+    return (dynamic_note(job.network, linear), BATCH_RANGE, *instructions_note("int8"))
 
 
 @_write.register

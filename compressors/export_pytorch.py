@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from compressors.export import Exported, Job, dynamic_note, instructions_note, layers, local_paths
+from compressors.export import BATCH_RANGE, Exported, Job, dynamic_note, instructions_note, layers, local_paths
 from compressors.half import Half
 from compressors.lowerings import BFloat16, DynamicInt8, Float16, Float32, Lowering, StaticInt8
 
@@ -71,7 +71,7 @@ def _dynamic_int8(lowering: DynamicInt8, job: Job) -> tuple[str, ...]:
     _compile(_quantized(job, lowering), job)
     linear = [name for name, weight in layers(job.network).items() if weight.dim() == 2]
     compiled = "compiled ahead of time, unlike FP32: what it gains is the compiler's too"
-    return (dynamic_note(job.network, linear), compiled, *instructions_note("int8"))
+    return (dynamic_note(job.network, linear), BATCH_RANGE, compiled, *instructions_note("int8"))
 
 
 def _program(network: nn.Module, job: Job) -> torch.export.ExportedProgram:

@@ -21,7 +21,7 @@ from torch.ao.quantization.observer import (
 )
 from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 
-from compressors.export import Exported, Job, dynamic_note, instructions_note, layers
+from compressors.export import BATCH_RANGE, Exported, Job, dynamic_note, instructions_note, layers
 from compressors.half import Half
 from compressors.lowerings import BFloat16, DynamicInt8, Float16, Float32, Lowering, StaticInt8
 
@@ -72,7 +72,7 @@ def _dynamic_int8(lowering: DynamicInt8, job: Job) -> Lowered:
     quantized: nn.Module = quantize_dynamic(copy.deepcopy(job.network), {nn.Linear}, dtype=torch.qint8)
     kept = layers(quantized)  # what it quantizes is no nn.Linear any more
     note = dynamic_note(job.network, layers(job.network).keys() - kept.keys())
-    return quantized, (note, *instructions_note("int8"))
+    return quantized, (note, BATCH_RANGE, *instructions_note("int8"))
 
 
 @_lowered.register

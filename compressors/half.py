@@ -11,8 +11,9 @@ class Half(nn.Module):
 
     def __init__(self, network: nn.Module, kind: torch.dtype) -> None:
         super().__init__()
-        self.network = copy.deepcopy(network).to(kind).eval()
+        self.network = copy.deepcopy(network).to(kind)
         self.kind = kind
+        self.eval()
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """FP32 in, FP32 out."""

@@ -137,5 +137,7 @@ def refusal(lowering: Lowering, runtime: RuntimeName) -> str | None:
 
 def missing_instructions(precision: Precision, instruction_sets: Collection[str]) -> tuple[str, ...]:
     """The note that computing in `precision` is slow on a machine with these sets; none where it is not."""
-    needed, note = _FAST_WITH.get(precision, (frozenset(instruction_sets), ""))
-    return () if not needed or needed & set(instruction_sets) else (note,)
+    if precision not in _FAST_WITH:
+        return ()
+    needed, note = _FAST_WITH[precision]
+    return (note,) if needed.isdisjoint(instruction_sets) else ()
