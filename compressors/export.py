@@ -121,10 +121,11 @@ def layers(network: nn.Module) -> dict[str, torch.Tensor]:
     return found
 
 
-def dynamic_note(network: nn.Module, touched: Collection[str]) -> str:
-    """How much of a network dynamic int8 is about, where it quantizes the layers `touched`."""
+def dynamic_note(network: nn.Module, left_out: Collection[str] = ()) -> str:
+    """How much of a network dynamic int8 is about: its linear layers but those `left_out`."""
     every = layers(network)
-    share = sum(every[name].numel() for name in touched) / sum(p.numel() for p in network.parameters())
+    touched = [weight for name, weight in every.items() if weight.dim() == 2 and name not in left_out]
+    share = sum(weight.numel() for weight in touched) / sum(p.numel() for p in network.parameters())
     return f"dynamic int8 touches {len(touched)} of {len(every)} layers, {share:.2%} of the weights"
 
 

@@ -124,8 +124,7 @@ def _dynamic_int8(lowering: DynamicInt8, job: Job, target: Path) -> tuple[str, .
         prepared, target, list(_LINEAR), per_channel=True, weight_type=quantization.QuantType.QInt8
     )
     prepared.unlink()
-    linear = [name for name, weight in layers(job.network).items() if weight.dim() == 2]
-    return (dynamic_note(job.network, linear), BATCH_RANGE, *instructions_note("int8"))
+    return (dynamic_note(job.network), BATCH_RANGE, *instructions_note("int8"))
 
 
 @_write.register

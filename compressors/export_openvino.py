@@ -21,7 +21,6 @@ from compressors.export import (
     dynamic_note,
     float_note,
     instructions_note,
-    layers,
 )
 from compressors.export_onnx import save_fp32
 from compressors.lowerings import (
@@ -99,8 +98,7 @@ def _accuracy_aware_int8(lowering: AccuracyAwareInt8, model: openvino.Model, job
 def _dynamic_int8(lowering: DynamicInt8, model: openvino.Model, job: Job) -> Lowered:
     compressed = post_training.compress_weights(model, "Convolution", "GroupConvolution")
     _group_size(compressed, GROUP)
-    linear = [name for name, weight in layers(job.network).items() if weight.dim() == 2]
-    return compressed, (dynamic_note(job.network, linear), *instructions_note("int8"))
+    return compressed, (dynamic_note(job.network), *instructions_note("int8"))
 
 
 @_lowered.register

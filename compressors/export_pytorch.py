@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from compressors.export import BATCH_RANGE, Exported, Job, dynamic_note, instructions_note, layers, local_paths
+from compressors.export import BATCH_RANGE, Exported, Job, dynamic_note, instructions_note, local_paths
 from compressors.half import Half
 from compressors.lowerings import BFloat16, DynamicInt8, Float16, Float32, Lowering, StaticInt8
 
@@ -69,9 +69,8 @@ def _static_int8(lowering: StaticInt8, job: Job) -> tuple[str, ...]:
 @_write.register
 def _dynamic_int8(lowering: DynamicInt8, job: Job) -> tuple[str, ...]:
     _compile(_quantized(job, lowering), job)
-    linear = [name for name, weight in layers(job.network).items() if weight.dim() == 2]
     compiled = "compiled ahead of time, unlike FP32: what it gains is the compiler's too"
-    return (dynamic_note(job.network, linear), BATCH_RANGE, compiled, *instructions_note("int8"))
+    return (dynamic_note(job.network), BATCH_RANGE, compiled, *instructions_note("int8"))
 
 
 def _program(network: nn.Module, job: Job) -> torch.export.ExportedProgram:
@@ -85,6 +84,7 @@ def _save(network: nn.Module, job: Job) -> None:
 
 
 def _quantized(job: Job, step: StaticInt8 | DynamicInt8) -> nn.Module:
+    """The network with quantization in its graph, for Inductor to lower."""
     # Imported where it is needed: torchao takes seconds, and floating point has no use for it.
     from torchao.quantization.pt2e.observer import MinMaxObserver
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
@@ -93,15 +93,14 @@ def _quantized(job: Job, step: StaticInt8 | DynamicInt8) -> nn.Module:
         get_default_x86_inductor_quantization_config,
     )
 
+    dynamic = isinstance(step, DynamicInt8)
+    config = get_default_x86_inductor_quantization_config(is_dynamic=dynamic)
+    if isinstance(step, StaticInt8) and step.ranges == "min-max":
+        watched = replace(config.input_activation, observer_or_fake_quant_ctr=MinMaxObserver.with_args(eps=2**-12))
+        config = replace(config, input_activation=watched, output_activation=watched)
     quantizer = X86InductorQuantizer()
-    config = get_default_x86_inductor_quantization_config(is_dynamic=isinstance(step, DynamicInt8))
-    if isinstance(step, DynamicInt8):
-        quantizer.set_module_type_qconfig(nn.Linear, config)
-    else:
-        if step.ranges == "min-max":
-            watched = replace(config.input_activation, observer_or_fake_quant_ctr=MinMaxObserver.with_args(eps=2**-12))
-            config = replace(config, input_activation=watched, output_activation=watched)
-        quantizer.set_global(config)
+    # Left to itself, it would round the inputs of convolutions in each call too, and compute them in FP32 all the same.
+    quantizer.set_module_type_qconfig(nn.Linear, config) if dynamic else quantizer.set_global(config)
     prepared = prepare_pt2e(_program(job.network, job).module(), quantizer)
     with torch.no_grad():
         for batch in [job.example] if job.calibration is None else job.calibration_batches():

@@ -70,8 +70,7 @@ def _bfloat16(lowering: BFloat16, job: Job) -> Lowered:
 def _dynamic_int8(lowering: DynamicInt8, job: Job) -> Lowered:
     torch.backends.quantized.engine = "x86"
     quantized: nn.Module = quantize_dynamic(copy.deepcopy(job.network), {nn.Linear}, dtype=torch.qint8)
-    kept = layers(quantized)  # what it quantizes is no nn.Linear any more
-    note = dynamic_note(job.network, layers(job.network).keys() - kept.keys())
+    note = dynamic_note(job.network, left_out=layers(quantized))  # what it quantizes is no nn.Linear any more
     return quantized, (note, BATCH_RANGE, *instructions_note("int8"))
 
 
