@@ -13,20 +13,28 @@ import sys
 import sysconfig
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
-from compressors.lowerings import Lowering
-from protos.manifest import RuntimeName
+from compressors.lowerings import Lowering, missing_instructions
+from protos import machine
+from protos.manifest import Precision, RuntimeName
 
 INPUT, OUTPUT = "input", "logits"
 """Names of the input and output tensors, in every artifact that has names."""
 
 CALIBRATION_BATCH = 64
+
+Inputs = dict[str, NDArray[np.float32]]
+"""Inputs (N, ...) by name."""
+Answer = Callable[[Inputs], NDArray[np.float32]]
+"""A graph that can be run: inputs to outputs (N, classes)."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +48,15 @@ class Exporter:
 EXPORTERS: dict[RuntimeName, Exporter] = {
     "pytorch": Exporter("compressors.export_pytorch:export", ("torch", "torchao")),
     "torchscript": Exporter("compressors.export_torchscript:export", ("torch",)),
-    "onnxruntime": Exporter("compressors.export_onnx:export", ("torch", "onnx", "onnxscript", "onnxruntime")),
+    "onnxruntime": Exporter("compressors.export_onnx:export", ("torch", "onnx", "onnxscript", "onnxruntime", "nncf")),
     "openvino": Exporter("compressors.export_openvino:export", ("torch", "onnx", "onnxscript", "openvino", "nncf")),
 }
+
+BATCH_RANGE = "activations have one range for the whole batch: an answer depends a little on the rows beside it"
+"""A note on int8 whose ranges are found in each call."""
+
+FEW = 5
+"""As many layers are named in a note; of more, the first of them and their number."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +74,8 @@ class Job:
     """Inputs (N, 3, H, W) to find ranges with; None where the lowering takes none."""
     folder: Path
     """Where the artifact goes; made anew."""
+    calibration_labels: torch.Tensor | None = None
+    """Class indices (N,) of the calibration inputs."""
 
     def __post_init__(self) -> None:
         assert self.example.is_contiguous()
@@ -92,6 +108,38 @@ def export(exporter: Exporter, job: Job) -> Exported:
         exported = write(job)
     refuse_local_paths(job.folder)
     return exported
+
+
+def layers(network: nn.Module) -> dict[str, torch.Tensor]:
+    """The weights that int8 can be about: those of convolutions and linear layers, by the names of the layers."""
+    found = {}
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear):
+            found[name] = module.weight
+        elif isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
+            found[f"{name}.in_proj"] = module.in_proj_weight
+    return found
+
+
+def dynamic_note(network: nn.Module, left_out: Collection[str] = ()) -> str:
+    """How much of a network dynamic int8 is about: its linear layers but those `left_out`."""
+    every = layers(network)
+    touched = [weight for name, weight in every.items() if weight.dim() == 2 and name not in left_out]
+    share = sum(weight.numel() for weight in touched) / sum(p.numel() for p in network.parameters())
+    return f"dynamic int8 touches {len(touched)} of {len(every)} layers, {share:.2%} of the weights"
+
+
+def float_note(names: Sequence[str], total: int) -> tuple[str, ...]:
+    """Which of the `total` layers stayed in floating point, if any did."""
+    if not names:
+        return ()
+    rest = f" and {len(names) - FEW} more" if len(names) > FEW else ""
+    return (f"{len(names)} of {total} layers stay in FP32: {', '.join(names[:FEW])}{rest}",)
+
+
+def instructions_note(precision: Precision) -> tuple[str, ...]:
+    """The note that computing in `precision` is slow on this machine; none where it is not."""
+    return missing_instructions(precision, machine.describe().instruction_sets)
 
 
 def local_paths() -> list[str]:

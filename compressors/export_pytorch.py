@@ -1,4 +1,4 @@
-"""PyTorch artifacts: a `torch.export` program in FP32, an AOTInductor package in int8.
+"""PyTorch artifacts: a `torch.export` program in floating point, an AOTInductor package in int8.
 
 int8 is torchao's PT2E quantization: the exported graph is annotated for the x86 kernels of Inductor,
 calibrated, converted, and compiled ahead of time, since its quantized graph is not meant to run eagerly.
@@ -11,14 +11,16 @@ import shutil
 import subprocess
 import tempfile
 import zipfile
+from dataclasses import replace
 from functools import singledispatch
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from compressors.export import Exported, Job, local_paths
-from compressors.lowerings import Float32, Lowering, StaticInt8
+from compressors.export import BATCH_RANGE, Exported, Job, dynamic_note, instructions_note, local_paths
+from compressors.half import Half
+from compressors.lowerings import BFloat16, DynamicInt8, Float16, Float32, Lowering, StaticInt8
 
 ENTRY = "model.pt2"
 _BATCH = {0: torch.export.Dim("batch", min=1, max=4096)}
@@ -31,41 +33,77 @@ _INDUCTOR = {
 
 def export(job: Job) -> Exported:
     """Writes `model.pt2`."""
-    program = torch.export.export(job.network, (job.example,), dynamic_shapes=(_BATCH,), strict=True)
-    _write(job.lowering, program, job)
-    return Exported(ENTRY)
+    return Exported(ENTRY, _write(job.lowering, job))
 
 
 @singledispatch
-def _write(lowering: Lowering, program: torch.export.ExportedProgram, job: Job) -> None:
-    """Lowers the program and writes the artifact."""
+def _write(lowering: Lowering, job: Job) -> tuple[str, ...]:
+    """Lowers the network and writes the artifact; the notes on it."""
     raise TypeError(f"{type(lowering).__name__} is not for PyTorch")
 
 
 @_write.register
-def _float32(lowering: Float32, program: torch.export.ExportedProgram, job: Job) -> None:
+def _float32(lowering: Float32, job: Job) -> tuple[str, ...]:
+    _save(job.network, job)
+    return ()
+
+
+@_write.register
+def _float16(lowering: Float16, job: Job) -> tuple[str, ...]:
+    _save(Half(job.network, torch.float16), job)
+    return instructions_note("fp16")
+
+
+@_write.register
+def _bfloat16(lowering: BFloat16, job: Job) -> tuple[str, ...]:
+    _save(Half(job.network, torch.bfloat16), job)
+    return instructions_note("bf16")
+
+
+@_write.register
+def _static_int8(lowering: StaticInt8, job: Job) -> tuple[str, ...]:
+    _compile(_quantized(job, lowering), job)
+    return instructions_note("int8")
+
+
+@_write.register
+def _dynamic_int8(lowering: DynamicInt8, job: Job) -> tuple[str, ...]:
+    _compile(_quantized(job, lowering), job)
+    compiled = "compiled ahead of time, unlike FP32: what it gains is the compiler's too"
+    return (dynamic_note(job.network), BATCH_RANGE, compiled, *instructions_note("int8"))
+
+
+def _program(network: nn.Module, job: Job) -> torch.export.ExportedProgram:
+    return torch.export.export(network, (job.example,), dynamic_shapes=(_BATCH,), strict=True)
+
+
+def _save(network: nn.Module, job: Job) -> None:
+    program = _program(network, job)
     _forget_sources(program)
     torch.export.save(program, job.folder / ENTRY)
 
 
-@_write.register
-def _static_int8(lowering: StaticInt8, program: torch.export.ExportedProgram, job: Job) -> None:
-    _compile(_quantize(program, job), job)
-
-
-def _quantize(program: torch.export.ExportedProgram, job: Job) -> nn.Module:
-    # Imported where it is needed: torchao takes seconds, and FP32 has no use for it.
+def _quantized(job: Job, step: StaticInt8 | DynamicInt8) -> nn.Module:
+    """The network with quantization in its graph, for Inductor to lower."""
+    # Imported where it is needed: torchao takes seconds, and floating point has no use for it.
+    from torchao.quantization.pt2e.observer import MinMaxObserver
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
     from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
         X86InductorQuantizer,
         get_default_x86_inductor_quantization_config,
     )
 
+    dynamic = isinstance(step, DynamicInt8)
+    config = get_default_x86_inductor_quantization_config(is_dynamic=dynamic)
+    if isinstance(step, StaticInt8) and step.ranges == "min-max":
+        watched = replace(config.input_activation, observer_or_fake_quant_ctr=MinMaxObserver.with_args(eps=2**-12))
+        config = replace(config, input_activation=watched, output_activation=watched)
     quantizer = X86InductorQuantizer()
-    quantizer.set_global(get_default_x86_inductor_quantization_config())
-    prepared = prepare_pt2e(program.module(), quantizer)
+    # Left to itself, it would round the inputs of convolutions in each call too, and compute them in FP32 all the same.
+    quantizer.set_module_type_qconfig(nn.Linear, config) if dynamic else quantizer.set_global(config)
+    prepared = prepare_pt2e(_program(job.network, job).module(), quantizer)
     with torch.no_grad():
-        for batch in job.calibration_batches():
+        for batch in [job.example] if job.calibration is None else job.calibration_batches():
             prepared(batch)
     converted: nn.Module = convert_pt2e(prepared)
     return converted

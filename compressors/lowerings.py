@@ -6,6 +6,7 @@ To add a lowering: a dataclass here, its name in `recipes.STEPS`, its function i
 it, and a line in `_REFUSED` for each that cannot.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -21,23 +22,122 @@ class Float32:
 
 
 @dataclass(frozen=True)
+class Float16:
+    """Weights in IEEE half precision; inputs and outputs stay FP32."""
+
+    precision: ClassVar[Precision] = "fp16"
+    calibrated: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class BFloat16:
+    """Computes in bfloat16; inputs and outputs stay FP32."""
+
+    precision: ClassVar[Precision] = "bf16"
+    calibrated: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
 class StaticInt8:
-    """Post-training int8: ranges from the calibration split, weights quantized per channel."""
+    """Post-training int8: the ranges of activations come from the calibration split."""
 
     precision: ClassVar[Precision] = "int8"
     calibrated: ClassVar[bool] = True
 
-    granularity: Literal["per-channel"] = "per-channel"
+    granularity: Literal["per-channel", "per-tensor"] = "per-channel"
+    """What of a weight shares one scale: each output channel has its own, or the whole tensor has one."""
+    ranges: Literal["default", "min-max", "histogram", "entropy", "percentile"] = "default"
+    """How an activation's range follows from what calibration saw; `default` is the tool's own way.
+
+    histogram: the range of least squared error; entropy: of least Kullback-Leibler divergence; percentile: all
+    but the rarest values."""
+    fuse: bool = True
+    """Whether batch normalization is folded into the convolution before it is quantized."""
 
 
-Lowering = Float32 | StaticInt8
+@dataclass(frozen=True)
+class DynamicInt8:
+    """int8 in linear layers only: weights beforehand, activations in each call, without calibration."""
+
+    precision: ClassVar[Precision] = "int8"
+    calibrated: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class AccuracyAwareInt8:
+    """Static int8 that takes layers back to floating point until no more than `max_drop` is lost.
+
+    A quarter of the calibration split gives ranges, the rest says what is lost; the test split is not looked at.
+    """
+
+    precision: ClassVar[Precision] = "int8"
+    calibrated: ClassVar[bool] = True
+
+    max_drop: float
+    """Points of top-1 that may be lost."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.max_drop < 100:
+            raise ValueError(f"max_drop: {self.max_drop} came, expected more than 0 and less than 100 points")
+
+
+@dataclass(frozen=True)
+class WeightInt8:
+    """Weights of convolutions and linear layers stored in int8, per channel; the runtime computes in FP32."""
+
+    precision: ClassVar[Precision] = "int8"
+    calibrated: ClassVar[bool] = False
+
+
+Lowering = Float32 | Float16 | BFloat16 | StaticInt8 | DynamicInt8 | AccuracyAwareInt8 | WeightInt8
 
 FLOAT32 = Float32()
 
-_REFUSED: dict[tuple[type[Lowering], RuntimeName], str] = {}
+_NOT_NNCF = "accuracy control is NNCF's, for graphs of OpenVINO and ONNX"
+_NO_STORAGE = "torch has no 8-bit storage for the weights of convolutions"
+
+_REFUSED: dict[tuple[type[Lowering], RuntimeName], str] = {
+    (BFloat16, "onnxruntime"): "its CPU provider has no bfloat16 kernels",
+    (AccuracyAwareInt8, "pytorch"): _NOT_NNCF,
+    (AccuracyAwareInt8, "torchscript"): _NOT_NNCF,
+    (WeightInt8, "pytorch"): _NO_STORAGE,
+    (WeightInt8, "torchscript"): _NO_STORAGE,
+}
 """Why a runtime cannot take a step whatever its parameters."""
+
+_REFUSED_OPTIONS: dict[tuple[RuntimeName, str, str | bool], str] = {
+    ("pytorch", "granularity", "per-tensor"): "Inductor has int8 kernels for weights quantized per channel only",
+    ("pytorch", "ranges", "entropy"): "torchao has no entropy observer",
+    ("pytorch", "ranges", "percentile"): "torchao has no percentile observer",
+    ("pytorch", "fuse", False): "PT2E always folds batch normalization",
+    ("torchscript", "ranges", "entropy"): "torch has no entropy observer",
+    ("torchscript", "ranges", "percentile"): "torch has no percentile observer",
+    ("onnxruntime", "ranges", "histogram"): "its quantizer has no calibration by least squared error",
+    ("openvino", "ranges", "entropy"): "NNCF has no range estimator by entropy",
+    ("openvino", "fuse", False): "OpenVINO folds batch normalization whenever it compiles",
+}
+"""Why a runtime cannot take a parameter of static int8."""
+
+_FAST_WITH: dict[Precision, tuple[frozenset[str], str]] = {
+    "int8": (frozenset({"avx512_vnni", "avx_vnni", "amx_int8"}), "no VNNI here: int8 may be slower than FP32"),
+    "fp16": (frozenset({"avx512_fp16"}), "no FP16 instructions here: slower than FP32"),
+    "bf16": (frozenset({"avx512_bf16", "amx_bf16"}), "no BF16 instructions here: slower than FP32"),
+}
+"""The instruction sets one of which a precision needs to be computed fast, and what to say where none is there."""
 
 
 def refusal(lowering: Lowering, runtime: RuntimeName) -> str | None:
     """Why `runtime` cannot take the step; None where it can."""
-    return _REFUSED.get((type(lowering), runtime))
+    if reason := _REFUSED.get((type(lowering), runtime)):
+        return reason
+    options = ((field, value) for field, value in vars(lowering).items() if isinstance(value, str | bool))
+    reasons = (_REFUSED_OPTIONS.get((runtime, field, value)) for field, value in options)
+    return next((reason for reason in reasons if reason), None)
+
+
+def missing_instructions(precision: Precision, instruction_sets: Collection[str]) -> tuple[str, ...]:
+    """The note that computing in `precision` is slow on a machine with these sets; none where it is not."""
+    if precision not in _FAST_WITH:
+        return ()
+    needed, note = _FAST_WITH[precision]
+    return (note,) if needed.isdisjoint(instruction_sets) else ()

@@ -143,7 +143,9 @@ class Build:
         trained, calibration = self.networks.of(task.recipe.network), self.dataset.calibration
         lowering = task.recipe.lowering
         inputs = torch.from_numpy(self.dataset.inputs(calibration)) if lowering.calibrated else None
-        job = Job(trained.network, torch.from_numpy(self.networks.test_inputs[:2]), lowering, inputs, folder)
+        labels = torch.from_numpy(calibration.labels) if lowering.calibrated else None
+        example = torch.from_numpy(self.networks.test_inputs[:2])
+        job = Job(trained.network, example, lowering, inputs, folder, labels)
 
         def run() -> Exported:
             say(f"{task.title}: exporting")

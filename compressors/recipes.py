@@ -17,7 +17,16 @@ from torch import nn
 from compressors import cluster, gradual, models, own, prune, qat, rounding, sparsity, train
 from compressors.data import Dataset
 from compressors.layers import weighted
-from compressors.lowerings import FLOAT32, Lowering, StaticInt8
+from compressors.lowerings import (
+    FLOAT32,
+    AccuracyAwareInt8,
+    BFloat16,
+    DynamicInt8,
+    Float16,
+    Lowering,
+    StaticInt8,
+    WeightInt8,
+)
 from compressors.own import Load
 from compressors.steps import (
     ChannelPruning,
@@ -45,6 +54,11 @@ STEPS: dict[str, type[Step]] = {
     "clustering": Clustering,
     "weight-rounding": WeightRounding,
     "static-int8": StaticInt8,
+    "dynamic-int8": DynamicInt8,
+    "accuracy-aware-int8": AccuracyAwareInt8,
+    "weight-int8": WeightInt8,
+    "float16": Float16,
+    "bfloat16": BFloat16,
 }
 """Name in a study to step."""
 

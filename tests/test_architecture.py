@@ -23,7 +23,7 @@ WRAPPED_IN = {
     "torch": {"server.runtimes.torch_call", "server.runtimes.exported_program", "server.runtimes.script_archive"},
     "onnxruntime": {"server.runtimes.onnx_graph", "compressors.export_onnx", "compressors.onnx_network"},
     "openvino": {"server.runtimes.intermediate_representation", "compressors.export_openvino"},
-    "nncf": {"compressors.export_openvino"},
+    "nncf": {"compressors.post_training"},
     "onnx": {"compressors.export_onnx", "compressors.onnx_network"},
     "onnx_ir": {"compressors.onnx_network"},
     "cloudpickle": {"compressors.isolation"},

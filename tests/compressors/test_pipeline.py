@@ -262,6 +262,17 @@ def test_the_manifest_names_the_chain_and_its_parent(once: Build) -> None:
     assert int8.quality.parent == published(once)["fp32-torchscript"].quality.value  # type: ignore[union-attr]
 
 
+def test_accuracy_aware_int8_gets_the_labels_and_its_bound_is_in_the_manifest(build: Callable[..., Build]) -> None:
+    fp32, _, _ = STUDY.partition("[recipes.channels50]")
+    aware = '[recipes.aware]\nstep = "accuracy-aware-int8"\nparent = "fp32"\nmax_drop = 2\n'
+    built = build(fp32 + aware)
+    built.run()
+    assert built.refused == {"aware-torchscript": "accuracy control is NNCF's, for graphs of OpenVINO and ONNX"}
+    variant = published(built)["aware-onnxruntime"]
+    assert variant.recipe.steps[-1].parameters == {"max_drop": 2.0}
+    assert variant.sources.calibration is not None
+
+
 def test_latencies_are_one_for_each_call_and_interleaved() -> None:
     calls: list[str] = []
 

@@ -45,7 +45,7 @@ def test_a_chain_lists_every_step_with_all_parameters(tmp_path: Path) -> None:
         "epochs": 1, "batch": 2, "learning_rate": 0.1, "shift": 0, "flip": False, "distillation": 0.0,
         "weight_decay": 5e-4, "momentum": 0.9,
     }  # fmt: skip
-    assert int8.parameters == {"granularity": "per-channel"}
+    assert int8.parameters == {"granularity": "per-channel", "ranges": "default", "fuse": True}
 
 
 @pytest.mark.parametrize(
@@ -77,6 +77,17 @@ def test_a_chain_lists_every_step_with_all_parameters(tmp_path: Path) -> None:
         ("[recipes.fp32]", "[recipes.base]", "recipes.int8.parent: 'fp32' came, expected one of int8, base"),
         ("calibration = 8", "calibration = ", "s.toml: "),
         ('parent = "fp32"', 'parent = "fp32"\nmodels = ["n"]', "recipes.int8.models: 'n' came, expected one of m"),
+        (
+            'parent = "fp32"',
+            'parent = "fp32"\nfuse = false\nruntimes = ["openvino"]',
+            "recipes.int8.runtimes: openvino cannot take 'static-int8': OpenVINO folds batch normalization",
+        ),
+        (
+            'parent = "fp32"',
+            'parent = "fp32"\nranges = "kl"',
+            "recipes.int8.ranges: 'kl' came, expected one of",
+        ),
+        ('"static-int8"', '"accuracy-aware-int8"\nmax_drop = -1', "max_drop: -1.0 came, expected more than 0"),
         ('parent = "fp32"', 'parent = "fp32"\nruntimes = []', r"recipes.int8.runtimes: \[\] came"),
     ],
 )
