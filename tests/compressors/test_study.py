@@ -34,6 +34,15 @@ def test_the_studies_of_the_package_declare_sixteen_variants(name: str) -> None:
     assert declared.runtimes == ("pytorch", "torchscript", "onnxruntime", "openvino")
 
 
+def test_the_small_families_are_taught_by_the_network_before_them() -> None:
+    teacher, *families = study.load("small-cnns")
+    assert [recipe.name for recipe in teacher.recipes] == ["fp32"]
+    for declared in families:
+        (distilled,) = (recipe for recipe in declared.recipes if recipe.name == "distilled")
+        assert distilled.chain()[0].parameters["teacher"] == f"{teacher.model}/fp32-pytorch"
+        assert [recipe.name for recipe in declared.recipes][-2:] == ["rounded8", "clusters32"]
+
+
 def test_parents_come_before_their_children(tmp_path: Path) -> None:
     assert [recipe.name for recipe in load(tmp_path, GOOD)[0].recipes] == ["fp32", "int8"]
 
@@ -121,7 +130,7 @@ def test_nothing_follows_int8(tmp_path: Path) -> None:
 
 
 def test_an_unknown_study_names_those_that_are_there() -> None:
-    with pytest.raises(UsageError, match="'mnist' came, expected one of digits, resnet18-cifar10"):
+    with pytest.raises(UsageError, match="'mnist' came, expected one of digits, engines, resnet18-cifar10"):
         study.load("mnist")
 
 
