@@ -6,11 +6,13 @@ runtime's own tools while the network is exported (int8); it ends a chain. To ad
 there, a row in `STEPS`, and a function registered with `apply`.
 """
 
+import contextlib
 import copy
 from dataclasses import asdict, dataclass
 from functools import singledispatch
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -28,6 +30,7 @@ from compressors.lowerings import (
     WeightInt8,
 )
 from compressors.own import Load
+from compressors.review import reviewing
 from compressors.steps import (
     ChannelPruning,
     Clustering,
@@ -35,6 +38,7 @@ from compressors.steps import (
     FineTune,
     NetworkStep,
     QuantizationAwareTraining,
+    Review,
     Train,
     WeightRounding,
 )
@@ -119,10 +123,18 @@ class Workplace:
         assert self.parent is not None
         return self.parent
 
-    def fit(self, network: nn.Module, how: Fit | None) -> nn.Module:
+    def fit(self, network: nn.Module, how: Fit | None, review: Review | None = None) -> nn.Module:
         """`network` after `how` was done to it, with the named teacher, or else the parent; as it is for None."""
-        if how is not None:
-            train.fit(network, self.data, how, self.seed, self.checkpoint, self.teacher or self.parent)
+        teacher = self.teacher or self.parent
+        with contextlib.ExitStack() as stack:
+            guide = None
+            if review is not None:
+                assert isinstance(teacher, nn.Module)
+                torch.manual_seed(self.seed)
+                example = torch.from_numpy(self.data.inputs(self.data.calibration.take(np.arange(1))))
+                guide = stack.enter_context(reviewing(network, teacher, review, example))
+            if how is not None:
+                train.fit(network, self.data, how, self.seed, self.checkpoint, teacher, guide)
         return network
 
     def restore(self, weights: dict[str, torch.Tensor]) -> nn.Module:
@@ -138,12 +150,12 @@ def apply(step: NetworkStep, at: Workplace) -> nn.Module:
 
 @apply.register
 def _train(step: Train, at: Workplace) -> nn.Module:
-    return at.fit(models.create(at.network, len(at.data.labels), at.seed), step.fit)
+    return at.fit(models.create(at.network, len(at.data.labels), at.seed), step.fit, step.review)
 
 
 @apply.register
 def _fine_tune(step: FineTune, at: Workplace) -> nn.Module:
-    return at.fit(copy.deepcopy(at.base()), step.fit)
+    return at.fit(copy.deepcopy(at.base()), step.fit, step.review)
 
 
 @apply.register
@@ -165,7 +177,7 @@ def _load(step: Load, at: Workplace) -> nn.Module:
 @apply.register
 def _channel_pruning(step: ChannelPruning, at: Workplace) -> nn.Module:
     def one_round(network: nn.Module, ratio: float) -> nn.Module:
-        return at.fit(prune.remove_channels(network, ratio, at.data, at.base()), step.fit)
+        return at.fit(prune.remove_channels(network, ratio, at.data, at.base()), step.fit, step.review)
 
     levels = gradual.equal_levels(step.ratio, step.rounds)
     return gradual.climb(at.base(), levels, one_round, at.restore, at.checkpoint.parent)

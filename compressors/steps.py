@@ -12,6 +12,26 @@ from compressors.train import Fit
 
 
 @dataclass(frozen=True)
+class Review:
+    """Feature review (see `review`) while a network is trained; its teacher is one whose layers are at hand."""
+
+    weight: float
+    """Of its loss, added to the others."""
+    stages: tuple[str, ...]
+    """Paths of the student's layers whose outputs (N, C, H, W) are compared with the teacher's, first to last."""
+    teacher_stages: tuple[str, ...] = ()
+    """The teacher's, where they are not called the same."""
+
+    def __post_init__(self) -> None:
+        if not self.weight > 0:
+            raise ValueError(f"weight: {self.weight} came, expected more than 0")
+        if not self.stages or len(self.teacher_stages) not in (0, len(self.stages)):
+            raise ValueError(
+                f"stages: {len(self.stages)} and {len(self.teacher_stages)} came, expected as many of both"
+            )
+
+
+@dataclass(frozen=True)
 class Train:
     """Trains the study's network from its first weights."""
 
@@ -19,11 +39,15 @@ class Train:
 
     fit: Fit
     teacher: str | None = None
-    """For distillation: MODEL/VARIANT of the repository, or the path of a `.pt2` program of torch.export."""
+    """For distillation: MODEL/VARIANT of the repository, the path of a `.pt2` program of torch.export, or
+    NETWORK:MODEL/VARIANT or NETWORK:FILE, a network of `models` with the weights of a PyTorch variant or a file."""
+    review: Review | None = None
 
     def __post_init__(self) -> None:
-        if (self.teacher is None) != (self.fit.distillation == 0):
-            raise ValueError("teacher: it and fit.distillation above 0 come together or not at all")
+        guided = self.fit.distillation > 0 or self.review is not None
+        if (self.teacher is None) == guided:
+            raise ValueError("teacher: it and fit.distillation above 0, or review, come together or not at all")
+        _has_layers(self.teacher, self.review)
 
 
 @dataclass(frozen=True)
@@ -34,11 +58,13 @@ class FineTune:
 
     fit: Fit
     teacher: str | None = None
-    """As in `Train`; without one, the parent is the teacher where fit.distillation is above 0."""
+    """As in `Train`; without one, the parent is the teacher where there is distillation or review."""
+    review: Review | None = None
 
     def __post_init__(self) -> None:
-        if self.teacher is not None and self.fit.distillation == 0:
-            raise ValueError("teacher: one came, expected fit.distillation above 0 with it")
+        if self.teacher is not None and self.fit.distillation == 0 and self.review is None:
+            raise ValueError("teacher: one came, expected fit.distillation above 0, or review, with it")
+        _has_layers(self.teacher, self.review)
 
 
 @dataclass(frozen=True)
@@ -61,6 +87,8 @@ class ChannelPruning:
     """After each round."""
     rounds: int = 1
     """More than one: the share grows in equal steps."""
+    review: Review | None = None
+    """By the parent."""
 
     def __post_init__(self) -> None:
         _share("ratio", self.ratio)
@@ -116,6 +144,11 @@ NetworkStep = (
 
 FIRST_STEPS = (Train, Load)
 """Those that start from no other recipe."""
+
+
+def _has_layers(teacher: str | None, review: Review | None) -> None:
+    if review is not None and teacher is not None and ":" not in teacher:
+        raise ValueError(f"teacher: '{teacher}' came, whose layers review cannot see: expected NETWORK:{teacher}")
 
 
 def _share(name: str, value: float) -> None:

@@ -1,5 +1,8 @@
 """Teachers for distillation: any variant of the repository, run by its adapter, or a `.pt2` program of torch.export.
 
+Where layers are to be seen, the name of a network comes before: `resnet18:MODEL/VARIANT`, with the weights of a
+variant that is a PyTorch program, or `resnet18:FILE`, with those of a state dict.
+
 A teacher is known by its hash as well as by its name: one that was built again is another teacher, and what it
 taught is trained again.
 """
@@ -10,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from compressors import models
 from compressors.recipes import Recipe
 from compressors.study import Study
 from compressors.train import Teacher
@@ -27,7 +31,7 @@ def check(studies: Sequence[Study], root: Path) -> None:
     coming: set[str] = set()
     for study in studies:
         for recipe in study.recipes:
-            if (name := named(recipe)) and name not in coming:
+            if (name := named(recipe)) and _source(name)[1] not in coming:
                 _find(name, root)
         coming |= {f"{study.model}/{recipe.name}-{runtime}" for recipe in study.recipes for runtime in recipe.runtimes}
 
@@ -47,15 +51,16 @@ def fingerprint(name: str, root: Path) -> str:
 
 def load(name: str, root: Path, example: torch.Tensor, classes: int) -> Teacher:
     """The teacher; `UsageError` where there is none, or where it does not answer `example` with `classes` logits."""
+    network, _ = _source(name)
     found = _find(name, root)
-    if isinstance(found, Path):
-        teacher: Teacher = ExportedProgram.open(found)
-    else:
-        teacher = _Adapter(found)
     try:
+        if network:
+            teacher: Teacher = models.restore(network, classes, _weights(found))
+        else:
+            teacher = ExportedProgram.open(found) if isinstance(found, Path) else _Adapter(found)
         with torch.inference_mode():
             shape = list(teacher(example).shape)
-    except Exception as error:  # what its library says of inputs that it cannot take
+    except Exception as error:  # what its library says of weights that do not fit, or inputs that it cannot take
         raise UsageError(f"teacher '{name}' cannot take inputs {list(example.shape)}: {_line(error)}") from error
     if shape != [len(example), classes]:
         raise UsageError(f"teacher '{name}' answers {shape}, expected {[len(example), classes]}")
@@ -76,18 +81,35 @@ class _Adapter:
         return torch.from_numpy(answer[self._output])
 
 
+def _source(name: str) -> tuple[str | None, str]:
+    """The network whose layers are to be seen, if any, and where the teacher comes from."""
+    network, _, source = name.partition(":")
+    return (network, source) if network in models.NETWORKS else (None, name)
+
+
 def _find(name: str, root: Path) -> Entry | Path:
-    if name.endswith(".pt2"):
-        if not (path := Path(name)).is_file():
-            raise UsageError(f"teacher '{name}' is not a file")
+    network, source = _source(name)
+    if (path := Path(source)).is_file() and (network or path.suffix == ".pt2"):
         return path
-    model, _, variant = name.partition("/")
-    known = repository.scan_model(root, model) if root.is_dir() else []
-    for entry in known:
+    if source.endswith((".pt2", ".pt")):
+        raise UsageError(f"teacher '{name}' is not a file")
+    model, _, variant = source.partition("/")
+    for entry in repository.scan_model(root, model) if root.is_dir() else []:
         if entry.name == variant:
+            if network and _variant(entry).runtime != "pytorch":
+                raise UsageError(f"teacher '{name}' came, expected a variant whose runtime is pytorch")
             _variant(entry)
             return entry
     raise UsageError(f"teacher '{name}' came, expected a .pt2 file or MODEL/VARIANT of the repository '{root}'")
+
+
+def _weights(found: Entry | Path) -> dict[str, torch.Tensor]:
+    """A network's weights; those of a variant were not folded into one another if it is a PyTorch program."""
+    if isinstance(found, Path) and found.suffix != ".pt2":
+        weights: dict[str, torch.Tensor] = torch.load(found, weights_only=True)
+        return weights
+    path = found if isinstance(found, Path) else found.folder / repository.verify(found).entry
+    return dict(torch.export.load(path).state_dict)
 
 
 def _variant(entry: Entry) -> Variant:

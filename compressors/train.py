@@ -63,21 +63,48 @@ class Fit:
             raise ValueError(f"distillation: {self.distillation} came, expected 0 to 1")
 
 
-def fit(network: nn.Module, data: Dataset, how: Fit, seed: int, checkpoint: Path, teacher: Teacher | None) -> None:
+class Guide(Protocol):
+    """A further loss that learns too, from what student and teacher compute on the way (see `review`)."""
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any], /) -> object: ...
+
+    def loss(self) -> torch.Tensor: ...
+
+
+def fit(
+    network: nn.Module,
+    data: Dataset,
+    how: Fit,
+    seed: int,
+    checkpoint: Path,
+    teacher: Teacher | None,
+    guide: Guide | None = None,
+) -> None:
     """Trains `network` in place on the training split and leaves it in evaluation mode.
 
     Where `checkpoint` holds the state of an interrupted training, it goes on from there; the file is
-    removed at the end. `teacher` is needed where `how.distillation` is above 0.
+    removed at the end. `teacher` is needed where `how.distillation` is above 0, and by a `guide`.
     """
     torch.set_num_threads(available_cores())  # an adapter may have left it at its own count
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    learning = guide.parameters() if guide else ()
     optimizer = torch.optim.SGD(
-        network.parameters(), how.learning_rate, how.momentum, weight_decay=how.weight_decay, nesterov=True
+        [*network.parameters(), *learning],
+        how.learning_rate,
+        how.momentum,
+        weight_decay=how.weight_decay,
+        nesterov=True,
     )
     zeros = Zeros(network)
     steps = -(-len(data.train) // how.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, how.learning_rate, steps * how.epochs)
     stateful: dict[str, _Stateful] = {"network": network, "optimizer": optimizer, "schedule": schedule}
+    if guide:
+        stateful["guide"] = guide
     first = _resume(checkpoint, stateful)
     for epoch in range(first, how.epochs):
         start = time.perf_counter()
@@ -86,7 +113,7 @@ def fit(network: nn.Module, data: Dataset, how: Fit, seed: int, checkpoint: Path
         batches = track(_batches(data, how, seed, epoch), steps, f"epoch {epoch + 1}/{how.epochs}")
         for inputs, labels in batches:
             with torch.autocast("cpu", torch.bfloat16, enabled=_fast_bfloat16()):
-                loss = _loss(network, inputs, labels, how, teacher)
+                loss = _loss(network, inputs, labels, how, teacher, guide)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -102,17 +129,29 @@ def fit(network: nn.Module, data: Dataset, how: Fit, seed: int, checkpoint: Path
 
 
 def _loss(
-    network: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, how: Fit, teacher: Teacher | None
+    network: nn.Module,
+    inputs: torch.Tensor,
+    labels: torch.Tensor,
+    how: Fit,
+    teacher: Teacher | None,
+    guide: Guide | None,
 ) -> torch.Tensor:
     logits = network(inputs).float()
     loss = functional.cross_entropy(logits, labels)
-    if how.distillation == 0 or teacher is None:
+    if teacher is None or (how.distillation == 0 and guide is None):
         return loss
     with torch.no_grad():
-        soft = functional.log_softmax(teacher(inputs).float() / DISTILLATION_TEMPERATURE, 1)
+        taught = teacher(inputs).float()
+    if how.distillation > 0:
+        loss = (1 - how.distillation) * loss + how.distillation * _divergence(logits, taught)
+    return loss + guide.loss() if guide else loss
+
+
+def _divergence(logits: torch.Tensor, taught: torch.Tensor) -> torch.Tensor:
+    """Of the student's soft labels from the teacher's."""
+    soft = functional.log_softmax(taught / DISTILLATION_TEMPERATURE, 1)
     student = functional.log_softmax(logits / DISTILLATION_TEMPERATURE, 1)
-    divergence = functional.kl_div(student, soft, reduction="batchmean", log_target=True)
-    return (1 - how.distillation) * loss + how.distillation * DISTILLATION_TEMPERATURE**2 * divergence
+    return DISTILLATION_TEMPERATURE**2 * functional.kl_div(student, soft, reduction="batchmean", log_target=True)
 
 
 def _batches(data: Dataset, how: Fit, seed: int, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

@@ -3,7 +3,7 @@
     <root>/<model>/golden.npz              a few real inputs, their labels and the FP32 outputs
     <root>/<model>/default                 the variant that an empty version means; `fp32-pytorch` without it
     <root>/<model>/<variant>/manifest.json
-    <root>/<model>/<variant>/<files>
+    <root>/<model>/<variant>/<files>       some of them compressed, see `protos.packing`
 
 Publishing is atomic: files go to a hidden folder beside the target, are flushed to disk, the manifest is
 written last and the folder renamed. Folders whose name starts with a dot are never read. A half-written or

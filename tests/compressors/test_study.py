@@ -34,6 +34,15 @@ def test_the_studies_of_the_package_declare_sixteen_variants(name: str) -> None:
     assert declared.runtimes == ("pytorch", "torchscript", "onnxruntime", "openvino")
 
 
+def test_the_small_families_are_taught_by_the_network_before_them() -> None:
+    teacher, *families = study.load("small-cnns")
+    assert [recipe.name for recipe in teacher.recipes] == ["fp32"]
+    for declared in families:
+        (distilled,) = (recipe for recipe in declared.recipes if recipe.name == "distilled")
+        assert distilled.chain()[0].parameters["teacher"] == f"{teacher.model}/fp32-pytorch"
+        assert [recipe.name for recipe in declared.recipes][-2:] == ["rounded8", "clusters32"]
+
+
 def test_parents_come_before_their_children(tmp_path: Path) -> None:
     assert [recipe.name for recipe in load(tmp_path, GOOD)[0].recipes] == ["fp32", "int8"]
 
@@ -73,7 +82,11 @@ def test_a_chain_lists_every_step_with_all_parameters(tmp_path: Path) -> None:
             "recipes.fp32.fit.learning_rate: 0.0 came, expected more than 0",
         ),
         ("rate = 0.1", "rate = 0.1, distillation = 1.5", "recipes.fp32.fit.distillation: 1.5 came, expected 0 to 1"),
-        ("rate = 0.1", "rate = 0.1, distillation = 0.5", "recipes.fp32.teacher: it and fit.distillation above 0 come"),
+        (
+            "rate = 0.1",
+            "rate = 0.1, distillation = 0.5",
+            "recipes.fp32.teacher: it and fit.distillation above 0, or review,",
+        ),
         ("[recipes.fp32]", "[recipes.base]", "recipes.int8.parent: 'fp32' came, expected one of int8, base"),
         ("calibration = 8", "calibration = ", "s.toml: "),
         ('parent = "fp32"', 'parent = "fp32"\nmodels = ["n"]', "recipes.int8.models: 'n' came, expected one of m"),
@@ -115,7 +128,7 @@ FIT = "fit = { epochs = 1, batch = 2, learning_rate = 0.1 }"
         ('"clustering"\nclusters = 1', "more.clusters: 1 came, expected at least 2"),
         ('"clustering"\nclusters = 2.5', "more.clusters: 2.5 came, expected int"),
         ('"weight-rounding"\nbits = 4', "recipes.more: unknown key 'bits'"),
-        (f'"fine-tune"\nteacher = "a/b"\n{FIT}', "more.teacher: one came, expected fit.distillation above 0 with it"),
+        (f'"fine-tune"\nteacher = "a/b"\n{FIT}', "more.teacher: one came, expected fit.distillation above 0"),
         ('"qat"', "recipes.more: 'fit' is missing"),
     ],
 )
@@ -132,7 +145,7 @@ def test_nothing_follows_int8(tmp_path: Path) -> None:
 
 
 def test_an_unknown_study_names_those_that_are_there() -> None:
-    with pytest.raises(UsageError, match="'mnist' came, expected one of digits, resnet18-cifar10"):
+    with pytest.raises(UsageError, match="'mnist' came, expected one of digits, engines, resnet18-cifar10"):
         study.load("mnist")
 
 
