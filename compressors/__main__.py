@@ -16,10 +16,11 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from protos import repository
 from protos.errors import ParetoServeError
+from protos.manifest import RuntimeName
 
 T = TypeVar("T")
 
@@ -79,6 +80,7 @@ def _add_build(build: argparse.ArgumentParser) -> None:
     own.add_argument("--mean", type=_three(float), metavar="R,G,B", help="of pixels from 0 to 1; default: 0,0,0")
     own.add_argument("--std", type=_three(float), metavar="R,G,B", help="of pixels from 0 to 1; default: 1,1,1")
     own.add_argument("--calibration", type=int, metavar="N", help="training images for int8 ranges; default: 256")
+    own.add_argument("--runtimes", nargs="+", choices=get_args(RuntimeName), help="default: all that can take it")
     build.set_defaults(run=_build)
 
 

@@ -2,14 +2,16 @@
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
 from compressors import onnx_network, own_data, study
 from compressors.data import DATASETS, Form
 from compressors.study import Study
 from protos.errors import UsageError
+from protos.manifest import RuntimeName
 
 CALIBRATION = 256
-_OF_OWN = ("weights", "name", "input_shape", "mean", "std", "calibration")
+_OF_OWN = ("weights", "name", "input_shape", "mean", "std", "calibration", "runtimes")
 
 
 def studies(flags: argparse.Namespace) -> tuple[tuple[Study, ...], Path | None]:
@@ -31,7 +33,9 @@ def _own(flags: argparse.Namespace) -> tuple[tuple[Study, ...], Path | None]:
     kind = flags.data if known else own_data.kind_of(flags.data)
     network, file = (flags.model, flags.weights) if flags.model else (onnx_network.NAME, flags.onnx)
     calibration = flags.calibration if flags.calibration is not None else CALIBRATION
-    return (study.own(flags.name, network, file, kind, _form(flags), calibration),), None if known else Path(flags.data)
+    runtimes = tuple(flags.runtimes or get_args(RuntimeName))
+    declared = study.own(flags.name, network, file, kind, _form(flags), calibration, runtimes)
+    return (declared,), None if known else Path(flags.data)
 
 
 def _form(flags: argparse.Namespace) -> Form:

@@ -114,9 +114,9 @@ def _weights(path: Path) -> dict[str, torch.Tensor]:
     """The state dict in a file, without wrappers and prefixes."""
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError):  # its texts advise to read anything
         raise UsageError(
-            f"{path.name}: torch.load(weights_only=True) does not read it, expected a state dict: {_first_line(error)}"
+            f"{path.name}: torch.load(weights_only=True) does not read it, expected a state dict and nothing else"
         ) from None
     for wrapper in _WRAPPERS:
         if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):

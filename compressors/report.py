@@ -148,10 +148,19 @@ def _model(model: str, entries: list[Entry], form: Format) -> str:
     rows += [[name] + [ABSENT] * (len(shown) - 1) for name in missing]
     table = _markdown(shown, rows) if form == "markdown" else _terminal(model, shown, rows)
     said = {name: [reason] for name, reason in missing.items()} | remarks.of(variants)
-    notes = [f"{name}: {'; '.join(texts)}." for name, texts in said.items()]
+    notes = [f"{', '.join(names)}: {text}." for text, names in _by_text(said).items()]
     broken = [f"BROKEN {entry.name}: {entry.broken}" for entry in entries if entry.broken]
     separator = "\n\n" if form == "markdown" else "\n"  # lines in Markdown run together
     return f"{table}\n\n" + separator.join(["\n".join(_measured(variants, base)), *notes, *broken]).strip()
+
+
+def _by_text(said: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """What is said, each once, with the variants that it is said of."""
+    names: dict[str, list[str]] = {}
+    for name, texts in said.items():
+        for text in texts:
+            names.setdefault(text, []).append(name)
+    return names
 
 
 def _missing(entries: list[Entry]) -> dict[str, str]:

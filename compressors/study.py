@@ -21,7 +21,6 @@ runtimes = ["onnxruntime"]           # not for all runtimes of the study
 
 import hashlib
 import tomllib
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -96,8 +95,10 @@ def load(name: str) -> tuple[Study, ...]:
         raise UsageError(f"{path.name}: {error}") from None
 
 
-def own(name: str, network: str, file: str, data: str, form: Form, calibration: int) -> Study:
-    """The study of a user's own model: `file` loaded into `network`, FP32 and int8 in all runtimes.
+def own(
+    name: str, network: str, file: str, data: str, form: Form, calibration: int, runtimes: tuple[RuntimeName, ...]
+) -> Study:
+    """The study of a user's own model: `file` loaded into `network`, FP32 and int8 in `runtimes`.
 
     Raises `UsageError`, one line, where it cannot be carried out.
     """
@@ -105,7 +106,6 @@ def own(name: str, network: str, file: str, data: str, form: Form, calibration: 
         REFERENCE: {"step": "load", "file": file},
         "int8": {"step": "static-int8", "parent": REFERENCE},
     }
-    runtimes = typing.get_args(RuntimeName)
     digest = hashlib.sha256(repr((network, data, form, calibration)).encode()).hexdigest()
     try:
         (study,) = _check(_File({name: network}, data, calibration, runtimes, recipes, input=form), digest)

@@ -1,6 +1,8 @@
 """Data: real images, disjoint splits, fixed by the seed."""
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +10,8 @@ from PIL import Image
 
 from compressors import data
 from protos.errors import UsageError
+from protos.manifest import Preprocessing
+from server import inputs
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +90,97 @@ def test_calibration_must_leave_images_to_train_on(calibration: int) -> None:
 def test_digits_take_no_path(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--data has no meaning"):
         data.load("digits", tmp_path, 128, seed=0)
+
+
+def test_cifar100_is_torchvisions_with_its_fine_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(root: str, train: bool, download: bool) -> SimpleNamespace:
+        rows = 6 if train else 3
+        pixels = np.full((rows, 32, 32, 3), (1, 2, 3), np.uint8)
+        return SimpleNamespace(data=pixels, targets=list(range(rows)), classes=[f"c{n}" for n in range(100)])
+
+    monkeypatch.setattr(data.torchvision.datasets, "CIFAR100", download)
+    loaded = data.load("cifar100", None, calibration=2, seed=0)
+    assert (len(loaded.train), len(loaded.test), len(loaded.labels)) == (4, 3, 100)
+    assert loaded.test.images[0, :, 0, 0].tolist() == [1, 2, 3]
+
+
+def test_a_folder_of_any_size_is_resized_as_a_server_does(tmp_path: Path) -> None:
+    folder = image_folder(tmp_path / "photos", size=20)
+    loaded = data.load("folder", folder, 2, 0, data.Form(size=(8, 12), mean=(0.5, 0.5, 0.5)))
+    assert loaded.test.images.shape == (6, 3, 8, 12)
+    assert loaded.name == "photos"
+    assert loaded.preprocessing == Preprocessing((8, 12), (0.5, 0.5, 0.5), (1.0, 1.0, 1.0), "NCHW")
+    first = Image.open(folder / "test" / "cat" / "0.png")
+    np.testing.assert_array_equal(loaded.test.images[0].transpose(1, 2, 0), inputs.resize(first, loaded.preprocessing))
+
+
+def test_a_folder_without_a_wanted_size_has_that_of_its_first_image(tmp_path: Path) -> None:
+    assert data.load("folder", image_folder(tmp_path, size=20), 2, 0).preprocessing.resize == (20, 20)
+    Image.new("RGB", (20, 21)).save(tmp_path / "test" / "dog" / "9.png")
+    with pytest.raises(UsageError, match=r"9\.png: an image of 20x21 came, expected 20x20"):
+        data.load("folder", tmp_path, 2, 0)
+
+
+def arrays(rows: int = 9, **changes: object) -> dict[str, np.ndarray]:
+    images = np.arange(rows, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 5, 3), np.uint8)
+    return {"images": images, "labels": np.arange(rows) % 3} | changes  # type: ignore[return-value]
+
+
+def test_arrays_are_taken_in_both_layouts_and_split_where_they_are_not(tmp_path: Path) -> None:
+    whole = arrays()
+    np.savez(tmp_path / "one.npz", **whole)
+    one = data.load("arrays", tmp_path / "one.npz", 2, 0)
+    assert (len(one.train), len(one.calibration), len(one.test), one.name) == (4, 2, 3, "one")
+    assert sorted(np.concatenate([s.images[:, 0, 0, 0] for s in (one.train, one.calibration, one.test)])) == [*range(9)]
+    assert (one.test.images[:, 0, 0, 0] % 3 == one.test.labels).all()
+    first = {"train_images": whole["images"].transpose(0, 3, 1, 2), "train_labels": whole["labels"]}
+    last = {"test_images": whole["images"][:4], "test_labels": whole["labels"][:4], "names": np.array(["a", "b", "c"])}
+    np.savez(tmp_path / "two.npz", **first, **last)
+    two = data.load("arrays", tmp_path / "two.npz", 2, 0)
+    assert two.train.images.shape == (7, 3, 4, 5)
+    assert two.labels == ("a", "b", "c")
+
+
+def test_a_function_returns_such_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "their_data.py").write_text(
+        "import numpy\ndef photos():\n"
+        "    return {'images': numpy.zeros((9, 4, 5, 3), 'uint8'), 'labels': numpy.arange(9)}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    assert len(data.load("function", Path("their_data:photos"), 2, 0).labels) == 9
+    with pytest.raises(UsageError, match="no attribute 'videos'"):
+        data.load("function", Path("their_data:videos"), 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": np.zeros((9, 4, 5, 3), np.float32)}, r"images float32 \[6, 4, 5, 3\] came, expected uint8"),
+        ({"images": np.zeros((9, 4, 5), np.uint8)}, r"images uint8 \[6, 4, 5\] came"),
+        ({"labels": np.zeros(8, np.int64)}, "9 images came with 8 labels"),
+        ({"labels": np.arange(9) - 1.0}, "labels float64"),
+        ({"labels": np.full(9, -1)}, "expected one class index for each, 0 or more"),
+        ({"names": np.array(["a"])}, "a label 2 came with 1 names"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_named(tmp_path: Path, changes: dict[str, np.ndarray], message: str) -> None:
+    np.savez(tmp_path / "bad.npz", **arrays(**changes))
+    with pytest.raises(UsageError, match=message):
+        data.load("arrays", tmp_path / "bad.npz", 2, 0)
+
+
+def test_arrays_of_other_names_are_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "bad.npz", x=np.zeros(3))
+    with pytest.raises(UsageError, match=r"x came, expected train_images, .*; 'train_images' is missing"):
+        data.load("arrays", tmp_path / "bad.npz", 2, 0)
+    (tmp_path / "worse.npz").write_text("no archive")
+    with pytest.raises(UsageError, match=r"not an \.npz file of arrays"):
+        data.load("arrays", tmp_path / "worse.npz", 2, 0)
+
+
+def test_another_normalisation_is_another_data_set() -> None:
+    form = data.Form(mean=(0.1, 0.1, 0.1))
+    assert data.load("digits", None, 128, 0, form).fingerprint() != data.load("digits", None, 128, 0).fingerprint()
+    with pytest.raises(UsageError, match=r"input size \[28, 28\] came, expected \[32, 32\], as digits has it"):
+        data.load("digits", None, 128, 0, data.Form(size=(28, 28)))

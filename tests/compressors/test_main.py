@@ -32,13 +32,22 @@ def test_list_shows_broken_variants_with_their_reason(root: Path) -> None:
     assert "BROKEN fp32-openvino: 'manifest.json' is missing" in compress("list", root).stdout
 
 
-def test_list_speaks_markdown_and_json(root: Path) -> None:
+def test_list_speaks_markdown_json_and_csv(root: Path) -> None:
     markdown = compress("list", root, "--format", "markdown").stdout.splitlines()
     assert markdown[0].startswith("| variant | top-1 |")
     assert markdown[2].startswith("| fp32-onnxruntime | 75.00% |")
     records = json.loads(compress("list", root, "--format", "json").stdout)
     assert [record["variant"] for record in records] == ["fp32-onnxruntime", "fp32-openvino"]
     assert records[0]["quality"]["value"] == 0.75
+    header, *rows = compress("list", root, "--format", "csv").stdout.splitlines()
+    assert header.startswith("model,variant,top1,")
+    assert rows[0].startswith("toy,fp32-onnxruntime,0.75,")
+
+
+def test_plot_writes_a_page_for_each_model(root: Path, tmp_path: Path) -> None:
+    plotted = compress("plot", root, "--out", tmp_path / "plots")
+    assert plotted.stdout.split() == [str(tmp_path / "plots" / "toy.html")]
+    assert "Plotly.newPlot" in (tmp_path / "plots" / "toy.html").read_text()
 
 
 def test_verify_passes_what_is_whole(root: Path) -> None:
@@ -68,6 +77,8 @@ def test_promote_sets_the_default(root: Path) -> None:
         (["list", "nowhere"], "pareto-compress: repository 'nowhere' is not a folder"),
         (["verify", "nowhere"], "pareto-compress: repository 'nowhere' is not a folder"),
         (["promote", "a", "b", "--repository", "nowhere"], "pareto-compress: repository 'nowhere' is not a folder"),
+        (["plot", "nowhere"], "pareto-compress: repository 'nowhere' is not a folder"),
+        (["build", "--onnx", "x.onnx"], "pareto-compress: --name is missing"),
         (["build", "--study", "mnist"], "pareto-compress: study 'mnist' came, expected one of digits"),
         (["build", "--study", "digits", "--data", "x"], "pareto-compress: the digits are part of scikit-learn"),
         (["build", "--study", "resnet18-cifar10", "--data", "nowhere"], "pareto-compress: --data nowhere: expected"),

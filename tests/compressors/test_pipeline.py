@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compressors import data, evaluate, export, models, pipeline, recipes, study
+from compressors import data, evaluate, export, footprint, models, pipeline, recipes, study, unbuilt
 from compressors.pipeline import Build
 from protos import repository
-from protos.manifest import Variant, from_json
+from protos.manifest import Footprint, Throughput, Variant, from_json
 from server import runtimes
 from tests.compressors import small
 
@@ -52,6 +52,13 @@ class Inline(Executor):
         return future
 
 
+class NoScales(footprint.Scales):
+    """Weighs nothing: that takes processes of its own, see test_footprint."""
+
+    def weigh(self, manifest: Path, artifact: Path) -> Footprint:
+        return Footprint(gzip_bytes=1, load_peak_bytes=1)
+
+
 @contextmanager
 def small_world() -> Iterator[pytest.MonkeyPatch]:
     """A network and a data set that a study can name, few calls to time, and exports in this process."""
@@ -61,6 +68,7 @@ def small_world() -> Iterator[pytest.MonkeyPatch]:
         patch.setitem(models.NETWORKS, "small", small.Small)
         patch.setitem(data.DATASETS, "small", lambda path, seed: source)
         patch.setattr(evaluate, "ROUNDS", 2)
+        patch.setattr(footprint, "Scales", NoScales)
         patch.setattr(pipeline, "side_by_side", lambda workers: nullcontext(Inline()))
         patch.setattr(pipeline, "in_fresh_process", lambda function, *arguments: function(*arguments))
         yield patch
@@ -144,6 +152,9 @@ def test_quality_is_that_of_the_published_artifact(once: Build) -> None:
         assert variant.quality is not None
         assert variant.quality.value == (predictions == labels).mean()
         assert variant.quality.agreement == (predictions == fp32).mean()
+        assert variant.quality.lost == ((predictions != labels) & (fp32 == labels)).sum()
+        assert variant.quality.gained == ((predictions == labels) & (fp32 != labels)).sum()
+        assert variant.quality.top5 is None  # of three classes
 
 
 def test_the_golden_set_holds_test_images_and_what_fp32_answers(once: Build) -> None:
@@ -290,6 +301,46 @@ def test_latencies_are_one_for_each_call_and_interleaved() -> None:
     assert {name: len(seconds) for name, seconds in samples.items()} == {"a": 100, "b": 100}
     first_round = calls[2 * evaluate.WARM_UP_CALLS :][: 2 * (evaluate.CALLS + 1)]
     assert first_round in (["a"] * 51 + ["b"] * 51, ["b"] * 51 + ["a"] * 51)
+
+
+def test_throughput_is_that_of_the_best_batch() -> None:
+    seconds = np.array([[0.001] * 3, [0.002, 0.002, 9.0], [0.01] * 3])
+    assert evaluate.best_throughput(seconds) == Throughput(2000.0, batch=4, threads=1)
+
+
+def test_a_slow_variant_is_not_asked_for_larger_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate, "LONG_CALL_SECONDS", -1.0)
+    sizes: list[int] = []
+
+    class Fake:
+        def infer(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            sizes.append(len(inputs["x"]))
+            return {}
+
+    seconds = evaluate.batch_seconds({"a": Fake()}, {"x": np.zeros((2, 1), np.float32)}, seed=0)  # type: ignore[dict-item]
+    assert seconds["a"].shape == (1, evaluate.BATCH_ROUNDS)
+    assert set(sizes) == {1}
+
+
+def test_top5_counts_labels_among_the_five_largest() -> None:
+    outputs = np.tile(np.arange(8, dtype=np.float32), (4, 1))
+    assert evaluate.top5(outputs, np.array([7, 3, 2, 0])) == 0.5
+
+
+def test_flips_are_counted_both_ways() -> None:
+    labels = np.array([0, 1, 2, 3, 4])
+    assert evaluate.flips(np.array([0, 1, 0, 0, 4]), np.array([0, 0, 2, 3, 4]), labels) == (2, 1)
+
+
+def test_what_was_left_out_is_kept_beside_the_variants(
+    build: Callable[..., Build], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(export.EXPORTERS, "torchscript", export.Exporter("no.such:exporter", ()))
+    built = build()
+    built.run()
+    kept = unbuilt.load(built.root / "small")
+    assert kept["fp32-torchscript"] == "failed: ModuleNotFoundError: No module named 'no'"
+    assert {e.name for e in repository.scan(built.root)} == NAMES - kept.keys()
 
 
 def test_a_summary_is_of_the_raw_samples() -> None:
