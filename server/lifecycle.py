@@ -9,6 +9,7 @@ Draining has three steps, so that a client that watches the health loses no requ
 import asyncio
 import contextlib
 import logging
+import sys
 from collections.abc import Sequence
 
 import grpc
@@ -37,6 +38,10 @@ from server.settings import Settings
 from server.signals import stop_signals
 from server.sinks import Sinks
 from server.stream import Streams
+
+SWITCH_SECONDS = 0.0005
+"""How soon a busy event loop lets an engine's thread on, which has its answers and needs the interpreter to hand them
+out. With Python's own 5 ms, cores idle meanwhile: 10% fewer answers per second at 32 in flight (docs/bench.md)."""
 
 SETTLE_SECONDS = 0.1
 """gRPC cancels the calls that it received but has not handed over when it stops. While calls are held, their
@@ -97,6 +102,7 @@ class Server:
 
     async def listen(self) -> None:
         """Answers from now on; `UsageError` where a port cannot be had."""
+        sys.setswitchinterval(SWITCH_SECONDS)
         host = self._settings.host
         if self._alone:
             self._page = Page(host, self._settings.metrics_port, self._instruments)
