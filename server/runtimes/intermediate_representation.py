@@ -3,6 +3,7 @@
 Source: https://docs.openvino.ai/2026/openvino-workflow/running-inference.html
 """
 
+import functools
 import sys
 from pathlib import Path
 
@@ -12,6 +13,14 @@ from server.runtimes import Array
 # openvino reports its import to its maker and leaves files in the home folder, unless this cannot be imported.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 import openvino  # noqa: E402
+
+
+@functools.cache
+def _core() -> openvino.Core:
+    """The one core of this process, for good. Each core's CPU plugin gives the thread that first compiles with it a
+    stack for signals, and where several go in the order in which they came, one is left that was freed: the next
+    signal ends the process (seen with OpenVINO 2026.4)."""
+    return openvino.Core()
 
 
 class IntermediateRepresentation:
@@ -25,7 +34,7 @@ class IntermediateRepresentation:
             "INFERENCE_PRECISION_HINT": "bf16" if variant.precision == "bf16" else "f32",
             "ENABLE_CPU_PINNING": False,
         }
-        model = openvino.Core().compile_model(str(path), "CPU", config)
+        model = _core().compile_model(str(path), "CPU", config)
         self._outputs = [spec.name for spec in variant.outputs]
         self._request = model.create_infer_request()
 
