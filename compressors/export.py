@@ -31,6 +31,9 @@ INPUT, OUTPUT = "input", "logits"
 
 CALIBRATION_BATCH = 64
 
+FREE_BATCH = {0: torch.export.Dim("batch", min=1, max=4096)}
+"""The dynamic shape of the input, for torch.export and what builds on it."""
+
 Inputs = dict[str, NDArray[np.float32]]
 """Inputs (N, ...) by name."""
 Answer = Callable[[Inputs], NDArray[np.float32]]

@@ -20,6 +20,7 @@ from onnxscript import optimizer
 
 from compressors.export import (
     BATCH_RANGE,
+    FREE_BATCH,
     INPUT,
     OUTPUT,
     Answer,
@@ -199,7 +200,7 @@ def _graph(job: Job, fuse: bool = True) -> onnx.ModelProto:
         (job.example,),
         dynamo=True,
         opset_version=OPSET,
-        dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},),
+        dynamic_shapes=(FREE_BATCH,),
         input_names=[INPUT],
         output_names=[OUTPUT],
         verbose=False,

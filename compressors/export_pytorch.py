@@ -18,12 +18,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from compressors.export import BATCH_RANGE, Exported, Job, dynamic_note, instructions_note, local_paths
+from compressors.export import BATCH_RANGE, FREE_BATCH, Exported, Job, dynamic_note, instructions_note, local_paths
 from compressors.half import Half
 from compressors.lowerings import BFloat16, DynamicInt8, Float16, Float32, Lowering, StaticInt8
 
 ENTRY = "model.pt2"
-_BATCH = {0: torch.export.Dim("batch", min=1, max=4096)}
 
 _INDUCTOR = {
     "freezing": True,  # weights become constants: they are packed for the int8 kernels at compile time
@@ -74,7 +73,7 @@ def _dynamic_int8(lowering: DynamicInt8, job: Job) -> tuple[str, ...]:
 
 
 def _program(network: nn.Module, job: Job) -> torch.export.ExportedProgram:
-    return torch.export.export(network, (job.example,), dynamic_shapes=(_BATCH,), strict=True)
+    return torch.export.export(network, (job.example,), dynamic_shapes=(FREE_BATCH,), strict=True)
 
 
 def _save(network: nn.Module, job: Job) -> None:
@@ -111,7 +110,7 @@ def _quantized(job: Job, step: StaticInt8 | DynamicInt8) -> nn.Module:
 
 def _compile(quantized: nn.Module, job: Job) -> None:
     with torch.no_grad():
-        program = torch.export.export(quantized, (job.example,), dynamic_shapes=(_BATCH,))
+        program = torch.export.export(quantized, (job.example,), dynamic_shapes=(FREE_BATCH,))
         package = torch._inductor.aoti_compile_and_package(
             program, package_path=str(job.folder / "compiled.pt2"), inductor_configs=dict(_INDUCTOR)
         )

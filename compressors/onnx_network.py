@@ -18,6 +18,7 @@ from onnx import version_converter
 from torch import nn
 
 from compressors.export import INPUT, OUTPUT
+from compressors.progress import first_line
 from protos.errors import UsageError
 from protos.machine import available_cores
 from protos.manifest import Network
@@ -58,7 +59,7 @@ def read_graph(path: Path) -> bytes:
         proto = onnx.load(path)
         onnx.checker.check_model(proto)
     except Exception as error:  # a damaged file fails in many ways
-        raise UsageError(f"{path.name}: not an ONNX graph: {_first_line(error)}") from None
+        raise UsageError(f"{path.name}: not an ONNX graph: {first_line(error)}") from None
     model = onnx_ir.serde.deserialize_model(_modern(proto, path.name))
     _rename(model.graph, path.name)
     graph = onnx_ir.serde.serialize_model(model)
@@ -85,7 +86,7 @@ def _modern(proto: onnx.ModelProto, name: str) -> onnx.ModelProto:
     try:
         return version_converter.convert_version(proto, _OLDEST_OPSET)
     except Exception as error:
-        raise UsageError(f"{name}: opset {opset} cannot be made {_OLDEST_OPSET}: {_first_line(error)}") from None
+        raise UsageError(f"{name}: opset {opset} cannot be made {_OLDEST_OPSET}: {first_line(error)}") from None
 
 
 def _rename(graph: onnx_ir.Graph, name: str) -> None:
@@ -118,11 +119,11 @@ def _tried(graph: bytes, shape: onnx_ir.Shape | None, name: str) -> bytes:
         session = _session(graph)
         alone = np.concatenate([session.run([OUTPUT], {INPUT: row[None]})[0] for row in rows])
     except Exception as error:
-        raise UsageError(f"{name}: ONNX Runtime does not run it: {_first_line(error)}") from None
+        raise UsageError(f"{name}: ONNX Runtime does not run it: {first_line(error)}") from None
     try:
         together = session.run([OUTPUT], {INPUT: rows})[0]
     except Exception as error:
-        raise UsageError(f"{name}: its batch is fixed at 1 inside: {_first_line(error)}") from None
+        raise UsageError(f"{name}: its batch is fixed at 1 inside: {first_line(error)}") from None
     if together.shape != alone.shape or not np.allclose(together, alone, rtol=1e-3, atol=1e-3):
         raise UsageError(f"{name}: its batch is fixed at 1 inside: rows answer otherwise together than alone")
     return graph
@@ -134,7 +135,3 @@ def _session(graph: bytes) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = available_cores()
     options.log_severity_level = 4  # what is wrong is raised
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).partition("\n")[0]

@@ -18,6 +18,7 @@ from torch import nn
 
 from compressors.onnx_network import OnnxNetwork, read_graph
 from compressors.own_data import imported
+from compressors.progress import first_line
 from protos.errors import UsageError
 from protos.repository import sha256
 
@@ -102,7 +103,7 @@ def check(network: nn.Module, shape: tuple[int, ...], classes: int) -> None:
         with torch.no_grad():
             answer = network(torch.zeros(2, *shape))
     except Exception as error:  # a user's network fails in its own way
-        raise UsageError(f"the network takes no input of {wanted}: {_first_line(error)}") from None
+        raise UsageError(f"the network takes no input of {wanted}: {first_line(error)}") from None
     if not isinstance(answer, torch.Tensor) or answer.ndim != 2 or len(answer) != 2:
         came = list(answer.shape) if isinstance(answer, torch.Tensor) else type(answer).__name__
         raise UsageError(f"the network answers {came} for two inputs of {wanted}, expected [2, classes]")
@@ -148,7 +149,3 @@ def _fill(network: nn.Module, weights: dict[str, torch.Tensor], file: str) -> No
 def _counts_batches(name: str) -> bool:
     """Whether it is a batch norm's counter, which old files lack and inference does not need."""
     return name.endswith("num_batches_tracked")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).partition("\n")[0]

@@ -16,6 +16,11 @@ def say(text: str) -> None:
     console.log(text, markup=False)
 
 
+def first_line(error: Exception) -> str:
+    """The first line of what an error says, or its kind where it says nothing: libraries' texts can fill a screen."""
+    return (str(error).strip() or type(error).__name__).partition("\n")[0]
+
+
 def track(items: Iterable[T], total: int, description: str) -> Iterator[T]:
     """`items`, with a bar that goes away when they are done; nothing where stderr is not a terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

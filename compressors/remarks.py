@@ -4,14 +4,13 @@ A variant is held against the one that it was made from in the same runtime: com
 faster on this machine says so, with the reason where that is known.
 """
 
+from compressors.lowerings import missing_instructions
 from protos.manifest import Variant
 
 NO_FASTER = 0.98
 """A variant is called no faster where its p50 is above this share of the other's."""
 MASKED = 0.95
 """Weights count as masked where at most this share of them is not zero."""
-
-_INT8_INSTRUCTIONS = {"avx_vnni", "avx512_vnni", "amx_int8"}
 
 
 def of(variants: list[Variant]) -> dict[str, list[str]]:
@@ -53,6 +52,6 @@ def _ratio(v: Variant, origin: Variant) -> str:
 
 
 def _reason(v: Variant) -> str:
-    if v.precision == "int8" and not _INT8_INSTRUCTIONS & set(v.machine.instruction_sets):
+    if v.precision == "int8" and missing_instructions(v.precision, v.machine.instruction_sets):
         return ": this CPU has no instructions for int8 (VNNI)"
     return ""

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from compressors import models
+from compressors.progress import first_line
 from compressors.recipes import Recipe
 from compressors.study import Study
 from compressors.train import Teacher
@@ -61,7 +62,7 @@ def load(name: str, root: Path, example: torch.Tensor, classes: int) -> Teacher:
         with torch.inference_mode():
             shape = list(teacher(example).shape)
     except Exception as error:  # what its library says of weights that do not fit, or inputs that it cannot take
-        raise UsageError(f"teacher '{name}' cannot take inputs {list(example.shape)}: {_line(error)}") from error
+        raise UsageError(f"teacher '{name}' cannot take inputs {list(example.shape)}: {first_line(error)}") from error
     if shape != [len(example), classes]:
         raise UsageError(f"teacher '{name}' answers {shape}, expected {[len(example), classes]}")
     return teacher
@@ -116,7 +117,3 @@ def _variant(entry: Entry) -> Variant:
     if entry.variant is None:
         raise UsageError(f"teacher '{entry.model}/{entry.name}' is broken: {entry.broken}")
     return entry.variant
-
-
-def _line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
