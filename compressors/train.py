@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from compressors.data import Dataset
 from compressors.progress import say, track
@@ -100,6 +101,8 @@ def fit(
         nesterov=True,
     )
     zeros = Zeros(network)
+    bfloat16 = torch.cpu._is_avx512_bf16_supported()
+    attention = SDPBackend.MATH  # the fused one takes twice as long, most of it backwards
     steps = -(-len(data.train) // how.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, how.learning_rate, steps * how.epochs)
     stateful: dict[str, _Stateful] = {"network": network, "optimizer": optimizer, "schedule": schedule}
@@ -112,7 +115,7 @@ def fit(
         total = 0.0
         batches = track(_batches(data, how, seed, epoch), steps, f"epoch {epoch + 1}/{how.epochs}")
         for inputs, labels in batches:
-            with torch.autocast("cpu", torch.bfloat16, enabled=_fast_bfloat16()):
+            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16), sdpa_kernel(attention):
                 loss = _loss(network, inputs, labels, how, teacher, guide)
             optimizer.zero_grad()
             loss.backward()
@@ -173,10 +176,6 @@ def _augment(inputs: torch.Tensor, how: Fit, generator: torch.Generator) -> torc
         mirrored = torch.rand(count, generator=generator) < 0.5
         columns = torch.where(mirrored[:, None], columns.flip(1), columns)
     return padded[torch.arange(count)[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-
-
-def _fast_bfloat16() -> bool:
-    return torch.cpu._is_avx512_bf16_supported()
 
 
 def _save(checkpoint: Path, epochs: int, stateful: dict[str, _Stateful]) -> None:
