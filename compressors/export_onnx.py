@@ -16,6 +16,7 @@ from onnx import helper, numpy_helper
 from onnxruntime import quantization
 from onnxruntime.quantization import calibrate, shape_inference
 from onnxruntime.transformers import float16
+from onnxruntime.transformers.optimizer import optimize_model
 from onnxscript import optimizer
 
 from compressors.export import (
@@ -37,6 +38,7 @@ from compressors.lowerings import (
     DynamicInt8,
     Float16,
     Float32,
+    GraphOptimization,
     Lowering,
     StaticInt8,
     WeightInt8,
@@ -78,6 +80,17 @@ def _float32(lowering: Float32, job: Job, target: Path) -> tuple[str, ...]:
 def _float16(lowering: Float16, job: Job, target: Path) -> tuple[str, ...]:
     onnx.save(float16.convert_float_to_float16(_graph(job), keep_io_types=True), target)
     return ("weights are stored in FP16, the CPU provider computes in FP32",)
+
+
+@_write.register
+def _graph_optimization(lowering: GraphOptimization, job: Job, target: Path) -> tuple[str, ...]:
+    plain = job.folder / "fp32.onnx"
+    save_fp32(job, plain)
+    optimized = optimize_model(str(plain), "vit", opt_level=0)  # level 0: what loading does anyway is left to it
+    plain.unlink()
+    fused = {operator: count for operator, count in optimized.get_fused_operator_statistics().items() if count}
+    onnx.save(optimized.model, target)
+    return (f"fused: {', '.join(f'{count} {operator}' for operator, count in fused.items()) or 'nothing'}",)
 
 
 @_write.register

@@ -89,11 +89,20 @@ class WeightInt8:
     calibrated: ClassVar[bool] = False
 
 
-Lowering = Float32 | Float16 | BFloat16 | StaticInt8 | DynamicInt8 | AccuracyAwareInt8 | WeightInt8
+@dataclass(frozen=True)
+class GraphOptimization:
+    """Patterns of transformers replaced by fused operators beforehand, in FP32."""
+
+    precision: ClassVar[Precision] = "fp32"
+    calibrated: ClassVar[bool] = False
+
+
+Lowering = Float32 | Float16 | BFloat16 | StaticInt8 | DynamicInt8 | AccuracyAwareInt8 | WeightInt8 | GraphOptimization
 
 FLOAT32 = Float32()
 
 _NOT_NNCF = "accuracy control is NNCF's, for graphs of OpenVINO and ONNX"
+_NOT_ORT = "the optimizer is ONNX Runtime's"
 _NO_STORAGE = "torch has no 8-bit storage for the weights of convolutions"
 
 _REFUSED: dict[tuple[type[Lowering], RuntimeName], str] = {
@@ -102,6 +111,9 @@ _REFUSED: dict[tuple[type[Lowering], RuntimeName], str] = {
     (AccuracyAwareInt8, "torchscript"): _NOT_NNCF,
     (WeightInt8, "pytorch"): _NO_STORAGE,
     (WeightInt8, "torchscript"): _NO_STORAGE,
+    (GraphOptimization, "pytorch"): _NOT_ORT,
+    (GraphOptimization, "torchscript"): _NOT_ORT,
+    (GraphOptimization, "openvino"): _NOT_ORT,
 }
 """Why a runtime cannot take a step whatever its parameters."""
 

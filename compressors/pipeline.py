@@ -259,6 +259,7 @@ class Build:
                 latency=evaluate.summary(timed.singles[name]),
                 throughput=evaluate.best_throughput(timed.batches[name]),
                 machine=timed.machine,
+                published=self.study.published.get(name),
                 sources=replace(done.variant.sources, study=self.study.sha256),
             )
             if not _holds(published.get(name), variant):

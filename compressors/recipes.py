@@ -25,6 +25,7 @@ from compressors.lowerings import (
     BFloat16,
     DynamicInt8,
     Float16,
+    GraphOptimization,
     Lowering,
     StaticInt8,
     WeightInt8,
@@ -63,6 +64,7 @@ STEPS: dict[str, type[Step]] = {
     "weight-int8": WeightInt8,
     "float16": Float16,
     "bfloat16": BFloat16,
+    "graph-optimization": GraphOptimization,
 }
 """Name in a study to step."""
 

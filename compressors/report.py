@@ -121,6 +121,7 @@ COLUMNS = (
     Column("M nonzero", "million_nonzero", lambda v, base: v.network.nonzero_parameters / 1e6, "{:.2f}", brief=False),
     Column("M MACs", "million_macs", _of(lambda v: v.network.macs, lambda macs: macs / 1e6), "{:.2f}"),
     Column("epochs", "epochs", _epochs, "{}", brief=False),
+    Column("published", "published", lambda v, base: v.published, "{}", brief=False),
 )  # fmt: skip
 
 

@@ -181,6 +181,8 @@ class Variant:
     latency: Latency | None = None
     throughput: Throughput | None = None
     footprint: Footprint | None = None
+    published: str | None = None
+    """What the source that the study stands beside reports of the same, in its own words."""
     notes: tuple[str, ...] = ()
     """What a reader of the figures must know, such as layers that went back to floating point."""
     schema: int = field(default=SCHEMA)

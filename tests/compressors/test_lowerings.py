@@ -13,14 +13,15 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from compressors import export, export_pytorch, export_torchscript, lowerings
-from compressors.export import Exported, Job
+from compressors import export, export_pytorch, export_torchscript, lowerings, models
+from compressors.export import INPUT, Exported, Job
 from compressors.lowerings import (
     FLOAT32,
     AccuracyAwareInt8,
     BFloat16,
     DynamicInt8,
     Float16,
+    GraphOptimization,
     Lowering,
     StaticInt8,
     WeightInt8,
@@ -81,6 +82,9 @@ def brittle() -> nn.Module:
         (AccuracyAwareInt8(1), "torchscript", "NNCF's"),
         (WeightInt8(), "pytorch", "no 8-bit storage"),
         (WeightInt8(), "torchscript", "no 8-bit storage"),
+        (GraphOptimization(), "pytorch", "ONNX Runtime's"),
+        (GraphOptimization(), "torchscript", "ONNX Runtime's"),
+        (GraphOptimization(), "openvino", "ONNX Runtime's"),
         (StaticInt8(granularity="per-tensor"), "pytorch", "per channel only"),
         (StaticInt8(fuse=False), "pytorch", "always folds"),
         (StaticInt8(fuse=False), "openvino", "folds batch normalization whenever"),
@@ -102,9 +106,10 @@ def test_nothing_else_is_refused() -> None:
     options = {"granularity": ["per-channel", "per-tensor"], "fuse": [True, False]}
     options["ranges"] = ["default", "min-max", "histogram", "entropy", "percentile"]
     static = [StaticInt8(**{field: value}) for field, values in options.items() for value in values]
-    every = [FLOAT32, Float16(), BFloat16(), DynamicInt8(), AccuracyAwareInt8(1), WeightInt8(), *static]
+    whole = [FLOAT32, Float16(), BFloat16(), DynamicInt8(), AccuracyAwareInt8(1), WeightInt8(), GraphOptimization()]
+    every = [*whole, *static]
     refused = [(step, runtime) for step in every for runtime in RUNTIMES if lowerings.refusal(step, runtime)]
-    assert len(refused) == 14
+    assert len(refused) == 17
 
 
 @pytest.mark.parametrize("drop", [0, -1, 100])
@@ -269,6 +274,17 @@ def test_onnx_int8_weights_are_the_rounded_ones_and_multiplied_out_when_loaded(w
     onnxruntime.InferenceSession(tmp_path / "model.onnx", options, providers=["CPUExecutionProvider"])
     loaded = onnx.load(options.optimized_model_filepath)
     assert not {node.op_type for node in loaded.graph.node} & {"Cast", "Mul", "DequantizeLinear"}
+
+
+def test_what_the_graph_optimizer_fuses_in_a_transformer_is_noted_and_answers_the_same(tmp_path: Path) -> None:
+    network = models.create("vit_tiny", classes=10, seed=0).eval()
+    inputs = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    written = export.export(export.EXPORTERS["onnxruntime"], Job(network, inputs, GraphOptimization(), None, tmp_path))
+    assert written.notes == ("fused: 6 BiasGelu, 1 LayerNormalization, 12 SkipLayerNormalization",)
+    assert [path.name for path in tmp_path.iterdir()] == [written.entry]
+    session = onnxruntime.InferenceSession(tmp_path / written.entry, providers=["CPUExecutionProvider"])
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(session.run(None, {INPUT: inputs.numpy()})[0]), network(inputs))
 
 
 @pytest.mark.parametrize(("lowering", "precision"), [(FLOAT32, "f32"), (BFloat16(), "bf16")])

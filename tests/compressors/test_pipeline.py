@@ -1,5 +1,6 @@
 """Builds: finished steps are not done again, a failure costs one variant, figures are what was measured."""
 
+import csv
 import dataclasses
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compressors import data, evaluate, export, footprint, models, pipeline, recipes, study, unbuilt
+from compressors import data, evaluate, export, footprint, models, pipeline, recipes, report, study, unbuilt
 from compressors.pipeline import Build
 from protos import repository
 from protos.manifest import Footprint, Throughput, Variant, from_json
@@ -34,6 +35,8 @@ fit = { epochs = 2, batch = 16, learning_rate = 0.02, distillation = 0.5 }
 [recipes.int8]
 step = "static-int8"
 parent = "fp32"
+[published.small]
+int8-onnxruntime = "1.51 ms"
 """
 NAMES = {
     f"{recipe}-{runtime}" for recipe in ("fp32", "channels50", "int8") for runtime in ("torchscript", "onnxruntime")
@@ -126,6 +129,12 @@ def done(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 def published(built: Build) -> dict[str, Variant]:
     return {entry.name: repository.verify(entry) for entry in repository.scan(built.root)}
+
+
+def test_the_figures_of_others_stand_beside_the_measured_ones(once: Build) -> None:
+    assert {name: v.published for name, v in published(once).items() if v.published} == {"int8-onnxruntime": "1.51 ms"}
+    rows = {row["variant"]: row for row in csv.DictReader(report.show(repository.scan(once.root), "csv").splitlines())}
+    assert (rows["int8-onnxruntime"]["published"], rows["fp32-onnxruntime"]["published"]) == ("1.51 ms", "")
 
 
 def test_every_recipe_is_published_in_every_runtime_with_its_figures(once: Build) -> None:

@@ -107,6 +107,12 @@ def test_a_chain_lists_every_step_with_all_parameters(tmp_path: Path) -> None:
             "recipes.int8.ranges: 'kl' came, expected one of",
         ),
         ('"static-int8"', '"accuracy-aware-int8"\nmax_drop = -1', "max_drop: -1.0 came, expected more than 0"),
+        ("[recipes.int8]", "[published.n]\n[recipes.int8]", "study.published: 'n' came, expected one of m"),
+        (
+            "[recipes.int8]",
+            "[published.m]\nint8-openvino = '1 ms'\n[recipes.int8]",
+            "study.published.m: 'int8-openvino' came, expected one of fp32-onnxruntime, int8-onnxruntime",
+        ),
         ('parent = "fp32"', 'parent = "fp32"\nruntimes = []', r"recipes.int8.runtimes: \[\] came"),
     ],
 )
