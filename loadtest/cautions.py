@@ -14,7 +14,7 @@ def make_warnings(
     texts = [f"{variant} was not measured: {reason}" for variant, reason in skipped.items()]
     texts += [*notes, *_of_sharing(cells, cores)]
     for cell in cells:
-        name = f"{cell.variant}, {cell.users} {'user' if cell.users == 1 else 'users'}"
+        name = f"{cell.variant}, {cell.load.name}"
         texts += [f"{name}: {text}" for text in _of_cell(cell)]
     return tuple(texts)
 
@@ -43,8 +43,8 @@ def _of_cell(cell: Cell) -> Iterator[str]:
     if missing := [name for name, value in dataclasses.asdict(cell.latency_ms).items() if value is None]:
         yield f"{cell.samples} samples are too few for {', '.join(missing)}"
     fewest = min(cell.rounds, key=lambda each: each.users_begun)
-    if fewest.users_begun < cell.users:
-        yield f"the steady state of round {fewest.round} began with {fewest.users_begun} of {cell.users} users"
+    if fewest.users_begun < cell.connections:
+        yield f"the steady state of round {fewest.round} began with {fewest.users_begun} of {cell.connections} users"
     if cell.server.requests not in (None, cell.requests) and not cell.failures:
         yield (
             f"{cell.requests} calls were sent but the server counted {cell.server.requests}:"

@@ -28,7 +28,9 @@ class Column:
 
 COLUMNS = (
     Column("variant", "recipe and runtime", lambda cell: cell.variant),
-    Column("users", "concurrent users, each waiting for its answer", lambda cell: cell.users),
+    Column(
+        "load", "concurrent users, each waiting for its answer, or requests that arrive", lambda cell: cell.load.name
+    ),
     Column("top-1", "accuracy on the whole test set, as the server states it", lambda cell: cell.facts.top1, "{:.2%}"),
     Column(
         "agreement",
@@ -41,6 +43,10 @@ COLUMNS = (
     Column("p95 ms", "95% of the answers came within", lambda cell: cell.latency_ms.p95, "{:.2f}", percentile=True),
     Column("p99 ms", "99% of the answers came within", lambda cell: cell.latency_ms.p99, "{:.2f}", percentile=True),
     Column("rps", "successful answers per second", lambda cell: cell.throughput_rps, "{:,.0f}"),
+    Column("asked rps", "requests that arrived in a second", lambda cell: cell.asked_rps, "{:,.0f}", brief=False),
+    Column(
+        "rows/s", "successful rows per second", lambda cell: cell.rows * cell.throughput_rps, "{:,.0f}", brief=False
+    ),
     Column("queue ms", "mean wait inside the server", lambda cell: cell.server.queue_ms_mean, "{:.2f}", brief=False),
     Column("compute ms", "mean time inside the engine", lambda cell: cell.server.compute_ms_mean, "{:.2f}"),
     Column(
@@ -59,6 +65,9 @@ COLUMNS = (
         "share of time for which the thread of the load generator's users was busy",
         lambda cell: cell.generator_cpu,
         "{:.0%}",
+    ),
+    Column(
+        "lag ms", "p99 of how late the generator's timers were", lambda cell: cell.lag_ms_p99, "{:.2f}", brief=False
     ),
     Column("requests", "all calls, warm-up included", lambda cell: cell.requests, "{:,}", brief=False),
     Column("failures", "all failed calls, warm-up included", lambda cell: cell.failures, "{:,}"),

@@ -52,24 +52,24 @@ class Look:
 
 
 def accuracy_against_p99(cells: Sequence[Cell], look: Look) -> go.Figure:
-    """Top-1 over p99 for the cells of one number of users; the upper left is good."""
+    """Top-1 over p99 for the cells of one load; the upper left is good."""
     shown = [cell for cell in cells if cell.latency_ms.p99 is not None and cell.facts.top1 is not None]
     xs = [cell.latency_ms.p99 or math.nan for cell in shown]
     return _scatter(shown, xs, p99_frontier(shown), look, "p99 latency, ms", "left")
 
 
 def accuracy_against_throughput(cells: Sequence[Cell], look: Look) -> go.Figure:
-    """Top-1 over throughput for the cells of one number of users; the upper right is good."""
+    """Top-1 over throughput for the cells of one load; the upper right is good."""
     shown = [cell for cell in cells if cell.throughput_rps and cell.facts.top1 is not None]
     xs = [cell.throughput_rps for cell in shown]
     return _scatter(shown, xs, throughput_frontier(shown)[::-1], look, "throughput, requests per second", "right")
 
 
 def latency_distributions(cells: Sequence[Cell], samples: Samples, look: Look) -> go.Figure:
-    """The share of answers that came within a time, for each cell of one number of users."""
+    """The share of answers that came within a time, for each cell of one load."""
     figure = go.Figure()
     for cell in cells:
-        values = stats.thin(steady_latencies(samples.of(cell.variant, cell.users)) * 1e3, CURVE_POINTS)
+        values = stats.thin(steady_latencies(samples.of(cell.variant, cell.load)) * 1e3, CURVE_POINTS)
         share = np.arange(1, len(values) + 1) / max(len(values), 1)
         figure.add_scatter(
             x=[float(f"{value:.4g}") for value in values],

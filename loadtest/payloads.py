@@ -1,23 +1,28 @@
 """Requests made ahead of the load, and what their answers must look like.
 
 A payload is the serialized request for one variant and one input, so that sending one costs no encoding.
-Inputs are the model's golden ones where the repository holds them: real images, one row each. A model that
-is not in the repository (a foreign server's) gets random tensors of the shapes that its metadata declares.
+Inputs are the model's golden ones where the repository holds them: real images, as the tensors that the model
+takes, or as the pixels or the JPEG files that our server makes tensors of. A model that is not in the repository
+(a foreign server's) gets random tensors of the shapes that its metadata declares.
 
 An answer is checked as far as that is cheap: the variant that answered, names and shapes of the outputs,
 bytes in each. Whether the numbers are right is not checked here.
 """
 
+import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from PIL import Image
 
+from loadtest.plan import Form
 from protos.errors import IntegrityError, UsageError
-from protos.repository import GOLDEN, load_golden
+from protos.manifest import Preprocessing
+from protos.repository import GOLDEN, load_golden, scan
 from protos.tensors import DTYPES, Array, encode_request
 from protos.v1 import inference_pb2 as pb
 
@@ -71,15 +76,19 @@ def wire_version(variant: str) -> str:
     return "" if variant == DEFAULT_VARIANT else variant
 
 
-def make_inputs(model: str, metadata: pb.ModelMetadataResponse, repository: Path, seed: int) -> Inputs:
-    """One-row inputs of a model: golden ones of the repository if it has the model, else synthetic.
+def make_inputs(
+    model: str, metadata: pb.ModelMetadataResponse, repository: Path, seed: int, rows: int = 1, form: Form = "tensor"
+) -> Inputs:
+    """Inputs of `rows` rows each for a model: golden ones of the repository if it has the model, else synthetic.
 
-    `UsageError` where golden inputs are there but damaged or not the ones that the server's model takes,
-    and where the metadata leaves open what a valid input is.
+    `UsageError` where golden inputs are there but damaged or not the ones that the server's model takes, where
+    the metadata leaves open what a valid input is, and where images are asked for and there are none.
     """
     if not (repository / model / GOLDEN).is_file():
+        if form != "tensor":
+            raise UsageError(f"--form: '{form}' needs golden inputs of '{model}' in '{repository}': images")
         random = np.random.default_rng(seed)
-        return Inputs("synthetic", [_synthetic(metadata, random) for _ in range(SYNTHETIC_INPUTS)])
+        return Inputs("synthetic", [_synthetic(metadata, random, rows) for _ in range(SYNTHETIC_INPUTS)])
     try:
         golden = load_golden(repository, model).inputs
     except IntegrityError as error:
@@ -90,36 +99,73 @@ def make_inputs(model: str, metadata: pb.ModelMetadataResponse, repository: Path
             f"golden inputs in '{repository / model}' have shape {list(golden.shape)},"
             f" but the server's '{model}' takes {[(each.name, list(each.shape)) for each in metadata.inputs]}"
         )
-    return Inputs("golden", [{tensor.name: golden[i : i + 1]} for i in range(len(golden))])
+    made = _FORMS[form](golden, repository, model)
+    chosen = (np.arange(first, first + rows) % len(golden) for first in range(len(golden)))
+    return Inputs("golden", [{tensor.name: made[rows_of_one]} for rows_of_one in chosen])
+
+
+def _tensors(golden: Array, repository: Path, model: str) -> Array:
+    return golden
+
+
+def _pixels(golden: Array, repository: Path, model: str) -> Array:
+    """uint8 (N, H, W, 3): what the manifest's preprocessing made the golden inputs (N, 3, H, W) of."""
+    how = _preprocessing(repository, model)
+    if golden.ndim != 4 or golden.shape[1] != len(how.mean):
+        raise UsageError(f"--form: golden inputs of '{model}' have shape {list(golden.shape)}, which are no images")
+    mean, std = (np.array(values, np.float32).reshape(-1, 1, 1) for values in (how.mean, how.std))
+    return ((golden * std + mean) * 255).round().clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
+
+
+def _jpeg(golden: Array, repository: Path, model: str) -> Array:
+    """Files, (N) of bytes."""
+    files = np.empty(len(golden), np.object_)
+    for i, pixels in enumerate(_pixels(golden, repository, model)):
+        Image.fromarray(pixels).save(file := io.BytesIO(), "JPEG", quality=95)
+        files[i] = file.getvalue()
+    return files
+
+
+_FORMS: dict[Form, Callable[[Array, Path, str], Array]] = {"tensor": _tensors, "pixels": _pixels, "jpeg": _jpeg}
+
+
+def _preprocessing(repository: Path, model: str) -> Preprocessing:
+    for entry in scan(repository):
+        if entry.model == model and entry.variant:
+            return entry.variant.preprocessing
+    raise UsageError(f"--form: no variant of '{model}' in '{repository}' says how its inputs are made of images")
 
 
 def make_payloads(model: str, variant: str, metadata: pb.ModelMetadataResponse, inputs: Inputs) -> list[Payload]:
     """One payload for each input."""
     outputs = {output.name: tuple(output.shape) for output in metadata.outputs}
+    requests = ((encode_request(model, wire_version(variant), tensors), tensors) for tensors in inputs.tensors)
     return [
-        Payload(variant, encode_request(model, wire_version(variant), tensors).SerializeToString(), 1, outputs)
-        for tensors in inputs.tensors
+        Payload(variant, request.SerializeToString(), len(next(iter(tensors.values()))), outputs)
+        for request, tensors in requests
     ]
 
 
-def _synthetic(metadata: pb.ModelMetadataResponse, random: np.random.Generator) -> dict[str, Array]:
+def _synthetic(metadata: pb.ModelMetadataResponse, random: np.random.Generator, rows: int) -> dict[str, Array]:
     if not metadata.inputs:
         raise UsageError(
             f"the metadata of '{metadata.name}' declares no inputs: a repository with golden inputs is needed"
         )
     return {
-        tensor.name: _random(tensor.name, tensor.datatype, _one_row(tensor.name, tensor.shape), random)
+        tensor.name: _random(tensor.name, tensor.datatype, _shape(tensor.name, tensor.shape, rows), random)
         for tensor in metadata.inputs
     }
 
 
-def _one_row(name: str, shape: Sequence[int]) -> tuple[int, ...]:
+def _shape(name: str, shape: Sequence[int], rows: int) -> tuple[int, ...]:
     if -1 in shape[1:]:
         raise UsageError(
             f"input '{name}': shape {list(shape)} leaves more than the batch open, which random data cannot fill:"
             " a repository with golden inputs is needed"
         )
-    return tuple(1 if dim == -1 else dim for dim in shape)
+    if rows > 1 and shape[0] != -1:
+        raise UsageError(f"input '{name}': shape {list(shape)} has no free batch, which {rows} rows need")
+    return tuple(rows if dim == -1 else dim for dim in shape)
 
 
 def _random(name: str, datatype: str, shape: tuple[int, ...], random: np.random.Generator) -> Array:

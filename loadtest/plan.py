@@ -1,4 +1,11 @@
-"""The plan of a run: every setting once, and the order in which blocks are measured.
+"""The plan of a run: every setting once, the loads that it asks for, and the order in which blocks are measured.
+
+A `Load` is one way to ask; three scenarios, two of which MLPerf Inference names too (with one user, the first is
+its SingleStream: https://github.com/mlcommons/inference_policies):
+
+    closed    N users, each sending its next request when it has the last answer
+    server    requests arrive at a rate as independent clients send them (Poisson), answered or not
+    offline   as fast as possible, with many rows in each request
 
 A field of `Plan` is a flag of `pareto-loadtest run`, the docstring under it the help (`protos.options`). The
 plan is saved with the results, so that a run says how it was made.
@@ -7,10 +14,40 @@ plan is saved with the results, so that a run says how it was made.
 import ipaddress
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from protos.errors import UsageError
+from protos.options import PER_SECOND
+
+Scenario = Literal["closed", "server", "offline"]
+Form = Literal["tensor", "pixels", "jpeg"]
+Transport = Literal["unary", "stream"]
+
+
+@dataclass(frozen=True, order=True)
+class Load:
+    """How a variant is asked, and how hard."""
+
+    scenario: Scenario
+    level: float
+    """Users (closed), arrivals in a second (server), rows in a request (offline)."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        if self.scenario == "closed":
+            return "1 user" if self.level == 1 else f"{self.level:g} users"
+        return f"{self.level:g} per second" if self.scenario == "server" else f"offline, {self.level:g} rows"
+
+    @property
+    def key(self) -> str:
+        """The same for files and pages: `closed-8`."""
+        return f"{self.scenario}-{self.level:g}"
+
+
+DEFAULT_USERS = (1, 8)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,14 +62,27 @@ class Plan:
     """new folder for samples, results and report"""
     variants: tuple[str, ...] = ()
     """variants to compare, separated by commas; without it every variant of the model that is ready"""
-    users: tuple[int, ...] = (1, 8)
-    """concurrent users, separated by commas; each sends its next request when it has the last answer"""
+    users: tuple[int, ...] = ()
+    """concurrent users, separated by commas; each sends its next request when it has the last answer (default: 1,8
+    unless other loads are asked for)"""
+    rates: tuple[float, ...] = field(default=(), metadata=PER_SECOND)
+    """arrivals in a second, separated by commas: Poisson, whether or not earlier requests were answered"""
+    offline: tuple[int, ...] = ()
+    """rows in a request, separated by commas: as fast as possible, with one request on each connection"""
+    connections: int = 8
+    """connections over which requests that arrive at a rate, or offline, are spread"""
+    rows: int = 1
+    """rows in each request, but for offline"""
+    form: Form = "tensor"
+    """what a row is sent as: the FP32 tensor, UINT8 pixels or a JPEG file, which the server makes the tensor of"""
+    transport: Transport = "unary"
+    """a call for each request (ModelInfer), or all of a connection on one stream (ModelStreamInfer)"""
     duration: float = 3.0
     """seconds of steady state in one block"""
     rounds: int = 3
-    """blocks of each variant and number of users; variants take turns within a round"""
+    """blocks of each variant and load; variants take turns within a round"""
     warmup: float = 0.5
-    """seconds of load between the last user's first call and the steady state of each block, kept apart from it"""
+    """seconds of load between the last connection's first call and the steady state of each block, kept apart"""
     deadline: float = 10.0
     """seconds after which a call is given up and counted as a failure"""
     wait: float = 0.0
@@ -48,9 +98,11 @@ class Plan:
         host, _, port = self.target.rpartition(":")
         rules = {
             f"--target: '{self.target}' came, expected HOST:PORT": bool(host) and port.isdecimal(),
-            f"--users: {list(self.users)} came, expected different numbers of at least 1": bool(self.users)
-            and min(self.users) >= 1
-            and len(set(self.users)) == len(self.users),
+            f"--users: {list(self.users)} came, expected different numbers of at least 1": _levels(self.users, 1),
+            f"--rates: {list(self.rates)} came, expected different numbers above 0": _levels(self.rates, 1e-9),
+            f"--offline: {list(self.offline)} came, expected different numbers of at least 1": _levels(self.offline, 1),
+            f"--connections: {self.connections} came, expected at least 1": self.connections >= 1,
+            f"--rows: {self.rows} came, expected at least 1": self.rows >= 1,
             f"--variants: {list(self.variants)} came, expected each once": all(self.variants)
             and len(set(self.variants)) == len(self.variants),
             f"--duration: {self.duration} came, expected more than 0 seconds": 0 < self.duration < float("inf"),
@@ -61,6 +113,24 @@ class Plan:
         }
         if broken := [rule for rule, holds in rules.items() if not holds]:
             raise UsageError(broken[0])
+
+    @property
+    def loads(self) -> tuple[Load, ...]:
+        """All that are asked for."""
+        users = self.users or (() if self.rates or self.offline else DEFAULT_USERS)
+        return (
+            *(Load("closed", number) for number in users),
+            *(Load("server", rate) for rate in self.rates),
+            *(Load("offline", rows) for rows in self.offline),
+        )
+
+    def users_of(self, load: Load) -> int:
+        """Users, and thus connections, that carry a load."""
+        return int(load.level) if load.scenario == "closed" else self.connections
+
+    def rows_of(self, load: Load) -> int:
+        """Rows in each request of a load."""
+        return int(load.level) if load.scenario == "offline" else self.rows
 
     @property
     def on_one_machine(self) -> bool:
@@ -74,21 +144,25 @@ class Plan:
 
 @dataclass(frozen=True)
 class Block:
-    """One stretch of load: some users on one variant, in one round."""
+    """One stretch of load on one variant, in one round."""
 
     variant: str
-    users: int
+    load: Load
     round: int
 
 
 def schedule(plan: Plan, variants: Sequence[str]) -> list[Block]:
-    """Every block in the order of measuring: for each round and number of users, the variants shuffled.
+    """Every block in the order of measuring: for each round and load, the variants shuffled.
 
     What drifts while a run lasts (heat, neighbours) thus meets all variants alike.
     """
     order = random.Random(plan.seed)
     blocks = []
     for round_ in range(1, plan.rounds + 1):
-        for users in plan.users:
-            blocks += [Block(variant, users, round_) for variant in order.sample(variants, len(variants))]
+        for load in plan.loads:
+            blocks += [Block(variant, load, round_) for variant in order.sample(variants, len(variants))]
     return blocks
+
+
+def _levels(levels: Sequence[float], least: float) -> bool:
+    return all(least <= level < float("inf") for level in levels) and len(set(levels)) == len(levels)

@@ -21,16 +21,12 @@ def narrate(blocks: Sequence[Block], seconds: float, console: Console) -> Genera
         for done, block in enumerate(blocks):
             each = max(seconds, (time.monotonic() - began) / done) if done else seconds
             left = _minutes(each * (len(blocks) - done))
-            text = f"{block.variant}, {_users(block.users)}, round {block.round}, {left} left"
+            text = f"{block.variant}, {block.load.name}, round {block.round}, {left} left"
             progress.update(task, completed=done, description=text, refresh=True)
             if not console.is_terminal:
                 console.print(f"[{done + 1}/{len(blocks)}] {text}", highlight=False, markup=False, soft_wrap=True)
             yield block
         progress.update(task, completed=len(blocks), description="done", refresh=True)
-
-
-def _users(users: int) -> str:
-    return "1 user" if users == 1 else f"{users} users"
 
 
 def _minutes(seconds: float) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 
 from loadtest.client import WRONG_ANSWER, CallError
 from loadtest.interrupt import Sleep
-from loadtest.plan import Block
+from loadtest.plan import Block, Load
 
 STATUSES = (*(code.name for code in grpc.StatusCode), WRONG_ANSWER, "EXCEPTION")
 """Names of the values of `status`: gRPC's codes by number, then what only a client can see."""
@@ -28,18 +28,21 @@ PHASES = ("first", "warmup", "steady", "after")
 
 FIRST_CALL = {"first": True}
 """The context with which a user fires the request event of its first call."""
+LATE = "late"
+"""Key of a context: how many seconds after it was due a request was sent."""
 
 POLL_SECONDS = 0.01
 
 SAMPLE = np.dtype(
     [
         ("variant", "u2"),  # index into `Samples.variants`
-        ("users", "u2"),
+        ("load", "u2"),  # index into `Samples.loads`
         ("round", "u2"),
         ("phase", "u1"),
         ("status", "u1"),
-        ("started", "f8"),  # seconds since the run began
-        ("latency", "f8"),  # seconds
+        ("due", "f8"),  # seconds since the run began; in a closed loop a request is due when it is sent
+        ("late", "f8"),  # seconds from then until it was sent
+        ("latency", "f8"),  # seconds from when it was due until its answer
     ]
 )
 
@@ -48,28 +51,30 @@ Rows = np.ndarray[tuple[int], np.dtype[np.void]]
 
 @dataclass(frozen=True)
 class Samples:
-    """Rows of dtype `SAMPLE`, and the names of the variants that they count through."""
+    """Rows of dtype `SAMPLE`, and the names of the variants and the loads that they count through."""
 
     rows: Rows
     variants: tuple[str, ...]
+    loads: tuple[str, ...] = ()
 
-    def of(self, variant: str, users: int, phase: int | None = None) -> Rows:
+    def of(self, variant: str, load: Load, phase: int | None = None) -> Rows:
         """The rows of one cell, of all phases or of one."""
         rows = self.rows
-        chosen = (rows["variant"] == self.variants.index(variant)) & (rows["users"] == users)
+        chosen = (rows["variant"] == self.variants.index(variant)) & (rows["load"] == self.loads.index(load.key))
         if phase is not None:
             chosen &= rows["phase"] == phase
         return np.compress(chosen, rows)
 
     def save(self, path: Path) -> None:
         """Writes an .npz that explains itself: rows and the names behind each number."""
-        np.savez_compressed(path, rows=self.rows, variants=self.variants, phases=PHASES, statuses=STATUSES)
+        names = {"variants": self.variants, "loads": self.loads, "phases": PHASES, "statuses": STATUSES}
+        np.savez_compressed(path, allow_pickle=False, rows=self.rows, **{k: np.array(v) for k, v in names.items()})
 
 
 def load_samples(path: Path) -> Samples:
     """What `Samples.save` wrote."""
     with np.load(path, allow_pickle=False) as arrays:
-        return Samples(arrays["rows"], tuple(map(str, arrays["variants"])))
+        return Samples(arrays["rows"], *(tuple(map(str, arrays[names])) for names in ("variants", "loads")))
 
 
 class Recorder:
@@ -78,7 +83,7 @@ class Recorder:
     def __init__(self) -> None:
         self._names: dict[str, int] = {}
         self._variant, self._first, self._status = array("H"), array("B"), array("B")
-        self._ended, self._latency = array("d"), array("d")
+        self._ended, self._latency, self._late = array("d"), array("d"), array("d")
         self.first_calls = 0
         """Users that had an answer, or a failure, so far."""
 
@@ -96,6 +101,7 @@ class Recorder:
         """Listener of Locust's `request` event: `name` is the variant, `response_time` in milliseconds."""
         self._ended.append(perf_counter())
         self._latency.append(response_time / 1000)
+        self._late.append(context.get(LATE, 0.0) if context else 0.0)
         self._variant.append(self._names.setdefault(name, len(self._names)))
         self._first.append(context is FIRST_CALL)
         self._status.append(_status(exception))
@@ -107,31 +113,41 @@ class Recorder:
         while self.first_calls < users and perf_counter() < end:
             sleep(POLL_SECONDS)
 
-    def samples(
-        self, origin: float, window: tuple[float, float], block: Block | None = None, variants: tuple[str, ...] = ()
-    ) -> Samples:
-        """All calls so far; the steady ones are those that started within `window`.
+    def answered(self, window: tuple[float, float]) -> int:
+        """Successful answers that came within `window`, times of `perf_counter`."""
+        ended = np.array(self._ended)
+        return int(((ended >= window[0]) & (ended < window[1]) & (np.array(self._status) == 0)).sum())
 
-        `origin` and `window` are times of `perf_counter`. `variants` fixes the numbering, so that blocks can
-        be joined; by default variants are numbered as they came.
+    def samples(
+        self,
+        origin: float,
+        window: tuple[float, float],
+        block: Block | None = None,
+        variants: tuple[str, ...] = (),
+        loads: tuple[str, ...] = (),
+    ) -> Samples:
+        """All calls so far; the steady ones are those that were due within `window`.
+
+        `origin` and `window` are times of `perf_counter`. `variants` and `loads` fix the numbering, so that blocks
+        can be joined; by default variants are numbered as they came.
         """
         variants = variants or tuple(self._names)
         rows = np.zeros(len(self), SAMPLE)
-        started = np.array(self._ended) - np.array(self._latency)
+        due = np.array(self._ended) - np.array(self._latency)
         numbers = np.array([variants.index(name) for name in self._names], "u2")
         rows["variant"] = numbers[np.array(self._variant)] if len(self) else 0
-        rows["users"], rows["round"] = (block.users, block.round) if block else (0, 0)
+        rows["load"], rows["round"] = (loads.index(block.load.key), block.round) if block else (0, 0)
         rows["phase"] = np.select(
-            [np.array(self._first) == 1, started < window[0], started < window[1]], [FIRST, WARMUP, STEADY], AFTER
+            [np.array(self._first) == 1, due < window[0], due < window[1]], [FIRST, WARMUP, STEADY], AFTER
         )
         rows["status"] = self._status
-        rows["started"], rows["latency"] = started - origin, self._latency
-        return Samples(rows, variants)
+        rows["due"], rows["late"], rows["latency"] = due - origin, self._late, self._latency
+        return Samples(rows, variants, loads)
 
 
 def join(parts: list[Samples]) -> Samples:
-    """The rows of all parts, which share one numbering of variants."""
-    return Samples(np.concatenate([part.rows for part in parts]), parts[0].variants)
+    """The rows of all parts, which share one numbering."""
+    return Samples(np.concatenate([part.rows for part in parts]), parts[0].variants, parts[0].loads)
 
 
 def _status(exception: BaseException | None) -> int:

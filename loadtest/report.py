@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from loadtest import figures, stats
 from loadtest.columns import COLUMNS
+from loadtest.plan import Load
 from loadtest.recorder import Samples
 from loadtest.results import Cell, Results
 from loadtest.verdict import POINTS, Verdict, doubt, p99_frontier, throughput_frontier, verdict
@@ -32,9 +33,9 @@ class Plot:
 
 @dataclass(frozen=True)
 class Group:
-    """What the page shows for one number of users."""
+    """What the page shows for one load."""
 
-    users: int
+    load: Load
     verdict: Verdict
     frontier: frozenset[str]
     plots: tuple[Plot, ...]
@@ -54,7 +55,7 @@ def write_report(results: Results, samples: Samples, path: Path) -> None:
     look = figures.Look(results.cells)
     page = environment.get_template("report.html.j2").render(
         results=results,
-        groups=[_group(results.cells, users, samples, look) for users in results.plan.users],
+        groups=[_group(results.cells, load, samples, look) for load in results.plan.loads],
         columns=COLUMNS,
         look=look,
         points=POINTS,
@@ -67,19 +68,21 @@ def write_report(results: Results, samples: Samples, path: Path) -> None:
     path.write_text(page, encoding="utf-8")
 
 
-def _group(cells: Sequence[Cell], users: int, samples: Samples, look: figures.Look) -> Group:
-    mine = [cell for cell in cells if cell.users == users]
+def _group(cells: Sequence[Cell], load: Load, samples: Samples, look: figures.Look) -> Group:
+    mine = [cell for cell in cells if cell.load == load]
     best = p99_frontier(mine) + throughput_frontier(mine)
     return Group(
-        users=users,
-        verdict=verdict(mine, users),
+        load=load,
+        verdict=verdict(mine, load),
         frontier=frozenset(cell.variant for cell in best),
         plots=(
-            _plot(f"p99-{users}", "Accuracy against p99", figures.accuracy_against_p99(mine, look), mine),
-            _plot(f"rps-{users}", "Accuracy against throughput", figures.accuracy_against_throughput(mine, look), mine),
+            _plot(f"p99-{load.key}", "Accuracy against p99", figures.accuracy_against_p99(mine, look), mine),
+            _plot(
+                f"rps-{load.key}", "Accuracy against throughput", figures.accuracy_against_throughput(mine, look), mine
+            ),
         ),
         distributions=Plot(
-            f"latency-{users}", "Latency distributions", _json(figures.latency_distributions(mine, samples, look))
+            f"latency-{load.key}", "Latency distributions", _json(figures.latency_distributions(mine, samples, look))
         ),
     )
 

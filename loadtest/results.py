@@ -1,8 +1,10 @@
-"""From measured blocks to `results.json`: one cell for each variant and number of users, over all rounds.
+"""From measured blocks to `results.json`: one cell for each variant and load, over all rounds.
 
     requests, failures   every call that was sent, warm-up and first calls included: what the server counts too
-    throughput_rps       successful calls of the steady state by its seconds
-    latency_ms           percentiles of the successful calls of the steady state, null where too few
+    throughput_rps       successful answers within the steady state by its seconds
+    latency_ms           percentiles of the successful calls that were due in the steady state, from when they were
+                         due (in a closed loop: sent) until their answer; null where too few
+    service_ms           the same from when they were sent
     samples              how many calls those percentiles are made of
 
 None (null in the file) stands for what was not measured. Nothing here rounds.
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 
 from loadtest import stats
 from loadtest.payloads import Source
-from loadtest.plan import Block, Plan
+from loadtest.plan import Block, Load, Plan
 from loadtest.recorder import FIRST, STATUSES, STEADY, Rows, Samples, join
 from loadtest.scrape import Deltas, Facts
 from protos.machine import Machine
@@ -36,6 +38,8 @@ class Measurement:
 
     block: Block
     samples: Samples
+    answered: int
+    """Successful answers that came within the steady state."""
     users_begun: int
     """Users whose first call had ended when the steady state began."""
     seconds: float
@@ -44,6 +48,8 @@ class Measurement:
     """CPU time in the steady state of the one thread that runs all users."""
     process_seconds: float
     """CPU time in the steady state of the whole load generator, gRPC's own threads included."""
+    lag_seconds: tuple[float, ...]
+    """By how much timers of the load generator were late."""
     server: Deltas | None
     """Over the whole block, warm-up included; None without a metrics page."""
 
@@ -85,18 +91,29 @@ class ServerSide:
 
 @dataclass(frozen=True)
 class Cell:
-    """One variant under one number of users."""
+    """One variant under one load."""
 
     model: str
     variant: str
-    users: int
+    load: Load
+    connections: int
+    """Over which the load came: one for each user."""
+    rows: int
+    """Of each request."""
     requests: int
     failures: int
     statuses: dict[str, int]
     samples: int
     seconds: float
     throughput_rps: float
+    asked_rps: float | None
+    """Requests that were due in the steady state by its seconds; None where the server sets the pace."""
     latency_ms: LatencyMs
+    service_ms: LatencyMs
+    late_ms_p99: float | None
+    """How late requests were sent."""
+    lag_ms_p99: float | None
+    """How late timers of the load generator were: what may be in any latency and is not the server's."""
     first_call_ms: float | None
     """Median of the users' first calls, each of which opened a connection."""
     generator_cpu: float
@@ -146,37 +163,49 @@ class Results:
 
 
 def make_cells(plan: Plan, measurements: Sequence[Measurement], facts: Mapping[str, Facts]) -> tuple[Cell, ...]:
-    """A cell for each variant and number of users, in the order of `facts` and then of the plan's users."""
+    """A cell for each variant and load, in the order of `facts` and then of the plan's loads."""
     cells = []
     for variant in facts:
-        for users in plan.users:
-            parts = [m for m in measurements if (m.block.variant, m.block.users) == (variant, users)]
-            cells.append(_cell(plan.model, variant, users, parts, facts[variant]))
+        for load in plan.loads:
+            parts = [m for m in measurements if (m.block.variant, m.block.load) == (variant, load)]
+            cells.append(_cell(plan, variant, load, parts, facts[variant]))
     return tuple(cells)
 
 
+def steady(rows: Rows) -> Rows:
+    """The successful calls of the steady state: what percentiles are made of."""
+    return np.compress((rows["phase"] == STEADY) & (rows["status"] == _OK), rows)
+
+
 def steady_latencies(rows: Rows) -> NDArray[np.float64]:
-    """Seconds of the successful calls of the steady state: what percentiles are made of."""
-    return np.compress((rows["phase"] == STEADY) & (rows["status"] == _OK), rows["latency"])
+    """Their latencies in seconds, from when they were due."""
+    latencies: NDArray[np.float64] = steady(rows)["latency"]
+    return latencies
 
 
-def _cell(model: str, variant: str, users: int, parts: Sequence[Measurement], facts: Facts) -> Cell:
+def _cell(plan: Plan, variant: str, load: Load, parts: Sequence[Measurement], facts: Facts) -> Cell:
     rows = join([part.samples for part in parts]).rows
-    latencies, seconds = steady_latencies(rows), sum(part.seconds for part in parts)
+    taken, seconds = steady(rows), sum(part.seconds for part in parts)
     first = np.compress((rows["phase"] == FIRST) & (rows["status"] == _OK), rows["latency"])
     process, calls = sum(part.process_seconds for part in parts), int((rows["phase"] == STEADY).sum())
     server = _server_side([part.server for part in parts if part.server])
     return Cell(
-        model=model,
+        model=plan.model,
         variant=variant,
-        users=users,
+        load=load,
+        connections=plan.users_of(load),
+        rows=plan.rows_of(load),
         requests=len(rows),
         failures=int((rows["status"] != _OK).sum()),
         statuses={STATUSES[status]: count for status, count in sorted(Counter(rows["status"].tolist()).items())},
-        samples=len(latencies),
+        samples=len(taken),
         seconds=seconds,
-        throughput_rps=len(latencies) / seconds,
-        latency_ms=_percentiles(latencies),
+        throughput_rps=sum(part.answered for part in parts) / seconds,
+        asked_rps=calls / seconds if load.scenario == "server" else None,
+        latency_ms=_percentiles(taken["latency"]),
+        service_ms=_percentiles(taken["latency"] - taken["late"]),
+        late_ms_p99=stats.quantile(taken["late"] * 1e3, 0.99),
+        lag_ms_p99=stats.quantile(np.array([lag for part in parts for lag in part.lag_seconds]) * 1e3, 0.99),
         first_call_ms=float(np.median(first)) * 1e3 if len(first) else None,
         generator_cpu=sum(part.thread_seconds for part in parts) / seconds,
         generator_process_cpu=process / seconds,
@@ -199,7 +228,7 @@ def _round(part: Measurement) -> Round:
         failures=int((rows["status"] != _OK).sum()),
         samples=len(latencies),
         seconds=part.seconds,
-        throughput_rps=len(latencies) / part.seconds,
+        throughput_rps=part.answered / part.seconds,
         latency_ms=_percentiles(latencies),
         generator_cpu=part.thread_seconds / part.seconds,
         generator_process_cpu=part.process_seconds / part.seconds,

@@ -4,8 +4,7 @@
     measure     for each block: metrics, load (first calls, warm-up, steady state), metrics
     write       results.json, samples.npz and report.html beside `--out`, then renamed to it
 
-The users run in this process, on one thread; its CPU time is part of the results. What is not covered:
-load from several processes, and arrival at a given rate.
+The users run in this process, on one thread; its CPU time is part of the results.
 """
 
 from loadtest.locustfile import swarm  # makes this a Locust process, so before all else
@@ -16,13 +15,16 @@ import logging
 import shutil
 import tempfile
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 
+from loadtest.arrivals import poisson
 from loadtest.cautions import make_warnings
 from loadtest.client import Client
 from loadtest.interrupt import Sleep
@@ -41,6 +43,9 @@ LIBRARIES = ("locust", "gevent", "grpcio", "protobuf", "numpy", "plotly")
 """Those whose versions are saved with the results."""
 
 RESULTS, SAMPLES, REPORT = "results.json", "samples.npz", "report.html"
+
+Payloads = Mapping[tuple[str, int], Sequence[Payload]]
+"""Requests by variant and rows in each."""
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +84,7 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> Results:
         blocks = schedule(plan, tuple(found.ready))
         with closing(narrate(blocks, plan.warmup + plan.duration, console)) as turns:
             for block in turns:
-                measurements.append(_measure(plan, block, payloads, metrics, origin, sleep))
+                measurements.append(_measure(plan, block, found, payloads, metrics, origin, sleep))
         cells = make_cells(plan, measurements, facts)
         results = Results(
             started=started,
@@ -106,7 +111,7 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> Results:
     return results
 
 
-def _prepare(plan: Plan, sleep: Sleep) -> tuple[Survey, Mapping[str, Sequence[Payload]], Source]:
+def _prepare(plan: Plan, sleep: Sleep) -> tuple[Survey, Payloads, Source]:
     """What the server has, and the requests for each variant that is ready."""
     client = Client(plan.target, plan.deadline)
     try:
@@ -116,9 +121,12 @@ def _prepare(plan: Plan, sleep: Sleep) -> tuple[Survey, Mapping[str, Sequence[Pa
         client.close()
     for variant, reason in found.skipped.items():
         logger.warning("variant '%s' is left out: %s", variant, reason)
-    inputs = {v: make_inputs(plan.model, meta, plan.repository, plan.seed) for v, meta in found.ready.items()}
-    payloads = {v: make_payloads(plan.model, v, meta, inputs[v]) for v, meta in found.ready.items()}
-    return found, payloads, next(iter(inputs.values())).source
+    payloads = dict[tuple[str, int], Sequence[Payload]]()
+    for variant, metadata in found.ready.items():
+        for rows in {plan.rows_of(load) for load in plan.loads}:
+            inputs = make_inputs(plan.model, metadata, plan.repository, plan.seed, rows, plan.form)
+            payloads[variant, rows] = make_payloads(plan.model, variant, metadata, inputs)
+    return found, payloads, inputs.source
 
 
 def _find_metrics(plan: Plan) -> _Metrics:
@@ -147,30 +155,45 @@ def _facts(model: str, found: Survey, page: Page | None) -> dict[str, Facts]:
 def _measure(
     plan: Plan,
     block: Block,
-    payloads: Mapping[str, Sequence[Payload]],
+    found: Survey,
+    payloads: Payloads,
     metrics: _Metrics,
     origin: float,
     sleep: Sleep,
 ) -> Measurement:
     """One block. Calls under way at its end are waited for, so that every call sent has its sample."""
-    recorder, before = Recorder(), metrics.read()
-    with swarm(plan.target, payloads[block.variant], block.users, plan.deadline, recorder.on_request):
-        recorder.wait_for_users(block.users, plan.deadline, sleep)
-        sleep(plan.warmup)
-        begun, opened = recorder.first_calls, _clocks()
+    recorder, before, load, users = Recorder(), metrics.read(), block.load, plan.users_of(block.load)
+    requests, times = payloads[block.variant, plan.rows_of(load)], _arrivals(plan, block)
+    with swarm(plan.target, requests, users, plan.deadline, recorder.on_request, plan.transport, times) as running:
+        recorder.wait_for_users(users, plan.deadline, sleep)
+        begun = running.begin() + plan.warmup
+        sleep(begun - time.perf_counter())
+        ready, opened = recorder.first_calls, _clocks()
         sleep(plan.duration)
         closed = _clocks()
     seconds, thread, process = (end - start for start, end in zip(opened, closed, strict=True))
+    window = (begun, begun + seconds)
     after = metrics.read()
     return Measurement(
         block=block,
-        samples=recorder.samples(origin, (opened[0], closed[0]), block, tuple(payloads)),
-        users_begun=begun,
+        samples=recorder.samples(origin, window, block, tuple(found.ready), tuple(load.key for load in plan.loads)),
+        answered=recorder.answered(window),
+        users_begun=ready,
         seconds=seconds,
         thread_seconds=thread,
         process_seconds=process,
+        lag_seconds=tuple(running.lags),
         server=deltas(before, after, plan.model, block.variant) if before and after else None,
     )
+
+
+def _arrivals(plan: Plan, block: Block) -> Sequence[float] | None:
+    """When the requests of a block are due, in seconds after it begins; None where the server sets the pace."""
+    if block.load.scenario != "server":
+        return None
+    random = np.random.default_rng([plan.seed, block.round, zlib.crc32(block.variant.encode())])
+    warmup = poisson(block.load.level, plan.warmup, random)
+    return [*warmup, *(plan.warmup + poisson(block.load.level, plan.duration, random))]
 
 
 @contextmanager

@@ -14,7 +14,7 @@ LEAVE_OUT = ("generator CPU", "compute ms", "failures", "p95 ms")
 
 
 def table(results: Results, width: int) -> Table:
-    """One row for each cell, the best p50 first within a number of users; red where a cell is not to be believed.
+    """One row for each cell, the best p50 first within a load; red where a cell is not to be believed.
 
     Of the `LEAVE_OUT` as many are left out as `width` columns of characters ask for. If that is not enough,
     names are folded.
@@ -34,7 +34,7 @@ def _grid(results: Results, columns: Sequence[Column]) -> Table:
             grid.add_column(column.title, overflow="fold")
         else:
             grid.add_column(column.title.replace(" ", "\n"), justify="right", no_wrap=True)
-    for cell in sorted(results.cells, key=lambda cell: (cell.users, cell.latency_ms.p50 or float("inf"))):
+    for cell in sorted(results.cells, key=lambda cell: (cell.load, cell.latency_ms.p50 or float("inf"))):
         style = "red" if cell.failures or cell.generator_limited else None
         grid.add_row(*(column.text(cell, brief=True) for column in columns), style=style)
     return grid

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loadtest import stats
+from loadtest.plan import Load
 from loadtest.results import Cell
 from protos.repository import FIRST_DEFAULT
 
@@ -21,9 +22,9 @@ _ROUNDING = 1e-9  # 0.98 - 0.01 is not 0.97 in binary
 
 @dataclass(frozen=True)
 class Verdict:
-    """The answer for one number of users; where there is no `winner`, `why_not` says why."""
+    """The answer for one load; where there is no `winner`, `why_not` says why."""
 
-    users: int
+    load: Load
     winner: Cell | None
     baseline: Cell | None
     """`fp32-pytorch`, or without it the most accurate FP32 cell, of those the slowest."""
@@ -57,21 +58,21 @@ def doubt(cell: Cell) -> str:
     return ", ".join(reasons)
 
 
-def verdict(cells: Sequence[Cell], users: int) -> Verdict:
-    """The believable cell of lowest p99 that is within `POINTS` of FP32, for one number of users."""
-    mine = [cell for cell in cells if cell.users == users]
+def verdict(cells: Sequence[Cell], load: Load) -> Verdict:
+    """The believable cell of lowest p99 that is within `POINTS` of FP32, for one load."""
+    mine = [cell for cell in cells if cell.load == load]
     known = [cell for cell in mine if cell.facts.top1 is not None]
     if not known:
-        return Verdict(users, None, None, "the server does not say how accurate its variants are")
+        return Verdict(load, None, None, "the server does not say how accurate its variants are")
     fp32 = [cell for cell in known if cell.facts.recipe == "fp32"]
     if not fp32:
-        return Verdict(users, None, None, "no FP32 variant was measured to compare with")
+        return Verdict(load, None, None, "no FP32 variant was measured to compare with")
     baseline = max(fp32, key=lambda cell: (cell.variant == FIRST_DEFAULT, _top1(cell), _p99(cell)))
     close = [cell for cell in known if _top1(cell) >= _top1(baseline) - POINTS / 100 - _ROUNDING]
     able, unjudged = [cell for cell in close if believable(cell)], tuple(c for c in close if not believable(c))
     if not able:
-        return Verdict(users, None, baseline, "no cell can be believed, see the warnings", unjudged)
-    return Verdict(users, min(able, key=_p99), baseline, unjudged=unjudged)
+        return Verdict(load, None, baseline, "no cell can be believed, see the warnings", unjudged)
+    return Verdict(load, min(able, key=_p99), baseline, unjudged=unjudged)
 
 
 def p99_frontier(cells: Sequence[Cell]) -> list[Cell]:

@@ -43,6 +43,9 @@ def between(low: Number, high: Number) -> Rule:
     return {"accepts": lambda value: low <= value <= high, "expected": f"{noun} from {low} to {high}"}
 
 
+PER_SECOND: Rule = {"metavar": "PER_SECOND,..."}
+"""The rule of a field whose values are rates, not seconds."""
+
 EXISTING_FOLDER: Rule = {"accepts": Path.is_dir, "expected": "a folder that exists"}
 """The rule of a field whose value is a folder to read from."""
 
@@ -133,11 +136,11 @@ def _kind(hint: object) -> _Kind:
 def _convert(kind: _Kind, rule: Mapping[str, typing.Any], source: str, text: str) -> object:
     try:
         value = kind.convert(text)
-        if not rule or rule["accepts"](value):
+        if "accepts" not in rule or rule["accepts"](value):
             return value
     except ValueError:
         pass
-    raise UsageError(f"{source}: '{text}' came, expected {rule['expected'] if rule else kind.expected}")
+    raise UsageError(f"{source}: '{text}' came, expected {rule.get('expected', kind.expected)}")
 
 
 def _flag(name: str) -> str:

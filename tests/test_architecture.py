@@ -32,7 +32,7 @@ WRAPPED_IN = {
     "torch_pruning": {"compressors.prune"},
     "torchvision": {"compressors.vision"},
     "sklearn": {"compressors.cluster", "compressors.data"},
-    "PIL": {"server.inputs", "compressors.own_data"},
+    "PIL": {"server.inputs", "compressors.own_data", "loadtest.payloads"},
     "opentelemetry": {"server.tracing"},
     "plotly": {"loadtest.figures", "loadtest.report", "compressors.figures"},
 }

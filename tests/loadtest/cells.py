@@ -4,13 +4,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from loadtest.cautions import make_warnings
-from loadtest.plan import Plan
+from loadtest.plan import Load, Plan
 from loadtest.results import Cell, LatencyMs, Results, Round, ServerSide
 from loadtest.scrape import Facts
 from protos.machine import Machine
 
 PLAN = Plan(target="localhost:1", model="toy", out=Path("runs/x"), users=(1,))
 NO_SERVER = ServerSide(requests=None, queue_ms_mean=None, compute_ms_mean=None, cpu_us_per_request=None)
+
+
+def closed(users: int) -> Load:
+    """So many users, each waiting for its answers."""
+    return Load("closed", users)
 
 
 def cell(
@@ -37,14 +42,20 @@ def cell(
     return Cell(
         model="toy",
         variant=variant,
-        users=users,
+        load=closed(users),
+        connections=users,
+        rows=1,
         requests=1000,
         failures=failures,
         statuses={"OK": 1000 - failures} | ({"UNAVAILABLE": failures} if failures else {}),
         samples=900,
         seconds=9.0,
         throughput_rps=rps,
+        asked_rps=None,
         latency_ms=latency,
+        service_ms=latency,
+        late_ms_p99=0.0,
+        lag_ms_p99=0.25,
         first_call_ms=5.0,
         generator_cpu=(0.5 + worst) / 2,
         generator_process_cpu=1.5 * (0.5 + worst) / 2,

@@ -1,9 +1,11 @@
 """Requests made ahead, inputs for models of any server, and what counts as a wrong answer."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from loadtest.payloads import (
     DEFAULT_VARIANT,
@@ -15,7 +17,7 @@ from loadtest.payloads import (
     wire_version,
 )
 from protos.errors import UsageError
-from protos.repository import GoldenSet, save_golden
+from protos.repository import GoldenSet, load_golden, save_golden
 from protos.tensors import decode_request
 from protos.v1 import inference_pb2 as pb
 from tests import toy
@@ -41,6 +43,37 @@ def test_golden_inputs_go_one_row_at_a_time(tmp_path: Path) -> None:
     assert inputs.source == "golden"
     assert [list(tensors) for tensors in inputs.tensors] == [["input"]] * 3
     np.testing.assert_array_equal(np.concatenate([tensors["input"] for tensors in inputs.tensors]), images)
+
+
+def test_requests_of_several_rows_begin_at_each_golden_input_in_turn(tmp_path: Path) -> None:
+    images = golden(tmp_path)
+    inputs = make_inputs("toy", toy_metadata(), tmp_path, seed=0, rows=2)
+    assert [len(tensors["input"]) for tensors in inputs.tensors] == [2, 2, 2]
+    np.testing.assert_array_equal(inputs.tensors[2]["input"], images[[2, 0]])
+    assert {payload.rows for payload in make_payloads("toy", "v", toy_metadata(), inputs)} == {2}
+
+
+def test_pixels_and_files_are_what_preprocessing_makes_the_golden_inputs_of(tmp_path: Path) -> None:
+    root = toy.repository(tmp_path)
+    exact = load_golden(root, "toy").inputs
+    (pixels, *_) = make_inputs("toy", toy_metadata(), root, seed=0, form="pixels").tensors
+    assert (pixels["input"].dtype, pixels["input"].shape) == (np.uint8, (1, 4, 4, 3))
+    np.testing.assert_array_equal(pixels["input"][0], (exact[0].transpose(1, 2, 0) * 255).round())
+    (files, *_) = make_inputs("toy", toy_metadata(), root, seed=0, form="jpeg").tensors
+    with Image.open(io.BytesIO(files["input"][0])) as image:
+        assert (image.format, image.size, image.mode) == ("JPEG", (4, 4), "RGB")
+
+
+def test_images_of_a_model_that_is_not_in_the_repository_cannot_be_made(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--form: 'jpeg' needs golden inputs of 'toy'"):
+        make_inputs("toy", toy_metadata(), tmp_path, seed=0, form="jpeg")
+
+
+def test_random_inputs_have_as_many_rows_as_asked_for(tmp_path: Path) -> None:
+    assert make_inputs("foreign", metadata(), tmp_path, 0, rows=3).tensors[0]["pixels"].shape == (3, 3, 2)
+    fixed = toy_metadata((1, 3, 4, 4))
+    with pytest.raises(UsageError, match=r"shape \[1, 3, 4, 4\] has no free batch, which 3 rows need"):
+        make_inputs("toy", fixed, tmp_path, 0, rows=3)
 
 
 def test_golden_inputs_of_another_shape_are_refused(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.plan import Block, Plan, schedule
+from loadtest.plan import Block, Load, Plan, schedule
 from protos import options
 from protos.errors import UsageError
 
@@ -60,7 +60,8 @@ def test_the_help_of_a_list_shows_it_as_it_is_given() -> None:
     parser = argparse.ArgumentParser()
     options.add_flags(parser, Plan)
     assert {action.dest: action.help for action in parser._actions}["users"] == (
-        "concurrent users, separated by commas; each sends its next request when it has the last answer (default: 1,8)"
+        "concurrent users, separated by commas; each sends its next request when it has the last answer (default: 1,8\n"
+        "unless other loads are asked for)"
     )
 
 
@@ -72,6 +73,13 @@ def test_the_help_of_a_list_shows_it_as_it_is_given() -> None:
         (("--users", "0"), "--users: [0] came, expected different numbers of at least 1"),
         (("--users", "1,x"), "--users: '1,x' came, expected a whole number, or several separated by commas"),
         (("--users", "2,2"), "--users: [2, 2] came, expected different numbers of at least 1"),
+        (("--rates", "0"), "--rates: [0.0] came, expected different numbers above 0"),
+        (("--rates", "inf"), "--rates: [inf] came, expected different numbers above 0"),
+        (("--offline", "0"), "--offline: [0] came, expected different numbers of at least 1"),
+        (("--connections", "0"), "--connections: 0 came, expected at least 1"),
+        (("--rows", "0"), "--rows: 0 came, expected at least 1"),
+        (("--form", "png"), "--form: 'png' came, expected one of tensor, pixels, jpeg"),
+        (("--transport", "http"), "--transport: 'http' came, expected one of unary, stream"),
         (("--variants", "a,a"), "--variants: ['a', 'a'] came, expected each once"),
         (("--variants", "a,"), "--variants: ['a', ''] came, expected each once"),
         (("--duration", "0"), "--duration: 0.0 came, expected more than 0 seconds"),
@@ -105,11 +113,29 @@ def test_a_loopback_target_is_on_this_machine(target: str, local: bool) -> None:
     assert plan("--target", target).on_one_machine is local
 
 
-def test_each_round_measures_every_variant_once_for_each_number_of_users() -> None:
+def test_each_round_measures_every_variant_once_for_each_load() -> None:
     blocks = schedule(plan("--rounds", "2", "--users", "1,8"), ["a", "b", "c"])
     assert len(blocks) == 12
     for start, (round_, users) in zip(range(0, 12, 3), [(1, 1), (1, 8), (2, 1), (2, 8)], strict=True):
-        assert set(blocks[start : start + 3]) == {Block(variant, users, round_) for variant in "abc"}
+        assert set(blocks[start : start + 3]) == {Block(variant, Load("closed", users), round_) for variant in "abc"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "names"),
+    [
+        ((), ["1 user", "8 users"]),
+        (("--rates", "0.5,200"), ["0.5 per second", "200 per second"]),
+        (("--offline", "32"), ["offline, 32 rows"]),
+        (("--offline", "32", "--rates", "5", "--users", "2"), ["2 users", "5 per second", "offline, 32 rows"]),
+    ],
+)
+def test_users_are_the_default_only_where_no_other_load_is_asked_for(flags: tuple[str, ...], names: list[str]) -> None:
+    assert [load.name for load in plan(*flags).loads] == names
+
+
+def test_a_load_says_how_many_connections_and_rows_it_takes() -> None:
+    asked = plan("--users", "3", "--rates", "50", "--offline", "32", "--connections", "4", "--rows", "2")
+    assert [(asked.users_of(load), asked.rows_of(load)) for load in asked.loads] == [(3, 2), (4, 2), (4, 32)]
 
 
 def test_the_order_within_a_round_is_shuffled_by_the_seed() -> None:

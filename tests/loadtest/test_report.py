@@ -26,8 +26,13 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
 def rendered(browser: Chrome, folder: Path, run: Results) -> str:
     """The text of the page of a run whose calls all took a millisecond."""
     variants = tuple(dict.fromkeys(cell.variant for cell in run.cells))
-    rows = [(variants.index(c.variant), c.users, 1, STEADY, 0, i, 0.001) for c in run.cells for i in range(10)]
-    write_report(run, Samples(np.array(rows, SAMPLE), variants), folder / "report.html")
+    loads = tuple(load.key for load in run.plan.loads)
+    rows = [
+        (variants.index(c.variant), loads.index(c.load.key), 1, STEADY, 0, i, 0, 0.001)
+        for c in run.cells
+        for i in range(10)
+    ]
+    write_report(run, Samples(np.array(rows, SAMPLE), variants, loads), folder / "report.html")
     return open_page(browser, folder / "report.html")
 
 
@@ -46,7 +51,7 @@ def test_every_plot_of_a_real_run_is_drawn(run: Run, browser: Chrome) -> None:
     open_page(browser, run.out / "report.html")
     plots = browser.find_elements(By.CSS_SELECTOR, ".plot")
     assert [plot.get_attribute("id") for plot in plots] == [
-        f"{p}-{u}" for u in (1, 4) for p in ("p99", "rps", "latency")
+        f"{p}-closed-{u}" for u in (1, 4) for p in ("p99", "rps", "latency")
     ]
     for plot in plots:
         assert plot.find_elements(By.CSS_SELECTOR, "svg.main-svg .trace")
@@ -70,7 +75,7 @@ def test_a_click_on_a_heading_sorts_by_it_and_a_second_turns_the_order(browser: 
 
 def test_the_sorted_column_is_marked_for_screen_readers(browser: Chrome, tmp_path: Path) -> None:
     rendered(browser, tmp_path, results(cell("a-x"), cell("b-x")))
-    sort_by(browser, "users")
+    sort_by(browser, "load")
     headings = browser.find_elements(By.CSS_SELECTOR, "table.cells th")
     assert [heading.get_attribute("aria-sort") for heading in headings[:3]] == ["none", "ascending", "none"]
 
@@ -121,7 +126,9 @@ def test_unknown_accuracy_is_said_where_the_plots_would_be(browser: Chrome, tmp_
     text = rendered(browser, tmp_path, results(cell("v1", top1=None)))
     assert "No answer: the server does not say how accurate its variants are." in text
     assert text.count("The accuracy of the variants is not known: the server does not export it.") == 2
-    assert [plot.get_attribute("id") for plot in browser.find_elements(By.CSS_SELECTOR, ".plot")] == ["latency-1"]
+    assert [plot.get_attribute("id") for plot in browser.find_elements(By.CSS_SELECTOR, ".plot")] == [
+        "latency-closed-1"
+    ]
 
 
 def test_a_generator_limited_cell_is_badged_and_not_on_the_frontier(browser: Chrome, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from loadtest.recorder import AFTER, FIRST, SAMPLE, STEADY, WARMUP, Samples
 from loadtest.results import LatencyMs, Measurement, Results, ServerSide, make_cells
 from loadtest.scrape import Deltas, Facts
 from protos.machine import Machine
-from tests.loadtest.cells import NO_SERVER, PLAN, cell
+from tests.loadtest.cells import NO_SERVER, PLAN, cell, closed
 
 UNAVAILABLE, DEADLINE_EXCEEDED = 14, 4
 
@@ -32,9 +32,14 @@ def block(
 ) -> Measurement:
     """A block of calls (phase, status, latency in seconds)."""
     number = ("a", "b").index(variant)
-    rows = np.array([(number, users, round_, phase, status, 0.0, latency) for phase, status, latency in calls], SAMPLE)
+    load, late = ("closed-1", "closed-8").index(closed(users).key), 0.0
+    rows = np.array(
+        [(number, load, round_, phase, status, 0.0, late, latency) for phase, status, latency in calls], SAMPLE
+    )
+    answered = sum((phase, status) == (STEADY, 0) for phase, status, _ in calls)
+    samples = Samples(rows, ("a", "b"), ("closed-1", "closed-8"))
     return Measurement(
-        Block(variant, users, round_), Samples(rows, ("a", "b")), users, seconds, cpu, process_cpu, server
+        Block(variant, closed(users), round_), samples, answered, users, seconds, cpu, process_cpu, (), server
     )
 
 
@@ -129,10 +134,10 @@ def test_a_server_that_counted_nothing_has_no_means() -> None:
     assert made.server == ServerSide(requests=0, queue_ms_mean=None, compute_ms_mean=None, cpu_us_per_request=None)
 
 
-def test_there_is_a_cell_for_each_variant_and_number_of_users() -> None:
+def test_there_is_a_cell_for_each_variant_and_load() -> None:
     blocks = [block(variant=variant, users=users) for users in (8, 1) for variant in "ba"]
     cells = make_cells(replace(PLAN, users=(1, 8)), blocks, {"a": Facts(), "b": Facts(top1=0.5)})
-    assert [(each.variant, each.users) for each in cells] == [("a", 1), ("a", 8), ("b", 1), ("b", 8)]
+    assert [(each.variant, each.load.level) for each in cells] == [("a", 1), ("a", 8), ("b", 1), ("b", 8)]
     assert [each.facts.top1 for each in cells] == [None, None, 0.5, 0.5]
 
 
