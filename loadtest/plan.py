@@ -83,6 +83,8 @@ class Plan:
     """blocks of each variant and load; variants take turns within a round"""
     warmup: float = 0.5
     """seconds of load between the last connection's first call and the steady state of each block, kept apart"""
+    ceiling: float = 1.0
+    """seconds of each load against a server that answers at once: the load generator's ceiling; 0: not measured"""
     deadline: float = 10.0
     """seconds after which a call is given up and counted as a failure"""
     wait: float = 0.0
@@ -108,6 +110,7 @@ class Plan:
             f"--duration: {self.duration} came, expected more than 0 seconds": 0 < self.duration < float("inf"),
             f"--rounds: {self.rounds} came, expected at least 1": self.rounds >= 1,
             f"--warmup: {self.warmup} came, expected 0 seconds or more": 0 <= self.warmup < float("inf"),
+            f"--ceiling: {self.ceiling} came, expected 0 seconds or more": 0 <= self.ceiling < float("inf"),
             f"--wait: {self.wait} came, expected 0 seconds or more": 0 <= self.wait < float("inf"),
             f"--deadline: {self.deadline} came, expected more than 0 seconds": 0 < self.deadline < float("inf"),
         }

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadtest import stats
+from loadtest.conditions import Conditions
 from loadtest.payloads import Source
 from loadtest.plan import Block, Load, Plan
 from loadtest.recorder import FIRST, STATUSES, STEADY, Rows, Samples, join
@@ -33,11 +34,10 @@ _OK = STATUSES.index("OK")
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """What one block gave: its calls, the length of its steady state, and what generator and server used."""
+class Record:
+    """What is known of one block beside its calls: its steady state, and what generator and server used."""
 
     block: Block
-    samples: Samples
     answered: int
     """Successful answers that came within the steady state."""
     users_begun: int
@@ -52,6 +52,21 @@ class Measurement:
     """By how much timers of the load generator were late."""
     server: Deltas | None
     """Over the whole block, warm-up included; None without a metrics page."""
+    conditions: Conditions
+    """Of the machine over the whole block."""
+    canary_seconds: float | None = None
+    """What a fixed piece of work took on this machine right after the block."""
+    reruns: int = 0
+    """How often the block was measured before, and thrown away because the machine had changed."""
+    steady: bool = True
+    """Whether the machine was the same before and after."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement(Record):
+    """What one block gave."""
+
+    samples: Samples
 
 
 @dataclass(frozen=True)
@@ -61,6 +76,19 @@ class LatencyMs:
     p50: float | None
     p95: float | None
     p99: float | None
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """The load generator alone: one load against a server that answers at once."""
+
+    load: Load
+    rps: float
+    """Answers in a second."""
+    p50_ms: float | None
+    """What of a latency is the generator's, gRPC's and the kernel's."""
+    us_per_request: float | None
+    """CPU time of the generator's process."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +105,11 @@ class Round:
     latency_ms: LatencyMs
     generator_cpu: float
     generator_process_cpu: float
+    conditions: Conditions
+    """Of the machine."""
+    canary_seconds: float | None
+    reruns: int
+    steady: bool
 
 
 @dataclass(frozen=True)
@@ -124,8 +157,14 @@ class Cell:
     """The same by the calls of the steady state."""
     cores_used: float | None
     """Cores of load generator and server together, the server's being its CPU time per request times the calls."""
+    ceiling_rps: float | None
+    """What the generator reaches under this load against a server that answers at once."""
     generator_limited: bool
-    """Whether the generator may have been the limit in any round (`stats.GENERATOR_LIMIT`)."""
+    """Whether the generator may have been the limit (`stats.is_generator_limited`)."""
+    reruns: int
+    """Blocks that were measured again, because the machine had changed meanwhile."""
+    unsteady: int
+    """Rounds in which it had changed all the same."""
     server: ServerSide
     facts: Facts
     rounds: tuple[Round, ...]
@@ -142,6 +181,7 @@ class Results:
     metrics_url: str | None
     plan: Plan
     machine: Machine
+    ceilings: tuple[Ceiling, ...]
     cells: tuple[Cell, ...]
     skipped: dict[str, str]
     """Variants that were not measured, each with the reason."""
@@ -162,13 +202,16 @@ class Results:
         path.write_text(self.to_json())
 
 
-def make_cells(plan: Plan, measurements: Sequence[Measurement], facts: Mapping[str, Facts]) -> tuple[Cell, ...]:
+def make_cells(
+    plan: Plan, measurements: Sequence[Measurement], facts: Mapping[str, Facts], ceilings: Sequence[Ceiling] = ()
+) -> tuple[Cell, ...]:
     """A cell for each variant and load, in the order of `facts` and then of the plan's loads."""
     cells = []
     for variant in facts:
         for load in plan.loads:
             parts = [m for m in measurements if (m.block.variant, m.block.load) == (variant, load)]
-            cells.append(_cell(plan, variant, load, parts, facts[variant]))
+            reached = next((ceiling.rps for ceiling in ceilings if ceiling.load == load), None)
+            cells.append(_cell(plan, variant, load, parts, facts[variant], reached))
     return tuple(cells)
 
 
@@ -183,7 +226,9 @@ def steady_latencies(rows: Rows) -> NDArray[np.float64]:
     return latencies
 
 
-def _cell(plan: Plan, variant: str, load: Load, parts: Sequence[Measurement], facts: Facts) -> Cell:
+def _cell(
+    plan: Plan, variant: str, load: Load, parts: Sequence[Measurement], facts: Facts, ceiling: float | None
+) -> Cell:
     rows = join([part.samples for part in parts]).rows
     taken, seconds = steady(rows), sum(part.seconds for part in parts)
     first = np.compress((rows["phase"] == FIRST) & (rows["status"] == _OK), rows["latency"])
@@ -211,7 +256,17 @@ def _cell(plan: Plan, variant: str, load: Load, parts: Sequence[Measurement], fa
         generator_process_cpu=process / seconds,
         generator_us_per_request=_ratio(process, calls, 1e6),
         cores_used=_cores_used(process, server.cpu_us_per_request, calls, seconds),
-        generator_limited=any(stats.is_generator_limited(part.thread_seconds / part.seconds) for part in parts),
+        ceiling_rps=ceiling,
+        generator_limited=any(
+            stats.is_generator_limited(
+                part.thread_seconds / part.seconds,
+                part.answered / part.seconds,
+                ceiling if load.scenario != "server" else None,
+            )
+            for part in parts
+        ),
+        reruns=sum(part.reruns for part in parts),
+        unsteady=sum(not part.steady for part in parts),
         server=server,
         facts=facts,
         rounds=tuple(_round(part) for part in parts),
@@ -232,6 +287,10 @@ def _round(part: Measurement) -> Round:
         latency_ms=_percentiles(latencies),
         generator_cpu=part.thread_seconds / part.seconds,
         generator_process_cpu=part.process_seconds / part.seconds,
+        conditions=part.conditions,
+        canary_seconds=part.canary_seconds,
+        reruns=part.reruns,
+        steady=part.steady,
     )
 
 

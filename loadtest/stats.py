@@ -37,9 +37,13 @@ def quantile(values: NDArray[np.float64], q: float) -> float | None:
     return float(np.quantile(values, q)) if len(values) >= samples_needed(q) else None
 
 
-def is_generator_limited(cpu_share: float) -> bool:
-    """Whether a generator whose thread used this share of one core may have been the limit of what it measured."""
-    return cpu_share > GENERATOR_LIMIT
+def is_generator_limited(cpu_share: float, rps: float = 0.0, ceiling: float | None = None) -> bool:
+    """Whether a generator may have been the limit of what it measured.
+
+    Its thread used the share `cpu_share` of one core, and it had `rps` answers in a second, where it can have
+    `ceiling` of a server that answers at once.
+    """
+    return cpu_share > GENERATOR_LIMIT or (ceiling is not None and rps > GENERATOR_LIMIT * ceiling)
 
 
 def frontier(costs: Sequence[float], gains: Sequence[float]) -> list[int]:

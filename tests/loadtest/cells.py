@@ -4,12 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from loadtest.cautions import make_warnings
+from loadtest.conditions import Conditions
 from loadtest.plan import Load, Plan
 from loadtest.results import Cell, LatencyMs, Results, Round, ServerSide
 from loadtest.scrape import Facts
 from protos.machine import Machine
 
 PLAN = Plan(target="localhost:1", model="toy", out=Path("runs/x"), users=(1,))
+CALM = Conditions(4.5, steal=0.0, throttled_seconds=None, load=0.5, own=0.4, others=0.01)
 NO_SERVER = ServerSide(requests=None, queue_ms_mean=None, compute_ms_mean=None, cpu_us_per_request=None)
 
 
@@ -36,7 +38,7 @@ def cell(
     latency = LatencyMs(p99 / 4, p99 / 2, p99) if p99 else LatencyMs(1.0, 2.0, None)
     worst = 0.97 if generator_limited else 0.5
     rounds = tuple(
-        Round(number, begun, 500, 0, 450, 4.5, rps, latency, cpu, 1.5 * cpu)
+        Round(number, begun, 500, 0, 450, 4.5, rps, latency, cpu, 1.5 * cpu, CALM, 0.03, 0, True)
         for number, begun, cpu in ((1, users, 0.5), (2, users if users_begun is None else users_begun, worst))
     )
     return Cell(
@@ -61,7 +63,10 @@ def cell(
         generator_process_cpu=1.5 * (0.5 + worst) / 2,
         generator_us_per_request=250.0,
         cores_used=cores_used,
+        ceiling_rps=6000.0,
         generator_limited=generator_limited,
+        reruns=0,
+        unsteady=0,
         server=server,
         facts=Facts(recipe, runtime, "fp32", top1, 1.0, 1000) if top1 is not None else Facts(),
         rounds=rounds,
@@ -78,6 +83,7 @@ def results(*cells: Cell, users: tuple[int, ...] = (1,)) -> Results:
         metrics_url=None,
         plan=replace(PLAN, users=users),
         machine=Machine("Some CPU", 2, ("avx2",), 2**31, "Linux", "3.11", {"locust": "2.47"}, (0.5, 0.25, 0.125)),
+        ceilings=(),
         cells=cells,
         skipped={},
         warnings=make_warnings(cells, {}),

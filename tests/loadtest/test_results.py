@@ -11,7 +11,7 @@ from loadtest.recorder import AFTER, FIRST, SAMPLE, STEADY, WARMUP, Samples
 from loadtest.results import LatencyMs, Measurement, Results, ServerSide, make_cells
 from loadtest.scrape import Deltas, Facts
 from protos.machine import Machine
-from tests.loadtest.cells import NO_SERVER, PLAN, cell, closed
+from tests.loadtest.cells import CALM, NO_SERVER, PLAN, cell, closed
 
 UNAVAILABLE, DEADLINE_EXCEEDED = 14, 4
 
@@ -39,7 +39,16 @@ def block(
     answered = sum((phase, status) == (STEADY, 0) for phase, status, _ in calls)
     samples = Samples(rows, ("a", "b"), ("closed-1", "closed-8"))
     return Measurement(
-        Block(variant, closed(users), round_), samples, answered, users, seconds, cpu, process_cpu, (), server
+        block=Block(variant, closed(users), round_),
+        answered=answered,
+        users_begun=users,
+        seconds=seconds,
+        thread_seconds=cpu,
+        process_seconds=process_cpu,
+        lag_seconds=(),
+        server=server,
+        conditions=CALM,
+        samples=samples,
     )
 
 
@@ -150,6 +159,7 @@ def test_results_are_json_with_null_for_what_was_not_measured() -> None:
         metrics_url=None,
         plan=PLAN,
         machine=Machine("cpu", 2, (), 1, "os", "3", {}, (0.0, 0.0, 0.0)),
+        ceilings=(),
         cells=(cell("a-x", p99=None),),
         skipped={},
         warnings=(),

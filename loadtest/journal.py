@@ -1,0 +1,61 @@
+"""The blocks of a run that is not finished: each is kept as soon as it is measured, so that a run can go on.
+
+They lie beside the run's folder, in `<out>.partial/`: the plan, and for each block `<number>.json` with
+`<number>.npz`. A block counts when its .json is there, which is written last.
+"""
+
+import dataclasses
+import json
+import shutil
+import time
+from collections.abc import Sequence
+
+from loadtest.plan import Block, Plan
+from loadtest.recorder import load_samples
+from loadtest.results import Measurement, Record
+from protos.errors import UsageError
+from protos.strict import decode
+
+
+class Journal:
+    """The kept blocks of a plan."""
+
+    def __init__(self, plan: Plan, variants: Sequence[str]) -> None:
+        """Opens what an earlier run of the same plan left; `UsageError` where it was another plan, or other variants."""
+        self.folder = plan.out.with_name(f"{plan.out.name}.partial")
+        about = self.folder / "plan.json"
+        mine = {"plan": json.loads(json.dumps(dataclasses.asdict(plan), default=str)), "variants": list(variants)}
+        if not about.is_file():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            about.write_text(json.dumps(mine | {"began": time.time()}, indent=2) + "\n")
+        kept = json.loads(about.read_text())
+        if {key: kept.get(key) for key in mine} != mine:
+            raise UsageError(f"--out: '{self.folder}' holds blocks of another plan: remove it, or take another --out")
+        self.began: float = kept["began"]
+        """When the run first began, in seconds since 1970."""
+
+    def load(self, number: int, block: Block) -> Measurement | None:
+        """The block of that number, if it was measured before."""
+        described = self.folder / f"{number}.json"
+        if not described.is_file():
+            return None
+        record = decode(Record, json.loads(described.read_text()), described.name)
+        assert record.block == block, "the plan is the same, and so is its schedule"
+        return Measurement(**vars(record), samples=load_samples(described.with_suffix(".npz")))
+
+    def keep(self, number: int, measured: Measurement) -> None:
+        """Writes a block."""
+        described = self.folder / f"{number}.json"
+        measured.samples.save(described.with_suffix(".npz"))
+        record = {field.name: getattr(measured, field.name) for field in dataclasses.fields(Record)}
+        temporary = described.with_suffix(".tmp")
+        temporary.write_text(json.dumps(record, default=dataclasses.asdict))
+        temporary.rename(described)
+
+    def kept(self) -> int:
+        """How many blocks there are."""
+        return len(list(self.folder.glob("[0-9]*.json")))
+
+    def remove(self) -> None:
+        """Throws all of it away."""
+        shutil.rmtree(self.folder, ignore_errors=True)
