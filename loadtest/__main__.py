@@ -1,10 +1,12 @@
 """`pareto-loadtest`: loads the variants of a model on a running server and reports which to ship.
 
     pareto-loadtest run --target 127.0.0.1:8001 --model digits --users 1,8 --duration 3 --rounds 3 --out runs/demo
+    pareto-loadtest doctor 127.0.0.1:8001
 
 Progress and warnings go to stderr, the table to stdout, whose last line is one JSON document. Exit code: 0
 when every variant was measured and every call answered, 1 when not, 2 when the plan cannot be carried out,
-128 + signal when it was interrupted.
+128 + signal when it was interrupted. Of `doctor`: 0 when `run` could load a variant, 1 when not, 2 when nobody
+answers.
 """
 
 import argparse
@@ -15,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loadtest import doctor
 from loadtest.interrupt import Interrupted, Sleep, interruptible
 from loadtest.plan import Plan
 from protos import options
@@ -33,10 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="pareto-loadtest", description="Load tests of served variants.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     options.add_flags(commands.add_parser("run", help="measure every variant of a model and write a report"), Plan)
+    patient = commands.add_parser("doctor", help="say what a server of the protocol speaks, and what would fail")
+    patient.add_argument("doctor", metavar="HOST:PORT", help="gRPC address of the server")
+    options.add_flags(patient, doctor.Settings)
     flags = parser.parse_args(arguments)
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(message)s")
     logging.getLogger("locust").setLevel(logging.ERROR)  # its warnings are on how users are spawned
     try:
+        if "doctor" in flags:
+            return _examine(flags.doctor, options.read(doctor.Settings, flags))
         plan = options.read(Plan, flags)
         with interruptible() as sleep:
             results = _measure(plan, sleep)
@@ -47,6 +55,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"pareto-loadtest: {interrupt}, nothing was written", file=sys.stderr)
         return 128 + interrupt.signum
     return _tell(plan, results)
+
+
+def _examine(target: str, settings: doctor.Settings) -> int:
+    from rich.console import Console
+
+    from loadtest.examination import examine
+
+    with interruptible() as sleep:
+        diagnosis = examine(target, settings, Console(stderr=True), sleep)
+    Console(width=None if sys.stdout.isatty() else TABLE_WIDTH).print(doctor.table(diagnosis))
+    for failure in diagnosis.would_fail:
+        print(f"would fail: {failure}")
+    print(diagnosis.document())
+    return 0 if diagnosis.ready_for_load else 1
 
 
 def _measure(plan: Plan, sleep: Sleep) -> "Results":

@@ -23,13 +23,16 @@ from loadtest.plan import Form
 from protos.errors import IntegrityError, UsageError
 from protos.manifest import Preprocessing
 from protos.repository import GOLDEN, load_golden, scan
-from protos.tensors import DTYPES, Array, encode_request
+from protos.tensors import DTYPES, MAX_RANK, Array, encode_request
 from protos.v1 import inference_pb2 as pb
 
 Source = Literal["golden", "synthetic"]
 
 SYNTHETIC_INPUTS = 8
 """Different random inputs made for a model without golden ones."""
+
+MOST_ELEMENTS = 2**24
+"""Elements of one made-up row, over all inputs: FP32 that many fill the largest message that is sent."""
 
 DEFAULT_VARIANT = "(default)"
 """How the only variant of a server without versions is called in results; the wire has an empty version."""
@@ -93,15 +96,14 @@ def make_inputs(
         golden = load_golden(repository, model).inputs
     except IntegrityError as error:
         raise UsageError(str(error)) from error
-    tensor = metadata.inputs[0]
-    if len(metadata.inputs) != 1 or not _fits(golden.shape, tuple(tensor.shape), len(golden)):
+    if len(metadata.inputs) != 1 or not _fits(golden.shape, tuple(metadata.inputs[0].shape), len(golden)):
         raise UsageError(
             f"golden inputs in '{repository / model}' have shape {list(golden.shape)},"
             f" but the server's '{model}' takes {[(each.name, list(each.shape)) for each in metadata.inputs]}"
         )
     made = _FORMS[form](golden, repository, model)
     chosen = (np.arange(first, first + rows) % len(golden) for first in range(len(golden)))
-    return Inputs("golden", [{tensor.name: made[rows_of_one]} for rows_of_one in chosen])
+    return Inputs("golden", [{metadata.inputs[0].name: made[rows_of_one]} for rows_of_one in chosen])
 
 
 def _tensors(golden: Array, repository: Path, model: str) -> Array:
@@ -151,13 +153,15 @@ def _synthetic(metadata: pb.ModelMetadataResponse, random: np.random.Generator, 
         raise UsageError(
             f"the metadata of '{metadata.name}' declares no inputs: a repository with golden inputs is needed"
         )
-    return {
-        tensor.name: _random(tensor.name, tensor.datatype, _shape(tensor.name, tensor.shape, rows), random)
-        for tensor in metadata.inputs
-    }
+    shapes = {tensor.name: _shape(tensor.name, tensor.shape, rows) for tensor in metadata.inputs}
+    if (elements := sum(map(math.prod, shapes.values()))) > MOST_ELEMENTS:
+        raise UsageError(f"an input of '{metadata.name}' has {elements} elements, expected at most {MOST_ELEMENTS}")
+    return {t.name: _random(t.name, t.datatype, shapes[t.name], random) for t in metadata.inputs}
 
 
 def _shape(name: str, shape: Sequence[int], rows: int) -> tuple[int, ...]:
+    if len(shape) > MAX_RANK or min(shape, default=0) < -1:
+        raise UsageError(f"input '{name}': the shape {list(shape[:MAX_RANK])} is not one that a tensor can have")
     if -1 in shape[1:]:
         raise UsageError(
             f"input '{name}': shape {list(shape)} leaves more than the batch open, which random data cannot fill:"

@@ -1,8 +1,8 @@
 """Command-line options made of a dataclass: each is written once, as a field with its docstring.
 
 `queue_size: int = 128` is the flag `--queue-size`, its docstring the help; with the prefix `PARETO_` it is
-the variable `PARETO_QUEUE_SIZE` as well. A flag goes before the environment, the environment before the
-default. A value that does not fit is a `UsageError` which names where it was given, what came and what was
+the variable `PARETO_QUEUE_SIZE` as well, and by `fill` a key of a TOML file. A flag goes before the environment,
+the environment before the default. A value that does not fit is a `UsageError` which names where it was given, what came and what was
 expected.
 
 A field is a str, int, float (seconds), Path (a folder, or by its rule a file), a bool (the bare flag, or yes or
@@ -14,10 +14,12 @@ import argparse
 import ast
 import dataclasses
 import inspect
+import json
 import textwrap
+import tomllib
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -54,14 +56,12 @@ EXISTING_FILE: Rule = {"accepts": Path.is_file, "expected": "a file that exists"
 
 
 def add_flags(parser: argparse.ArgumentParser, kind: type[Dataclass], prefix: str = "") -> None:
-    """A flag for each field of `kind`; argparse itself insists on none that a variable of `prefix` can give."""
+    """A flag for each field of `kind`; argparse insists on none, `read` does."""
     hints, texts = typing.get_type_hints(kind), docstrings(kind)
     for option in dataclasses.fields(kind):
-        required = option.default is dataclasses.MISSING
         parser.add_argument(
             _flag(option.name),
             **({"nargs": "?", "const": "yes"} if hints[option.name] is bool else {}),
-            required=required and not prefix,
             metavar=option.metadata.get("metavar", _kind(hints[option.name]).metavar),
             help=(texts[option.name] + _shown(option.default)).replace("%", "%%"),
         )
@@ -84,6 +84,30 @@ def read(
         elif option.default is dataclasses.MISSING:
             raise UsageError(f"{' or '.join(sources)} is missing")
     return kind(**values)
+
+
+def fill(flags: argparse.Namespace, kind: type[Dataclass], path: Path) -> None:
+    """Takes the values of a TOML file for the flags that were not given; `UsageError` where it is not one of `kind`."""
+    names = [option.name for option in dataclasses.fields(kind)]
+    try:
+        values = tomllib.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"'{path}': {error}") from None
+    for name, value in values.items():
+        if name not in names:
+            raise UsageError(f"'{path}': unknown key '{name}', expected one of {', '.join(names)}")
+        if getattr(flags, name) is None:
+            setattr(flags, name, ",".join(map(_text, value)) if isinstance(value, list) else _text(value))
+
+
+def to_toml(options: Dataclass, without: Sequence[str] = ()) -> str:
+    """The text of a TOML file from which `fill` makes the same options, but for the fields named in `without`."""
+    values = {name: value for name, value in vars(options).items() if value not in (None, ()) and name not in without}
+    return "".join(f"{name} = {json.dumps(value, default=str)}\n" for name, value in values.items())
+
+
+def _text(value: object) -> str:
+    return ("no", "yes")[value] if isinstance(value, bool) else str(value)
 
 
 def docstrings(kind: type[Dataclass]) -> dict[str, str]:

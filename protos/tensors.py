@@ -48,7 +48,7 @@ MAX_RANK = 64
 
 _DATATYPES = {dtype: name for name, dtype in DTYPES.items()}
 
-_CONTENTS_FIELD = {
+CONTENTS_FIELD = {
     "BOOL": "bool_contents",
     "UINT8": "uint_contents",
     "UINT16": "uint_contents",
@@ -62,6 +62,7 @@ _CONTENTS_FIELD = {
     "FP64": "fp64_contents",
     "BYTES": "bytes_contents",
 }
+"""OIP datatype to the field of `InferTensorContents` that holds it; FP16 has none."""
 
 
 def datatype_of(array: Array) -> str:
@@ -230,7 +231,7 @@ def _from_raw(name: str, datatype: str, shape: tuple[int, ...], raw: bytes) -> A
 
 
 def _from_typed(name: str, datatype: str, shape: tuple[int, ...], contents: pb.InferTensorContents) -> Array:
-    field = _CONTENTS_FIELD.get(datatype)
+    field = CONTENTS_FIELD.get(datatype)
     if field is None:
         raise InvalidInputError(f"tensor '{name}': {datatype} has no typed contents, expected raw contents")
     if foreign := [other.name for other, _ in contents.ListFields() if other.name != field]:

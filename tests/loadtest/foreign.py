@@ -15,6 +15,8 @@ from protos.v1.inference_pb2_grpc import (
     add_GRPCInferenceServiceServicer_to_server,
 )
 
+Speech = Callable[[str, bytes], bytes | None]
+"""What a server answers to a method's name and the request's bytes; None: it has no such method."""
 Answer = Callable[[pb.ModelInferRequest, grpc.ServicerContext], pb.ModelInferResponse]
 
 MODEL = "foreign"
@@ -79,5 +81,28 @@ def foreign(versions: tuple[str, ...] = (), answer: Answer = zeros) -> Iterator[
     server.start()
     try:
         yield servicer
+    finally:
+        server.stop(grace=None).wait()
+
+
+@contextmanager
+def speaking(speech: Speech) -> Iterator[str]:
+    """The address of a server that answers each call of any service with the bytes that `speech` returns."""
+
+    class Handlers(grpc.GenericRpcHandler):
+        def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+            def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
+                if (raw := speech(details.method.rpartition("/")[2], request)) is None:
+                    context.abort(grpc.StatusCode.UNIMPLEMENTED, "no such method")
+                    raise AssertionError
+                return raw
+
+            return grpc.unary_unary_rpc_method_handler(answer)
+
+    server = grpc.server(ThreadPoolExecutor(8), handlers=[Handlers()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
     finally:
         server.stop(grace=None).wait()

@@ -122,6 +122,9 @@ def test_random_inputs_can_be_sent_for_every_kind_of_datatype(datatype: str, tmp
     [
         ("FP32", [-1, 3, -1, -1], "leaves more than the batch open"),
         ("BF16", [-1, 3], "datatype 'BF16' is not one that random data can be made for"),
+        ("FP32", [-1, -7], r"the shape \[-1, -7\] is not one that a tensor can have"),
+        ("FP32", [1] * 65, r"is not one that a tensor can have"),
+        ("FP32", [-1, 2**24 + 1], "an input of 'm' has 16777217 elements, expected at most 16777216"),
     ],
 )
 def test_what_metadata_leaves_open_is_refused_not_guessed(
@@ -136,6 +139,12 @@ def test_what_metadata_leaves_open_is_refused_not_guessed(
 def test_metadata_without_inputs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="declares no inputs"):
         make_inputs("m", pb.ModelMetadataResponse(name="m"), tmp_path, seed=0)
+
+
+def test_golden_inputs_for_metadata_without_inputs_are_refused(tmp_path: Path) -> None:
+    golden(tmp_path)
+    with pytest.raises(UsageError, match=r"but the server's 'toy' takes \[\]"):
+        make_inputs("toy", pb.ModelMetadataResponse(name="toy"), tmp_path, seed=0)
 
 
 def test_a_payload_is_the_request_as_it_goes_out() -> None:
