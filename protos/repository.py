@@ -274,7 +274,7 @@ def _save_arrays(root: Path, model: str, file: str, **arrays: NDArray[Any]) -> N
     folder = root / check_name(model)
     folder.mkdir(parents=True, exist_ok=True)
     with _replacing(folder / file) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, **arrays)
+        np.savez(stream, **arrays)  # type: ignore[arg-type]  # one could be named allow_pickle
 
 
 def _replace(target: Path, staging: Path) -> None:
