@@ -20,6 +20,7 @@ from compressors.own_data import Size
 from compressors.vision import torchvision
 from protos.errors import UsageError
 from protos.manifest import Preprocessing
+from protos.preprocessing import normalise
 
 Images = NDArray[np.uint8]
 """RGB images (N, 3, H, W)."""
@@ -36,6 +37,11 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def pixels(self) -> Images:
+        """The same images as (N, H, W, 3), without a copy: the order of a server's clients."""
+        return self.images.transpose(0, 2, 3, 1)
 
     def take(self, indices: NDArray[np.int64]) -> "Split":
         """The images and labels at `indices`."""
@@ -86,15 +92,9 @@ class Dataset:
             digest.update(split.labels.tobytes())
         return digest.hexdigest()
 
-    def normalize(self, images: torch.Tensor) -> torch.Tensor:
-        """8-bit images (N, 3, H, W) as the network's float32 inputs, by the preprocessing of the manifest."""
-        mean = torch.tensor(self.preprocessing.mean).view(1, 3, 1, 1)
-        std = torch.tensor(self.preprocessing.std).view(1, 3, 1, 1)
-        return (images.float() / 255 - mean) / std
-
     def inputs(self, split: Split) -> NDArray[np.float32]:
-        """A whole split as float32 inputs (N, 3, H, W)."""
-        return np.ascontiguousarray(self.normalize(torch.from_numpy(split.images)).numpy())
+        """A split as float32 inputs (N, 3, H, W), by the preprocessing of the manifest."""
+        return normalise(split.pixels, self.preprocessing)
 
 
 def load(name: str, path: Path | None, calibration: int, seed: int, form: Form = OWN_FORM) -> Dataset:

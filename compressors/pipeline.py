@@ -28,13 +28,15 @@ from compressors.timing import Timing, timing
 from protos import machine, manifest, packing, repository
 from protos.errors import VariantError
 from protos.manifest import Golden, Quality, RuntimeName, Sources, TensorSpec, Variant, from_json, to_json
-from protos.repository import Entry, GoldenSet
+from protos.repository import Entry, EvaluationSet, GoldenSet
 from server import runtimes
 
 GOLDEN_ROWS = 16
 TOLERANCE = 1.5
 """How much larger than measured the golden error may be: another CPU's kernels round differently."""
 TOLERANCE_FLOOR = 1e-3
+TEST_SPLIT_BYTES = 256 * 2**20
+"""What the pixels of a test split may take that is kept in the repository."""
 EVALUATION = 2
 """Part of the key of an artifact: raised when something else is measured of it."""
 
@@ -253,6 +255,7 @@ class Build:
         timed = self._timing(built)
         published = {e.name: e for e in repository.scan(self.root) if e.model == self.study.model}
         repository.save_golden(self.root, self.study.model, self.golden)
+        self._save_test_split()
         for name, done in built.items():
             variant = replace(
                 done.variant,
@@ -266,6 +269,19 @@ class Build:
                 repository.publish(self.root, variant, done.artifact)
                 say(f"{name}: published")
         self._choose_default(built)
+
+    def _save_test_split(self) -> None:
+        """Puts the test split beside the variants, for whoever counts a server's answers to it."""
+        test = self.dataset.test
+        if test.images.nbytes > TEST_SPLIT_BYTES:
+            (self.root / self.study.model / repository.TEST).unlink(missing_ok=True)
+            size, most = (f"{count / 2**20:.0f} MB" for count in (test.images.nbytes, TEST_SPLIT_BYTES))
+            say(f"{repository.TEST}: left out, its images take {size}, {most} at most are kept beside the variants")
+            return
+        predictions = self.networks.reference.outputs.argmax(1)
+        repository.save_evaluation_set(
+            self.root, self.study.model, EvaluationSet(test.pixels, test.labels, predictions)
+        )
 
     def _choose_default(self, built: dict[str, Built]) -> None:
         """Where there is no FP32 PyTorch variant, an empty version means another FP32 one, unless it was set."""

@@ -159,10 +159,10 @@ def _divergence(logits: torch.Tensor, taught: torch.Tensor) -> torch.Tensor:
 
 def _batches(data: Dataset, how: Fit, seed: int, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    images, labels = torch.from_numpy(data.train.images), torch.from_numpy(data.train.labels)
-    for chosen in torch.randperm(len(labels), generator=generator).split(how.batch):
-        inputs = _augment(data.normalize(images[chosen]), how, generator)
-        yield inputs.contiguous(memory_format=torch.channels_last), labels[chosen]
+    for chosen in torch.randperm(len(data.train), generator=generator).split(how.batch):
+        batch = data.train.take(chosen.numpy())
+        inputs = _augment(torch.from_numpy(data.inputs(batch)), how, generator)
+        yield inputs.contiguous(memory_format=torch.channels_last), torch.from_numpy(batch.labels)
 
 
 def _augment(inputs: torch.Tensor, how: Fit, generator: torch.Generator) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """The repository of built variants, `<root>/<model>/<variant>/`, as its readers and its one writer see it.
 
     <root>/<model>/golden.npz              a few real inputs, their labels and the FP32 outputs
+    <root>/<model>/test.npz                the test split's pixels, their labels and the FP32 predictions; may be absent
     <root>/<model>/default                 the variant that an empty version means; `fp32-pytorch` without it
     <root>/<model>/<variant>/manifest.json
     <root>/<model>/<variant>/<files>       some of them compressed, see `protos.packing`
@@ -14,7 +15,6 @@ that you trust.
 """
 
 import hashlib
-import io
 import os
 import re
 import shutil
@@ -34,6 +34,7 @@ from protos.packing import unpacked_bytes
 
 MANIFEST = "manifest.json"
 GOLDEN = "golden.npz"
+TEST = "test.npz"
 DEFAULT = "default"
 FIRST_DEFAULT = "fp32-pytorch"
 
@@ -73,6 +74,18 @@ class GoldenSet:
     inputs: NDArray[Any]
     labels: NDArray[np.int64]
     outputs: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """The test split: RGB images (N, H, W, 3), their labels (N,) and the classes (N,) that FP32 PyTorch gave them."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    predictions: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
 
 
 def check_name(name: str) -> str:
@@ -195,24 +208,33 @@ def publish(root: Path, variant: Variant, artifact: Path) -> Path:
 
 def load_golden(root: Path, model: str) -> GoldenSet:
     """The golden set of a model; `IntegrityError` where it is missing or not readable. No pickle is read."""
-    path = root / check_name(model) / GOLDEN
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            return GoldenSet(arrays["inputs"], arrays["labels"], arrays["outputs"])
-    except FileNotFoundError:
-        raise IntegrityError(f"'{GOLDEN}' of model '{model}' is missing") from None
-    except Exception as error:  # a damaged zip fails in many ways
-        raise IntegrityError(f"'{GOLDEN}' of model '{model}' cannot be read: {_why(error)}") from error
+    return GoldenSet(*_load_arrays(root, model, GOLDEN, ("inputs", "labels", "outputs")))
 
 
 def save_golden(root: Path, model: str, golden: GoldenSet) -> None:
     """Writes the golden set of a model, atomically."""
-    buffer = io.BytesIO()
-    np.savez(buffer, inputs=golden.inputs, labels=golden.labels, outputs=golden.outputs)
-    folder = root / check_name(model)
-    folder.mkdir(parents=True, exist_ok=True)
-    with _replacing(folder / GOLDEN) as temporary:
-        temporary.write_bytes(buffer.getvalue())
+    _save_arrays(root, model, GOLDEN, inputs=golden.inputs, labels=golden.labels, outputs=golden.outputs)
+
+
+def load_evaluation_set(root: Path, model: str) -> EvaluationSet:
+    """The test split of a model; `IntegrityError` where it is missing, not readable or no test split."""
+    images, labels, predictions = _load_arrays(root, model, TEST, ("images", "labels", "predictions"))
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not len(images):
+        raise IntegrityError(
+            f"'{TEST}' of model '{model}': images {images.dtype} {list(images.shape)} came, expected uint8 (N, H, W, 3)"
+        )
+    for name, classes in (("labels", labels), ("predictions", predictions)):
+        if classes.dtype != np.int64 or classes.shape != (len(images),):
+            raise IntegrityError(
+                f"'{TEST}' of model '{model}': {name} {classes.dtype} {list(classes.shape)} came,"
+                f" expected int64 [{len(images)}]"
+            )
+    return EvaluationSet(images, labels, predictions)
+
+
+def save_evaluation_set(root: Path, model: str, test: EvaluationSet) -> None:
+    """Writes the test split of a model, atomically."""
+    _save_arrays(root, model, TEST, images=test.images, labels=test.labels, predictions=test.predictions)
 
 
 def default_variant(root: Path, model: str) -> str:
@@ -234,6 +256,25 @@ def sha256(path: Path) -> str:
     """The hexadecimal digest of a file."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _load_arrays(root: Path, model: str, file: str, names: tuple[str, ...]) -> list[NDArray[Any]]:
+    """The named arrays of one of a model's files, or `IntegrityError`. No pickle is read."""
+    path = root / check_name(model) / file
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            return [arrays[name] for name in names]
+    except FileNotFoundError:
+        raise IntegrityError(f"'{file}' of model '{model}' is missing") from None
+    except Exception as error:  # a damaged zip fails in many ways
+        raise IntegrityError(f"'{file}' of model '{model}' cannot be read: {_why(error)}") from error
+
+
+def _save_arrays(root: Path, model: str, file: str, **arrays: NDArray[Any]) -> None:
+    folder = root / check_name(model)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _replacing(folder / file) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, **arrays)  # type: ignore[arg-type]  # one could be named allow_pickle
 
 
 def _replace(target: Path, staging: Path) -> None:

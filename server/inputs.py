@@ -25,6 +25,7 @@ from PIL import Image, JpegImagePlugin, PngImagePlugin
 
 from protos.errors import ExpiredError, InvalidInputError, OverloadedError
 from protos.manifest import Preprocessing, TensorSpec, Variant
+from protos.preprocessing import normalise
 from protos.tensors import Array, decode_request
 from protos.v1 import inference_pb2 as pb
 from server.deadline import why_given_up
@@ -129,13 +130,6 @@ def resize(image: Image.Image, preprocessing: Preprocessing) -> Array:
     """An RGB image of the wanted size, uint8 (H, W, 3)."""
     height, width = preprocessing.resize
     return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
-
-
-def normalise(images: Array, preprocessing: Preprocessing) -> Array:
-    """uint8 (N, H, W, 3) to float32 (N, 3, H, W): to 0..1, less the mean, by the standard deviation."""
-    mean, std = (np.array(v, np.float32).reshape(3, 1, 1) for v in (preprocessing.mean, preprocessing.std))
-    scaled = images.transpose(0, 3, 1, 2).astype(np.float32, order="C") / np.float32(255)
-    return (scaled - mean) / std
 
 
 def _image_spec(name: str, tensor: pb.ModelInferRequest.InferInputTensor) -> TensorSpec:

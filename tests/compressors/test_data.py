@@ -6,11 +6,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from compressors import data
 from protos.errors import UsageError
 from protos.manifest import Preprocessing
+from protos.preprocessing import normalise
 from server import inputs
 
 
@@ -45,6 +47,21 @@ def test_inputs_are_normalized_and_row_major(digits: data.Dataset) -> None:
     assert inputs.flags.c_contiguous
     pixel = digits.test.images[3, 1, 16, 16]
     assert inputs[3, 1, 16, 16] == pytest.approx((pixel / 255 - 0.3) / 0.35, abs=1e-5)
+
+
+def test_inputs_are_to_the_bit_what_a_client_makes_of_the_pixels(digits: data.Dataset) -> None:
+    made = normalise(digits.test.images.transpose(0, 2, 3, 1).copy(), digits.preprocessing)
+    np.testing.assert_array_equal(digits.inputs(digits.test), made)
+
+
+def test_inputs_are_to_the_bit_what_torch_makes_of_the_images() -> None:
+    """As they were made before: what a cache holds was measured on the same inputs."""
+    ramp = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16).repeat(3, axis=1)
+    split = data.Split(ramp, np.zeros(1, np.int64))
+    how = Preprocessing((16, 16), (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), "NCHW")
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (how.mean, how.std))
+    inputs = data.Dataset("ramp", split, split, split, ("all",), how).inputs(split)
+    np.testing.assert_array_equal(inputs, ((torch.from_numpy(ramp).float() / 255 - mean) / std).numpy())
 
 
 def image_folder(root: Path, classes: tuple[str, ...] = ("cat", "dog"), size: int = 32) -> Path:

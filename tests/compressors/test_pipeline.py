@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
-from compressors import data, evaluate, export, footprint, models, pipeline, recipes, report, study, unbuilt
+from compressors import data, evaluate, export, footprint, models, pipeline, progress, recipes, report, study, unbuilt
 from compressors.pipeline import Build
-from protos import repository
+from protos import preprocessing, repository
 from protos.manifest import Footprint, Throughput, Variant, from_json
 from server import runtimes
 from tests.compressors import small
@@ -174,6 +175,32 @@ def test_the_golden_set_holds_test_images_and_what_fp32_answers(once: Build) -> 
         runtimes.check_golden(adapter, repository.verify(entry), golden)
     test = small.dataset().inputs(small.dataset().test)
     assert all((row == test).all(axis=(1, 2, 3)).any() for row in golden.inputs)
+
+
+def test_the_test_split_makes_the_inputs_and_the_figures_that_were_measured(once: Build) -> None:
+    test = repository.load_evaluation_set(once.root, "small")
+    for variant in published(once).values():
+        made = preprocessing.normalise(test.images, variant.preprocessing)
+        np.testing.assert_array_equal(made, once.networks.test_inputs)  # to the bit
+        assert variant.quality is not None
+        assert (variant.quality.samples, variant.quality.dataset) == (len(test), "small test")
+        assert variant.quality.fp32 == (test.predictions == test.labels).mean()
+
+
+def test_a_large_test_split_is_left_out_and_that_is_said(
+    build: Callable[..., Build], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(pipeline, "TEST_SPLIT_BYTES", 96 * 3 * 8 * 8 - 1)
+    monkeypatch.setattr(progress, "console", Console(stderr=True, width=200))
+    fp32, _, _ = STUDY.partition("[recipes.channels50]")
+    built = build(fp32.replace('"torchscript", "onnxruntime"', '"onnxruntime"').replace("epochs = 6", "epochs = 1"))
+    earlier = built.root / "small" / "test.npz"
+    earlier.parent.mkdir(parents=True)
+    earlier.touch()
+    built.run()
+    assert not earlier.exists()
+    assert "test.npz: left out, its images take" in capsys.readouterr().err
+    assert published(built).keys() == {"fp32-onnxruntime"}
 
 
 def test_a_second_build_does_nothing_again(build: Callable[..., Build], done: list[str]) -> None:

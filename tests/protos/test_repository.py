@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -168,6 +169,56 @@ def test_a_pickle_in_the_golden_set_is_not_read(root: Path) -> None:
     with pytest.raises(IntegrityError, match="its contents are damaged") as caught:
         repository.load_golden(root, "toy")
     assert "allow_pickle=False" in str(caught.value.__cause__)
+
+
+def test_the_test_split_survives_the_disk(root: Path) -> None:
+    test, made = repository.load_evaluation_set(root, "toy"), toy.evaluation_set()
+    for name, expected in vars(made).items():
+        np.testing.assert_array_equal(getattr(test, name), expected)
+    assert (test.predictions == test.labels).mean() == 0.75
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK\3\4 not a zip"])
+def test_a_test_split_that_cannot_be_read_is_named(root: Path, content: bytes | None) -> None:
+    path = root / "toy" / "test.npz"
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(IntegrityError, match=r"'test\.npz' of model 'toy'"):
+        repository.load_evaluation_set(root, "toy")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": np.zeros((12, 3, 4, 4), np.uint8)}, r"images uint8 \[12, 3, 4, 4\] came, expected uint8 \(N, H"),
+        ({"images": np.zeros((12, 4, 4, 3), np.float32)}, r"images float32 \[12, 4, 4, 3\] came"),
+        ({"labels": np.zeros(11, np.int64)}, r"labels int64 \[11\] came, expected int64 \[12\]"),
+        ({"predictions": np.zeros(12, np.float32)}, r"predictions float32 \[12\] came, expected int64 \[12\]"),
+    ],
+)
+def test_arrays_that_are_no_test_split_are_named(root: Path, changes: dict[str, np.ndarray], message: str) -> None:
+    np.savez(root / "toy" / "test.npz", **(vars(toy.evaluation_set()) | changes))
+    with pytest.raises(IntegrityError, match=rf"'test\.npz' of model 'toy': {message}"):
+        repository.load_evaluation_set(root, "toy")
+
+
+def test_a_test_split_is_written_whole_or_not_at_all(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(stream: BinaryIO, **arrays: np.ndarray) -> None:
+        stream.write(b"half")
+        raise OSError("disk full")
+
+    before = {path: path.read_bytes() for path in (root / "toy").glob("*.npz")}
+    monkeypatch.setattr(np, "savez", fail)
+    with pytest.raises(OSError, match="disk full"):
+        repository.save_evaluation_set(root, "toy", toy.evaluation_set())
+    assert {path: path.read_bytes() for path in (root / "toy").iterdir() if path.suffix in (".npz", ".tmp")} == before
+
+
+def test_a_damaged_test_split_is_no_matter_of_the_variants(root: Path) -> None:
+    before = (repository.scan(root), repository.glance(root))
+    (root / "toy" / "test.npz").write_bytes(b"damaged")
+    assert (repository.scan(root), repository.glance(root)) == before
 
 
 def test_promote_sets_the_default(root: Path) -> None:

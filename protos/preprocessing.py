@@ -1,0 +1,17 @@
+"""The one formula from 8-bit images to the tensor that a network was trained on.
+
+Compressors train and evaluate with it, the server makes tensors of clients' images with it, a client that sends
+FP32 tensors makes them with it: equal pixels are equal inputs, to the bit, wherever they were made.
+"""
+
+import numpy as np
+
+from protos.manifest import Preprocessing
+from protos.tensors import Array
+
+
+def normalise(images: Array, preprocessing: Preprocessing) -> Array:
+    """uint8 RGB (N, H, W, 3) to float32 (N, 3, H, W), row-major: to 0..1, less the mean, by the standard deviation."""
+    mean, std = (np.array(v, np.float32).reshape(3, 1, 1) for v in (preprocessing.mean, preprocessing.std))
+    scaled = images.transpose(0, 3, 1, 2).astype(np.float32, order="C") / np.float32(255)
+    return (scaled - mean) / std
