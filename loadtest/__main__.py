@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from loadtest import doctor
 from loadtest.interrupt import Interrupted, Sleep, interruptible
-from loadtest.plan import Plan
+from loadtest.plan import PLAN, Plan
 from protos import options
 from protos.errors import UsageError
 
@@ -35,7 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="pareto-loadtest", description="Load tests of served variants.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    options.add_flags(commands.add_parser("run", help="measure every variant of a model and write a report"), Plan)
+    measure = commands.add_parser("run", help="measure every variant of a model and write a report")
+    measure.add_argument("--plan", type=Path, metavar="FILE", help="a .toml with the values of flags that are left out")
+    again = commands.add_parser("replay", help="measure as an earlier run did; flags change its plan")
+    again.add_argument("run", type=Path, help="the folder of that run")
+    for loading in (measure, again):
+        options.add_flags(loading, Plan)
     patient = commands.add_parser("doctor", help="say what a server of the protocol speaks, and what would fail")
     patient.add_argument("doctor", metavar="HOST:PORT", help="gRPC address of the server")
     options.add_flags(patient, doctor.Settings)
@@ -45,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if "doctor" in flags:
             return _examine(flags.doctor, options.read(doctor.Settings, flags))
+        if file := flags.run / PLAN if "run" in flags else flags.plan:
+            options.fill(flags, Plan, file)
         plan = options.read(Plan, flags)
         with interruptible() as sleep:
             results = _measure(plan, sleep)
@@ -52,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"pareto-loadtest: {error}", file=sys.stderr)
         return 2
     except Interrupted as interrupt:
-        print(f"pareto-loadtest: {interrupt}, nothing was written", file=sys.stderr)
+        print(f"pareto-loadtest: {interrupt}, {interrupt.left}", file=sys.stderr)
         return 128 + interrupt.signum
     return _tell(plan, results)
 
@@ -92,7 +99,8 @@ def _tell(plan: Plan, results: "Results") -> int:
     for warning in results.warnings:
         print(f"warning: {warning}")
     print(_summary(results, plan.out / RESULTS, plan.out / REPORT))
-    return 1 if results.failures or results.skipped else 0
+    holds = all(checked.holds for checked in results.accuracy)
+    return 0 if holds and not results.failures and not results.skipped else 1
 
 
 def _summary(results: "Results", path: Path, report: Path) -> str:

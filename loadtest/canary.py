@@ -27,9 +27,6 @@ of these were taken since: then that is the usual state."""
 RERUNS_OF_BLOCK = 2
 """A block is measured three times at most; the last one is kept, and its canary is in the results."""
 
-RERUNS_OF_RUN = 0.25
-"""Reruns at most, as a share of the blocks planned, so that a bad day does not double a run."""
-
 REPETITIONS = 5
 
 _MIB = 1 << 20
@@ -62,12 +59,13 @@ def has_moved(before: float, after: float, usual: float) -> bool:
     return any(abs(reading / usual - 1) > TOLERANCE for reading in (before, after))
 
 
-def judge(readings: Sequence[float], reruns_of_block: int, reruns_of_run: int, blocks: int) -> Judgement:
+def judge(readings: Sequence[float], reruns_of_block: int, reruns_of_run: int, most: float) -> Judgement:
     """What to do with the block just measured.
 
-    `readings` are all of the run so far; the last two are those before and after the block.
+    `readings` are all of the run so far; the last two are those before and after the block. A run may have `most`
+    reruns, so that a bad day does not double it.
     """
     if not has_moved(readings[-2], readings[-1], statistics.median(readings[-RECENT:])):
         return "steady"
-    spare = reruns_of_block < RERUNS_OF_BLOCK and reruns_of_run < RERUNS_OF_RUN * blocks
+    spare = reruns_of_block < RERUNS_OF_BLOCK and reruns_of_run < most
     return "rerun" if spare else "moved"

@@ -4,15 +4,22 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from loadtest import stats
+from loadtest.accuracy import Accuracy
 from loadtest.results import Cell
 
 
 def make_warnings(
-    cells: Sequence[Cell], skipped: Mapping[str, str], notes: Iterable[str] = (), cores: int | None = None
+    cells: Sequence[Cell],
+    skipped: Mapping[str, str],
+    notes: Iterable[str] = (),
+    cores: int | None = None,
+    accuracy: Sequence[Accuracy] = (),
 ) -> tuple[str, ...]:
     """Of the whole run, then of each cell. `cores`: those that load generator and server share, if they do."""
     texts = [f"{variant} was not measured: {reason}" for variant, reason in skipped.items()]
     texts += [*notes, *_of_sharing(cells, cores)]
+    for checked in accuracy:
+        texts += [f"{checked.variant}, over the wire: {text}" for text in _of_accuracy(checked)]
     for cell in cells:
         name = f"{cell.variant}, {cell.load.name}"
         texts += [f"{name}: {text}" for text in _of_cell(cell)]
@@ -30,6 +37,14 @@ def _of_sharing(cells: Sequence[Cell], cores: int | None) -> Iterator[str]:
         )
 
 
+def _of_accuracy(checked: Accuracy) -> Iterator[str]:
+    if checked.failures:
+        failed = ", ".join(f"{count} {status}" for status, count in checked.failures.items())
+        yield f"requests with test images failed ({failed}; {checked.first_failure})"
+    if checked.top1 is not None and checked.top1 != checked.manifest_top1:
+        yield f"top-1 is {checked.top1:.2%} on {checked.samples} images, its manifest says {checked.manifest_top1:.2%}"
+
+
 def _of_cell(cell: Cell) -> Iterator[str]:
     if cell.failures:
         failed = ", ".join(f"{count} {status}" for status, count in cell.statuses.items() if status != "OK")
@@ -40,6 +55,8 @@ def _of_cell(cell: Cell) -> Iterator[str]:
             f"the load generator's thread used {worst.generator_cpu:.0%} of a core in round {worst.round} and may have"
             " been the limit; the cell is left out of the frontier"
         )
+    if cell.unsteady:
+        yield f"the machine was not the same before and after {cell.unsteady} of {len(cell.rounds)} rounds"
     if missing := [name for name, value in dataclasses.asdict(cell.latency_ms).items() if value is None]:
         yield f"{cell.samples} samples are too few for {', '.join(missing)}"
     fewest = min(cell.rounds, key=lambda each: each.users_begun)

@@ -23,6 +23,8 @@ class Interrupted(Exception):
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
         self.signum = signum
+        self.left = "nothing was written"
+        """What the run leaves behind."""
 
 
 @contextmanager
@@ -48,7 +50,12 @@ def interruptible() -> Iterator[Sleep]:
     previous = {signum: signal.signal(signum, on_signal) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield sleep
+        check()
+    except Interrupted:
+        raise
+    except BaseException:
+        check()
+        raise
     finally:
         for signum, handler in previous.items():
             signal.signal(signum, handler)
-        check()

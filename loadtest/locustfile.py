@@ -24,7 +24,7 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from time import perf_counter, sleep
+from time import perf_counter, sleep, time
 from typing import ClassVar
 
 import gevent
@@ -35,11 +35,12 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.event import Events
 from locust.exception import StopTest, StopUser
+from locust.runners import WorkerRunner
 
 from loadtest.client import CallError, Client, StreamClient
 from loadtest.payloads import Payload, make_inputs, make_payloads
 from loadtest.plan import Transport
-from loadtest.recorder import FIRST_CALL, LATE, Recorder
+from loadtest.recorder import FIRST_CALL, LATE, Recorder, Samples, merge
 from loadtest.survey import survey
 from loadtest.timer import Timer
 from protos.errors import UsageError
@@ -268,17 +269,32 @@ def _choose_loop(environment: Environment, **_: object) -> None:
 
 @events.init.add_listener  # type: ignore[untyped-decorator]
 def _record(environment: Environment, **_: object) -> None:
-    """Keeps raw samples by hand, if asked to."""
+    """Keeps raw samples by hand, if asked to: those of all workers in the master's file, in seconds since 1970."""
     options = environment.parsed_options
     if options is None or not options.samples:
         return
-    recorder, origin = Recorder(), perf_counter()
-    environment.events.request.add_listener(recorder.on_request)  # type: ignore[no-untyped-call]
+    recorder, parts = Recorder(), list[Samples]()
+
+    def take() -> Samples:
+        taken = recorder.samples(perf_counter() - time(), (0.0, perf_counter()))
+        recorder.clear()
+        return taken
+
+    def report(client_id: str, data: dict[str, object]) -> None:
+        data["samples"] = take().to_bytes()
+
+    def receive(client_id: str, data: dict[str, bytes]) -> None:
+        parts.append(Samples.from_bytes(data["samples"]))
 
     def save(**_: object) -> None:
-        recorder.samples(origin, (origin, perf_counter())).save(Path(options.samples))
+        merge([*parts, take()]).save(Path(options.samples))
 
-    environment.events.quitting.add_listener(save)  # type: ignore[no-untyped-call]
+    environment.events.request.add_listener(recorder.on_request)  # type: ignore[no-untyped-call]
+    if isinstance(environment.runner, WorkerRunner):
+        environment.events.report_to_master.add_listener(report)  # type: ignore[no-untyped-call]
+    else:
+        environment.events.worker_report.add_listener(receive)  # type: ignore[no-untyped-call]
+        environment.events.quitting.add_listener(save)  # type: ignore[no-untyped-call]
 
 
 def _payloads(host: str, options: Namespace) -> list[Payload]:

@@ -49,6 +49,9 @@ class Load:
 
 DEFAULT_USERS = (1, 8)
 
+PLAN = "plan.toml"
+"""The file of a run's folder from which it can be made again."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -85,6 +88,10 @@ class Plan:
     """seconds of load between the last connection's first call and the steady state of each block, kept apart"""
     ceiling: float = 1.0
     """seconds of each load against a server that answers at once: the load generator's ceiling; 0: not measured"""
+    check_accuracy: bool = False
+    """send the repository's test split as well, under load: top-1 must be the manifest's, and all flips are listed"""
+    reruns: float = 0.25
+    """blocks measured again, as a share of all, at most: those around which the machine was not the same"""
     deadline: float = 10.0
     """seconds after which a call is given up and counted as a failure"""
     wait: float = 0.0
@@ -111,6 +118,7 @@ class Plan:
             f"--rounds: {self.rounds} came, expected at least 1": self.rounds >= 1,
             f"--warmup: {self.warmup} came, expected 0 seconds or more": 0 <= self.warmup < float("inf"),
             f"--ceiling: {self.ceiling} came, expected 0 seconds or more": 0 <= self.ceiling < float("inf"),
+            f"--reruns: {self.reruns} came, expected 0 or more": 0 <= self.reruns < float("inf"),
             f"--wait: {self.wait} came, expected 0 seconds or more": 0 <= self.wait < float("inf"),
             f"--deadline: {self.deadline} came, expected more than 0 seconds": 0 < self.deadline < float("inf"),
         }

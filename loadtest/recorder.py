@@ -6,7 +6,9 @@ labelled: the first call of each user (which opens a connection), the warm-up, t
 started after it. Figures are made of steady rows only; the others are kept beside them.
 """
 
+import io
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -65,13 +67,23 @@ class Samples:
             chosen &= rows["phase"] == phase
         return np.compress(chosen, rows)
 
-    def save(self, path: Path) -> None:
+    def to_bytes(self) -> bytes:
+        """The same for the way over a wire."""
+        self.save(file := io.BytesIO())
+        return file.getvalue()
+
+    @staticmethod
+    def from_bytes(data: bytes) -> "Samples":
+        """What `to_bytes` made."""
+        return load_samples(io.BytesIO(data))
+
+    def save(self, path: Path | io.BytesIO) -> None:
         """Writes an .npz that explains itself: rows and the names behind each number."""
         names = {"variants": self.variants, "loads": self.loads, "phases": PHASES, "statuses": STATUSES}
         np.savez_compressed(path, allow_pickle=False, rows=self.rows, **{k: np.array(v) for k, v in names.items()})
 
 
-def load_samples(path: Path) -> Samples:
+def load_samples(path: Path | io.BytesIO) -> Samples:
     """What `Samples.save` wrote."""
     with np.load(path, allow_pickle=False) as arrays:
         return Samples(arrays["rows"], *(tuple(map(str, arrays[names])) for names in ("variants", "loads")))
@@ -106,6 +118,11 @@ class Recorder:
         self._first.append(context is FIRST_CALL)
         self._status.append(_status(exception))
         self.first_calls += context is FIRST_CALL
+
+    def clear(self) -> None:
+        """Forgets the calls so far, but not how many first ones there were."""
+        for values in (self._variant, self._first, self._status, self._ended, self._latency, self._late):
+            del values[:]
 
     def wait_for_users(self, users: int, seconds: float, sleep: Sleep) -> None:
         """Returns once `users` first calls have ended, at the latest after `seconds`: Locust starts users meanwhile."""
@@ -143,6 +160,18 @@ class Recorder:
         rows["status"] = self._status
         rows["due"], rows["late"], rows["latency"] = due - origin, self._late, self._latency
         return Samples(rows, variants, loads)
+
+
+def merge(parts: Sequence[Samples]) -> Samples:
+    """The rows of all parts, each of which numbers its variants in its own way, in the order in which they were due."""
+    variants = tuple(dict.fromkeys(name for part in parts for name in part.variants))
+    rows = []
+    for part in parts:
+        renumbered = part.rows.copy()
+        renumbered["variant"] = np.array([variants.index(name) for name in part.variants], "u2")[part.rows["variant"]]
+        rows.append(renumbered)
+    merged = np.concatenate([np.zeros(0, SAMPLE), *rows])
+    return Samples(merged[np.argsort(merged["due"], kind="stable")], variants)
 
 
 def join(parts: list[Samples]) -> Samples:

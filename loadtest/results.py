@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadtest import stats
+from loadtest.accuracy import Accuracy
 from loadtest.conditions import Conditions
 from loadtest.payloads import Source
 from loadtest.plan import Block, Load, Plan
@@ -183,6 +184,8 @@ class Results:
     machine: Machine
     ceilings: tuple[Ceiling, ...]
     cells: tuple[Cell, ...]
+    accuracy: tuple[Accuracy, ...]
+    """Of each variant over the wire, where it was checked."""
     skipped: dict[str, str]
     """Variants that were not measured, each with the reason."""
     warnings: tuple[str, ...]
@@ -191,7 +194,8 @@ class Results:
     @property
     def failures(self) -> int:
         """Failed calls of the whole run."""
-        return sum(cell.failures for cell in self.cells)
+        checked = sum(sum(each.failures.values()) for each in self.accuracy)
+        return sum(cell.failures for cell in self.cells) + checked
 
     def to_json(self) -> str:
         """The text of `results.json`."""

@@ -24,27 +24,31 @@ from pathlib import Path
 
 from rich.console import Console
 
-from loadtest import ceiling
+from loadtest import accuracy, ceiling
+from loadtest.accuracy import Accuracy, Check
 from loadtest.canary import Canary, judge
 from loadtest.cautions import make_warnings
 from loadtest.client import Client
-from loadtest.interrupt import Sleep
+from loadtest.interrupt import Interrupted, Sleep
 from loadtest.journal import Journal
 from loadtest.payloads import Payload, Source, make_inputs, make_payloads
-from loadtest.plan import Plan, schedule
+from loadtest.plan import PLAN, Plan, schedule
 from loadtest.progress import narrate
-from loadtest.recorder import join
+from loadtest.recorder import Samples, join
 from loadtest.report import write_report
 from loadtest.results import Measurement, Results, make_cells
 from loadtest.scrape import Facts, Page, ScrapeError, scrape
 from loadtest.survey import Survey, survey, wait_until_ready
-from protos import machine
+from protos import machine, options
 from protos.errors import UsageError
 
 LIBRARIES = ("locust", "gevent", "grpcio", "protobuf", "numpy", "plotly")
 """Those whose versions are saved with the results."""
 
 RESULTS, SAMPLES, REPORT = "results.json", "samples.npz", "report.html"
+
+ROWS_OF_CHECK = 8
+"""Images in one request, where accuracy is checked."""
 
 logger = logging.getLogger(__name__)
 
@@ -60,12 +64,14 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> Results:
     found, payloads, source = _prepare(plan, sleep)
     metrics = _find_metrics(plan)
     facts = _facts(plan.model, found, metrics.read())
+    checks = accuracy.prepare(plan.repository, plan.model, found.ready) if plan.check_accuracy else {}
     journal = Journal(plan, tuple(found.ready))
     try:
         origin = time.perf_counter() - (time.time() - journal.began)
         bench = Bench(plan, tuple(found.ready), payloads, metrics, origin, sleep)
         ceilings = ceiling.measure(bench, found.ready[bench.variants[0]], plan.ceiling) if plan.ceiling else ()
         measurements = _measure_all(bench, journal, console)
+        checked = tuple(_check_accuracy(plan, variant, check, console, sleep) for variant, check in checks.items())
         cells = make_cells(plan, measurements, facts, ceilings)
         results = Results(
             started=started,
@@ -77,24 +83,24 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> Results:
             machine=where,
             ceilings=ceilings,
             cells=cells,
+            accuracy=checked,
             skipped=dict(found.skipped),
             warnings=make_warnings(
                 cells,
                 found.skipped,
                 [metrics.missing] if metrics.missing else [],
                 where.cores if plan.on_one_machine else None,
+                checked,
             ),
         )
-        with _output(plan.out) as folder:
-            samples = join([measurement.samples for measurement in measurements])
-            samples.save(folder / SAMPLES)
-            results.save(folder / RESULTS)
-            write_report(results, samples, folder / REPORT)
-            sleep(0)  # the last moment to give up
-    except BaseException:
+        _write(results, join([measurement.samples for measurement in measurements]), sleep)
+    except Interrupted as interrupt:
+        if kept := journal.kept():
+            interrupt.left = f"'{journal.folder}' keeps what was measured, {kept} blocks: the same command goes on"
+        raise
+    finally:
         if not journal.kept():
             journal.remove()
-        raise
     journal.remove()
     return results
 
@@ -109,7 +115,7 @@ def _measure_all(bench: Bench, journal: Journal, console: Console) -> list[Measu
             while kept is None:
                 measured = bench.measure(block)
                 readings.append(canary.measure())
-                judgement = judge(readings, again, reruns, len(blocks))
+                judgement = judge(readings, again, reruns, bench.plan.reruns * len(blocks))
                 if judgement == "rerun":
                     again, reruns = again + 1, reruns + 1
                     continue
@@ -117,6 +123,13 @@ def _measure_all(bench: Bench, journal: Journal, console: Console) -> list[Measu
                 journal.keep(number, kept)
             measurements.append(kept)
     return measurements
+
+
+def _check_accuracy(plan: Plan, variant: str, check: Check, console: Console, sleep: Sleep) -> Accuracy:
+    """The test split over the wire, from as many clients as the plan's largest load has."""
+    console.print(f"{variant}, {len(check.test)} test images over the wire", highlight=False, markup=False)
+    clients = max(plan.users_of(load) for load in plan.loads)
+    return accuracy.check_accuracy(plan.target, check, clients, ROWS_OF_CHECK, plan.deadline, sleep)
 
 
 def _prepare(plan: Plan, sleep: Sleep) -> tuple[Survey, Payloads, Source]:
@@ -158,6 +171,17 @@ def _find_metrics(plan: Plan) -> Metrics:
 
 def _facts(model: str, found: Survey, page: Page | None) -> dict[str, Facts]:
     return {variant: page.facts(model, variant) if page else Facts() for variant in found.ready}
+
+
+def _write(results: Results, samples: Samples, sleep: Sleep) -> None:
+    """The run's folder, whole or not at all."""
+    plan = results.plan
+    with _output(plan.out) as folder:
+        samples.save(folder / SAMPLES)
+        results.save(folder / RESULTS)
+        (folder / PLAN).write_text(options.to_toml(plan, without=("out",)))
+        write_report(results, samples, folder / REPORT)
+        sleep(0)  # the last moment to give up
 
 
 def _check_free(out: Path) -> None:

@@ -85,6 +85,7 @@ def results(*cells: Cell, users: tuple[int, ...] = (1,)) -> Results:
         machine=Machine("Some CPU", 2, ("avx2",), 2**31, "Linux", "3.11", {"locust": "2.47"}, (0.5, 0.25, 0.125)),
         ceilings=(),
         cells=cells,
+        accuracy=(),
         skipped={},
         warnings=make_warnings(cells, {}),
     )

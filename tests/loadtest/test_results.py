@@ -161,6 +161,7 @@ def test_results_are_json_with_null_for_what_was_not_measured() -> None:
         machine=Machine("cpu", 2, (), 1, "os", "3", {}, (0.0, 0.0, 0.0)),
         ceilings=(),
         cells=(cell("a-x", p99=None),),
+        accuracy=(),
         skipped={},
         warnings=(),
     )

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -152,7 +153,8 @@ def test_progress_says_what_is_measured_now_and_how_far(run: Run) -> None:
 
 
 def test_a_run_folder_holds_results_samples_and_report_and_nothing_is_left_beside_it(run: Run) -> None:
-    assert sorted(path.name for path in run.out.iterdir()) == ["report.html", "results.json", "samples.npz"]
+    names = ["plan.toml", "report.html", "results.json", "samples.npz"]
+    assert sorted(path.name for path in run.out.iterdir()) == names
     assert [path.name for path in run.out.parent.iterdir()] == [run.out.name]
 
 
@@ -236,7 +238,7 @@ sys.exit(main(["run", "--target", "127.0.0.1:1", "--model", "m", "--out", "{tmp_
     assert done.stderr == f"pareto-loadtest: {number.name}, nothing was written\n"
 
 
-def test_a_signal_while_the_report_is_written_leaves_nothing(tmp_path: Path) -> None:
+def test_a_signal_while_the_report_is_written_leaves_what_was_measured(tmp_path: Path) -> None:
     with foreign(("1",)) as server:
         script = f"""
 import os, sys
@@ -249,8 +251,81 @@ sys.exit(main(["run", "--target", "{server.address}", "--model", "{MODEL}", "--o
 """
         done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (143, "")
-    assert done.stderr.endswith("pareto-loadtest: SIGTERM, nothing was written\n")
-    assert list(tmp_path.iterdir()) == []
+    kept = tmp_path / "run.partial"
+    assert done.stderr.endswith(f"SIGTERM, '{kept}' keeps what was measured, 1 blocks: the same command goes on\n")
+    assert [path.name for path in tmp_path.iterdir()] == [kept.name]
+
+
+def test_an_interrupted_run_goes_on_with_the_blocks_that_it_has(
+    server: ServerProcess, repository: Path, tmp_path: Path
+) -> None:
+    given = flags(server, repository, tmp_path / "run", "--users", "2", "--rounds", "1", "--ceiling", "0")
+    with started(*given) as process:
+        wait_for_block(process, 2)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    first = load_samples(tmp_path / "run.partial" / "1.npz")
+    assert loadtest(*given, "--seed", "1").stderr.endswith("remove it, or take another --out\n")
+    done = loadtest(*given)
+    assert done.returncode == 0, done.stderr
+    samples = load_samples(tmp_path / "run" / "samples.npz")
+    variant = samples.variants[first.rows["variant"][0]]
+    np.testing.assert_array_equal(samples.of(variant, Load("closed", 2)), first.rows)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_run_is_made_again_from_its_folder_with_flags_that_change_its_plan(
+    run: Run, server: ServerProcess, repository: Path, tmp_path: Path
+) -> None:
+    short = ("--users", "2", "--rounds", "1", "--duration", "0.1", "--ceiling", "0")
+    metrics = f"http://{server.metrics_address}/metrics"
+    done = loadtest(
+        *("replay", str(run.out), "--out", str(tmp_path / "run"), *short),
+        *("--target", server.grpc_address, "--metrics-url", metrics),
+    )
+    assert done.returncode == 0, done.stderr
+    before, after = (tomllib.loads((folder / "plan.toml").read_text()) for folder in (run.out, tmp_path / "run"))
+    changed = {"users": [2], "rounds": 1, "duration": 0.1, "ceiling": 0.0}
+    assert after == before | changed | {"target": server.grpc_address, "metrics_url": metrics}
+
+
+def test_the_folder_of_no_run_is_named(tmp_path: Path) -> None:
+    done = loadtest("replay", str(tmp_path), "--out", str(tmp_path / "run"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"'{tmp_path / 'plan.toml'}'" in done.stderr
+
+
+def test_accuracy_over_the_wire_is_the_manifest_s_and_flips_are_listed(
+    server: ServerProcess, repository: Path, tmp_path: Path
+) -> None:
+    short = ("--users", "2", "--rounds", "1", "--duration", "0.1", "--ceiling", "0", "--check-accuracy")
+    done = loadtest(*flags(server, repository, tmp_path / "run", *short))
+    assert done.returncode == 0, done.stderr
+    checked = json.loads((tmp_path / "run" / "results.json").read_text())["accuracy"]
+    assert [(each["variant"], each["samples"], each["top1"], each["flips"]) for each in checked] == [
+        (variant, 12, 0.75, []) for variant in VARIANTS
+    ]
+
+
+def test_the_generator_s_ceiling_is_measured_and_a_cell_beyond_its_limit_is_marked(
+    server: ServerProcess, repository: Path, tmp_path: Path
+) -> None:
+    given = flags(server, repository, tmp_path / "run", "--users", "4", "--rounds", "1", "--ceiling", "0.3")
+    script = f"""
+import sys
+from loadtest import stats
+from loadtest.__main__ import main
+stats.GENERATOR_LIMIT = 0.01  # of the ceiling: any server is beyond it
+sys.exit(main({given}))
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    (ceiling,) = results["ceilings"]
+    assert ceiling["load"] == {"scenario": "closed", "level": 4}
+    assert all(ceiling["rps"] > cell["throughput_rps"] > 0 for cell in results["cells"])
+    assert all(cell["generator_limited"] and cell["ceiling_rps"] == ceiling["rps"] for cell in results["cells"])
+    assert "No answer: no cell can be believed" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_a_server_that_fills_the_generator_s_own_machine_is_warned_of(tmp_path: Path) -> None:
