@@ -3,10 +3,10 @@
     readings = [canary.measure() for _ in range(3)]   # before the first block
     ...                                               # a block
     readings.append(canary.measure())                 # after it, and so before the next
-    judge(readings, reruns_of_block, reruns_of_run, blocks)
+    judge(readings, reruns_of_block, reruns_of_run, most_reruns)
 
-Half of the work is arithmetic and half is memory traffic, since neighbours take either away. It is wall time that
-is read: a neighbour who takes the core counts too. Not covered: what comes and goes within a block.
+The work is arithmetic on memory that no cache holds, and a copy of that memory: neighbours take away either. It is
+wall time that is read: a neighbour who takes the core counts too. Not covered: what comes and goes within a block.
 """
 
 import hashlib
@@ -18,18 +18,16 @@ from typing import Literal
 import numpy as np
 
 TOLERANCE = 0.1
-"""How far a reading may be from the usual one. On two cores with a training beside it, readings differed by 2 to 8%."""
+"""How far a reading may be from the usual one."""
 
 RECENT = 15
-"""The usual reading is the median of so many last ones. Where the machine changes for good, blocks are rerun only until most
-of these were taken since: then that is the usual state."""
+"""The usual reading is the median of so many last ones, so a machine that changes for good is soon the usual one:
+blocks are rerun only until most of these were taken since."""
 
 RERUNS_OF_BLOCK = 2
 """A block is measured three times at most; the last one is kept, and its canary is in the results."""
 
 REPETITIONS = 5
-
-_MIB = 1 << 20
 
 Judgement = Literal["steady", "rerun", "moved"]
 """Of a block: its canary did not move; it did; it did, but there were reruns enough."""
@@ -39,18 +37,18 @@ class Canary:
     """The work, with its 48 MiB of memory, which is taken once."""
 
     def __init__(self) -> None:
-        self._source = np.frombuffer(np.random.default_rng(0).bytes(24 * _MIB), np.float64)
+        self._text = np.random.default_rng(0).bytes(24 << 20)
+        self._source = np.frombuffer(self._text, np.uint8)
         self._target = np.empty_like(self._source)
 
     def measure(self) -> float:
-        """Seconds of one piece of work, the median of `REPETITIONS`; one thread, some 30 ms each."""
+        """Seconds of one piece of work, the median of `REPETITIONS`; one thread, some 25 ms each on a quiet core."""
         return statistics.median(self._once() for _ in range(REPETITIONS))
 
     def _once(self) -> float:
         begun = time.perf_counter()
-        hashlib.sha512(self._source[: 2 * _MIB]).digest()
-        for _ in range(3):
-            np.copyto(self._target, self._source)
+        hashlib.sha512(self._text).digest()
+        np.copyto(self._target, self._source)
         return time.perf_counter() - begun
 
 

@@ -75,17 +75,15 @@ def between(before: Reading, after: Reading, with_seconds: float | None = 0.0) -
     `with_seconds` is the CPU time that other processes of the run took meanwhile on this machine: the server, if it
     is here, and workers. None if they are here but do not say: then nothing can be said of own and others.
     """
-    busy, total = after.busy - before.busy, after.total - before.total
-    steal, throttled = _moved(before.steal, after.steal), _moved(before.throttled, after.throttled)
+    total, busy = after.total - before.total, after.busy - before.busy
     own = None if with_seconds is None else after.own - before.own + with_seconds
-    known = total > 0
     return Conditions(
         seconds=after.at - before.at,
-        steal=steal / total if steal is not None and known else None,
-        throttled_seconds=throttled,
+        steal=_share(_moved(before.steal, after.steal), total),
+        throttled_seconds=_moved(before.throttled, after.throttled),
         load=after.load,
-        own=own / total if own is not None and known else None,
-        others=max(0.0, busy - own) / total if own is not None and known else None,
+        own=_share(own, total),
+        others=None if own is None else _share(max(0.0, busy - own), total),
     )
 
 
@@ -116,3 +114,7 @@ def _throttled(stat: Path) -> list[float]:
 
 def _moved(before: float | None, after: float | None) -> float | None:
     return None if before is None or after is None else after - before
+
+
+def _share(part: float | None, total: float) -> float | None:
+    return None if part is None or total <= 0 else part / total

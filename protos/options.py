@@ -61,7 +61,8 @@ def add_flags(parser: argparse.ArgumentParser, kind: type[Dataclass], prefix: st
     for option in dataclasses.fields(kind):
         parser.add_argument(
             _flag(option.name),
-            **({"nargs": "?", "const": "yes"} if hints[option.name] is bool else {}),
+            nargs="?" if hints[option.name] is bool else None,
+            const="yes" if hints[option.name] is bool else None,
             metavar=option.metadata.get("metavar", _kind(hints[option.name]).metavar),
             help=(texts[option.name] + _shown(option.default)).replace("%", "%%"),
         )

@@ -81,10 +81,30 @@ def test_without_a_prefix_there_are_no_variables() -> None:
     assert options.read(Toy, flags, {"COUNT": "3", "TOY_COUNT": "3"}) == Toy("x")
 
 
-def test_without_a_prefix_argparse_asks_for_what_is_required(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        parser().parse_args([])
-    assert "the following arguments are required: --name" in capsys.readouterr().err
+def test_a_file_gives_what_the_flags_leave_out_and_is_made_of_options_again(tmp_path: Path) -> None:
+    made = read("--name", "x", "--sizes", "1,2", "--count", "3")
+    (tmp_path / "toy.toml").write_text(options.to_toml(made, without=("count",)))
+    flags = parser().parse_args(["--name", "y"])
+    options.fill(flags, Toy, tmp_path / "toy.toml")
+    assert options.read(Toy, flags) == replace(made, name="y", count=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("speed = 1", "unknown key 'speed', expected one of name, folder"),
+        ("name = ", "Invalid value"),
+        ("count = 10", "--count: '10' came, expected a whole number from 1 to 9"),
+        (None, "No such file"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused(text: str | None, message: str, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "toy.toml").write_text(text)
+    flags = parser().parse_args(["--name", "x"])
+    with pytest.raises(UsageError, match=message):
+        options.fill(flags, Toy, tmp_path / "toy.toml")
+        options.read(Toy, flags)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,168 @@
+"""Which variant is faster, on a machine that drifts: variants are compared within rounds, never across them.
+
+A round measures every variant once, one after the other in random order. What drifts slowly (heat, neighbours,
+the clock of the CPU) is then nearly the same for all blocks of a round and cancels in their ratio. So the unit
+is the round: ten rounds are ten paired ratios, however many thousand calls each was made of.
+
+A difference is claimed only where two things agree:
+
+    the bootstrap interval of the median paired ratio does not contain 1
+    Wilcoxon's signed-rank test of the log ratios is significant
+
+The second is there because bootstrap intervals are too narrow when rounds are few: with 6 to 15 rounds of equal
+variants they exclude 1 in 5 to 8% of runs rather than 5%. The test is exact: where two variants are equal and the
+order is random, either of the two is as likely the faster in each round. Both together are wrong in 3 to 4%.
+
+A figure is one where less is better, such as p50 in milliseconds; for throughput take seconds per call. Not
+covered: a drift that follows the order of the blocks within a round, which is why that order is random.
+"""
+
+import itertools
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loadtest.stats import CONFIDENCE
+
+RESAMPLES = 9_999
+SEED = 0
+"""Of the bootstrap: the same rounds give the same interval."""
+
+Verdict = Literal["faster", "slower", "tied", "too few rounds"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One variant against another; a ratio below 1 says that the first is faster."""
+
+    ratio: float
+    """Median over the rounds of the first's figure by the second's."""
+    interval: tuple[float, float] | None
+    """`CONFIDENCE` interval of the ratio; None with too few rounds."""
+    p: float | None
+    """Of the signed-rank test, corrected for the number of comparisons made; None with too few rounds."""
+    rounds: int
+    verdict: Verdict
+    """What the first is, compared with the second. "tied": no difference was shown, there may be one."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """All variants of a run, and what was shown of each two of them."""
+
+    ranks: tuple[tuple[str, ...], ...]
+    """The best first. Those that share a rank are ordered by what was measured, which decides nothing."""
+    comparisons: Mapping[tuple[str, str], Comparison]
+    """Each two variants once, the one that was measured to be faster first."""
+
+
+def rounds_needed(comparisons: int = 1) -> int:
+    """Least number of rounds that can show any difference: 6 for one comparison, 11 for the 28 of 8 variants.
+
+    If two variants are equal, one of them wins all n rounds with probability 2 / 2**n. While that is more than
+    1 - `CONFIDENCE`, shared between the comparisons, not even a clean sweep is evidence.
+    """
+    return math.ceil(math.log2(2 * comparisons / (1 - CONFIDENCE)))
+
+
+def compare(first: Sequence[float], second: Sequence[float]) -> Comparison:
+    """Compares two variants by their figures in the same rounds. `ValueError` where those cannot be paired."""
+    logs = _logs({"first": first, "second": second})
+    ratios = logs["first"] - logs["second"]
+    return _judge(ratios, _signed_rank_p(ratios), comparisons=1)
+
+
+def ranking(figures: Mapping[str, Sequence[float]]) -> Ranking:
+    """Ranks variants by their figures in the same rounds. `ValueError` where those cannot be paired.
+
+    Each two are compared, with Holm's correction (https://www.jstor.org/stable/4615733): the probability of even
+    one false claim in the whole ranking is at most 1 - `CONFIDENCE`. Ties are not transitive, so the rule is: a
+    variant ranks right below the last one that was shown to be faster than it, and first if there is none. Whoever
+    was shown to be slower ranks lower, and nobody ranks lower without having been shown to be slower than one of
+    the rank above.
+
+    Variants are placed in the order of the median, over the rounds, of their figure by the round's geometric mean.
+    """
+    logs = _logs(figures)
+    pairs = list(itertools.combinations(_by_median(logs), 2))
+    ratios = [logs[first] - logs[second] for first, second in pairs]
+    corrected = _holm([_signed_rank_p(each) for each in ratios])
+    judged = [_judge(each, p, len(pairs)) for each, p in zip(ratios, corrected, strict=True)]
+    comparisons = dict(zip(pairs, judged, strict=True))
+    ranks: list[list[str]] = []
+    for variant in _by_median(logs):
+        beaten_by = [any(comparisons[above, variant].verdict == "faster" for above in rank) for rank in ranks]
+        place = max((rank + 1 for rank, beaten in enumerate(beaten_by) if beaten), default=0)
+        if place == len(ranks):
+            ranks.append([])
+        ranks[place].append(variant)
+    return Ranking(tuple(map(tuple, ranks)), comparisons)
+
+
+def _logs(figures: Mapping[str, Sequence[float]]) -> dict[str, NDArray[np.float64]]:
+    """The logarithms of figures that can be paired."""
+    if len(rounds := {len(values) for values in figures.values()}) > 1 or 0 in rounds:
+        raise ValueError(f"{sorted(rounds)} rounds came, expected the same rounds of all variants, at least 1")
+    for name, values in figures.items():
+        if wrong := [value for value in values if not 0 < value < math.inf]:
+            raise ValueError(f"{name}: the figure {wrong[0]} came, expected finite numbers above 0")
+    return {name: np.log(values) for name, values in figures.items()}
+
+
+def _judge(ratios: NDArray[np.float64], p: float, comparisons: int) -> Comparison:
+    """The verdict on paired log ratios; `p` is corrected for the number of comparisons already."""
+    ratio, rounds = float(np.exp(np.median(ratios))), len(ratios)
+    if rounds < rounds_needed(comparisons):
+        return Comparison(ratio, None, None, rounds, "too few rounds")
+    low, high = _interval(ratios)
+    verdict: Verdict = "tied"
+    if p <= 1 - CONFIDENCE and not low <= 1 <= high:
+        verdict = "faster" if high < 1 else "slower"
+    return Comparison(ratio, (low, high), p, rounds, verdict)
+
+
+def _interval(ratios: NDArray[np.float64]) -> tuple[float, float]:
+    """Of the ratio, by the bias-corrected and accelerated bootstrap (BCa).
+
+    That is undefined where leaving out a round never moves the median, as when most rounds gave the same ratio:
+    then the plain percentiles of the bootstrap are taken, which are that ratio itself if all rounds gave it.
+    """
+    from scipy.stats import bootstrap  # takes a second to import
+
+    for method in ("BCa", "percentile"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # scipy's way to say "undefined", beside the nan
+            interval = bootstrap(
+                (ratios,), np.median, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method=method, rng=SEED
+            ).confidence_interval
+        low, high = float(np.exp(interval.low)), float(np.exp(interval.high))
+        if not math.isnan(low + high):
+            break
+    return low, high
+
+
+def _signed_rank_p(ratios: NDArray[np.float64]) -> float:
+    """Two-sided; rounds without any difference count for neither side."""
+    from scipy.stats import wilcoxon  # takes a second to import
+
+    return float(wilcoxon(ratios).pvalue) if np.any(ratios) else 1.0
+
+
+def _holm(p: Sequence[float]) -> list[float]:
+    """Each p-value times the number of those that are not smaller, and never below a smaller one's."""
+    corrected, last = [0.0] * len(p), 0.0
+    for done, index in enumerate(sorted(range(len(p)), key=p.__getitem__)):
+        last = corrected[index] = max(last, min(1.0, p[index] * (len(p) - done)))
+    return corrected
+
+
+def _by_median(logs: Mapping[str, NDArray[np.float64]]) -> list[str]:
+    if not logs:
+        return []
+    mean = np.mean(list(logs.values()), axis=0)
+    return sorted(logs, key=lambda name: float(np.median(logs[name] - mean)))
