@@ -21,7 +21,7 @@ class Journal:
     """The kept blocks of a plan."""
 
     def __init__(self, plan: Plan, variants: Sequence[str]) -> None:
-        """Opens what an earlier run of the same plan left; `UsageError` where that was another plan or other variants."""
+        """Opens what an earlier run of the plan left; `UsageError` where that was another plan, or other variants."""
         self.folder = plan.out.with_name(f"{plan.out.name}.partial")
         about = self.folder / "plan.json"
         mine = {"plan": json.loads(json.dumps(dataclasses.asdict(plan), default=str)), "variants": list(variants)}

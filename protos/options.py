@@ -2,8 +2,8 @@
 
 `queue_size: int = 128` is the flag `--queue-size`, its docstring the help; with the prefix `PARETO_` it is
 the variable `PARETO_QUEUE_SIZE` as well, and by `fill` a key of a TOML file. A flag goes before the environment,
-the environment before the default. A value that does not fit is a `UsageError` which names where it was given, what came and what was
-expected.
+the environment before the default. A value that does not fit is a `UsageError` which names where it was given,
+what came and what was expected.
 
 A field is a str, int, float (seconds), Path (a folder, or by its rule a file), a bool (the bare flag, or yes or
 no), a `Literal` of strings, a tuple of one of these (separated by commas), or one of these or None. Not covered:

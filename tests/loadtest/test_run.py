@@ -360,7 +360,7 @@ def test_the_steady_state_begins_when_every_user_has_had_its_first_call(tmp_path
     assert done.returncode == 0, done.stderr
     samples = load_samples(tmp_path / "run" / "samples.npz")
     first, steady = (samples.of("1", Load("closed", 2), phase) for phase in (FIRST, STEADY))
-    assert (first["started"] + first["latency"]).max() <= steady["started"].min()
+    assert (first["due"] + first["latency"]).max() <= steady["due"].min()
     (cell,) = json.loads((tmp_path / "run" / "results.json").read_text())["cells"]
     assert [each["users_begun"] for each in cell["rounds"]] == [2]
 
@@ -399,7 +399,22 @@ def test_an_out_folder_that_holds_something_is_not_touched(
 
 def test_a_foreign_server_is_measured_with_made_up_inputs_and_no_server_figures(tmp_path: Path) -> None:
     with foreign(("1", "cold-2")) as server:
-        arguments = ("--target", server.address, "--model", MODEL, "--users", "2", "--duration", "0.5", "--rounds", "1")
+        arguments = (
+            "--target",
+            server.address,
+            "--model",
+            MODEL,
+            "--users",
+            "2",
+            "--duration",
+            "0.5",
+            "--rounds",
+            "1",
+            "--ceiling",
+            "0",
+            "--reruns",
+            "0",
+        )
         done = loadtest("run", *arguments, "--out", str(tmp_path / "run"), "--repository", str(tmp_path / "none"))
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     (cell,) = results["cells"]

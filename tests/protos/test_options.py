@@ -1,7 +1,7 @@
 """Flags, variables, help and conversions that are made of a dataclass."""
 
 import argparse
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -46,6 +46,13 @@ def read(*flags: str, **environment: str) -> Toy:
     return options.read(Toy, parser("TOY_").parse_args(flags), environment, "TOY_")
 
 
+def filled(path: Path, *flags: str) -> Toy:
+    """As from a file and flags."""
+    given = parser().parse_args(flags)
+    options.fill(given, Toy, path)
+    return options.read(Toy, given)
+
+
 GIVEN = {
     "name": "x",
     "folder": "/",
@@ -83,10 +90,8 @@ def test_without_a_prefix_there_are_no_variables() -> None:
 
 def test_a_file_gives_what_the_flags_leave_out_and_is_made_of_options_again(tmp_path: Path) -> None:
     made = read("--name", "x", "--sizes", "1,2", "--count", "3")
-    (tmp_path / "toy.toml").write_text(options.to_toml(made, without=("count",)))
-    flags = parser().parse_args(["--name", "y"])
-    options.fill(flags, Toy, tmp_path / "toy.toml")
-    assert options.read(Toy, flags) == replace(made, name="y", count=2)
+    (tmp_path / "toy.toml").write_text(options.to_toml(made, without=("count", "folder")))
+    assert filled(tmp_path / "toy.toml", "--name", "y") == replace(made, name="y", count=2)
 
 
 @pytest.mark.parametrize(
@@ -101,10 +106,8 @@ def test_a_file_gives_what_the_flags_leave_out_and_is_made_of_options_again(tmp_
 def test_a_file_that_does_not_fit_is_refused(text: str | None, message: str, tmp_path: Path) -> None:
     if text is not None:
         (tmp_path / "toy.toml").write_text(text)
-    flags = parser().parse_args(["--name", "x"])
     with pytest.raises(UsageError, match=message):
-        options.fill(flags, Toy, tmp_path / "toy.toml")
-        options.read(Toy, flags)
+        filled(tmp_path / "toy.toml", "--name", "x")
 
 
 @pytest.mark.parametrize(
