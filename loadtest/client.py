@@ -88,6 +88,14 @@ class Client:
         except grpc.RpcError as error:
             raise _call_error(error) from None
 
+    def config(self, model: str, variant: str) -> pb.ModelConfig:
+        """How a variant is served; the extension `model_configuration`, which a server may lack."""
+        try:
+            request = pb.ModelConfigRequest(name=model, version=variant)
+            return self._stub.ModelConfig(request, timeout=self._deadline).config
+        except grpc.RpcError as error:
+            raise _call_error(error) from None
+
     def ready(self, model: str, variant: str) -> bool:
         """Whether a variant can answer; a `CallError` of NOT_FOUND where there is none of that name."""
         try:

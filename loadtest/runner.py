@@ -41,6 +41,7 @@ from loadtest.scrape import Facts, Page, ScrapeError, scrape
 from loadtest.survey import Survey, survey, wait_until_ready
 from protos import machine, options
 from protos.errors import UsageError
+from protos.repository import scan_model
 
 LIBRARIES = ("locust", "gevent", "grpcio", "protobuf", "numpy", "plotly")
 """Those whose versions are saved with the results."""
@@ -63,7 +64,7 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> Results:
     started, where = _now(), machine.describe(*LIBRARIES)
     found, payloads, source = _prepare(plan, sleep)
     metrics = _find_metrics(plan)
-    facts = _facts(plan.model, found, metrics.read())
+    facts = _facts(plan, found, metrics.read())
     checks = accuracy.prepare(plan.repository, plan.model, found.ready) if plan.check_accuracy else {}
     journal = Journal(plan, tuple(found.ready))
     try:
@@ -169,8 +170,16 @@ def _find_metrics(plan: Plan) -> Metrics:
     return Metrics(url, None)
 
 
-def _facts(model: str, found: Survey, page: Page | None) -> dict[str, Facts]:
-    return {variant: page.facts(model, variant) if page else Facts() for variant in found.ready}
+def _facts(plan: Plan, found: Survey, page: Page | None) -> dict[str, Facts]:
+    """What is said about each variant: by the metrics page, by its configuration, and by its manifest."""
+    entries = scan_model(plan.repository, plan.model) if plan.repository.is_dir() else []
+    manifests = {entry.name: entry.variant for entry in entries}
+    facts = {}
+    for variant in found.ready:
+        said, manifest = page.facts(plan.model, variant) if page else Facts(), manifests.get(variant)
+        taken = manifest.footprint.load_peak_bytes if manifest and manifest.footprint else None
+        facts[variant] = replace(said, memory_bytes=taken, serving=found.serving.get(variant))
+    return facts
 
 
 def _write(results: Results, samples: Samples, sleep: Sleep) -> None:

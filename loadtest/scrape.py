@@ -43,6 +43,10 @@ class Facts:
     top1: float | None = None
     agreement: float | None = None
     artifact_bytes: int | None = None
+    memory_bytes: int | None = None
+    """What loading it and answering once adds to a process; from its manifest, the server does not export it."""
+    serving: str | None = None
+    """How it is served, as its configuration says: threads and batches."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """What a server has to offer, asked before any load: which variants of a model are ready, which are not."""
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from loadtest.client import CallError, Client
 from loadtest.interrupt import Sleep
@@ -18,6 +18,8 @@ class Survey:
     server: str
     ready: Mapping[str, pb.ModelMetadataResponse]
     skipped: Mapping[str, str]
+    serving: Mapping[str, str] = field(default_factory=dict)
+    """How variants are served, in a few words, where the server says it."""
 
 
 POLL_SECONDS = 0.2
@@ -59,4 +61,18 @@ def survey(client: Client, model: str, wanted: Sequence[str] = ()) -> Survey:
             skipped[variant] = str(error)
     if not ready:
         raise UsageError(f"no variant of model '{model}' is ready: {', '.join(skipped)}")
-    return Survey(f"{server.name} {server.version}".strip(), ready, skipped)
+    return Survey(f"{server.name} {server.version}".strip(), ready, skipped, _serving(client, model, ready))
+
+
+def _serving(client: Client, model: str, variants: Iterable[str]) -> dict[str, str]:
+    texts = dict[str, str]()
+    for variant in variants:
+        try:
+            config = client.config(model, wire_version(variant))
+        except CallError:
+            return {}  # it has no such extension
+        threads = config.parameters["threads"].string_value
+        batch = max(config.dynamic_batching.preferred_batch_size, default=1)
+        engine = f"{threads} {'thread' if threads == '1' else 'threads'}, " if threads else ""
+        texts[variant] = f"{engine}batches of at most {batch} rows" if batch > 1 else f"{engine}no batching"
+    return texts

@@ -32,15 +32,25 @@ def cell(
     server: ServerSide = NO_SERVER,
     cores_used: float | None = None,
     users_begun: int | None = None,
+    megabytes: float | None = None,
+    p50s: tuple[float, ...] = (),
 ) -> Cell:
-    """A cell named `<recipe>-<runtime>` of two rounds, the second the worse; p50 and p95 are parts of `p99`."""
+    """A cell named `<recipe>-<runtime>` of two rounds, the second the worse; p50 and p95 are parts of `p99`.
+
+    `p50s` makes it a cell of so many rounds with these medians.
+    """
     recipe, _, runtime = variant.rpartition("-")
+    memory = None if megabytes is None else int(megabytes * 1e6)
     latency = LatencyMs(p99 / 4, p99 / 2, p99) if p99 else LatencyMs(1.0, 2.0, None)
     worst = 0.97 if generator_limited else 0.5
     rounds = tuple(
         Round(number, begun, 500, 0, 450, 4.5, rps, latency, cpu, 1.5 * cpu, CALM, 0.03, 0, True)
         for number, begun, cpu in ((1, users, 0.5), (2, users if users_begun is None else users_begun, worst))
     )
+    if p50s:
+        rounds = tuple(
+            replace(rounds[0], round=i, latency_ms=LatencyMs(p50, 2 * p50, None)) for i, p50 in enumerate(p50s, 1)
+        )
     return Cell(
         model="toy",
         variant=variant,
@@ -68,7 +78,7 @@ def cell(
         reruns=0,
         unsteady=0,
         server=server,
-        facts=Facts(recipe, runtime, "fp32", top1, 1.0, 1000) if top1 is not None else Facts(),
+        facts=Facts(recipe, runtime, "fp32", top1, 1.0, 1000, memory) if top1 is not None else Facts(),
         rounds=rounds,
     )
 
