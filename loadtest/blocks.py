@@ -3,7 +3,6 @@
 from loadtest.locustfile import swarm  # makes this a Locust process, so before all else
 
 # isort: split
-import logging
 import time
 import zlib
 from collections.abc import Mapping, Sequence
@@ -18,31 +17,11 @@ from loadtest.payloads import Payload
 from loadtest.plan import Block, Plan
 from loadtest.recorder import Recorder
 from loadtest.results import Measurement
-from loadtest.scrape import Deltas, Page, ScrapeError, deltas, scrape
+from loadtest.scrape import Deltas, deltas
+from loadtest.subjects import Subject
 
 Payloads = Mapping[tuple[str, int], Sequence[Payload]]
-"""Requests by variant and rows in each."""
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Metrics:
-    """The server's metrics page, if it has one."""
-
-    url: str | None
-    missing: str | None = None
-    """Why there is none."""
-
-    def read(self) -> Page | None:
-        """The page now; None where the server has none or is gone."""
-        if self.url is None:
-            return None
-        try:
-            return scrape(self.url)
-        except ScrapeError as error:
-            logger.warning("%s", error)
-            return None
+"""Requests by subject and rows in each."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +29,8 @@ class Bench:
     """What all blocks of a run share."""
 
     plan: Plan
-    variants: tuple[str, ...]
+    subjects: Mapping[str, Subject]
     payloads: Payloads
-    metrics: Metrics
     origin: float
     """When the run began, a time of `perf_counter`."""
     sleep: Sleep
@@ -61,18 +39,20 @@ class Bench:
         """One block. Calls under way at its end are waited for, so that every call sent has its sample."""
         plan, load, users = self.plan, block.load, self.plan.users_of(block.load)
         requests, times = self.payloads[block.variant, plan.rows_of(load)], _arrivals(plan, block)
-        recorder, before, idle = Recorder(), self.metrics.read(), conditions.read()
-        with swarm(plan.target, requests, users, plan.deadline, recorder.on_request, plan.transport, times) as running:
+        subject = self.subjects[block.variant]
+        address, metrics = subject.target.address, subject.metrics
+        recorder, before, idle = Recorder(), metrics.read(), conditions.read()
+        with swarm(address, requests, users, plan.deadline, recorder.on_request, plan.transport, times) as running:
             recorder.wait_for_users(users, plan.deadline, self.sleep)
             begun = running.begin() + plan.warmup
             self.sleep(begun - time.perf_counter())
             ready, opened = recorder.first_calls, _clocks()
             self.sleep(plan.duration)
             closed = _clocks()
-        after, done = self.metrics.read(), conditions.read()
+        after, done = metrics.read(), conditions.read()
         seconds, thread, process = (end - start for start, end in zip(opened, closed, strict=True))
         window, loads = (begun, begun + seconds), tuple(each.key for each in plan.loads)
-        server = deltas(before, after, plan.model, block.variant) if before and after else None
+        server = deltas(before, after, plan.model, subject.variant) if before and after else None
         return Measurement(
             block=block,
             answered=recorder.answered(window),
@@ -83,7 +63,7 @@ class Bench:
             lag_seconds=tuple(running.lags),
             server=server,
             conditions=conditions.between(idle, done, self._server_seconds(server)),
-            samples=recorder.samples(self.origin, window, block, self.variants, loads),
+            samples=recorder.samples(self.origin, window, block, tuple(self.subjects), loads),
         )
 
     def _server_seconds(self, server: Deltas | None) -> float | None:

@@ -12,24 +12,26 @@ from dataclasses import replace
 import numpy as np
 
 from loadtest import stats
-from loadtest.blocks import Bench, Metrics
+from loadtest.blocks import Bench
 from loadtest.payloads import Payload
-from loadtest.plan import Block
+from loadtest.plan import Block, Target
 from loadtest.results import Ceiling, steady_latencies
+from loadtest.subjects import Metrics
 from protos.tensors import DTYPES, encode_response
 from protos.v1 import inference_pb2 as pb
 
 WARMUP_SECONDS = 0.2
 
 
-def measure(bench: Bench, metadata: pb.ModelMetadataResponse, seconds: float) -> tuple[Ceiling, ...]:
-    """One ceiling for each load of the plan, with the requests of the first variant, whose `metadata` it is."""
-    variant, ceilings = bench.variants[0], list[Ceiling]()
+def measure(bench: Bench, seconds: float) -> tuple[Ceiling, ...]:
+    """One ceiling for each load of the plan, with the requests of the first variant."""
+    (variant, subject), ceilings = next(iter(bench.subjects.items())), list[Ceiling]()
     for load in bench.plan.loads:
-        answer = _zeros(bench.payloads[variant, bench.plan.rows_of(load)][0], metadata)
+        answer = _zeros(bench.payloads[variant, bench.plan.rows_of(load)][0], subject.metadata)
         with _null_server(answer) as address:
-            plan = replace(bench.plan, target=address, duration=seconds, warmup=WARMUP_SECONDS)
-            taken = replace(bench, plan=plan, metrics=Metrics(None)).measure(Block(variant, load, 0))
+            plan = replace(bench.plan, duration=seconds, warmup=WARMUP_SECONDS)
+            null = replace(subject, target=Target("null", address), metrics=Metrics(None))
+            taken = replace(bench, plan=plan, subjects={variant: null}).measure(Block(variant, load, 0))
         latencies = steady_latencies(taken.samples.rows)
         p50, calls = stats.quantile(latencies * 1e3, 0.5), len(latencies)
         cost = taken.process_seconds / calls * 1e6 if calls else None

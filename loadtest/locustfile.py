@@ -94,7 +94,7 @@ class OipUser(User):
             failure = error
         self.environment.events.request.fire(
             request_type="ModelInfer",
-            name=payload.variant,
+            name=payload.name,
             response_time=(perf_counter() - due) * 1000,
             response_length=0,
             exception=failure,

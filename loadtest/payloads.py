@@ -47,6 +47,13 @@ class Payload:
     rows: int
     outputs: dict[str, tuple[int, ...]]
     """Shape of each output as the metadata declares it, -1 for a free dimension."""
+    label: str = ""
+    """What it is called in results, where that is not the variant's name."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in results."""
+        return self.label or self.variant
 
     def fault(self, response: pb.ModelInferResponse) -> str | None:
         """What is wrong with an answer, or None."""
@@ -138,12 +145,14 @@ def _preprocessing(repository: Path, model: str) -> Preprocessing:
     raise UsageError(f"--form: no variant of '{model}' in '{repository}' says how its inputs are made of images")
 
 
-def make_payloads(model: str, variant: str, metadata: pb.ModelMetadataResponse, inputs: Inputs) -> list[Payload]:
+def make_payloads(
+    model: str, variant: str, metadata: pb.ModelMetadataResponse, inputs: Inputs, label: str = ""
+) -> list[Payload]:
     """One payload for each input."""
     outputs = {output.name: tuple(output.shape) for output in metadata.outputs}
     requests = ((encode_request(model, wire_version(variant), tensors), tensors) for tensors in inputs.tensors)
     return [
-        Payload(variant, request.SerializeToString(), len(next(iter(tensors.values()))), outputs)
+        Payload(variant, request.SerializeToString(), len(next(iter(tensors.values()))), outputs, label)
         for request, tensors in requests
     ]
 

@@ -47,6 +47,18 @@ class Load:
         return f"{self.scenario}-{self.level:g}"
 
 
+@dataclass(frozen=True)
+class Target:
+    """A server; the first of a plan has no name."""
+
+    name: str
+    address: str
+
+    def name_of(self, variant: str) -> str:
+        """What a variant on it is called in results."""
+        return f"{variant} @ {self.name}" if self.name else variant
+
+
 DEFAULT_USERS = (1, 8)
 
 PLAN = "plan.toml"
@@ -58,13 +70,13 @@ class Plan:
     """What a run measures and how. `UsageError` where it cannot be carried out."""
 
     target: str
-    """gRPC address of the server, HOST:PORT"""
+    """gRPC address of the server, HOST:PORT; others beside it follow with a name: HOST:PORT,triton=HOST:PORT"""
     model: str
     """model to load, as the server names it"""
     out: Path
     """new folder for samples, results and report"""
     variants: tuple[str, ...] = ()
-    """variants to compare, separated by commas; without it every variant of the model that is ready"""
+    """variants of the first server to compare, separated by commas; without it every one of the model that is ready"""
     users: tuple[int, ...] = ()
     """concurrent users, separated by commas; each sends its next request when it has the last answer (default: 1,8
     unless other loads are asked for)"""
@@ -104,9 +116,8 @@ class Plan:
     """seed of the order of the variants and of made-up inputs"""
 
     def __post_init__(self) -> None:
-        host, _, port = self.target.rpartition(":")
         rules = {
-            f"--target: '{self.target}' came, expected HOST:PORT": bool(host) and port.isdecimal(),
+            f"--target: '{self.target}' came, expected HOST:PORT, and others as NAME=HOST:PORT": _named(self.targets),
             f"--users: {list(self.users)} came, expected different numbers of at least 1": _levels(self.users, 1),
             f"--rates: {list(self.rates)} came, expected different numbers above 0": _levels(self.rates, 1e-9),
             f"--offline: {list(self.offline)} came, expected different numbers of at least 1": _levels(self.offline, 1),
@@ -124,6 +135,12 @@ class Plan:
         }
         if broken := [rule for rule, holds in rules.items() if not holds]:
             raise UsageError(broken[0])
+
+    @property
+    def targets(self) -> tuple["Target", ...]:
+        """The servers, the first without a name."""
+        parts = (part.rpartition("=") for part in self.target.split(","))
+        return tuple(Target(name.strip(), address.strip()) for name, _, address in parts)
 
     @property
     def loads(self) -> tuple[Load, ...]:
@@ -146,7 +163,7 @@ class Plan:
     @property
     def on_one_machine(self) -> bool:
         """Whether the server is on the load generator's machine, as far as its address says."""
-        host = self.target.removeprefix("http://").rpartition(":")[0].strip("[]")
+        host = self.targets[0].address.removeprefix("http://").rpartition(":")[0].strip("[]")
         try:
             return ipaddress.ip_address(host).is_loopback
         except ValueError:
@@ -173,6 +190,16 @@ def schedule(plan: Plan, variants: Sequence[str]) -> list[Block]:
         for load in plan.loads:
             blocks += [Block(variant, load, round_) for variant in order.sample(variants, len(variants))]
     return blocks
+
+
+def _named(targets: Sequence[Target]) -> bool:
+    names, parts = [target.name for target in targets], [target.address.rpartition(":") for target in targets]
+    return (
+        names[0] == ""
+        and all(names[1:])
+        and len(set(names)) == len(names)
+        and all(host and port.isdecimal() for host, _, port in parts)
+    )
 
 
 def _levels(levels: Sequence[float], least: float) -> bool:

@@ -9,11 +9,10 @@
 The users run in this process, on one thread; its CPU time is part of the results.
 """
 
-from loadtest.blocks import Bench, Metrics, Payloads  # makes this a Locust process, so before all else
+from loadtest.blocks import Bench, Payloads  # makes this a Locust process, so before all else
 
 # isort: split
 import datetime
-import logging
 import shutil
 import tempfile
 import time
@@ -28,7 +27,6 @@ from loadtest import accuracy, ceiling
 from loadtest.accuracy import Accuracy, Check
 from loadtest.canary import Canary, judge
 from loadtest.cautions import make_warnings
-from loadtest.client import Client
 from loadtest.interrupt import Interrupted, Sleep
 from loadtest.journal import Journal
 from loadtest.payloads import Payload, Source, make_inputs, make_payloads
@@ -37,11 +35,9 @@ from loadtest.progress import narrate
 from loadtest.recorder import Samples, join
 from loadtest.report import write_report
 from loadtest.results import Measurement, Results, make_cells
-from loadtest.scrape import Facts, Page, ScrapeError, scrape
-from loadtest.survey import Survey, survey, wait_until_ready
+from loadtest.subjects import Subjects, find
 from protos import machine, options
 from protos.errors import UsageError
-from protos.repository import scan_model
 
 LIBRARIES = ("locust", "gevent", "grpcio", "protobuf", "numpy", "plotly")
 """Those whose versions are saved with the results."""
@@ -50,8 +46,6 @@ RESULTS, SAMPLES, REPORT = "results.json", "samples.npz", "report.html"
 
 ROWS_OF_CHECK = 8
 """Images in one request, where accuracy is checked."""
-
-logger = logging.getLogger(__name__)
 
 
 def run(plan: Plan, console: Console, sleep: Sleep) -> Results:
@@ -62,24 +56,23 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> Results:
     """
     _check_free(plan.out)
     started, where = _now(), machine.describe(*LIBRARIES)
-    found, payloads, source = _prepare(plan, sleep)
-    metrics = _find_metrics(plan)
-    facts = _facts(plan, found, metrics.read())
-    checks = accuracy.prepare(plan.repository, plan.model, found.ready) if plan.check_accuracy else {}
-    journal = Journal(plan, tuple(found.ready))
+    found = find(plan, sleep)
+    payloads, source = _payloads(plan, found)
+    checks = _checks(plan, found) if plan.check_accuracy else {}
+    journal = Journal(plan, tuple(found.by_name))
     try:
         origin = time.perf_counter() - (time.time() - journal.began)
-        bench = Bench(plan, tuple(found.ready), payloads, metrics, origin, sleep)
-        ceilings = ceiling.measure(bench, found.ready[bench.variants[0]], plan.ceiling) if plan.ceiling else ()
+        bench = Bench(plan, found.by_name, payloads, origin, sleep)
+        ceilings = ceiling.measure(bench, plan.ceiling) if plan.ceiling else ()
         measurements = _measure_all(bench, journal, console)
         checked = tuple(_check_accuracy(plan, variant, check, console, sleep) for variant, check in checks.items())
-        cells = make_cells(plan, measurements, facts, ceilings)
+        cells = make_cells(plan, measurements, {n: each.facts for n, each in found.by_name.items()}, ceilings)
         results = Results(
             started=started,
             finished=_now(),
-            server=found.server,
+            server=", ".join(found.servers),
             inputs=source,
-            metrics_url=metrics.url,
+            metrics_url=found.metrics[0].url,
             plan=plan,
             machine=where,
             ceilings=ceilings,
@@ -89,7 +82,7 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> Results:
             warnings=make_warnings(
                 cells,
                 found.skipped,
-                [metrics.missing] if metrics.missing else [],
+                [page.missing for page in found.metrics if page.missing],
                 where.cores if plan.on_one_machine else None,
                 checked,
             ),
@@ -108,7 +101,7 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> Results:
 
 def _measure_all(bench: Bench, journal: Journal, console: Console) -> list[Measurement]:
     """Every block of the plan, but those that the journal has; again where the machine was not the same."""
-    blocks, canary, reruns = schedule(bench.plan, bench.variants), Canary(), 0
+    blocks, canary, reruns = schedule(bench.plan, tuple(bench.subjects)), Canary(), 0
     readings, measurements = [canary.measure() for _ in range(3)], list[Measurement]()
     with closing(narrate(blocks, bench.plan.warmup + bench.plan.duration, console)) as turns:
         for number, block in enumerate(turns, 1):
@@ -126,60 +119,27 @@ def _measure_all(bench: Bench, journal: Journal, console: Console) -> list[Measu
     return measurements
 
 
+def _checks(plan: Plan, found: Subjects) -> dict[str, Check]:
+    """What to ask of each variant of the first server."""
+    ours = {each.variant: each.metadata for each in found.by_name.values() if not each.target.name}
+    return accuracy.prepare(plan.repository, plan.model, ours)
+
+
 def _check_accuracy(plan: Plan, variant: str, check: Check, console: Console, sleep: Sleep) -> Accuracy:
     """The test split over the wire, from as many clients as the plan's largest load has."""
     console.print(f"{variant}, {len(check.test)} test images over the wire", highlight=False, markup=False)
     clients = max(plan.users_of(load) for load in plan.loads)
-    return accuracy.check_accuracy(plan.target, check, clients, ROWS_OF_CHECK, plan.deadline, sleep)
+    return accuracy.check_accuracy(plan.targets[0].address, check, clients, ROWS_OF_CHECK, plan.deadline, sleep)
 
 
-def _prepare(plan: Plan, sleep: Sleep) -> tuple[Survey, Payloads, Source]:
-    """What the server has, and the requests for each variant that is ready."""
-    client = Client(plan.target, plan.deadline)
-    try:
-        wait_until_ready(client, plan.wait, sleep)
-        found = survey(client, plan.model, plan.variants)
-    finally:
-        client.close()
-    for variant, reason in found.skipped.items():
-        logger.warning("variant '%s' is left out: %s", variant, reason)
+def _payloads(plan: Plan, found: Subjects) -> tuple[Payloads, Source]:
+    """The requests for each subject."""
     payloads = dict[tuple[str, int], Sequence[Payload]]()
-    for variant, metadata in found.ready.items():
+    for name, subject in found.by_name.items():
         for rows in {plan.rows_of(load) for load in plan.loads}:
-            inputs = make_inputs(plan.model, metadata, plan.repository, plan.seed, rows, plan.form)
-            payloads[variant, rows] = make_payloads(plan.model, variant, metadata, inputs)
-    return found, payloads, inputs.source
-
-
-def _find_metrics(plan: Plan) -> Metrics:
-    """The page that was asked for, which must be there; or the one above the target's port, which may be."""
-    if plan.metrics_url:
-        try:
-            scrape(plan.metrics_url)
-        except ScrapeError as error:
-            raise UsageError(f"--metrics-url: {error}") from error
-        return Metrics(plan.metrics_url, None)
-    host, _, port = plan.target.rpartition(":")
-    url = f"http://{host}:{int(port) + 1}/metrics"
-    try:
-        scrape(url)
-    except ScrapeError as error:
-        missing = f"no server-side figures: {error}; --metrics-url says where the page is"
-        logger.warning("%s", missing)
-        return Metrics(None, missing)
-    return Metrics(url, None)
-
-
-def _facts(plan: Plan, found: Survey, page: Page | None) -> dict[str, Facts]:
-    """What is said about each variant: by the metrics page, by its configuration, and by its manifest."""
-    entries = scan_model(plan.repository, plan.model) if plan.repository.is_dir() else []
-    manifests = {entry.name: entry.variant for entry in entries}
-    facts = {}
-    for variant in found.ready:
-        said, manifest = page.facts(plan.model, variant) if page else Facts(), manifests.get(variant)
-        taken = manifest.footprint.load_peak_bytes if manifest and manifest.footprint else None
-        facts[variant] = replace(said, memory_bytes=taken, serving=found.serving.get(variant))
-    return facts
+            inputs = make_inputs(plan.model, subject.metadata, plan.repository, plan.seed, rows, plan.form)
+            payloads[name, rows] = make_payloads(plan.model, subject.variant, subject.metadata, inputs, name)
+    return payloads, inputs.source
 
 
 def _write(results: Results, samples: Samples, sleep: Sleep) -> None:

@@ -68,8 +68,10 @@ def test_the_help_of_a_list_shows_it_as_it_is_given() -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--target", "localhost"), "--target: 'localhost' came, expected HOST:PORT"),
-        (("--target", ":8001"), "--target: ':8001' came, expected HOST:PORT"),
+        (("--target", "localhost"), "--target: 'localhost' came, expected HOST:PORT, and others as NAME=HOST:PORT"),
+        (("--target", ":8001"), "--target: ':8001' came, expected HOST:PORT, and others as NAME=HOST:PORT"),
+        (("--target", "a:1,b:2"), "--target: 'a:1,b:2' came, expected HOST:PORT, and others as NAME=HOST:PORT"),
+        (("--target", "a=b:1"), "--target: 'a=b:1' came, expected HOST:PORT, and others as NAME=HOST:PORT"),
         (("--users", "0"), "--users: [0] came, expected different numbers of at least 1"),
         (("--users", "1,x"), "--users: '1,x' came, expected a whole number, or several separated by commas"),
         (("--users", "2,2"), "--users: [2, 2] came, expected different numbers of at least 1"),

@@ -92,3 +92,18 @@ def test_arrivals_are_carried_by_a_stream_too(server: ServerProcess, repository:
     more = ("--rates", "100", "--duration", "0.5", "--warmup", "0", "--transport", "stream", "--connections", "2")
     cell = measured(server, repository, tmp_path / "run", *more)
     assert (cell["failures"], cell["requests"]) == (0, 52)  # and the first call of each connection
+
+
+def test_another_server_joins_as_a_column_of_its_own(server: ServerProcess, repository: Path, tmp_path: Path) -> None:
+    with serving(repository) as other:
+        given = flags(server, repository, tmp_path / "run", *ONE, "--users", "2", "--duration", "0.2", "--ceiling", "0")
+        given[given.index("--target") + 1] += f",other={other.grpc_address}"
+        done = subprocess.run([*LOADTEST, *given], cwd=ROOT, capture_output=True, text=True, timeout=60)
+        counted = other.metrics()
+    assert done.returncode == 0, done.stderr
+    cells = json.loads((tmp_path / "run" / "results.json").read_text())["cells"]
+    names = ["fp32-onnxruntime", "fp32-onnxruntime @ other", "fp32-openvino @ other"]
+    assert [cell["variant"] for cell in cells] == names
+    assert sum(value for (name, _), value in counted.items() if name == "pareto_requests_total") == sum(
+        cell["requests"] for cell in cells[1:]
+    )
