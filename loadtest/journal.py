@@ -8,11 +8,12 @@ import dataclasses
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from loadtest.plan import Block, Plan
 from loadtest.recorder import load_samples
 from loadtest.results import Measurement, Record
+from loadtest.scrape import Facts
 from protos.errors import UsageError
 from protos.strict import decode
 
@@ -20,11 +21,12 @@ from protos.strict import decode
 class Journal:
     """The kept blocks of a plan."""
 
-    def __init__(self, plan: Plan, variants: Sequence[str]) -> None:
+    def __init__(self, plan: Plan, variants: Mapping[str, Facts]) -> None:
         """Opens what an earlier run of the plan left; `UsageError` where that was another plan, or other variants."""
         self.folder = plan.out.with_name(f"{plan.out.name}.partial")
         about = self.folder / "plan.json"
-        mine = {"plan": json.loads(json.dumps(dataclasses.asdict(plan), default=str)), "variants": list(variants)}
+        known = {"plan": dataclasses.asdict(plan), "variants": {n: dataclasses.asdict(f) for n, f in variants.items()}}
+        mine = json.loads(json.dumps(known, default=str))
         if not about.is_file():
             self.folder.mkdir(parents=True, exist_ok=True)
             about.write_text(json.dumps(mine | {"began": time.time()}, indent=2) + "\n")

@@ -59,14 +59,15 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> Results:
     found = find(plan, sleep)
     payloads, source = _payloads(plan, found)
     checks = _checks(plan, found) if plan.check_accuracy else {}
-    journal = Journal(plan, tuple(found.by_name))
+    facts = {name: subject.facts for name, subject in found.by_name.items()}
+    journal = Journal(plan, facts)
     try:
         origin = time.perf_counter() - (time.time() - journal.began)
         bench = Bench(plan, found.by_name, payloads, origin, sleep)
         ceilings = ceiling.measure(bench, plan.ceiling) if plan.ceiling else ()
         measurements = _measure_all(bench, journal, console)
         checked = tuple(_check_accuracy(plan, variant, check, console, sleep) for variant, check in checks.items())
-        cells = make_cells(plan, measurements, {n: each.facts for n, each in found.by_name.items()}, ceilings)
+        cells = make_cells(plan, measurements, facts, ceilings)
         results = Results(
             started=started,
             finished=_now(),

@@ -104,7 +104,7 @@ def test_an_interruption_stops_everything_it_started(tmp_path: Path, number: sig
     process.stderr.close()
     assert process.wait(60) != 0
     assert survivors(process.pid) == []
-    assert list(tmp_path.iterdir()) == []
+    assert {path.name for path in tmp_path.iterdir()} <= {"run.partial"}  # blocks that were measured are kept
     if any("serving grpc=" in line for line in log):
         assert any("stopped" in line for line in log), "the server was not given the time to drain"
 
