@@ -132,7 +132,8 @@ def show(entries: list[Entry], form: Format) -> str:
         return json.dumps([record for model in models.values() for record in _records(model)], indent=2)
     if form == "csv":
         return _csv(models)
-    return "\n\n".join(_model(name, model, form) for name, model in sorted(models.items()))
+    heading = "## {}\n\n" if form == "markdown" and len(models) > 1 else ""  # a table on a terminal has a title
+    return "\n\n".join(heading.format(name) + _model(name, model, form) for name, model in sorted(models.items()))
 
 
 def compared_with(variants: list[Variant]) -> Variant | None:

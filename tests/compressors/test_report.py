@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,6 +82,14 @@ def test_what_was_not_built_is_a_row_with_its_reason(root: Path) -> None:
     )
     unbuilt.save(root / "toy", {}, {})
     assert "int8-openvino" not in report.show(entries, "markdown")
+
+
+def test_several_models_are_told_apart_by_headings(root: Path) -> None:
+    shutil.copytree(root / "toy", root / "another")
+    for manifest in (root / "another").glob("*/manifest.json"):
+        manifest.write_text(manifest.read_text().replace('"model": "toy"', '"model": "another"'))
+    markdown = report.show(repository.scan(root), "markdown")
+    assert [line for line in markdown.splitlines() if line.startswith("#")] == ["## another", "## toy"]
 
 
 def test_a_damaged_record_of_what_was_not_built_hides_no_table(root: Path) -> None:
