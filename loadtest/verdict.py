@@ -39,9 +39,14 @@ class Verdict:
         return tuple(cell for cell in self.unjudged if cell.latency_ms.p99 is None or cell.latency_ms.p99 <= bound)
 
 
+def spoiled(cell: Cell) -> bool:
+    """Whether the cell's speed is not the variant's: calls failed, or the generator may have been the limit."""
+    return cell.generator_limited or bool(cell.failures)
+
+
 def believable(cell: Cell) -> bool:
-    """Whether the cell's speed can be compared."""
-    return not cell.failures and not cell.generator_limited and cell.latency_ms.p99 is not None
+    """Whether the cell's p99 can be compared."""
+    return not spoiled(cell) and cell.latency_ms.p99 is not None
 
 
 def doubt(cell: Cell) -> str:
@@ -64,15 +69,20 @@ def verdict(cells: Sequence[Cell], load: Load) -> Verdict:
     known = [cell for cell in mine if cell.facts.top1 is not None]
     if not known:
         return Verdict(load, None, None, "the server does not say how accurate its variants are")
-    fp32 = [cell for cell in known if cell.facts.recipe == "fp32"]
-    if not fp32:
+    baseline = baseline_of(known)
+    if baseline is None:
         return Verdict(load, None, None, "no FP32 variant was measured to compare with")
-    baseline = max(fp32, key=lambda cell: (cell.variant == FIRST_DEFAULT, _top1(cell), _p99(cell)))
     close = [cell for cell in known if _top1(cell) >= _top1(baseline) - POINTS / 100 - _ROUNDING]
     able, unjudged = [cell for cell in close if believable(cell)], tuple(c for c in close if not believable(c))
     if not able:
         return Verdict(load, None, baseline, "no cell can be believed, see the warnings", unjudged)
     return Verdict(load, min(able, key=_p99), baseline, unjudged=unjudged)
+
+
+def baseline_of(cells: Sequence[Cell]) -> Cell | None:
+    """What the others are compared with: `fp32-pytorch`, or the most accurate FP32 cell, of those the slowest."""
+    fp32 = [cell for cell in cells if cell.facts.recipe == "fp32" and cell.facts.top1 is not None]
+    return max(fp32, key=lambda cell: (cell.variant == FIRST_DEFAULT, _top1(cell), _p99(cell)), default=None)
 
 
 def p99_frontier(cells: Sequence[Cell]) -> list[Cell]:
