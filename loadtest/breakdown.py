@@ -82,8 +82,9 @@ def summary(breakdowns: Sequence[Breakdown]) -> str:
         f"{fast.cell.variant} answers in {fast.total:.2f} ms on average, {slow.cell.variant} in {slow.total:.2f}."
         f" In the engine it takes {fast.parts['compute']:.2f} ms instead of {slow.parts['compute']:.2f}, in the queue"
         f" {fast.parts['queue']:.2f} instead of {slow.parts['queue']:.2f}. The engine is"
-        f" {slow.parts['compute'] / fast.parts['compute']:.1f} times faster, answers {slow.total / fast.total:.1f} times:"
-        f" {outside:.2f} ms, {outside / fast.total:.0%} of an answer, are neither, and no faster engine shortens them."
+        f" {slow.parts['compute'] / fast.parts['compute']:.1f} times faster, an answer"
+        f" {slow.total / fast.total:.1f} times: {outside:.2f} ms, {outside / fast.total:.0%} of it, are neither,"
+        " and no faster engine shortens them."
     )
 
 
@@ -103,7 +104,7 @@ def figure(breakdowns: Sequence[Breakdown]) -> go.Figure:
                     marker={"color": color, "pattern": {"shape": "/" if part in ("wire", "not split") else ""}},
                     hovertemplate=f"<b>{name}</b><br>{part} %{{x:.3f}} ms of {each.total:.2f} ms<extra></extra>",
                 )
-    made.update_layout(layout("mean milliseconds of an answer", "", 110 + 24 * len(breakdowns)))
+    made.update_layout(layout("mean, ms", "", 110 + 24 * len(breakdowns)))
     made.update_layout(barmode="stack", bargap=0.3, margin={"l": 10})
     made.update_yaxes(automargin=True, ticks="", ticklabelstandoff=6, showline=False, showgrid=False)
     return made

@@ -1,6 +1,5 @@
 """The report's latencies as Plotly figures: how they are distributed, and how they grow with the load."""
 
-import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -8,7 +7,8 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from loadtest.look import Look, axis, brief, escape, layout, log_ticks
+from loadtest import stats
+from loadtest.look import Look, brief, escape, layout, log_ticks
 from loadtest.plan import Scenario
 from loadtest.recorder import Samples
 from loadtest.results import Cell, steady_latencies
@@ -18,35 +18,27 @@ CURVE_POINTS = 240
 
 
 def distributions(cells: Sequence[Cell], samples: Samples, look: Look) -> go.Figure:
-    """For each cell of one load: the share of answers within a time, and the share that took longer, to the tail.
-
-    The second is the first seen from above on a log axis, where one in a thousand has as much room as one in ten.
-    """
+    """The share of answers that came within a time, for each cell of one load."""
     figure = go.Figure()
     for cell in cells:
-        values = np.sort(steady_latencies(samples.of(cell.variant, cell.load)) * 1e3)
-        ranks = _ranks(len(values))
-        times, within = brief(values[ranks]), (ranks + 1) / max(len(values), 1)
-        line = {"color": look.color(cell), "dash": look.dash(cell), "width": 1.8}
-        text = f"<b>{escape(cell.variant)}</b><br>%{{y:.3~%}} {{}} %{{x:.2f}} ms<extra></extra>"
-        for number, shares, words in (("", within, "within"), ("2", 1 - ranks / max(len(values), 1), "take at least")):
-            figure.add_scatter(
-                x=times,
-                y=brief(shares),
-                xaxis=f"x{number}",
-                yaxis=f"y{number}",
-                name=cell.variant,
-                meta=cell.variant,
-                mode="lines",
-                line=line,
-                hovertemplate=text.replace("{}", words),
-            )
-    figure.update_layout(layout("latency, ms", "share of answers within", 400))
-    second = {**axis("share that take at least"), "type": "log", "anchor": "x2", "tickformat": "~%", "dtick": 1, "automargin": True}
-    figure.update_layout(yaxis2=second, xaxis2={**axis("latency, ms"), "anchor": "y2", "domain": [0.56, 1]})
-    figure.update_layout(xaxis={"domain": [0, 0.44]}, yaxis={"tickformat": ".0%", "range": [0, 1.01]})
+        values, ranks = _thinned(cell, samples)
+        shares = (ranks + 1) / (ranks.max(initial=0) + 1)
+        figure.add_scatter(x=brief(values), y=brief(shares), **_line(cell, look, "%{y:.1%} within"))
+    figure.update_layout(layout("latency, ms", "share of answers", 380))
     figure.update_xaxes(type="log", tickvals=log_ticks(x for trace in figure.data for x in trace.x))
-    return figure
+    return figure.update_yaxes(tickformat=".0%", range=[0, 1.01])
+
+
+def tails(cells: Sequence[Cell], samples: Samples, look: Look) -> go.Figure:
+    """The share that took longer, on a log axis: one in a thousand has as much room as one in ten."""
+    figure = go.Figure()
+    for cell in cells:
+        values, ranks = _thinned(cell, samples)
+        shares = 1 - ranks / (ranks.max(initial=0) + 1)
+        figure.add_scatter(x=brief(values), y=brief(shares), **_line(cell, look, "%{y:.3~%} take at least"))
+    figure.update_layout(layout("latency, ms", "share of answers", 380))
+    figure.update_xaxes(type="log", tickvals=log_ticks(x for trace in figure.data for x in trace.x))
+    return figure.update_yaxes(type="log", tickformat="~%", dtick=1)
 
 
 def load_curves(
@@ -77,12 +69,18 @@ def load_curves(
     return figure
 
 
-def _ranks(count: int) -> NDArray[np.int64]:
-    """At most `CURVE_POINTS` ranks of so many sorted values: half evenly spread, half ever denser towards the last."""
-    if count <= CURVE_POINTS:
-        return np.arange(count)
-    half = CURVE_POINTS // 2
-    tail = count - np.logspace(0, math.log10(count), half)
-    both = np.concatenate([np.linspace(0, count - 1, half), tail]).round().astype(np.int64)
-    ranks: NDArray[np.int64] = np.unique(both.clip(0, count - 1))
-    return ranks
+def _line(cell: Cell, look: Look, words: str) -> dict[str, object]:
+    return {
+        "name": cell.variant,
+        "meta": cell.variant,
+        "mode": "lines",
+        "line": {"color": look.color(cell), "dash": look.dash(cell), "width": 1.8},
+        "hovertemplate": f"<b>{escape(cell.variant)}</b><br>{words} %{{x:.2f}} ms<extra></extra>",
+    }
+
+
+def _thinned(cell: Cell, samples: Samples) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Some of the latencies in milliseconds by rising rank, and their ranks."""
+    values = np.sort(steady_latencies(samples.of(cell.variant, cell.load)) * 1e3)
+    ranks = stats.thin(len(values), CURVE_POINTS)
+    return np.take(values, ranks), ranks

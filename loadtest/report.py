@@ -55,7 +55,7 @@ class Group:
     breakdown: Plot
     saved: str
     """Where the time went that the fastest variant saves."""
-    distributions: Plot
+    distributions: tuple[Plot, ...]
     busiest: Cell
     """The cell with the highest throughput."""
 
@@ -81,10 +81,12 @@ def write_report(results: Results, samples: Samples, path: Path, constraints: Co
         groups=groups,
         size=_size(results.cells, look),
         curves=tuple(_curves(results.cells, look)),
-        timeline=Plot("timeline", "The run over time", _json(timeline(results.cells, samples, look))),
+        timeline=Plot(
+            "timeline", "What clients, server and machine saw", _json(timeline(results.cells, samples, look))
+        ),
         gallery=seen,
         parts=breakdown.PARTS,
-        columns=COLUMNS,
+        columns=[c for c in COLUMNS if c.percentile or any(c.value(cell) is not None for cell in results.cells)],
         look=look,
         plan=options.to_toml(results.plan),
         stats=stats,
@@ -131,7 +133,18 @@ def _group(results: Results, load: Load, samples: Samples, look: Look) -> Group:
             "No call succeeded in the steady state.",
         ),
         saved=breakdown.summary(split),
-        distributions=Plot(f"latency-{load.key}", load.name, _json(latency_figures.distributions(mine, samples, look))),
+        distributions=(
+            Plot(
+                f"latency-{load.key}",
+                "Share of answers within a time",
+                _json(latency_figures.distributions(mine, samples, look)),
+            ),
+            Plot(
+                f"tail-{load.key}",
+                "The tail: share that takes longer",
+                _json(latency_figures.tails(mine, samples, look)),
+            ),
+        ),
         busiest=max(mine, key=lambda cell: cell.throughput_rps),
     )
 

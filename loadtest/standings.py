@@ -38,8 +38,8 @@ class Standings:
 
     @property
     def enough(self) -> bool:
-        """Whether any difference could have been shown."""
-        return self.rounds >= self.needed
+        """Whether any difference could have been shown, if there is anything to compare."""
+        return len(self.places) < 2 or self.rounds >= self.needed
 
     def tied_with(self, place: Place) -> tuple[str, ...]:
         """The others of its rank."""

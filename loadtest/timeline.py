@@ -88,7 +88,7 @@ def _add_latencies(figure: go.Figure, spells: Sequence[_Spell], look: Look) -> N
             text=texts,
             mode="lines+markers",
             line={"color": look.color(spells[0].cell), "width": width, "dash": "solid" if name == "p50" else "dot"},
-            marker={"size": 5 if name == "p50" else 4, "symbol": look.symbol(spells[0].cell).removesuffix("-open")},
+            marker={"size": 5 if name == "p50" else 3, "symbol": look.symbol(spells[0].cell).removesuffix("-open")},
         )
 
 
