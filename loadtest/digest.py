@@ -49,10 +49,10 @@ def markdown(results: Results, decision: Decision, asked: str, ranked: Sequence[
 def _decision(decision: Decision, asked: str) -> Iterator[str]:
     yield f"## {'For ' + asked if asked else 'The frontier'}"
     if decision.winner:
-        yield f"Ship **{decision.winner.cell.variant}**. {_said(decision.winner)}"
+        yield f"Ship **{decision.winner.cell.variant}**: {_said(decision.winner)}"
         if decision.runner_up:
-            yield f"Runner-up: {decision.runner_up.cell.variant}. {_said(decision.runner_up)}"
-    elif decision.why_not:
+            yield f"Runner-up: {decision.runner_up.cell.variant}: {_said(decision.runner_up)}"
+    elif asked:
         yield f"No answer: {decision.why_not}."
     if decision.losers:
         yield _table(["loser", "why"], [[each.variant, "; ".join(each.reasons)] for each in decision.losers])
@@ -64,7 +64,7 @@ def _decision(decision: Decision, asked: str) -> Iterator[str]:
 
 def _said(choice: Choice) -> str:
     tied = f" Tied with {', '.join(choice.tied_with)}." if choice.tied_with else ""
-    return choice.sentence + tied
+    return f"{choice.sentence}.{tied}"
 
 
 def _ranks(ranked: Standings) -> str:

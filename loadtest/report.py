@@ -28,7 +28,7 @@ from loadtest.timeline import timeline
 from loadtest.verdict import p99_frontier, throughput_frontier
 from protos import options
 
-UNCONSTRAINED = Constraints(p99_ms=None, rate=None, max_drop=None, max_megabytes=None)
+UNCONSTRAINED = Constraints()
 
 NO_ACCURACY = "The accuracy of the variants is not known: the server does not export it."
 NO_SAMPLES = "No cell has enough samples."
@@ -78,6 +78,7 @@ def write_report(results: Results, samples: Samples, path: Path, constraints: Co
         variants=tuple(dict.fromkeys(cell.variant for cell in results.cells)),
         decision=decision,
         asked=asked(constraints),
+        no_frontier=_no_frontier(results.cells),
         groups=groups,
         size=_size(results.cells, look),
         curves=tuple(_curves(results.cells, look)),
@@ -105,10 +106,17 @@ def asked(constraints: Constraints) -> str:
     limits = {
         "p99 within {:g} ms": constraints.p99_ms,
         "{:g} requests per second": constraints.rate,
-        "at most {:g} points of top-1 below FP32": constraints.max_drop,
-        "at most {:g} MB": constraints.max_megabytes,
+        "top-1 at most {:g} points below FP32": constraints.max_drop,
+        "at most {:g} MB of memory": constraints.max_megabytes,
     }
     return ", ".join(words.format(limit) for words, limit in limits.items() if limit is not None)
+
+
+def _no_frontier(cells: Sequence[Cell]) -> str:
+    """Why it would be empty."""
+    if all(cell.facts.top1 is None for cell in cells):
+        return "the server does not say how accurate its variants are"
+    return "no cell can be believed, see the warnings"
 
 
 def _group(results: Results, load: Load, samples: Samples, look: Look) -> Group:

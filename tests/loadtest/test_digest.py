@@ -14,7 +14,7 @@ from loadtest.report import write_report
 from loadtest.standings import standings
 from tests.loadtest.cells import cell, closed, results
 
-ASKED = Constraints(p99_ms=20.0, rate=None, max_drop=None, max_megabytes=None)
+ASKED = Constraints(p99_ms=20.0)
 NO_FLIPS = Gallery((), {}, ())
 
 
@@ -29,11 +29,10 @@ def test_the_csv_has_every_column_as_it_was_measured() -> None:
 def test_the_markdown_tells_the_decision_ranks_and_warnings() -> None:
     winner, slow = cell("int8-x", 9.0), cell("fp32-x", 30.0, failures=2)
     run = results(winner, slow)
-    decision = Decision(
-        ASKED, Choice(winner, ("b-x",), "The fastest."), None, (Loser("fp32-x", slow, ("p99 | 30 ms",)),), (), ""
-    )
+    winning = Choice(cell=winner, sentence="fastest", tied_with=("b-x",))
+    decision = Decision(ASKED, winner=winning, losers=(Loser("fp32-x", slow, ("p99 | 30 ms",)),))
     text = markdown(run, decision, "p99 within 20 ms", [standings(run.cells, closed(1))], NO_FLIPS)
-    assert "## For p99 within 20 ms\n\nShip **int8-x**. The fastest. Tied with b-x." in text
+    assert "## For p99 within 20 ms\n\nShip **int8-x**: fastest. Tied with b-x." in text
     assert "| fp32-x | p99 \\| 30 ms |" in text
     assert "1 user:\n\n| rank | variant | p50 ms |\n| --- | --- | --- |\n| 1 | int8-x | 2.25 |" in text
     assert "| - | fp32-x: 2 calls failed |  |" in text
@@ -43,13 +42,13 @@ def test_the_markdown_tells_the_decision_ranks_and_warnings() -> None:
 
 def test_the_markdown_says_that_rounds_are_too_few_to_show_a_difference() -> None:
     run = results(cell("a-x"), cell("b-x"))
-    text = markdown(run, Decision(ASKED, None, None, (), (), "."), "", [standings(run.cells, closed(1))], NO_FLIPS)
+    text = markdown(run, Decision(ASKED), "", [standings(run.cells, closed(1))], NO_FLIPS)
     assert "1 user (2 rounds, 6 needed: no difference can be shown):" in text
 
 
 def test_without_an_answer_the_markdown_says_why() -> None:
     run = results(cell("a-x"))
-    text = markdown(run, Decision(ASKED, None, None, (), (), "none holds"), "p99 within 20 ms", [], NO_FLIPS)
+    text = markdown(run, Decision(ASKED, why_not="none holds"), "p99 within 20 ms", [], NO_FLIPS)
     assert "No answer: none holds." in text
 
 

@@ -18,14 +18,15 @@ from loadtest.accuracy import Accuracy, Flip
 from loadtest.decision import Choice, Constraints, Decision, Loser
 from loadtest.recorder import SAMPLE, STEADY, Samples
 from loadtest.report import asked, write_report
-from loadtest.results import Ceiling, Results, ServerSide
+from loadtest.results import Ceiling, Cell, Results, ServerSide
 from tests.browser import chromium, open_page
 from tests.loadtest.cells import cell, closed, results
 from tests.loadtest.conftest import Run
 
 ASKED = Constraints(p99_ms=20.0, rate=200.0, max_drop=1.0, max_megabytes=150.0)
 EVIL = "</script><script>document.title='broken'</script>"
-NOTHING = Constraints(p99_ms=None, rate=None, max_drop=None, max_megabytes=None)
+NOTHING = Constraints()
+NO_CALLS = Samples(np.zeros(0, SAMPLE), ("a-x",), (closed(1).key,))
 
 
 class Text(HTMLParser):
@@ -71,53 +72,62 @@ def test_the_card_names_the_winner_the_runner_up_and_what_the_losers_broke(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     winner = cell("int8-openvino", 9.0, 0.94, rps=450, server=ServerSide(1, 0.1, 1.0, 900.0, None, 2.5))
-    winner = replace(winner, facts=replace(winner.facts, artifact_bytes=11_300_000, serving="2 threads, batches of 8"))
+    winner = replace(winner, facts=replace(winner.facts, artifact_bytes=11_300_000))
     second, slow = cell("int8-onnxruntime", 9.5, 0.93), cell("fp32-pytorch", 35.25, 0.95)
-    deciding(
-        monkeypatch,
-        Decision(
-            ASKED,
-            Choice(winner, ("int8-onnxruntime",), "Lowest p99 of all that hold."),
-            Choice(second, (), "As good, but larger."),
-            (Loser("fp32-pytorch", slow, ("p99 35.25 ms, 15.25 more than 20 allowed", "300 MB")),),
-            (),
-            "",
-        ),
-    )
+    winning = Choice(cell=winner, sentence="lowest p99 of all that hold", tied_with=("int8-onnxruntime",))
+    following = Choice(cell=second, sentence="as good, but larger")
+    broken = Loser("fp32-pytorch", slow, ("p99 is 35.25 ms, 15.25 more than the 20 allowed", "300 MB"))
+    deciding(monkeypatch, Decision(ASKED, winner=winning, runner_up=following, losers=(broken,)))
     page = text(results(winner, second, slow), tmp_path)
     assert "Ship int8-openvino at 1 user 2.25 ms p50 9.00 ms p99 450 requests/s 94.00% top-1 11.3 MB on disk" in page
-    assert "Lowest p99 of all that hold. Tied with int8-onnxruntime: no difference was shown." in page
-    assert "fp32 by openvino; 2 threads, batches of 8; 2.5 rows in an execution of the engine, on average" in page
-    assert "Runner-up: int8-onnxruntime p99 9.50 ms" in page
-    assert "fp32-pytorch p99 35.25 ms, 15.25 more than 20 allowed; 300 MB" in page
+    assert "lowest p99 of all that hold. Tied with int8-onnxruntime: no difference was shown." in page
+    assert "fp32 by openvino; 2.5 rows in an execution of the engine, on average; 900 µs of server CPU" in page
+    assert "Runner-up: int8-onnxruntime as good, but larger." in page
+    assert "fp32-pytorch p99 is 35.25 ms, 15.25 more than the 20 allowed; 300 MB" in page
 
 
 def test_a_card_without_a_winner_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    deciding(monkeypatch, Decision(ASKED, None, None, (), (), "all break at least one constraint"))
-    assert "No answer: all break at least one constraint." in text(results(cell("a-x")), tmp_path)
+    deciding(monkeypatch, Decision(ASKED, why_not="all break at least one constraint"))
+    write_report(results(cell("a-x")), NO_CALLS, tmp_path / "report.html", ASKED)
+    page = (tmp_path / "report.html").read_text()
+    assert "No answer: all break at least one constraint." in page
 
 
 def test_a_winner_without_enough_samples_for_p99_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     few = replace(cell("a-x", None), samples=120)
-    deciding(monkeypatch, Decision(NOTHING, Choice(few, (), "."), None, (), (), ""))
+    deciding(monkeypatch, Decision(NOTHING, winner=Choice(cell=few, sentence="it is alone")))
     assert "n/a p99: not enough samples (120 of 299)" in text(results(few), tmp_path)
 
 
 def test_without_constraints_the_frontier_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = cell("a-x", 1.0, 0.8), cell("b-x", 2.0, 0.9)
-    frontier = Choice(one, (), "The fastest."), Choice(other, ("c-x",), "The most accurate.")
-    deciding(monkeypatch, Decision(NOTHING, None, None, (), frontier, ""))
+    frontier = Choice(cell=one, sentence="fastest"), Choice(cell=other, sentence="most accurate", tied_with=("c-x",))
+    deciding(monkeypatch, Decision(NOTHING, frontier=frontier, why_not="nothing was asked for"))
     page = text(results(one, other), tmp_path)
-    assert "a-x 1 user The fastest. b-x 1 user The most accurate. Tied with c-x" in page
+    assert "a-x 1 user fastest. b-x 1 user most accurate. Tied with c-x" in page
     assert "No answer" not in page
+
+
+@pytest.mark.parametrize(
+    ("made", "why"),
+    [
+        (cell("a-x", top1=None), "the server does not say how accurate its variants are"),
+        (cell("a-x", generator_limited=True), "no cell can be believed, see the warnings"),
+    ],
+)
+def test_an_empty_frontier_says_why(made: Cell, why: str, tmp_path: Path) -> None:
+    assert f"No answer: {why}." in text(results(made), tmp_path)
 
 
 @pytest.mark.parametrize(
     ("constraints", "words"),
     [
         (NOTHING, ""),
-        (Constraints(None, None, 0.5, None), "at most 0.5 points of top-1 below FP32"),
-        (ASKED, "p99 within 20 ms, 200 requests per second, at most 1 points of top-1 below FP32, at most 150 MB"),
+        (Constraints(max_drop=0.5), "top-1 at most 0.5 points below FP32"),
+        (
+            ASKED,
+            "p99 within 20 ms, 200 requests per second, top-1 at most 1 points below FP32, at most 150 MB of memory",
+        ),
     ],
 )
 def test_what_is_asked_for_is_said_in_words(constraints: Constraints, words: str) -> None:
