@@ -1,24 +1,37 @@
 """`report.html`: one file that opens from disk, with no network, and answers which variant to ship.
 
-The page is `report.html.j2` with its style sheet, its script and Plotly's own library written into it.
-What it says comes from `Results`; the distributions come from the raw samples.
+The page is `report.html.j2` with its style sheet, its script and Plotly's own library written into it. What it says
+comes from `Results`; distributions, the run over time and the breakdowns come from the raw samples. `report.md` and
+`cells.csv` beside it say the same without plots (see `digest`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import plotly.graph_objects as go
 import plotly.offline
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from loadtest import figures, stats
+from loadtest import breakdown, digest, figures, latency_figures, stats
 from loadtest.columns import COLUMNS
-from loadtest.plan import Load
+from loadtest.decision import Constraints, decide
+from loadtest.flips import gallery
+from loadtest.look import Look
+from loadtest.plan import Load, Scenario
 from loadtest.recorder import Samples
 from loadtest.results import Cell, Results
-from loadtest.verdict import POINTS, Verdict, doubt, p99_frontier, throughput_frontier, verdict
+from loadtest.standings import Standings, standings
+from loadtest.timeline import timeline
+from loadtest.verdict import p99_frontier, throughput_frontier
+from protos import options
+
+UNCONSTRAINED = Constraints()
+
+NO_ACCURACY = "The accuracy of the variants is not known: the server does not export it."
+NO_SAMPLES = "No cell has enough samples."
 
 
 @dataclass(frozen=True)
@@ -36,14 +49,19 @@ class Group:
     """What the page shows for one load."""
 
     load: Load
-    verdict: Verdict
+    standings: Standings
     frontier: frozenset[str]
     plots: tuple[Plot, ...]
-    distributions: Plot
+    breakdown: Plot
+    saved: str
+    """Where the time went that the fastest variant saves."""
+    distributions: tuple[Plot, ...]
+    busiest: Cell
+    """The cell with the highest throughput."""
 
 
-def write_report(results: Results, samples: Samples, path: Path) -> None:
-    """Renders the page of a run to `path`."""
+def write_report(results: Results, samples: Samples, path: Path, constraints: Constraints = UNCONSTRAINED) -> None:
+    """Renders the page of a run to `path`, and writes `report.md` and `cells.csv` beside it."""
     environment = Environment(
         loader=PackageLoader("loadtest", "."),
         autoescape=True,
@@ -52,46 +70,116 @@ def write_report(results: Results, samples: Samples, path: Path) -> None:
         lstrip_blocks=True,
     )
     environment.filters["show"] = _show
-    look = figures.Look(results.cells)
+    look, decision = Look(results.cells), decide(results, constraints)
+    groups = [_group(results, load, samples, look) for load in results.plan.loads]
+    seen = gallery(results)
     page = environment.get_template("report.html.j2").render(
         results=results,
-        groups=[_group(results.cells, load, samples, look) for load in results.plan.loads],
-        columns=COLUMNS,
+        variants=tuple(dict.fromkeys(cell.variant for cell in results.cells)),
+        decision=decision,
+        asked=asked(constraints),
+        no_frontier=_no_frontier(results.cells),
+        groups=groups,
+        size=_size(results.cells, look),
+        curves=tuple(_curves(results.cells, look)),
+        timeline=Plot(
+            "timeline", "What clients, server and machine saw", _json(timeline(results.cells, samples, look))
+        ),
+        gallery=seen,
+        parts=breakdown.PARTS,
+        columns=[c for c in COLUMNS if c.percentile or any(c.value(cell) is not None for cell in results.cells)],
         look=look,
-        points=POINTS,
-        doubt=doubt,
+        plan=options.to_toml(results.plan),
         stats=stats,
         css=_asset("report.css"),
         script=_asset("report.js"),
         plotly=Markup(plotly.offline.get_plotlyjs()),
     )
     path.write_text(page, encoding="utf-8")
+    path.with_name("cells.csv").write_text(digest.cells_csv(results.cells), encoding="utf-8")
+    text = digest.markdown(results, decision, asked(constraints), [group.standings for group in groups], seen)
+    path.with_suffix(".md").write_text(text, encoding="utf-8")
 
 
-def _group(cells: Sequence[Cell], load: Load, samples: Samples, look: figures.Look) -> Group:
-    mine = [cell for cell in cells if cell.load == load]
+def asked(constraints: Constraints) -> str:
+    """What is asked for, in words; empty without constraints."""
+    limits = {
+        "p99 within {:g} ms": constraints.p99_ms,
+        "{:g} requests per second": constraints.rate,
+        "top-1 at most {:g} points below FP32": constraints.max_drop,
+        "at most {:g} MB of memory": constraints.max_megabytes,
+    }
+    return ", ".join(words.format(limit) for words, limit in limits.items() if limit is not None)
+
+
+def _no_frontier(cells: Sequence[Cell]) -> str:
+    """Why it would be empty."""
+    if all(cell.facts.top1 is None for cell in cells):
+        return "the server does not say how accurate its variants are"
+    return "no cell can be believed, see the warnings"
+
+
+def _group(results: Results, load: Load, samples: Samples, look: Look) -> Group:
+    mine = [cell for cell in results.cells if cell.load == load]
+    ceiling = next((each for each in results.ceilings if each.load == load), None)
     best = p99_frontier(mine) + throughput_frontier(mine)
+    split = [each for cell in mine if (each := breakdown.break_down(cell, samples, ceiling))]
     return Group(
         load=load,
-        verdict=verdict(mine, load),
+        standings=standings(mine, load),
         frontier=frozenset(cell.variant for cell in best),
         plots=(
-            _plot(f"p99-{load.key}", "Accuracy against p99", figures.accuracy_against_p99(mine, look), mine),
-            _plot(
+            _scatter(f"p99-{load.key}", "Accuracy against p99", figures.accuracy_against_p99(mine, look), mine),
+            _scatter(
                 f"rps-{load.key}", "Accuracy against throughput", figures.accuracy_against_throughput(mine, look), mine
             ),
         ),
-        distributions=Plot(
-            f"latency-{load.key}", "Latency distributions", _json(figures.latency_distributions(mine, samples, look))
+        breakdown=Plot(
+            f"time-{load.key}",
+            load.name,
+            _json(breakdown.figure(split)) if split else None,
+            "No call succeeded in the steady state.",
         ),
+        saved=breakdown.summary(split),
+        distributions=(
+            Plot(
+                f"latency-{load.key}",
+                "Share of answers within a time",
+                _json(latency_figures.distributions(mine, samples, look)),
+            ),
+            Plot(
+                f"tail-{load.key}",
+                "The tail: share that takes longer",
+                _json(latency_figures.tails(mine, samples, look)),
+            ),
+        ),
+        busiest=max(mine, key=lambda cell: cell.throughput_rps),
     )
 
 
-def _plot(id_: str, title: str, figure: go.Figure, cells: Sequence[Cell]) -> Plot:
+def _size(cells: Sequence[Cell], look: Look) -> Plot:
+    """Of each variant once: its size is the same under every load."""
+    once = list({cell.variant: cell for cell in cells}.values())
+    if all(cell.facts.artifact_bytes is None for cell in once):
+        return Plot("size", "Accuracy against size", None, "The size of the variants is not known: see the warnings.")
+    return _scatter("size", "Accuracy against size", figures.accuracy_against_size(once, look), once)
+
+
+def _curves(cells: Sequence[Cell], look: Look) -> Iterator[Plot]:
+    titles = {"closed": "users", "server": "arrivals per second", "offline": "rows per request"}
+    for scenario in get_args(Scenario):
+        for percentile in ("p50", "p99"):
+            drawn = latency_figures.load_curves(cells, scenario, percentile, look)
+            if drawn:
+                title = f"{percentile} against throughput, over {titles[scenario]}"
+                yield Plot(f"curve-{percentile}-{scenario}", title, _json(drawn))
+
+
+def _scatter(id_: str, title: str, figure: go.Figure, cells: Sequence[Cell]) -> Plot:
     if all(cell.facts.top1 is None for cell in cells):
-        return Plot(id_, title, None, "The accuracy of the variants is not known: the server does not export it.")
+        return Plot(id_, title, None, NO_ACCURACY)
     if not any(len(trace.x) for trace in figure.data if trace.mode == "markers"):
-        return Plot(id_, title, None, "No cell has enough samples.")
+        return Plot(id_, title, None, NO_SAMPLES)
     return Plot(id_, title, _json(figure))
 
 

@@ -93,6 +93,20 @@ class Ceiling:
 
 
 @dataclass(frozen=True)
+class ServerSide:
+    """What the server's metrics say about blocks, warm-up included; None where they do not."""
+
+    requests: int | None
+    queue_ms_mean: float | None
+    compute_ms_mean: float | None
+    cpu_us_per_request: float | None
+    handler_ms_mean: float | None = None
+    """From a parsed request to its finished answer: queue, engine, and what lies before and after it."""
+    batch_rows_mean: float | None = None
+    """Rows in one execution of the engine."""
+
+
+@dataclass(frozen=True)
 class Round:
     """One block of a cell."""
 
@@ -111,16 +125,7 @@ class Round:
     canary_seconds: float | None
     reruns: int
     steady: bool
-
-
-@dataclass(frozen=True)
-class ServerSide:
-    """What the server's metrics say about a cell, warm-up included; None where they do not."""
-
-    requests: int | None
-    queue_ms_mean: float | None
-    compute_ms_mean: float | None
-    cpu_us_per_request: float | None
+    server: ServerSide
 
 
 @dataclass(frozen=True)
@@ -295,6 +300,7 @@ def _round(part: Measurement) -> Round:
         canary_seconds=part.canary_seconds,
         reruns=part.reruns,
         steady=part.steady,
+        server=_server_side([part.server] if part.server else []),
     )
 
 
@@ -310,6 +316,8 @@ def _server_side(deltas: Sequence[Deltas]) -> ServerSide:
         queue_ms_mean=_ratio(_sum(d.queue_seconds for d in deltas), _sum(d.queue_count for d in deltas), 1e3),
         compute_ms_mean=_ratio(_sum(d.compute_seconds for d in deltas), _sum(d.compute_count for d in deltas), 1e3),
         cpu_us_per_request=_ratio(_sum(d.cpu_seconds for d in deltas), requests, 1e6),
+        handler_ms_mean=_ratio(_sum(d.handler_seconds for d in deltas), _sum(d.handler_count for d in deltas), 1e3),
+        batch_rows_mean=_ratio(_sum(d.batch_rows for d in deltas), _sum(d.batch_count for d in deltas), 1.0),
     )
 
 

@@ -92,6 +92,13 @@ class Deltas:
     compute_seconds: float | None
     compute_count: float | None
     cpu_seconds: float | None
+    handler_seconds: float | None = None
+    """From parsed requests to finished messages: queue, engine, and what lies before and after it."""
+    handler_count: float | None = None
+    batch_rows: float | None = None
+    """Rows that the engine was given."""
+    batch_count: float | None = None
+    """Executions of the engine."""
 
 
 def scrape(url: str) -> Page:
@@ -114,6 +121,7 @@ def deltas(before: Page, after: Page, model: str, variant: str) -> Deltas:
         return None if now is None else now - (then or 0.0)  # a labelled counter appears with its first event
 
     queue, compute = telemetry.QUEUE_DURATION.name, telemetry.COMPUTE_DURATION.name
+    handler, batch = telemetry.REQUEST_DURATION.name, telemetry.BATCH_SIZE.name
     return Deltas(
         requests=moved(_name(telemetry.REQUESTS), **labels),
         queue_seconds=moved(f"{queue}_sum", **labels),
@@ -121,6 +129,10 @@ def deltas(before: Page, after: Page, model: str, variant: str) -> Deltas:
         compute_seconds=moved(f"{compute}_sum", **labels),
         compute_count=moved(f"{compute}_count", **labels),
         cpu_seconds=moved(CPU_SECONDS),
+        handler_seconds=moved(f"{handler}_sum", **labels),
+        handler_count=moved(f"{handler}_count", **labels),
+        batch_rows=moved(f"{batch}_sum", **labels),
+        batch_count=moved(f"{batch}_count", **labels),
     )
 
 

@@ -61,10 +61,13 @@ def frontier(costs: Sequence[float], gains: Sequence[float]) -> list[int]:
     return kept
 
 
-def thin(values: NDArray[np.float64], most: int) -> NDArray[np.float64]:
-    """At most `most` of the values, sorted, evenly spread over their ranks; the extremes are always kept."""
-    ordered = np.sort(values)
-    if len(ordered) <= most:
-        return ordered
-    ranks = np.linspace(0, len(ordered) - 1, most).round().astype(int)
-    return np.take(ordered, ranks)
+def thin(count: int, most: int) -> NDArray[np.int64]:
+    """At most `most` ranks of so many sorted values; the first and the last are always kept.
+
+    One half is evenly spread, the other ever denser towards the last, where a tail has its detail.
+    """
+    if count <= most:
+        return np.arange(count)
+    even, dense = np.linspace(0, count - 1, most // 2), count - np.logspace(0, math.log10(count), most // 2)
+    ranks: NDArray[np.int64] = np.unique(np.concatenate([even, dense]).round().astype(np.int64))
+    return ranks

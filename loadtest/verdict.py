@@ -39,9 +39,14 @@ class Verdict:
         return tuple(cell for cell in self.unjudged if cell.latency_ms.p99 is None or cell.latency_ms.p99 <= bound)
 
 
+def spoiled(cell: Cell) -> bool:
+    """Whether the cell's speed is not the variant's: calls failed, or the generator may have been the limit."""
+    return cell.generator_limited or bool(cell.failures)
+
+
 def believable(cell: Cell) -> bool:
-    """Whether the cell's speed can be compared."""
-    return not cell.failures and not cell.generator_limited and cell.latency_ms.p99 is not None
+    """Whether the cell's p99 can be compared."""
+    return not spoiled(cell) and cell.latency_ms.p99 is not None
 
 
 def doubt(cell: Cell) -> str:

@@ -27,15 +27,22 @@ WRAPPED_IN = {
     "onnx": {"compressors.export_onnx", "compressors.onnx_network"},
     "onnx_ir": {"compressors.onnx_network"},
     "cloudpickle": {"compressors.isolation"},
-    "scipy": {"compressors.report", "loadtest.arrivals", "loadtest.comparison"},
+    "scipy": {"compressors.report", "loadtest.arrivals", "loadtest.comparison", "loadtest.flips"},
     "psutil": {"loadtest.conditions"},
     "torchao": {"compressors.export_pytorch"},
     "torch_pruning": {"compressors.prune"},
     "torchvision": {"compressors.vision"},
     "sklearn": {"compressors.cluster", "compressors.data"},
-    "PIL": {"server.inputs", "compressors.own_data", "loadtest.payloads"},
+    "PIL": {"server.inputs", "compressors.own_data", "loadtest.flips", "loadtest.payloads"},
     "opentelemetry": {"server.tracing"},
-    "plotly": {"loadtest.figures", "loadtest.report", "compressors.figures"},
+    "plotly": {
+        "loadtest.breakdown",
+        "loadtest.figures",
+        "loadtest.latency_figures",
+        "loadtest.report",
+        "loadtest.timeline",
+        "compressors.figures",
+    },
 }
 """Library to the modules that may import it. torch is also the language that the compressors are written in."""
 

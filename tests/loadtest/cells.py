@@ -44,7 +44,7 @@ def cell(
     latency = LatencyMs(p99 / 4, p99 / 2, p99) if p99 else LatencyMs(1.0, 2.0, None)
     worst = 0.97 if generator_limited else 0.5
     rounds = tuple(
-        Round(number, begun, 500, 0, 450, 4.5, rps, latency, cpu, 1.5 * cpu, CALM, 0.03, 0, True)
+        Round(number, begun, 500, 0, 450, 4.5, rps, latency, cpu, 1.5 * cpu, CALM, 0.03, 0, True, server)
         for number, begun, cpu in ((1, users, 0.5), (2, users if users_begun is None else users_begun, worst))
     )
     if p50s:

@@ -51,9 +51,14 @@ def test_the_frontier_of_nothing_is_empty() -> None:
     assert stats.frontier([], []) == []
 
 
-def test_thinning_keeps_the_extremes_and_the_order() -> None:
-    assert stats.thin(np.array([5.0, 1.0, 4.0, 2.0, 3.0]), 3).tolist() == [1.0, 3.0, 5.0]
+def test_thinned_ranks_keep_both_ends_and_are_denser_towards_the_last() -> None:
+    ranks = stats.thin(100_000, 200)
+    assert (ranks[0], ranks[-1]) == (0, 99_999)
+    assert len(ranks) <= 200
+    assert (ranks >= 99_000).sum() > 40
+    assert (np.diff(ranks) > 0).all()
 
 
-def test_few_values_are_only_sorted() -> None:
-    assert stats.thin(np.array([2.0, 1.0]), 3).tolist() == [1.0, 2.0]
+def test_few_values_are_not_thinned() -> None:
+    assert stats.thin(3, 3).tolist() == [0, 1, 2]
+    assert stats.thin(0, 3).tolist() == []
