@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from loadtest.quantities import MILLISECONDS, SHARE
 from protos.errors import UsageError
 from protos.options import PER_SECOND
 
@@ -72,6 +73,13 @@ class Plan:
     """arrivals in a second, separated by commas: Poisson, whether or not earlier requests were answered"""
     offline: tuple[int, ...] = ()
     """rows in a request, separated by commas: as fast as possible, with one request on each connection"""
+    find_max_rate: bool = False
+    """search the highest arrival rate of each variant at which --p99 and --error-rate hold, in trials of --duration or
+    longer; after an interruption it begins again"""
+    p99: float | None = field(default=None, metadata=MILLISECONDS)
+    """p99 of the latency that is allowed, such as 20ms"""
+    error_rate: float = field(default=0.001, metadata=SHARE)
+    """share of the calls that may fail in a search, such as 0.1%"""
     connections: int = 8
     """connections over which requests that arrive at a rate, or offline, are spread"""
     rows: int = 1
@@ -110,6 +118,9 @@ class Plan:
             f"--users: {list(self.users)} came, expected different numbers of at least 1": _levels(self.users, 1),
             f"--rates: {list(self.rates)} came, expected different numbers above 0": _levels(self.rates, 1e-9),
             f"--offline: {list(self.offline)} came, expected different numbers of at least 1": _levels(self.offline, 1),
+            "--find-max-rate: no --p99 came, expected the p99 that must hold, such as --p99 20ms": self.p99 is not None
+            or not self.find_max_rate,
+            f"--error-rate: {self.error_rate} came, expected less than 1": self.error_rate < 1,
             f"--connections: {self.connections} came, expected at least 1": self.connections >= 1,
             f"--rows: {self.rows} came, expected at least 1": self.rows >= 1,
             f"--variants: {list(self.variants)} came, expected each once": all(self.variants)
@@ -128,7 +139,7 @@ class Plan:
     @property
     def loads(self) -> tuple[Load, ...]:
         """All that are asked for."""
-        users = self.users or (() if self.rates or self.offline else DEFAULT_USERS)
+        users = self.users or (() if self.rates or self.offline or self.find_max_rate else DEFAULT_USERS)
         return (
             *(Load("closed", number) for number in users),
             *(Load("server", rate) for rate in self.rates),

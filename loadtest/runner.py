@@ -4,6 +4,7 @@
     ceiling     what the load generator reaches against a server that answers at once
     measure     for each block: load (first calls, warm-up, steady state), between two looks at server and machine;
                 again where the machine was not the same before and after (see `canary`)
+    search      for the highest rate of each variant, if asked for (see `capacity`)
     write       results.json, samples.npz and report.html beside `--out`, then renamed to it
 
 The users run in this process, on one thread; its CPU time is part of the results.
@@ -27,6 +28,7 @@ from rich.console import Console
 from loadtest import accuracy, ceiling
 from loadtest.accuracy import Accuracy, Check
 from loadtest.canary import Canary, judge
+from loadtest.capacity import search_all
 from loadtest.cautions import make_warnings
 from loadtest.client import Client
 from loadtest.interrupt import Interrupted, Sleep
@@ -46,6 +48,8 @@ LIBRARIES = ("locust", "gevent", "grpcio", "protobuf", "numpy", "plotly")
 """Those whose versions are saved with the results."""
 
 RESULTS, SAMPLES, REPORT = "results.json", "samples.npz", "report.html"
+TRIALS = "trials.npz"
+"""The samples of the searches' trials."""
 
 ROWS_OF_CHECK = 8
 """Images in one request, where accuracy is checked."""
@@ -71,6 +75,7 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> Results:
         bench = Bench(plan, tuple(found.ready), payloads, metrics, origin, sleep)
         ceilings = ceiling.measure(bench, found.ready[bench.variants[0]], plan.ceiling) if plan.ceiling else ()
         measurements = _measure_all(bench, journal, console)
+        searches, trials = search_all(bench, console) if plan.find_max_rate else ((), None)
         checked = tuple(_check_accuracy(plan, variant, check, console, sleep) for variant, check in checks.items())
         cells = make_cells(plan, measurements, facts, ceilings)
         results = Results(
@@ -92,8 +97,9 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> Results:
                 where.cores if plan.on_one_machine else None,
                 checked,
             ),
+            searches=searches,
         )
-        _write(results, join([measurement.samples for measurement in measurements]), sleep)
+        _write(results, join([measurement.samples for measurement in measurements]), trials, sleep)
     except Interrupted as interrupt:
         if kept := journal.kept():
             interrupt.left = f"'{journal.folder}' keeps what was measured, {kept} blocks: the same command goes on"
@@ -128,7 +134,7 @@ def _measure_all(bench: Bench, journal: Journal, console: Console) -> list[Measu
 def _check_accuracy(plan: Plan, variant: str, check: Check, console: Console, sleep: Sleep) -> Accuracy:
     """The test split over the wire, from as many clients as the plan's largest load has."""
     console.print(f"{variant}, {len(check.test)} test images over the wire", highlight=False, markup=False)
-    clients = max(plan.users_of(load) for load in plan.loads)
+    clients = max((plan.users_of(load) for load in plan.loads), default=plan.connections)
     return accuracy.check_accuracy(plan.target, check, clients, ROWS_OF_CHECK, plan.deadline, sleep)
 
 
@@ -144,7 +150,7 @@ def _prepare(plan: Plan, sleep: Sleep) -> tuple[Survey, Payloads, Source]:
         logger.warning("variant '%s' is left out: %s", variant, reason)
     payloads = dict[tuple[str, int], Sequence[Payload]]()
     for variant, metadata in found.ready.items():
-        for rows in {plan.rows_of(load) for load in plan.loads}:
+        for rows in {plan.rows_of(load) for load in plan.loads} | ({plan.rows} if plan.find_max_rate else set()):
             inputs = make_inputs(plan.model, metadata, plan.repository, plan.seed, rows, plan.form)
             payloads[variant, rows] = make_payloads(plan.model, variant, metadata, inputs)
     return found, payloads, inputs.source
@@ -173,11 +179,13 @@ def _facts(model: str, found: Survey, page: Page | None) -> dict[str, Facts]:
     return {variant: page.facts(model, variant) if page else Facts() for variant in found.ready}
 
 
-def _write(results: Results, samples: Samples, sleep: Sleep) -> None:
+def _write(results: Results, samples: Samples, trials: Samples | None, sleep: Sleep) -> None:
     """The run's folder, whole or not at all."""
     plan = results.plan
     with _output(plan.out) as folder:
         samples.save(folder / SAMPLES)
+        if trials:
+            trials.save(folder / TRIALS)
         results.save(folder / RESULTS)
         (folder / PLAN).write_text(options.to_toml(plan, without=("out",)))
         write_report(results, samples, folder / REPORT)

@@ -27,7 +27,7 @@ WRAPPED_IN = {
     "onnx": {"compressors.export_onnx", "compressors.onnx_network"},
     "onnx_ir": {"compressors.onnx_network"},
     "cloudpickle": {"compressors.isolation"},
-    "scipy": {"compressors.report", "loadtest.arrivals", "loadtest.comparison"},
+    "scipy": {"compressors.report", "loadtest.arrivals", "loadtest.compare", "loadtest.comparison"},
     "psutil": {"loadtest.conditions"},
     "torchao": {"compressors.export_pytorch"},
     "torch_pruning": {"compressors.prune"},
