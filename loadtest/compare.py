@@ -125,6 +125,8 @@ def read(folder: Path) -> Document:
     schema = document.get("schema") if isinstance(document, dict) else None
     if schema != SCHEMA:
         raise UsageError(f"'{path}': schema {schema} came, expected {SCHEMA}")
+    if missing := [name for name in ("server", "inputs", "plan", "machine", "cells") if name not in document]:
+        raise UsageError(f"'{path}': '{missing[0]}' is missing")
     return dict(document)
 
 

@@ -40,7 +40,7 @@ def searches_table(results: Results) -> Table:
     grid.add_column("confirmed")
     for search in results.searches:
         found = search.found
-        rates = ("none" if rate is None else f"{rate:,.4g}" for rate in (found.held, found.broke))
+        rates = ("none" if rate is None else f"{rate:,.1f}" for rate in (found.held, found.broke))
         grid.add_row(search.variant, *rates, found.bounded_by, _confirmed(search))
     return grid
 

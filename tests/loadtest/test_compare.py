@@ -176,13 +176,18 @@ def test_runs_without_a_common_cell_are_refused(save: Save) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [(None, "No such file"), ("{", "Expecting property name"), ("[]", "schema None came, expected 1")],
+    [
+        (None, "No such file"),
+        ("{", "Expecting property name"),
+        ("[]", "schema None came, expected 1"),
+        ('{"schema": 1, "server": "", "inputs": "golden"}', "'plan' is missing"),
+    ],
 )
-def test_a_folder_that_is_no_run_is_one_line(text: str | None, message: str, run: Run, tmp_path: Path) -> None:
+def test_a_folder_that_is_no_run_is_one_line(text: str | None, message: str, tmp_path: Path) -> None:
     if text is not None:
         (tmp_path / "results.json").write_text(text)
     with pytest.raises(UsageError, match=message):
-        compare_runs(run.out, tmp_path)
+        compare_runs(tmp_path, tmp_path)
 
 
 def program(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -192,13 +197,14 @@ def program(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_real_run_and_itself_in_as_many_rounds_as_it_takes(run: Run, tmp_path: Path) -> None:
-    """The fixture's two rounds are too few; repeated, they are ties."""
+    """The fixture's two rounds are too few; five times those of a cell are ties."""
     done = program(run.out, run.out)
     assert done.returncode == 2
     assert "comparisons could not have shown any difference" in done.stdout
     document = run.results
     document["cells"] = document["cells"][:1]
     document["cells"][0]["rounds"] *= 5
+    document["cells"][0]["generator_limited"] = False
     (tmp_path / "results.json").write_text(json.dumps(document))
     done = program(tmp_path, tmp_path)
     assert done.returncode == 0, done.stderr

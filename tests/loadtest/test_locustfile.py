@@ -51,7 +51,7 @@ def test_the_samples_of_all_worker_processes_are_in_one_file(
 ) -> None:
     path, port = tmp_path / "samples.npz", str(free_port())
     processes = ("--processes", "2", "--master-bind-port", port, "--master-port", port)
-    done = by_hand(server, repository, "--model", "toy", "--samples", str(path), *processes)
+    done = by_hand(server, repository, "--model", "toy", "--samples", str(path), "-t", "1s", *processes)
     assert done.returncode == 0, done.stderr
     samples = load_samples(path)
     statistics = done.stdout.replace("[]\n", "")  # of each worker, for Locust's --json counts on the master alone
@@ -70,7 +70,7 @@ def test_a_master_and_workers_of_their_own_merge_their_samples(
     workers = [subprocess.Popen(worker, cwd=ROOT, stderr=subprocess.DEVNULL) for _ in range(2)]
     try:
         master = ("--master", "--master-bind-port", port, "--expect-workers", "2")
-        done = by_hand(server, repository, *master, *ours)
+        done = by_hand(server, repository, "-t", "1s", *master, *ours)
         assert [process.wait(30) for process in workers] == [0, 0], done.stderr
     finally:
         for process in workers:
@@ -83,11 +83,11 @@ def test_a_master_and_workers_of_their_own_merge_their_samples(
 
 
 def test_a_worker_that_keeps_no_samples_is_named(server: ServerProcess, repository: Path, tmp_path: Path) -> None:
-    port = str(free_port())
+    path, port = tmp_path / "samples.npz", str(free_port())
     worker = [*LOCUST, "-f", "loadtest/locustfile.py", "--worker", "--master-port", port, "--model", "toy"]
     with subprocess.Popen(worker, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
         master = ("--master", "--master-bind-port", port, "--expect-workers", "1")
-        done = by_hand(server, repository, *master, "--model", "toy", "--samples", str(tmp_path / "samples.npz"))
+        done = by_hand(server, repository, "-t", "1s", *master, "--model", "toy", "--samples", str(path))
         process.wait(30)
     assert done.returncode == 2
     assert "has no --samples: its calls will be missing in" in done.stderr
