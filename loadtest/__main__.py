@@ -1,19 +1,20 @@
 """`pareto-loadtest`: loads the variants of a model on a running server and reports which to ship.
 
     pareto-loadtest run --target 127.0.0.1:8001 --model digits --users 1,8 --duration 3 --rounds 3 --out runs/demo
+    pareto-loadtest compare runs/before runs/after
     pareto-loadtest doctor 127.0.0.1:8001
 
 Progress and warnings go to stderr, the table to stdout, whose last line is one JSON document. Exit code: 0
 when every variant was measured and every call answered, 1 when not, 2 when the plan cannot be carried out,
-128 + signal when it was interrupted. Of `doctor`: 0 when `run` could load a variant, 1 when not, 2 when nobody
-answers.
+128 + signal when it was interrupted. Of `compare`: 0 when nothing was shown to be slower, 1 when something was, 2 when
+the runs cannot be compared. Of `doctor`: 0 when `run` could load a variant, 1 when not, 2 when nobody answers.
 """
 
 import argparse
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     again.add_argument("run", type=Path, help="the folder of that run")
     for loading in (measure, again):
         options.add_flags(loading, Plan)
+    two = commands.add_parser("compare", help="say what got slower from one run to another, with significance")
+    two.add_argument("before", type=Path, help="the folder of the first run")
+    two.add_argument("after", type=Path, help="the folder of the second run")
     patient = commands.add_parser("doctor", help="say what a server of the protocol speaks, and what would fail")
     patient.add_argument("doctor", metavar="HOST:PORT", help="gRPC address of the server")
     options.add_flags(patient, doctor.Settings)
@@ -50,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if "doctor" in flags:
             return _examine(flags.doctor, options.read(doctor.Settings, flags))
+        if "before" in flags:
+            return _compare(flags.before, flags.after)
         if file := flags.run / PLAN if "run" in flags else flags.plan:
             options.fill(flags, Plan, file)
         plan = options.read(Plan, flags)
@@ -78,6 +84,19 @@ def _examine(target: str, settings: doctor.Settings) -> int:
     return 0 if diagnosis.ready_for_load else 1
 
 
+def _compare(before: Path, after: Path) -> int:
+    from rich.console import Console
+
+    from loadtest import compare
+
+    changes = compare.compare_runs(before, after)
+    Console(width=None if sys.stdout.isatty() else TABLE_WIDTH).print(compare.table(changes))
+    for text in changes.notes():
+        print(text)
+    print(changes.document())
+    return changes.exit_code
+
+
 def _measure(plan: Plan, sleep: Sleep) -> "Results":
     from loadtest.runner import run  # patches the process, and takes a second: only when it is to run
 
@@ -92,15 +111,34 @@ def _tell(plan: Plan, results: "Results") -> int:
     from rich.console import Console
 
     from loadtest.runner import REPORT, RESULTS
-    from loadtest.table import table
+    from loadtest.table import searches_table, table
 
     console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH)
-    console.print(table(results, console.width))
+    if results.cells:
+        console.print(table(results, console.width))
+    if results.searches:
+        console.print(searches_table(results))
     for warning in results.warnings:
         print(f"warning: {warning}")
+    for line in _decision(results):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     print(_summary(results, plan.out / RESULTS, plan.out / REPORT))
     holds = all(checked.holds for checked in results.accuracy)
     return 0 if holds and not results.failures and not results.skipped else 1
+
+
+def _decision(results: "Results") -> Iterator[str]:
+    from loadtest.decision import decide
+
+    decision = decide(results) if results.cells else None
+    if decision is None or not decision.constraints.any:
+        return
+    if decision.winner is None:
+        yield f"ship nothing: {decision.why_not}"
+    else:
+        yield f"ship {decision.winner.cell.variant}: {decision.winner.sentence}"
+    for loser in decision.losers:
+        yield f"  not {loser.variant}: {'; '.join(loser.reasons)}"
 
 
 def _summary(results: "Results", path: Path, report: Path) -> str:

@@ -91,7 +91,7 @@ def ranking(figures: Mapping[str, Sequence[float]]) -> Ranking:
     logs = _logs(figures)
     pairs = list(itertools.combinations(_by_median(logs), 2))
     ratios = [logs[first] - logs[second] for first, second in pairs]
-    corrected = _holm([_signed_rank_p(each) for each in ratios])
+    corrected = holm([_signed_rank_p(each) for each in ratios])
     judged = [_judge(each, p, len(pairs)) for each, p in zip(ratios, corrected, strict=True)]
     comparisons = dict(zip(pairs, judged, strict=True))
     ranks: list[list[str]] = []
@@ -153,8 +153,8 @@ def _signed_rank_p(ratios: NDArray[np.float64]) -> float:
     return float(wilcoxon(ratios).pvalue) if np.any(ratios) else 1.0
 
 
-def _holm(p: Sequence[float]) -> list[float]:
-    """Each p-value times the number of those that are not smaller, and never below a smaller one's."""
+def holm(p: Sequence[float]) -> list[float]:
+    """Corrected p-values: each times the number of those that are not smaller, and never below a smaller one's."""
     corrected, last = [0.0] * len(p), 0.0
     for done, index in enumerate(sorted(range(len(p)), key=p.__getitem__)):
         last = corrected[index] = max(last, min(1.0, p[index] * (len(p) - done)))

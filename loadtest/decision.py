@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from loadtest import stats
 from loadtest.comparison import compare
+from loadtest.plan import Plan
 from loadtest.results import Cell, Results
 from loadtest.verdict import baseline_of, believable, doubt, p99_frontier
 
@@ -34,6 +35,11 @@ class Constraints:
     """Points of top-1 below the FP32 baseline."""
     max_megabytes: float | None = None
     """In memory."""
+
+    @staticmethod
+    def of(plan: Plan) -> "Constraints":
+        """Those of a plan."""
+        return Constraints(plan.p99, plan.rate, plan.max_drop, plan.max_memory)
 
     @property
     def any(self) -> bool:
@@ -74,8 +80,9 @@ class Decision:
     why_not: str = ""
 
 
-def decide(results: Results, constraints: Constraints) -> Decision:
-    """The variant of a run to ship, or without constraints its frontier."""
+def decide(results: Results) -> Decision:
+    """The variant of a run to ship under the constraints of its plan, or without constraints its frontier."""
+    constraints = Constraints.of(results.plan)
     baseline = baseline_of(results.cells)
     if not constraints.any:
         return Decision(constraints, frontier=_frontier(results), why_not="no constraints were given")

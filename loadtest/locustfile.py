@@ -1,9 +1,20 @@
-"""Locust's part: ordinary `User`s that infer. Locust is imported here and nowhere else.
+"""Locust's part: ordinary `User`s that infer. Locust is imported here, and for a shape in `rampfile`.
 
 By hand, with Locust's own web page and everything else that Locust can do:
 
     locust -f loadtest/locustfile.py --host 127.0.0.1:8001 --model digits --variants int8-openvino
     locust -f loadtest/locustfile.py --host 127.0.0.1:8001 --model digits --rate 50   # open loop, for each user
+
+In several processes: `--processes 2` makes two workers beside the master, by hand they may be on other machines.
+Flags go in any order. Ours (`$OURS`: `--model` to `--samples`, the same values) go to each process, Locust's own
+(`$RUN`: `--headless -u 8 -t 30s --host HOST:PORT`) to the master:
+
+    locust -f loadtest/locustfile.py $RUN $OURS --processes 2
+    locust -f loadtest/locustfile.py $RUN $OURS --master --expect-workers 2
+    locust -f loadtest/locustfile.py $OURS --worker --master-host MASTER   # and another
+
+Only the master writes the file; the workers send their samples with each report. Users are shared out among workers,
+so `--rate` stays what each user sends. A rate that rises while a test lasts: `loadtest/rampfile.py`.
 
 `pareto-loadtest run` drives the same classes. For payloads of your own, subclass `InferenceUser` (closed loop) or
 `PoissonUser` (open loop) in your own locustfile and give the class `payloads`. Each variant is one name in Locust's
@@ -269,7 +280,10 @@ def _choose_loop(environment: Environment, **_: object) -> None:
 
 @events.init.add_listener  # type: ignore[untyped-decorator]
 def _record(environment: Environment, **_: object) -> None:
-    """Keeps raw samples by hand, if asked to: those of all workers in the master's file, in seconds since 1970."""
+    """Keeps raw samples by hand, if asked to: those of all workers in the master's file, in seconds since 1970.
+
+    That is written on `quit`, for when `quitting` comes the workers have not yet sent their last report.
+    """
     options = environment.parsed_options
     if options is None or not options.samples:
         return
@@ -284,7 +298,11 @@ def _record(environment: Environment, **_: object) -> None:
         data["samples"] = take().to_bytes()
 
     def receive(client_id: str, data: dict[str, bytes]) -> None:
-        parts.append(Samples.from_bytes(data["samples"]))
+        if "samples" in data:
+            parts.append(Samples.from_bytes(data["samples"]))
+        else:
+            environment.process_exit_code = 2
+            logging.error("worker %s has no --samples: its calls will be missing in '%s'", client_id, options.samples)
 
     def save(**_: object) -> None:
         merge([*parts, take()]).save(Path(options.samples))
@@ -294,7 +312,7 @@ def _record(environment: Environment, **_: object) -> None:
         environment.events.report_to_master.add_listener(report)  # type: ignore[no-untyped-call]
     else:
         environment.events.worker_report.add_listener(receive)  # type: ignore[no-untyped-call]
-        environment.events.quitting.add_listener(save)  # type: ignore[no-untyped-call]
+        environment.events.quit.add_listener(save)  # type: ignore[no-untyped-call]
 
 
 def _payloads(host: str, options: Namespace) -> list[Payload]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from loadtest.quantities import MEGABYTES, MILLISECONDS, POINTS, RATE, SHARE
 from protos.errors import UsageError
 from protos.options import PER_SECOND
 
@@ -84,6 +85,19 @@ class Plan:
     """arrivals in a second, separated by commas: Poisson, whether or not earlier requests were answered"""
     offline: tuple[int, ...] = ()
     """rows in a request, separated by commas: as fast as possible, with one request on each connection"""
+    find_max_rate: bool = False
+    """search the highest arrival rate of each variant at which --p99 and --error-rate hold, in trials of --duration or
+    longer; after an interruption it begins again"""
+    p99: float | None = field(default=None, metadata=MILLISECONDS)
+    """p99 of the latency that the variant to ship may have, such as 20ms"""
+    rate: float | None = field(default=None, metadata=RATE)
+    """arrivals in a second that it must carry; it is one of the --rates then"""
+    max_drop: float | None = field(default=None, metadata=POINTS)
+    """points of top-1 that it may be below FP32"""
+    max_memory: float | None = field(default=None, metadata=MEGABYTES)
+    """memory that it may take, such as 200MB"""
+    error_rate: float = field(default=0.001, metadata=SHARE)
+    """share of the calls that may fail in a search, such as 0.1%"""
     connections: int = 8
     """connections over which requests that arrive at a rate, or offline, are spread"""
     rows: int = 1
@@ -120,7 +134,12 @@ class Plan:
             f"--target: '{self.target}' came, expected HOST:PORT, and others as NAME=HOST:PORT": _named(self.targets),
             f"--users: {list(self.users)} came, expected different numbers of at least 1": _levels(self.users, 1),
             f"--rates: {list(self.rates)} came, expected different numbers above 0": _levels(self.rates, 1e-9),
+            f"--rate: {self.rate} came, expected more than 0": self.rate is None or 0 < self.rate < float("inf"),
+            f"--max-drop: {self.max_drop} came, expected 0 points or more": self.max_drop is None or self.max_drop >= 0,
             f"--offline: {list(self.offline)} came, expected different numbers of at least 1": _levels(self.offline, 1),
+            "--find-max-rate: no --p99 came, expected the p99 that must hold, such as --p99 20ms": self.p99 is not None
+            or not self.find_max_rate,
+            f"--error-rate: {self.error_rate} came, expected less than 1": self.error_rate < 1,
             f"--connections: {self.connections} came, expected at least 1": self.connections >= 1,
             f"--rows: {self.rows} came, expected at least 1": self.rows >= 1,
             f"--variants: {list(self.variants)} came, expected each once": all(self.variants)
@@ -145,10 +164,11 @@ class Plan:
     @property
     def loads(self) -> tuple[Load, ...]:
         """All that are asked for."""
-        users = self.users or (() if self.rates or self.offline else DEFAULT_USERS)
+        rates = dict.fromkeys((*self.rates, *(() if self.rate is None else (self.rate,))))
+        users = self.users or (() if rates or self.offline or self.find_max_rate else DEFAULT_USERS)
         return (
             *(Load("closed", number) for number in users),
-            *(Load("server", rate) for rate in self.rates),
+            *(Load("server", rate) for rate in rates),
             *(Load("offline", rows) for rows in self.offline),
         )
 

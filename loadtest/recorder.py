@@ -68,8 +68,8 @@ class Samples:
         return np.compress(chosen, rows)
 
     def to_bytes(self) -> bytes:
-        """The same for the way over a wire."""
-        self.save(file := io.BytesIO())
+        """The same for the way over a wire, not compressed: that would keep a worker from its users."""
+        np.savez(file := io.BytesIO(), allow_pickle=False, **self._arrays())
         return file.getvalue()
 
     @staticmethod
@@ -77,10 +77,13 @@ class Samples:
         """What `to_bytes` made."""
         return load_samples(io.BytesIO(data))
 
-    def save(self, path: Path | io.BytesIO) -> None:
+    def save(self, path: Path) -> None:
         """Writes an .npz that explains itself: rows and the names behind each number."""
+        np.savez_compressed(path, allow_pickle=False, **self._arrays())
+
+    def _arrays(self) -> dict[str, np.ndarray[Any, Any]]:
         names = {"variants": self.variants, "loads": self.loads, "phases": PHASES, "statuses": STATUSES}
-        np.savez_compressed(path, allow_pickle=False, rows=self.rows, **{k: np.array(v) for k, v in names.items()})
+        return {"rows": self.rows} | {name: np.array(values) for name, values in names.items()}
 
 
 def load_samples(path: Path | io.BytesIO) -> Samples:
@@ -163,20 +166,30 @@ class Recorder:
 
 
 def merge(parts: Sequence[Samples]) -> Samples:
-    """The rows of all parts, each of which numbers its variants in its own way, in the order in which they were due."""
+    """The rows of all parts, each of which has its own numbers for names, in the order in which they were due."""
     variants = tuple(dict.fromkeys(name for part in parts for name in part.variants))
+    loads = tuple(dict.fromkeys(name for part in parts for name in part.loads))
     rows = []
     for part in parts:
         renumbered = part.rows.copy()
-        renumbered["variant"] = np.array([variants.index(name) for name in part.variants], "u2")[part.rows["variant"]]
+        renumbered["variant"] = _renumber(part.rows["variant"], part.variants, variants)
+        renumbered["load"] = _renumber(part.rows["load"], part.loads, loads)
         rows.append(renumbered)
     merged = np.concatenate([np.zeros(0, SAMPLE), *rows])
-    return Samples(merged[np.argsort(merged["due"], kind="stable")], variants)
+    return Samples(merged[np.argsort(merged["due"], kind="stable")], variants, loads)
 
 
 def join(parts: list[Samples]) -> Samples:
     """The rows of all parts, which share one numbering."""
-    return Samples(np.concatenate([part.rows for part in parts]), parts[0].variants, parts[0].loads)
+    names = parts[0] if parts else Samples(np.zeros(0, SAMPLE), ())
+    return Samples(np.concatenate([names.rows[:0], *(part.rows for part in parts)]), names.variants, names.loads)
+
+
+def _renumber(
+    numbers: np.ndarray[Any, np.dtype[np.uint16]], names: Sequence[str], of_all: Sequence[str]
+) -> np.ndarray[Any, np.dtype[np.uint16]]:
+    """The same names by their places in `of_all`; without names, as of loads by hand, the numbers as they are."""
+    return np.array([of_all.index(name) for name in names], "u2")[numbers] if names else numbers
 
 
 def _status(exception: BaseException | None) -> int:

@@ -28,7 +28,6 @@ from loadtest.timeline import timeline
 from loadtest.verdict import p99_frontier, throughput_frontier
 from protos import options
 
-UNCONSTRAINED = Constraints()
 
 NO_ACCURACY = "The accuracy of the variants is not known: the server does not export it."
 NO_SAMPLES = "No cell has enough samples."
@@ -60,7 +59,7 @@ class Group:
     """The cell with the highest throughput."""
 
 
-def write_report(results: Results, samples: Samples, path: Path, constraints: Constraints = UNCONSTRAINED) -> None:
+def write_report(results: Results, samples: Samples, path: Path) -> None:
     """Renders the page of a run to `path`, and writes `report.md` and `cells.csv` beside it."""
     environment = Environment(
         loader=PackageLoader("loadtest", "."),
@@ -70,14 +69,14 @@ def write_report(results: Results, samples: Samples, path: Path, constraints: Co
         lstrip_blocks=True,
     )
     environment.filters["show"] = _show
-    look, decision = Look(results.cells), decide(results, constraints)
+    look, decision = Look(results.cells), decide(results)
     groups = [_group(results, load, samples, look) for load in results.plan.loads]
     seen = gallery(results)
     page = environment.get_template("report.html.j2").render(
         results=results,
         variants=tuple(dict.fromkeys(cell.variant for cell in results.cells)),
         decision=decision,
-        asked=asked(constraints),
+        asked=asked(decision.constraints),
         no_frontier=_no_frontier(results.cells),
         groups=groups,
         size=_size(results.cells, look),
@@ -97,7 +96,7 @@ def write_report(results: Results, samples: Samples, path: Path, constraints: Co
     )
     path.write_text(page, encoding="utf-8")
     path.with_name("cells.csv").write_text(digest.cells_csv(results.cells), encoding="utf-8")
-    text = digest.markdown(results, decision, asked(constraints), [group.standings for group in groups], seen)
+    text = digest.markdown(results, decision, asked(decision.constraints), [group.standings for group in groups], seen)
     path.with_suffix(".md").write_text(text, encoding="utf-8")
 
 

@@ -27,6 +27,7 @@ from loadtest.payloads import Source
 from loadtest.plan import Block, Load, Plan
 from loadtest.recorder import FIRST, STATUSES, STEADY, Rows, Samples, join
 from loadtest.scrape import Deltas, Facts
+from loadtest.search import Found, Objective
 from protos.machine import Machine
 
 SCHEMA = 1
@@ -177,6 +178,15 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Search:
+    """What a search for the highest rate of one variant found."""
+
+    variant: str
+    objective: Objective
+    found: Found
+
+
+@dataclass(frozen=True)
 class Results:
     """A whole run, as saved in `results.json`."""
 
@@ -194,6 +204,8 @@ class Results:
     skipped: dict[str, str]
     """Variants that were not measured, each with the reason."""
     warnings: tuple[str, ...]
+    searches: tuple[Search, ...] = ()
+    """For the highest rate that each variant holds, where that was asked for."""
     schema: int = SCHEMA
 
     @property

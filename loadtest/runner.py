@@ -4,6 +4,7 @@
     ceiling     what the load generator reaches against a server that answers at once
     measure     for each block: load (first calls, warm-up, steady state), between two looks at server and machine;
                 again where the machine was not the same before and after (see `canary`)
+    search      for the highest rate of each variant, if asked for (see `capacity`)
     write       results.json, samples.npz and report.html beside `--out`, then renamed to it
 
 The users run in this process, on one thread; its CPU time is part of the results.
@@ -26,6 +27,7 @@ from rich.console import Console
 from loadtest import accuracy, ceiling
 from loadtest.accuracy import Accuracy, Check
 from loadtest.canary import Canary, judge
+from loadtest.capacity import search_all
 from loadtest.cautions import make_warnings
 from loadtest.interrupt import Interrupted, Sleep
 from loadtest.journal import Journal
@@ -43,6 +45,8 @@ LIBRARIES = ("locust", "gevent", "grpcio", "protobuf", "numpy", "plotly")
 """Those whose versions are saved with the results."""
 
 RESULTS, SAMPLES, REPORT = "results.json", "samples.npz", "report.html"
+TRIALS = "trials.npz"
+"""The samples of the searches' trials."""
 
 ROWS_OF_CHECK = 8
 """Images in one request, where accuracy is checked."""
@@ -66,6 +70,7 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> Results:
         bench = Bench(plan, found.by_name, payloads, origin, sleep)
         ceilings = ceiling.measure(bench, plan.ceiling) if plan.ceiling else ()
         measurements = _measure_all(bench, journal, console)
+        searches, trials = search_all(bench, console) if plan.find_max_rate else ((), None)
         checked = tuple(_check_accuracy(plan, variant, check, console, sleep) for variant, check in checks.items())
         cells = make_cells(plan, measurements, facts, ceilings)
         results = Results(
@@ -87,8 +92,9 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> Results:
                 where.cores if plan.on_one_machine else None,
                 checked,
             ),
+            searches=searches,
         )
-        _write(results, join([measurement.samples for measurement in measurements]), sleep)
+        _write(results, join([measurement.samples for measurement in measurements]), trials, sleep)
     except Interrupted as interrupt:
         if kept := journal.kept():
             interrupt.left = f"'{journal.folder}' keeps what was measured, {kept} blocks: the same command goes on"
@@ -129,7 +135,7 @@ def _checks(plan: Plan, found: Subjects) -> dict[str, Check]:
 def _check_accuracy(plan: Plan, variant: str, check: Check, console: Console, sleep: Sleep) -> Accuracy:
     """The test split over the wire, from as many clients as the plan's largest load has."""
     console.print(f"{variant}, {len(check.test)} test images over the wire", highlight=False, markup=False)
-    clients = max(plan.users_of(load) for load in plan.loads)
+    clients = max((plan.users_of(load) for load in plan.loads), default=plan.connections)
     return accuracy.check_accuracy(plan.targets[0].address, check, clients, ROWS_OF_CHECK, plan.deadline, sleep)
 
 
@@ -137,17 +143,19 @@ def _payloads(plan: Plan, found: Subjects) -> tuple[Payloads, Source]:
     """The requests for each subject."""
     payloads = dict[tuple[str, int], Sequence[Payload]]()
     for name, subject in found.by_name.items():
-        for rows in {plan.rows_of(load) for load in plan.loads}:
+        for rows in {plan.rows_of(load) for load in plan.loads} | ({plan.rows} if plan.find_max_rate else set()):
             inputs = make_inputs(plan.model, subject.metadata, plan.repository, plan.seed, rows, plan.form)
             payloads[name, rows] = make_payloads(plan.model, subject.variant, subject.metadata, inputs, name)
     return payloads, inputs.source
 
 
-def _write(results: Results, samples: Samples, sleep: Sleep) -> None:
+def _write(results: Results, samples: Samples, trials: Samples | None, sleep: Sleep) -> None:
     """The run's folder, whole or not at all."""
     plan = results.plan
     with _output(plan.out) as folder:
         samples.save(folder / SAMPLES)
+        if trials:
+            trials.save(folder / TRIALS)
         results.save(folder / RESULTS)
         (folder / PLAN).write_text(options.to_toml(plan, without=("out",)))
         write_report(results, samples, folder / REPORT)

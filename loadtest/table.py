@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtest.columns import COLUMNS, Column
-from loadtest.results import Results
+from loadtest.results import Results, Search
+from loadtest.search import BEYOND
 
 LEAVE_OUT = ("generator CPU", "compute ms", "failures", "p95 ms")
 """Columns that a narrow terminal does without, in this order; the report has them all."""
@@ -25,6 +26,32 @@ def table(results: Results, width: int) -> Table:
             return grid
         columns = [column for column in columns if column.title != title]
     return _grid(results, columns)
+
+
+def searches_table(results: Results) -> Table:
+    """The highest rate of each variant, as the interval that was found, and whether fresh trials confirmed it."""
+    objective = results.searches[0].objective
+    title = f"highest rate with p99 within {objective.p99_ms:g} ms, failures {100 * objective.error_rate:g}%"
+    grid = Table(title=title, box=box.SIMPLE_HEAD, collapse_padding=True)
+    grid.add_column("variant", overflow="fold")
+    for heading in ("rate that\nholds", "lowest that\nbroke"):
+        grid.add_column(heading, justify="right")
+    grid.add_column("bounded by")
+    grid.add_column("confirmed")
+    for search in results.searches:
+        found = search.found
+        rates = ("none" if rate is None else f"{rate:,.1f}" for rate in (found.held, found.broke))
+        grid.add_row(search.variant, *rates, found.bounded_by, _confirmed(search))
+    return grid
+
+
+def _confirmed(search: Search) -> str:
+    found = search.found
+    if found.held is None:
+        return "n/a"
+    if not found.held_again:
+        return "no"
+    return f"holds again, breaks at {BEYOND:g} times" if found.breaks_beyond else "holds again"
 
 
 def _grid(results: Results, columns: Sequence[Column]) -> Table:

@@ -36,7 +36,11 @@ class Dataclass(typing.Protocol):
 Options = TypeVar("Options", bound=Dataclass)
 Number = TypeVar("Number", int, float)
 Rule = Mapping[str, object]
-"""The `metadata` of a field whose values are fewer than its type allows."""
+"""The `metadata` of a field whose values are fewer than its type allows, or written in a way of their own.
+
+`accepts` tells which values fit, `convert` makes one from text and raises `ValueError`; `expected` says in an error
+what fits, `metavar` in the help.
+"""
 
 
 def between(low: Number, high: Number) -> Rule:
@@ -160,7 +164,7 @@ def _kind(hint: object) -> _Kind:
 
 def _convert(kind: _Kind, rule: Mapping[str, typing.Any], source: str, text: str) -> object:
     try:
-        value = kind.convert(text)
+        value = rule.get("convert", kind.convert)(text)
         if "accepts" not in rule or rule["accepts"](value):
             return value
     except ValueError:

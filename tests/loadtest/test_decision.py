@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from loadtest.decision import Constraints, Decision, decide
+from loadtest.decision import Decision, decide
 from loadtest.plan import Load
 from loadtest.results import Cell
 from tests.loadtest.cells import cell, results
@@ -18,7 +18,8 @@ CELLS = (BASE, SLOW, DULL, LARGE, GOOD)
 
 
 def decided(*cells: Cell, **constraints: float) -> Decision:
-    return decide(results(*(cells or CELLS)), Constraints(**constraints))
+    run = results(*(cells or CELLS))
+    return decide(replace(run, plan=replace(run.plan, **constraints)))
 
 
 def losers(decision: Decision) -> dict[str, tuple[str, ...]]:
@@ -28,16 +29,16 @@ def losers(decision: Decision) -> dict[str, tuple[str, ...]]:
 @pytest.mark.parametrize(
     ("constraints", "winner", "runner_up"),
     [
-        ({"p99_ms": 20, "max_drop": 1.0, "max_megabytes": 200}, "good-openvino", "fp32-pytorch"),
+        ({"p99": 20, "max_drop": 1.0, "max_memory": 200}, "good-openvino", "fp32-pytorch"),
         ({"max_drop": 1.0}, "large-onnxruntime", "good-openvino"),
-        ({"max_megabytes": 50}, "dull-openvino", "good-openvino"),
+        ({"max_memory": 50}, "dull-openvino", "good-openvino"),
         ({"rate": 400, "max_drop": 1.0}, "large-onnxruntime", None),
-        ({"rate": 400, "max_megabytes": 200}, "dull-openvino", None),
+        ({"rate": 400, "max_memory": 200}, "dull-openvino", None),
         ({"rate": 100, "max_drop": 0.2}, "large-onnxruntime", "fp32-pytorch"),
-        ({"max_drop": 0.0, "max_megabytes": 30}, "slow-pytorch", None),
-        ({"p99_ms": 9, "max_drop": 0.0}, "fp32-pytorch", None),
-        ({"p99_ms": 0.5}, None, None),
-        ({"rate": 400, "max_drop": 1.0, "max_megabytes": 200}, None, None),
+        ({"max_drop": 0.0, "max_memory": 30}, "slow-pytorch", None),
+        ({"p99": 9, "max_drop": 0.0}, "fp32-pytorch", None),
+        ({"p99": 0.5}, None, None),
+        ({"rate": 400, "max_drop": 1.0, "max_memory": 200}, None, None),
     ],
 )
 def test_the_variant_to_ship_meets_all_constraints_and_is_the_best_that_does(
@@ -51,7 +52,7 @@ def test_the_variant_to_ship_meets_all_constraints_and_is_the_best_that_does(
 
 
 def test_every_loser_is_told_what_it_broke_and_by_how_much() -> None:
-    assert losers(decided(p99_ms=5, rate=300, max_drop=1.0, max_megabytes=50)) == {
+    assert losers(decided(p99=5, rate=300, max_drop=1.0, max_memory=50)) == {
         "fp32-pytorch": (
             "70.0 MB of memory, 20.0 more than the 50 allowed",
             "120 requests/s at most, 180 fewer than the 300 asked for",
@@ -63,7 +64,7 @@ def test_every_loser_is_told_what_it_broke_and_by_how_much() -> None:
 
 
 def test_a_p99_that_is_too_long_is_named_with_its_load() -> None:
-    assert losers(decided(p99_ms=5))["fp32-pytorch"] == ("p99 is 8.00 ms at 1 user, 3.00 more than the 5 allowed",)
+    assert losers(decided(p99=5))["fp32-pytorch"] == ("p99 is 8.00 ms at 1 user, 3.00 more than the 5 allowed",)
 
 
 def test_one_that_meets_all_and_is_not_shipped_is_told_what_was_better() -> None:
@@ -72,14 +73,14 @@ def test_one_that_meets_all_and_is_not_shipped_is_told_what_was_better() -> None
 
 
 def test_too_few_samples_for_p99_are_said_and_never_ship() -> None:
-    decision = decided(BASE, cell("int8-openvino", None, 0.98), p99_ms=20)
+    decision = decided(BASE, cell("int8-openvino", None, 0.98), p99=20)
     assert decision.winner
     assert decision.winner.cell is BASE
     assert losers(decision)["int8-openvino"] == ("not enough samples for p99 at 1 user: 900 of the 299 needed",)
 
 
 def test_what_cannot_be_believed_does_not_ship() -> None:
-    decision = decided(BASE, cell("int8-openvino", 1.0, 0.98, generator_limited=True), p99_ms=20)
+    decision = decided(BASE, cell("int8-openvino", 1.0, 0.98, generator_limited=True), p99=20)
     assert decision.winner
     assert decision.winner.cell is BASE
     assert "at 1 user it could not be judged: limited by the generator" in losers(decision)["int8-openvino"][0]
@@ -87,7 +88,7 @@ def test_what_cannot_be_believed_does_not_ship() -> None:
 
 def test_unknown_accuracy_or_memory_meets_no_constraint_on_it() -> None:
     unknown = cell("v1", 1.0, None)
-    assert losers(decided(BASE, unknown, max_drop=1.0, max_megabytes=500))["v1"] == (
+    assert losers(decided(BASE, unknown, max_drop=1.0, max_memory=500))["v1"] == (
         "how much accuracy it lost is not known",
         "how much memory it takes is not known",
     )

@@ -10,8 +10,10 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from loadtest.recorder import load_samples
-from tests.serving import ROOT, ServerProcess
+import numpy as np
+
+from loadtest.recorder import FIRST, load_samples
+from tests.serving import ROOT, ServerProcess, free_port
 
 LOCUST = [sys.executable, "-m", "locust"]
 VARIANTS = {"fp32-onnxruntime", "fp32-openvino"}
@@ -42,6 +44,68 @@ def test_raw_samples_can_be_kept_by_hand(server: ServerProcess, repository: Path
     samples = load_samples(path)
     (row,) = json.loads(done.stdout)
     assert (samples.variants, len(samples.rows)) == (("fp32-openvino",), row["num_requests"])
+
+
+def test_the_samples_of_all_worker_processes_are_in_one_file(
+    server: ServerProcess, repository: Path, tmp_path: Path
+) -> None:
+    path, port = tmp_path / "samples.npz", str(free_port())
+    processes = ("--processes", "2", "--master-bind-port", port, "--master-port", port)
+    done = by_hand(server, repository, "--model", "toy", "--samples", str(path), "-t", "1s", *processes)
+    assert done.returncode == 0, done.stderr
+    samples = load_samples(path)
+    statistics = done.stdout.replace("[]\n", "")  # of each worker, for Locust's --json counts on the master alone
+    counted = {row["name"]: row["num_requests"] for row in json.loads(statistics)}
+    assert dict(zip(samples.variants, np.bincount(samples.rows["variant"]).tolist(), strict=True)) == counted
+    assert set(counted) == VARIANTS
+    assert (samples.rows["phase"] == FIRST).sum() == 2  # a user, and thus a first call, of each worker
+
+
+def test_a_master_and_workers_of_their_own_merge_their_samples(
+    server: ServerProcess, repository: Path, tmp_path: Path
+) -> None:
+    path, port = tmp_path / "samples.npz", str(free_port())
+    ours = ("--model", "toy", "--repository", str(repository), "--rate", "50", "--samples", str(path))
+    worker = [*LOCUST, "-f", "loadtest/locustfile.py", "--worker", "--master-port", port, *ours]
+    workers = [subprocess.Popen(worker, cwd=ROOT, stderr=subprocess.DEVNULL) for _ in range(2)]
+    try:
+        master = ("--master", "--master-bind-port", port, "--expect-workers", "2")
+        done = by_hand(server, repository, "-t", "1s", *master, *ours)
+        assert [process.wait(30) for process in workers] == [0, 0], done.stderr
+    finally:
+        for process in workers:
+            process.kill()
+    samples = load_samples(path)
+    assert done.returncode == 0, done.stderr
+    assert len(samples.rows) == sum(row["num_requests"] for row in json.loads(done.stdout))
+    assert (samples.rows["phase"] == FIRST).sum() == 2
+    assert (np.diff(samples.rows["due"]) >= 0).all()
+
+
+def test_a_worker_that_keeps_no_samples_is_named(server: ServerProcess, repository: Path, tmp_path: Path) -> None:
+    path, port = tmp_path / "samples.npz", str(free_port())
+    worker = [*LOCUST, "-f", "loadtest/locustfile.py", "--worker", "--master-port", port, "--model", "toy"]
+    with subprocess.Popen(worker, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+        master = ("--master", "--master-bind-port", port, "--expect-workers", "1")
+        done = by_hand(server, repository, "-t", "1s", *master, "--model", "toy", "--samples", str(path))
+        process.wait(30)
+    assert done.returncode == 2
+    assert "has no --samples: its calls will be missing in" in done.stderr
+
+
+def test_a_ramp_raises_the_rate_of_arrivals(server: ServerProcess, repository: Path, tmp_path: Path) -> None:
+    path = tmp_path / "samples.npz"
+    done = locust(
+        *("-f", "loadtest/rampfile.py", "--headless", "-u", "8", "-t", "4s", "--json", "-L", "WARNING"),
+        *("--host", server.grpc_address, "--repository", str(repository)),
+        *("--model", "toy", "--rate", "20", "--samples", str(path)),
+    )
+    assert done.returncode == 0, done.stderr
+    rows = load_samples(path).rows
+    due = np.sort(rows["due"][rows["phase"] != FIRST])
+    middle = (due[0] + due[-1]) / 2
+    assert (due > middle).sum() > 1.5 * (due <= middle).sum()  # three times as many are expected
+    assert (rows["phase"] == FIRST).sum() == 7  # users of the last of four steps
 
 
 def test_an_unknown_variant_ends_locust_with_the_reason(server: ServerProcess, repository: Path) -> None:
@@ -78,9 +142,7 @@ def test_a_person_s_own_user_sends_its_own_payloads(server: ServerProcess, tmp_p
 
 
 def test_the_web_page_starts_and_stops_a_test(server: ServerProcess, repository: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     arguments = ("-f", "loadtest/locustfile.py", "--web-host", "127.0.0.1", "--web-port", str(port))
     process = subprocess.Popen(

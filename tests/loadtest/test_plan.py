@@ -79,6 +79,9 @@ def test_the_help_of_a_list_shows_it_as_it_is_given() -> None:
         (("--rates", "inf"), "--rates: [inf] came, expected different numbers above 0"),
         (("--offline", "0"), "--offline: [0] came, expected different numbers of at least 1"),
         (("--connections", "0"), "--connections: 0 came, expected at least 1"),
+        (("--rate", "0"), "--rate: 0.0 came, expected more than 0"),
+        (("--max-drop", "-1"), "--max-drop: -1.0 came, expected 0 points or more"),
+        (("--max-memory", "2km"), "--max-memory: '2km' came, expected a size such as 200MB or 1.5GB"),
         (("--rows", "0"), "--rows: 0 came, expected at least 1"),
         (("--form", "png"), "--form: 'png' came, expected one of tensor, pixels, jpeg"),
         (("--transport", "http"), "--transport: 'http' came, expected one of unary, stream"),
@@ -128,6 +131,8 @@ def test_each_round_measures_every_variant_once_for_each_load() -> None:
         ((), ["1 user", "8 users"]),
         (("--rates", "0.5,200"), ["0.5 per second", "200 per second"]),
         (("--offline", "32"), ["offline, 32 rows"]),
+        (("--rate", "200"), ["200 per second"]),
+        (("--rate", "200", "--rates", "200,300"), ["200 per second", "300 per second"]),
         (("--offline", "32", "--rates", "5", "--users", "2"), ["2 users", "5 per second", "offline, 32 rows"]),
     ],
 )

@@ -21,6 +21,7 @@ from loadtest.recorder import (
     Samples,
     join,
     load_samples,
+    merge,
 )
 from tests.loadtest.cells import closed
 
@@ -140,3 +141,23 @@ def test_samples_come_back_from_disk_with_the_names_of_their_numbers(tmp_path: P
     assert (loaded.rows.tolist(), loaded.variants, loaded.loads) == (rows.tolist(), ("a", "b"), LOADS)
     with np.load(tmp_path / "samples.npz", allow_pickle=False) as arrays:
         assert (tuple(arrays["phases"]), tuple(arrays["statuses"])) == (PHASES, STATUSES)
+
+
+def test_parts_that_number_names_in_their_own_way_are_merged_in_the_order_in_which_calls_were_due() -> None:
+    blocks = [("a", 1, 5.0), ("b", 8, 3.0), ("a", 8, 4.0)]
+    parts = [
+        recorded((end, 0.0), name=name).samples(
+            origin=0.0, window=(0.0, 9.0), block=Block(name, closed(users), 1), loads=(closed(users).key,)
+        )
+        for name, users, end in blocks
+    ]
+    merged = merge([Samples.from_bytes(part.to_bytes()) for part in parts])
+    assert (merged.variants, merged.loads) == (("a", "b"), LOADS)
+    assert [merged.variants[number] for number in merged.rows["variant"]] == ["b", "a", "a"]
+    assert [merged.loads[number] for number in merged.rows["load"]] == ["closed-8", "closed-8", "closed-1"]
+    assert merged.rows["due"].tolist() == [3.0, 4.0, 5.0]
+
+
+def test_nothing_merged_or_joined_is_nothing() -> None:
+    for whole in (merge([]), join([])):
+        assert (len(whole.rows), whole.variants, whole.loads) == (0, (), ())

@@ -1,0 +1,106 @@
+"""The highest rate that each variant of a run holds, searched with real load: what `search` plans, `blocks` measures.
+
+Before the search of a variant two short looks, each in a closed loop, so that it begins at a sensible rate: what a
+single user waits for, below which no rate can bring a latency; and how many requests all connections get answered,
+which no rate can be much above. A trial waits for all calls that it sent, so the next one finds an empty queue.
+"""
+
+from dataclasses import replace
+
+from rich.console import Console
+
+from loadtest import stats
+from loadtest.blocks import Bench
+from loadtest.plan import Block, Load
+from loadtest.recorder import STATUSES, STEADY, Samples, merge
+from loadtest.results import Measurement, Search, steady_latencies
+from loadtest.search import Found, Objective, Range, Trial, find_max_rate
+
+LOOK_SECONDS = 1.0
+"""Each look before a search lasts so long at most."""
+
+START = 0.5
+"""The search begins at this share of what was answered in a closed loop."""
+
+DEPTH = 16
+"""By how much below that rate no more is tried: there, a trial with samples enough takes so many times as long."""
+
+
+def search_all(bench: Bench, console: Console) -> tuple[tuple[Search, ...], Samples]:
+    """The plan's search for each variant in turn, and the calls of all trials, numbered as rounds of each variant."""
+    plan = bench.plan
+    assert plan.p99 is not None, "a plan with a search has one"
+    objective = Objective(plan.p99, plan.error_rate)
+    searches, samples = list[Search](), list[Samples]()
+    for number, variant in enumerate(bench.subjects, 1):
+        bout = _Bout(bench, variant, objective, console, f"[{number}/{len(bench.subjects)}] {variant}")
+        searches.append(Search(variant, objective, bout.find()))
+        samples += bout.samples
+    return tuple(searches), merge(samples)
+
+
+class _Bout:
+    """The search of one variant."""
+
+    def __init__(self, bench: Bench, variant: str, objective: Objective, console: Console, title: str) -> None:
+        self._bench, self._variant, self._objective = bench, variant, objective
+        self._console, self._title = console, title
+        self._trials = list[Trial]()
+        self.samples = list[Samples]()
+
+    def find(self) -> Found:
+        """Looks, then searches; does without the search where no rate can hold."""
+        plan, limit = self._bench.plan, self._objective.p99_ms
+        self._say(f"a search for the highest rate with p99 within {limit:g} ms")
+        alone, together = (self._look(users) for users in (1, plan.connections))
+        waited = stats.quantile(steady_latencies(alone.samples.rows) * 1e3, 0.5)
+        answered = together.answered / together.seconds
+        if not answered or (waited is not None and waited > limit):
+            return Found(None, None, "p99" if answered else "errors", False, None, ())
+        start = START * answered
+        found = find_max_rate(self._try, self._objective, Range(start, start / DEPTH, seconds=plan.duration))
+        self._say(self._so_far())
+        return found
+
+    def _look(self, users: int) -> Measurement:
+        return self._measure(Load("closed", users), min(LOOK_SECONDS, self._bench.plan.duration), 0)
+
+    def _try(self, rate: float, seconds: float) -> Trial:
+        number = len(self._trials) + 1
+        self._say(f"trial {number}, {rate:.4g} per second for {seconds:.1f} s; {self._so_far()}")
+        measured = self._measure(Load("server", rate), seconds, number)
+        self.samples.append(measured.samples)
+        trial = _trial(measured, rate, seconds)
+        self._trials.append(trial)
+        return trial
+
+    def _measure(self, load: Load, seconds: float, number: int) -> Measurement:
+        """One block of this load only."""
+        users, rates = ((int(load.level),), ()) if load.scenario == "closed" else ((), (load.level,))
+        plan = replace(self._bench.plan, users=users, rates=rates, offline=(), duration=seconds)
+        return replace(self._bench, plan=plan).measure(Block(self._variant, load, number))
+
+    def _so_far(self) -> str:
+        """What the trials say, each for itself."""
+        outcomes = [(trial.rate, trial.outcome(self._objective)) for trial in self._trials]
+        held = max((rate for rate, outcome in outcomes if outcome == "holds"), default=None)
+        broke = min((rate for rate, outcome in outcomes if outcome in ("p99", "errors")), default=None)
+        texts = [] if held is None else [f"held {held:.4g}"]
+        texts += [] if broke is None else [f"broke at {broke:.4g}"]
+        return "so far " + (", ".join(texts) or "nothing is known")
+
+    def _say(self, text: str) -> None:
+        self._console.print(f"{self._title}: {text}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _trial(measured: Measurement, rate: float, seconds: float) -> Trial:
+    """What a search wants to know of a block. Arrivals that the generator was too late for were never sent."""
+    rows = measured.samples.rows[measured.samples.rows["phase"] == STEADY]
+    return Trial(
+        rate=rate,
+        achieved=len(rows) / seconds,
+        calls=len(rows),
+        failures=int((rows["status"] != STATUSES.index("OK")).sum()),
+        p99_ms=stats.quantile(steady_latencies(rows) * 1e3, 0.99),
+        generator_limited=stats.is_generator_limited(measured.thread_seconds / measured.seconds),
+    )
