@@ -130,6 +130,19 @@ def test_server_means_are_sums_by_counts_over_all_rounds() -> None:
     assert made.server.cpu_us_per_request == pytest.approx(1000.0)
 
 
+def test_the_servers_handler_and_batches_have_means() -> None:
+    seen = replace(DELTAS, handler_seconds=0.08, handler_count=10.0, batch_rows=10.0, batch_count=4.0)
+    (made,) = make_cells(PLAN, [block(server=seen)], {"a": Facts()})
+    assert made.server.handler_ms_mean == pytest.approx(8.0)
+    assert made.server.batch_rows_mean == 2.5
+
+
+def test_each_round_has_what_the_server_saw_in_it() -> None:
+    blocks = [block(round_=1, server=DELTAS), block(round_=2, server=replace(DELTAS, compute_seconds=0.1))]
+    (made,) = make_cells(PLAN, [*blocks, block(round_=3)], {"a": Facts()})
+    assert [each.server.compute_ms_mean for each in made.rounds] == [pytest.approx(5.0), pytest.approx(10.0), None]
+
+
 def test_without_a_metrics_page_server_figures_are_absent() -> None:
     (made,) = make_cells(PLAN, [block()], {"a": Facts()})
     assert made.server == NO_SERVER

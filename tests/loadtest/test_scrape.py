@@ -54,6 +54,20 @@ def test_only_what_moved_between_two_readings_counts() -> None:
     )
 
 
+def test_the_handlers_time_and_the_engines_batches_are_read() -> None:
+    after = """\
+# TYPE pareto_request_duration_seconds histogram
+pareto_request_duration_seconds_sum{model="m",variant="a"} 0.5
+pareto_request_duration_seconds_count{model="m",variant="a"} 8
+# TYPE pareto_batch_size histogram
+pareto_batch_size_sum{model="m",variant="a"} 8
+pareto_batch_size_count{model="m",variant="a"} 2
+"""
+    moved = deltas(read(BEFORE), read(after), "m", "a")
+    assert (moved.handler_seconds, moved.handler_count) == (0.5, 8.0)
+    assert (moved.batch_rows, moved.batch_count) == (8.0, 2.0)
+
+
 def test_a_variant_that_got_nothing_moved_by_nothing() -> None:
     assert deltas(read(BEFORE), read(AFTER), "m", "b").requests == 0.0
 
