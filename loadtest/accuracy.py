@@ -71,7 +71,7 @@ class Accuracy:
     manifest_top1: float
     flips: tuple[Flip, ...]
     """By index."""
-    failures: Mapping[str, int]
+    failures: dict[str, int]
     """Requests that failed, by status."""
     first_failure: str | None
     """The status of one of them, and what the server said."""

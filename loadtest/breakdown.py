@@ -18,10 +18,10 @@ from typing import Literal
 
 import plotly.graph_objects as go
 
+from loadtest.belief import baseline_of, spoiled
 from loadtest.look import escape, layout
 from loadtest.recorder import Samples
 from loadtest.results import Ceiling, Cell, steady
-from loadtest.verdict import baseline_of, spoiled
 
 Part = Literal["compute", "queue", "processing", "wire", "remains", "sent late", "not split"]
 

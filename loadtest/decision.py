@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loadtest import stats
+from loadtest.belief import baseline_of, believable, doubt, p99_frontier
 from loadtest.comparison import compare
 from loadtest.plan import Plan
 from loadtest.results import Cell, Results
-from loadtest.verdict import baseline_of, believable, doubt, p99_frontier
 
 KEPT_UP = 0.98
 """Share of the requests that arrive which a variant must answer in time to be said to carry their rate."""
@@ -54,7 +54,7 @@ class Choice:
     cell: Cell
     sentence: str
     tied_with: tuple[str, ...] = ()
-    """Variants of which no difference to this one was shown."""
+    """Variants of which enough rounds showed no difference to this one."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def decide(results: Results) -> Decision:
         return Decision(constraints, losers=tuple(losers), why_not="no variant meets all constraints")
     winner, *others = able
     beaten = [Loser(cell.variant, cell, (_against(cell, winner, constraints),)) for cell in others]
-    tied = tuple(cell.variant for cell in others if not _shown_worse(cell, winner, constraints))
+    tied = tuple(cell.variant for cell in others if _compared(cell, winner, constraints) == "tied")
     return Decision(
         constraints,
         Choice(winner, _sentence(winner, baseline), tied),
@@ -175,10 +175,6 @@ def _ordered(cells: list[Cell], constraints: Constraints) -> list[Cell]:
     tied = [cell for cell in cells if _compared(cell, best, constraints) == "tied" or cell is best]
     first = min(tied, key=lambda cell: (-(cell.facts.top1 or 0.0), cell.facts.artifact_bytes or 0))
     return [first, *(cell for cell in cells if cell is not first)]
-
-
-def _shown_worse(cell: Cell, winner: Cell, constraints: Constraints) -> bool:
-    return _compared(cell, winner, constraints) == "slower"
 
 
 def _compared(cell: Cell, other: Cell, constraints: Constraints) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from loadtest import stats
+from loadtest.belief import p99_frontier, spoiled, throughput_frontier
 from loadtest.look import INK, Look, escape, layout, log_ticks
 from loadtest.results import Cell
-from loadtest.verdict import p99_frontier, spoiled, throughput_frontier
 
 _LABEL_SPACE = 0.65
 """Room for names beside the outermost frontier point, as a share of the points' span."""

@@ -7,8 +7,8 @@ to one variant bears its name as `meta`: by it the page dims the others when one
 import math
 from collections.abc import Iterable, Sequence
 
+from loadtest.belief import spoiled
 from loadtest.results import Cell
-from loadtest.verdict import spoiled
 
 RUNTIME_COLORS = {"pytorch": "#D55E00", "torchscript": "#E69F00", "onnxruntime": "#0072B2", "openvino": "#009E73"}
 """Okabe and Ito's palette, which most colour-blind people can tell apart."""

@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from loadtest import breakdown, digest, figures, latency_figures, stats
+from loadtest.belief import p99_frontier, throughput_frontier
 from loadtest.columns import COLUMNS
 from loadtest.decision import Constraints, decide
 from loadtest.flips import gallery
@@ -24,10 +25,9 @@ from loadtest.plan import Load, Scenario
 from loadtest.recorder import Samples
 from loadtest.results import Cell, Results
 from loadtest.standings import Standings, standings
+from loadtest.table import confirmed
 from loadtest.timeline import timeline
-from loadtest.verdict import p99_frontier, throughput_frontier
 from protos import options
-
 
 NO_ACCURACY = "The accuracy of the variants is not known: the server does not export it."
 NO_SAMPLES = "No cell has enough samples."
@@ -90,6 +90,7 @@ def write_report(results: Results, samples: Samples, path: Path) -> None:
         look=look,
         plan=options.to_toml(results.plan),
         stats=stats,
+        confirmed=confirmed,
         css=_asset("report.css"),
         script=_asset("report.js"),
         plotly=Markup(plotly.offline.get_plotlyjs()),

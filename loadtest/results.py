@@ -29,6 +29,7 @@ from loadtest.recorder import FIRST, STATUSES, STEADY, Rows, Samples, join
 from loadtest.scrape import Deltas, Facts
 from loadtest.search import Found, Objective
 from protos.machine import Machine
+from protos.strict import decode
 
 SCHEMA = 1
 
@@ -221,6 +222,11 @@ class Results:
     def save(self, path: Path) -> None:
         """Writes `results.json`."""
         path.write_text(self.to_json())
+
+
+def load_results(path: Path) -> Results:
+    """What `Results.save` wrote; `ValueError` names what does not fit."""
+    return decode(Results, json.loads(path.read_text()), path.name)
 
 
 def make_cells(

@@ -7,10 +7,10 @@ for a p50. A round in which one of the others has none is dropped for all: pairs
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from loadtest.belief import doubt, spoiled
 from loadtest.comparison import Ranking, ranking, rounds_needed
 from loadtest.plan import Load
 from loadtest.results import Cell
-from loadtest.verdict import doubt, spoiled
 
 
 @dataclass(frozen=True)

@@ -41,11 +41,12 @@ def searches_table(results: Results) -> Table:
     for search in results.searches:
         found = search.found
         rates = ("none" if rate is None else f"{rate:,.1f}" for rate in (found.held, found.broke))
-        grid.add_row(search.variant, *rates, found.bounded_by, _confirmed(search))
+        grid.add_row(search.variant, *rates, found.bounded_by, confirmed(search))
     return grid
 
 
-def _confirmed(search: Search) -> str:
+def confirmed(search: Search) -> str:
+    """What fresh trials said of the rate that was found."""
     found = search.found
     if found.held is None:
         return "n/a"

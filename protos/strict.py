@@ -7,6 +7,7 @@ dictionaries with text keys, nested dataclasses, and any JSON value.
 import dataclasses
 import types
 import typing
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
@@ -37,7 +38,9 @@ def _value(kind: Any, data: Any, where: str) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
         return decode(typing.cast(type[object], kind), data, where)
-    if origin in (types.UnionType, typing.Union):  # X | None, the key being there; or any JSON value
+    if origin in (types.UnionType, typing.Union):  # X | None, or any JSON value
+        if data is None and types.NoneType in arguments:
+            return None
         members = [member for member in arguments if member is not types.NoneType]
         return _value(members[0], data, where) if len(members) == 1 else data
     if origin is Literal:
@@ -51,6 +54,8 @@ def _value(kind: Any, data: Any, where: str) -> Any:
         return tuple(_value(item, x, f"{where}[{i}]") for i, (item, x) in enumerate(zip(items, data, strict=True)))
     if origin is dict and isinstance(data, dict):
         return {key: _value(arguments[1], item, f"{where}.{key}") for key, item in data.items()}
+    if kind is Path and isinstance(data, str):
+        return Path(data)
     if kind is float and type(data) is int:
         return float(data)
     if type(data) is not kind:

@@ -1,42 +1,15 @@
-"""The plain answer of a run: which variant is the fastest that is still about as accurate as FP32.
+"""Which cells can be believed, and which of those nothing beats.
 
-Only cells that can be believed take part: no failures, the generator not the limit, enough samples for p99,
-accuracy known. The others are no evidence that the winner is the fastest: a cell that the generator limited,
-for one, is at least as fast as was seen. So those that may be faster are named beside the answer.
+A cell whose calls failed, that the generator limited, or that has too few samples for p99 is on no frontier and ships
+nowhere. It is no evidence either way: one that the generator limited is at least as fast as was seen.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from loadtest import stats
-from loadtest.plan import Load
 from loadtest.results import Cell
 from protos.repository import FIRST_DEFAULT
-
-POINTS = 1.0
-"""Percentage points of top-1 that the answer may lose against FP32."""
-
-_ROUNDING = 1e-9  # 0.98 - 0.01 is not 0.97 in binary
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The answer for one load; where there is no `winner`, `why_not` says why."""
-
-    load: Load
-    winner: Cell | None
-    baseline: Cell | None
-    """`fp32-pytorch`, or without it the most accurate FP32 cell, of those the slowest."""
-    why_not: str = ""
-    unjudged: tuple[Cell, ...] = ()
-    """Cells that are accurate enough but cannot be believed."""
-
-    @property
-    def rivals(self) -> tuple[Cell, ...]:
-        """The unjudged cells that were not seen to be slower than the winner."""
-        bound = _p99(self.winner) if self.winner else math.inf
-        return tuple(cell for cell in self.unjudged if cell.latency_ms.p99 is None or cell.latency_ms.p99 <= bound)
 
 
 def spoiled(cell: Cell) -> bool:
@@ -61,22 +34,6 @@ def doubt(cell: Cell) -> str:
         if not cell.failures and cell.latency_ms.p99 is not None:
             reasons.append(f"p99 at most {cell.latency_ms.p99:.2f} ms")
     return ", ".join(reasons)
-
-
-def verdict(cells: Sequence[Cell], load: Load) -> Verdict:
-    """The believable cell of lowest p99 that is within `POINTS` of FP32, for one load."""
-    mine = [cell for cell in cells if cell.load == load]
-    known = [cell for cell in mine if cell.facts.top1 is not None]
-    if not known:
-        return Verdict(load, None, None, "the server does not say how accurate its variants are")
-    baseline = baseline_of(known)
-    if baseline is None:
-        return Verdict(load, None, None, "no FP32 variant was measured to compare with")
-    close = [cell for cell in known if _top1(cell) >= _top1(baseline) - POINTS / 100 - _ROUNDING]
-    able, unjudged = [cell for cell in close if believable(cell)], tuple(c for c in close if not believable(c))
-    if not able:
-        return Verdict(load, None, baseline, "no cell can be believed, see the warnings", unjudged)
-    return Verdict(load, min(able, key=_p99), baseline, unjudged=unjudged)
 
 
 def baseline_of(cells: Sequence[Cell]) -> Cell | None:
