@@ -31,7 +31,7 @@ pareto-serve --repository models --host 127.0.0.1 --port "$port" --metrics-port 
 server=$!
 [ ! -d "$out" ] || mv "$out" "$out.old" # comes back unless there is a new one at the end
 pareto-loadtest run --target "127.0.0.1:$port" --metrics-url "http://127.0.0.1:$metrics_port/metrics" --wait 120 \
-    --model digits --repository models --users 1,8 --warmup 0.25 --duration 1.5 --rounds 2 --reruns 0.1 \
+    --model digits --repository models --users 1,8 --warmup 0.25 --duration 1.5 --rounds 2 --reruns 0.05 \
     --p99 20ms --max-drop 1.0 --max-memory 250MB --check-accuracy --out "$out" &
 load=$!
 

@@ -46,21 +46,6 @@ def test_raw_samples_can_be_kept_by_hand(server: ServerProcess, repository: Path
     assert (samples.variants, len(samples.rows)) == (("fp32-openvino",), row["num_requests"])
 
 
-def test_the_samples_of_all_worker_processes_are_in_one_file(
-    server: ServerProcess, repository: Path, tmp_path: Path
-) -> None:
-    path, port = tmp_path / "samples.npz", str(free_port())
-    processes = ("--processes", "2", "--master-bind-port", port, "--master-port", port)
-    done = by_hand(server, repository, "--model", "toy", "--samples", str(path), "-t", "1s", *processes)
-    assert done.returncode == 0, done.stderr
-    samples = load_samples(path)
-    statistics = done.stdout.replace("[]\n", "")  # of each worker, for Locust's --json counts on the master alone
-    counted = {row["name"]: row["num_requests"] for row in json.loads(statistics)}
-    assert dict(zip(samples.variants, np.bincount(samples.rows["variant"]).tolist(), strict=True)) == counted
-    assert set(counted) == VARIANTS
-    assert (samples.rows["phase"] == FIRST).sum() == 2  # a user, and thus a first call, of each worker
-
-
 def test_a_master_and_workers_of_their_own_merge_their_samples(
     server: ServerProcess, repository: Path, tmp_path: Path
 ) -> None:
@@ -80,17 +65,6 @@ def test_a_master_and_workers_of_their_own_merge_their_samples(
     assert len(samples.rows) == sum(row["num_requests"] for row in json.loads(done.stdout))
     assert (samples.rows["phase"] == FIRST).sum() == 2
     assert (np.diff(samples.rows["due"]) >= 0).all()
-
-
-def test_a_worker_that_keeps_no_samples_is_named(server: ServerProcess, repository: Path, tmp_path: Path) -> None:
-    path, port = tmp_path / "samples.npz", str(free_port())
-    worker = [*LOCUST, "-f", "loadtest/locustfile.py", "--worker", "--master-port", port, "--model", "toy"]
-    with subprocess.Popen(worker, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
-        master = ("--master", "--master-bind-port", port, "--expect-workers", "1")
-        done = by_hand(server, repository, "-t", "1s", *master, "--model", "toy", "--samples", str(path))
-        process.wait(30)
-    assert done.returncode == 2
-    assert "has no --samples: its calls will be missing in" in done.stderr
 
 
 def test_a_ramp_raises_the_rate_of_arrivals(server: ServerProcess, repository: Path, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def measured(server: ServerProcess, repository: Path, out: Path, *more: str) -> 
 def test_requests_arrive_at_the_asked_rate_as_a_poisson_process(
     server: ServerProcess, repository: Path, tmp_path: Path
 ) -> None:
-    cell = measured(server, repository, tmp_path / "run", "--rates", "200", "--duration", "4")
+    cell = measured(server, repository, tmp_path / "run", "--rates", "200", "--duration", "2")
     samples = load_samples(tmp_path / "run" / "samples.npz")
     rows = samples.of(cell["variant"], Load("server", 200), STEADY)
     assert cell["asked_rps"] == pytest.approx(200, rel=0.02)
@@ -62,23 +62,8 @@ def test_a_server_that_stands_still_shows_in_the_percentiles_of_an_open_loop(rep
     assert 300 < cell["samples"] <= 400  # nobody was asked less for it
 
 
-def test_a_closed_loop_asks_a_server_that_stands_still_less_and_thus_hides_it(repository: Path, tmp_path: Path) -> None:
-    with serving(repository) as server:
-        given = (*ONE, "--users", "1", "--duration", "4", "--warmup", "0")
-        with started(*flags(server, repository, tmp_path / "run", *given)) as process:
-            wait_for_block(process, 1)
-            time.sleep(1.0)
-            server.signal(signal.SIGSTOP)
-            time.sleep(2.0)
-            server.signal(signal.SIGCONT)
-            process.communicate(timeout=60)
-    (cell,) = json.loads((tmp_path / "run" / "results.json").read_text())["cells"]
-    assert cell["latency_ms"]["p99"] < 1700
-
-
-@pytest.mark.parametrize("transport", ["unary", "stream"])
-@pytest.mark.parametrize("form", ["tensor", "pixels", "jpeg"])
-def test_offline_requests_have_many_rows_in_every_form_and_on_every_transport(
+@pytest.mark.parametrize(("form", "transport"), [("tensor", "stream"), ("pixels", "unary"), ("jpeg", "stream")])
+def test_offline_requests_have_many_rows_in_every_form_and_on_each_transport(
     form: str, transport: str, server: ServerProcess, repository: Path, tmp_path: Path
 ) -> None:
     more = ("--offline", "16", "--duration", "0.2", "--warmup", "0", "--form", form, "--transport", transport)
