@@ -20,7 +20,7 @@ demo: $(INSTALLED)
 	@PATH="$(BIN):$$PATH" bash deploy/demo.sh $(PORT) $(METRICS_PORT) $(RUN)
 
 test: $(INSTALLED) tools
-	PATH="$(TOOLS):$$PATH" $(BIN)/python -m pytest $(ARGS)
+	PATH="$(TOOLS):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .
