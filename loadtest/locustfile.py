@@ -39,6 +39,7 @@ from time import perf_counter, sleep, time
 from typing import ClassVar
 
 import gevent
+import numpy as np
 from gevent.event import Event
 from gevent.pool import Group
 from grpc.experimental.gevent import init_gevent  # type: ignore[import-not-found]
@@ -48,6 +49,7 @@ from locust.event import Events
 from locust.exception import StopTest, StopUser
 from locust.runners import WorkerRunner
 
+from loadtest.arrivals import gaps
 from loadtest.client import CallError, Client, StreamClient
 from loadtest.payloads import Payload, make_inputs, make_payloads
 from loadtest.plan import Transport
@@ -150,8 +152,8 @@ class PoissonUser(OipUser):
     def arrivals(self) -> Iterator[float]:
         """When requests are due, as times of `perf_counter`."""
         due = perf_counter()
-        while True:
-            due += random.expovariate(self.rate)
+        for gap in gaps(self.rate, np.random.default_rng()):
+            due += gap
             yield due
 
     @task
