@@ -92,8 +92,11 @@ def decide(results: Results) -> Decision:
     if not able:
         return Decision(constraints, losers=tuple(losers), why_not="no variant meets all constraints")
     winner, *others = able
-    beaten = [Loser(cell.variant, cell, (_against(cell, winner, constraints),)) for cell in others]
-    tied = tuple(cell.variant for cell in others if _compared(cell, winner, constraints) == "tied")
+    verdicts = {cell.variant: _compared(cell, winner, constraints) for cell in others}
+    beaten = [
+        Loser(cell.variant, cell, (_against(cell, winner, constraints, verdicts[cell.variant]),)) for cell in others
+    ]
+    tied = tuple(variant for variant, verdict in verdicts.items() if verdict == "tied")
     return Decision(
         constraints,
         Choice(winner, _sentence(winner, baseline), tied),
@@ -189,9 +192,8 @@ def _compared(cell: Cell, other: Cell, constraints: Constraints) -> str:
     return compare(*zip(*known, strict=True)).verdict if known else "too few rounds"
 
 
-def _against(cell: Cell, winner: Cell, constraints: Constraints) -> str:
-    """What speaks for the winner."""
-    verdict = _compared(cell, winner, constraints)
+def _against(cell: Cell, winner: Cell, constraints: Constraints, verdict: str) -> str:
+    """What speaks for the winner; `verdict` is on the cell, compared with it."""
     if constraints.rate is None and constraints.p99_ms is not None:
         text = f"{cell.throughput_rps:,.0f} requests/s within p99 against {winner.throughput_rps:,.0f}"
     else:

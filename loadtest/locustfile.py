@@ -264,12 +264,12 @@ def _prepare(environment: Environment, **_: object) -> None:
     if options is None or not options.model:
         return
     try:
-        for user in (VariantUser, ArrivalUser):
-            user.payloads = _payloads(environment.host or "", options)
-            user.deadline = options.deadline
+        payloads = _payloads(environment.host or "", options)
     except UsageError as error:
         environment.process_exit_code = 2
         raise StopTest(str(error)) from None
+    for user in (VariantUser, ArrivalUser):
+        user.payloads, user.deadline = payloads, options.deadline
 
 
 @events.init.add_listener  # type: ignore[untyped-decorator]
