@@ -18,6 +18,7 @@ from rich.table import Table
 from compressors import remarks, unbuilt
 from protos.manifest import Footprint, Json, Latency, Quality, Throughput, Variant, to_json
 from protos.repository import FIRST_DEFAULT, Entry
+from protos.significance import mcnemar_p
 
 Format = Literal["table", "markdown", "csv", "json"]
 ABSENT = "-"
@@ -70,14 +71,10 @@ def _footprint(value: Callable[[Footprint], float]) -> Measured:
 
 
 def _mcnemar(quality: Quality) -> float | None:
-    """The exact p: how likely flips so one-sided are, if variant and FP32 were equally good."""
+    """How likely flips so one-sided are, if variant and FP32 were equally good."""
     if quality.lost is None or quality.gained is None:
         return None
-    if not quality.lost + quality.gained:
-        return 1.0
-    from scipy.stats import binomtest  # takes a second to import
-
-    return float(binomtest(quality.lost, quality.lost + quality.gained).pvalue)
+    return mcnemar_p(quality.lost, quality.gained)
 
 
 def _faster(v: Variant, base: Variant | None) -> Value:

@@ -15,10 +15,9 @@ versions, flags) is named beside the answer. Run two, three times before and aft
 import json
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,11 +28,8 @@ from loadtest import stats
 from loadtest.canary import TOLERANCE
 from loadtest.comparison import RESAMPLES, SEED, Verdict, holm
 from loadtest.plan import Load
-from loadtest.results import SCHEMA
+from loadtest.results import Cell, Results, load_results
 from protos.errors import UsageError
-
-Document = dict[str, Any]
-"""`results.json`, or a part of it."""
 
 Key = tuple[str, Load]
 """Variant and load of a cell."""
@@ -98,8 +94,8 @@ class Changes:
 
 def compare_runs(before: Path, after: Path) -> Changes:
     """Compares two run folders; `UsageError` where one is none, or where no cell is in both."""
-    documents = read(before), read(after)
-    cells = tuple({_key(cell): cell for cell in document["cells"]} for document in documents)
+    runs = _read(before), _read(after)
+    cells = tuple({(cell.variant, cell.load): cell for cell in run.cells} for run in runs)
     common = [key for key in cells[0] if key in cells[1]]
     if not common:
         raise UsageError(f"'{before}' and '{after}' have no variant under the same load in common")
@@ -112,22 +108,15 @@ def compare_runs(before: Path, after: Path) -> Changes:
     for mine, others, which in ((cells[0], cells[1], "first"), (cells[1], cells[0], "second")):
         left_out += [f"{_name(key)}: only in the {which} run" for key in mine if key not in others]
     figures = [(key, *figure) for key in comparable for figure in _figures(key[1], cells[0][key], cells[1][key])]
-    return Changes(_judge(figures), tuple(left_out), tuple(_differences(*documents)))
+    return Changes(_judge(figures), tuple(left_out), tuple(_differences(*runs)))
 
 
-def read(folder: Path) -> Document:
-    """The results of a run; `UsageError` where there are none that this version reads."""
+def _read(folder: Path) -> Results:
     path = folder / "results.json"
     try:
-        document = json.loads(path.read_text())
+        return load_results(path)
     except (OSError, ValueError) as error:
         raise UsageError(f"'{path}': {error}") from None
-    schema = document.get("schema") if isinstance(document, dict) else None
-    if schema != SCHEMA:
-        raise UsageError(f"'{path}': schema {schema} came, expected {SCHEMA}")
-    if missing := [name for name in ("server", "inputs", "plan", "machine", "cells") if name not in document]:
-        raise UsageError(f"'{path}': '{missing[0]}' is missing")
-    return dict(document)
 
 
 def rounds_needed(comparisons: int) -> int:
@@ -155,33 +144,32 @@ def table(changes: Changes) -> Table:
     return grid
 
 
-def _key(cell: Document) -> Key:
-    return cell["variant"], Load(**cell["load"])
-
-
 def _name(key: Key) -> str:
     return f"{key[0]}, {key[1].name}"
 
 
-def _doubts(which: str, cell: Document) -> Iterator[str]:
+def _doubts(which: str, cell: Cell) -> Iterator[str]:
     """Why a cell is no evidence."""
-    if cell["generator_limited"]:
+    if cell.generator_limited:
         yield f"limited by the generator in the {which} run"
-    if cell["failures"]:
-        yield f"{cell['failures']} of {cell['requests']} calls failed in the {which} run"
+    if cell.failures:
+        yield f"{cell.failures} of {cell.requests} calls failed in the {which} run"
 
 
-def _figures(load: Load, before: Document, after: Document) -> Iterator[tuple[str, list[float], list[float]]]:
+def _figures(load: Load, *cells: Cell) -> Iterator[tuple[str, list[float], list[float]]]:
     """Names of figures of which less is better, and their values in the rounds of both runs."""
-    rounds = before["rounds"], after["rounds"]
-    for quantile in ("p50", "p99"):
-        first, second = ([each["latency_ms"][quantile] for each in run] for run in rounds)
-        if None not in (*first, *second):
-            yield f"{quantile} ms", first, second
+    latencies = [[each.latency_ms for each in cell.rounds] for cell in cells]
+    answers = [[each.throughput_rps for each in cell.rounds] for cell in cells]
+    figures: list[tuple[str, list[list[float | None]]]] = [
+        ("p50 ms", [[each.p50 for each in run] for run in latencies]),
+        ("p99 ms", [[each.p99 for each in run] for run in latencies]),
+    ]
     if load.scenario != "server":
-        first, second = ([each["throughput_rps"] for each in run] for run in rounds)
-        if 0 not in (*first, *second):
-            yield "ms per answer", [1e3 / each for each in first], [1e3 / each for each in second]
+        figures.append(("ms per answer", [[1e3 / rps if rps else None for rps in run] for run in answers]))
+    for name, values in figures:
+        first, second = ([value for value in run if value is not None] for run in values)
+        if (len(first), len(second)) == tuple(map(len, values)):
+            yield name, first, second
 
 
 def _judge(figures: Sequence[tuple[Key, str, list[float], list[float]]]) -> tuple[Change, ...]:
@@ -253,14 +241,14 @@ def _difference_of_medians(
     return difference
 
 
-def _differences(first: Document, second: Document) -> Iterator[str]:
+def _differences(first: Results, second: Results) -> Iterator[str]:
     """What was not the same in both runs, beside what was measured."""
     runs = first, second
-    yield from _unequal("", *({name: run[name] for name in ("server", "inputs")} for run in runs))
-    yield from _unequal("machine: ", *(_without(run["machine"], ("libraries", "load_average")) for run in runs))
-    yield from _unequal("version of ", *(run["machine"]["libraries"] for run in runs))
-    yield from _unequal("plan: ", *(_without(run["plan"], OF_NO_MATTER) for run in runs))
-    facts = [{cell["variant"]: cell["facts"] for cell in run["cells"]} for run in runs]
+    yield from _unequal("", *({"server": run.server, "inputs": run.inputs} for run in runs))
+    yield from _unequal("machine: ", *(_without(asdict(run.machine), ("libraries", "load_average")) for run in runs))
+    yield from _unequal("version of ", *(run.machine.libraries for run in runs))
+    yield from _unequal("plan: ", *(_without(asdict(run.plan), OF_NO_MATTER) for run in runs))
+    facts = [{cell.variant: asdict(cell.facts) for cell in run.cells} for run in runs]
     for variant in sorted(facts[0].keys() & facts[1].keys()):
         yield from _unequal(f"{variant}: ", facts[0][variant], facts[1][variant])
     before, after = _canary(first), _canary(second)
@@ -271,18 +259,18 @@ def _differences(first: Document, second: Document) -> Iterator[str]:
         )
 
 
-def _unequal(what: str, first: Document, second: Document) -> Iterator[str]:
+def _unequal(what: str, first: Mapping[str, object], second: Mapping[str, object]) -> Iterator[str]:
     for name in dict.fromkeys((*first, *second)):
         if first.get(name) != second.get(name):
             yield f"{what}{name}: {first.get(name)} in the first run, {second.get(name)} in the second"
 
 
-def _without(document: Document, names: Sequence[str]) -> Document:
-    return {name: value for name, value in document.items() if name not in names}
+def _without(flags: Mapping[str, object], names: Sequence[str]) -> dict[str, object]:
+    return {name: value for name, value in flags.items() if name not in names}
 
 
-def _canary(run: Document) -> float | None:
+def _canary(run: Results) -> float | None:
     """Its median over all blocks of a run."""
-    readings = [each["canary_seconds"] for cell in run["cells"] for each in cell["rounds"]]
+    readings = [each.canary_seconds for cell in run.cells for each in cell.rounds]
     known = [reading for reading in readings if reading is not None]
     return statistics.median(known) if known else None

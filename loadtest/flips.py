@@ -18,6 +18,7 @@ from loadtest.accuracy import Accuracy, Flip
 from loadtest.results import Results
 from protos.errors import ParetoServeError
 from protos.repository import load_evaluation_set, scan_model
+from protos.significance import mcnemar_p
 
 MOST_IMAGES = 60
 """Shown of one variant."""
@@ -91,13 +92,6 @@ def gallery(results: Results) -> Gallery:
             shown.append(flip)
         flips.append(Flips(each, mcnemar_p(each.lost, each.gained), _classes(each.flips, labels), tuple(shown)))
     return Gallery(tuple(flips), images, labels)
-
-
-def mcnemar_p(lost: int, gained: int) -> float:
-    """Probability that chance alone splits so many images at least as unevenly: two-sided, exact."""
-    from scipy.stats import binomtest  # takes a second to import
-
-    return float(binomtest(lost, lost + gained).pvalue) if lost + gained else 1.0
 
 
 def _test_split(repository: Path, model: str) -> tuple[NDArray[np.uint8] | None, tuple[str, ...]]:

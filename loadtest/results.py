@@ -226,7 +226,11 @@ class Results:
 
 def load_results(path: Path) -> Results:
     """What `Results.save` wrote; `ValueError` names what does not fit."""
-    return decode(Results, json.loads(path.read_text()), path.name)
+    document = json.loads(path.read_text())
+    schema = document.get("schema") if isinstance(document, dict) else None
+    if schema != SCHEMA:
+        raise ValueError(f"schema {schema} came, expected {SCHEMA}")
+    return decode(Results, document, path.name)
 
 
 def make_cells(

@@ -49,10 +49,9 @@ def test_csv_has_plain_numbers_and_an_empty_cell_for_what_was_not_measured(fp32:
     assert (rows[0]["lost"], rows[0]["megabytes_gzip"]) == ("", "")
 
 
-def test_mcnemar_is_the_exact_binomial_test() -> None:
+def test_mcnemars_p_needs_the_flips() -> None:
     quality = Quality("top1", 0.5, "toy", 20, 0.75, 0.75, 0.6, lost=8, gained=2)
-    assert report._mcnemar(quality) == pytest.approx(2 * (1 + 10 + 45) / 2**10)
-    assert report._mcnemar(replace(quality, lost=0, gained=0)) == 1.0
+    assert report._mcnemar(quality) == 112 / 1024
     assert report._mcnemar(replace(quality, lost=None)) is None
 
 

@@ -180,7 +180,7 @@ def test_runs_without_a_common_cell_are_refused(save: Save) -> None:
         (None, "No such file"),
         ("{", "Expecting property name"),
         ("[]", "schema None came, expected 1"),
-        ('{"schema": 1, "server": "", "inputs": "golden"}', "'plan' is missing"),
+        ('{"schema": 1, "server": "", "inputs": "golden"}', "'started' is missing"),
     ],
 )
 def test_a_folder_that_is_no_run_is_one_line(text: str | None, message: str, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from loadtest import flips
 from loadtest.accuracy import Accuracy, Flip
-from loadtest.flips import gallery, mcnemar_p
+from loadtest.flips import gallery
 from loadtest.results import Results
 from tests import toy
 from tests.loadtest.cells import cell, results
@@ -23,13 +23,6 @@ def checked(repository: Path, *found: Flip) -> Results:
     run = results(cell("int8-x"))
     accuracy = Accuracy("int8-x", 12, 0.75, 0.75, found, {}, None)
     return replace(run, plan=replace(run.plan, repository=repository), accuracy=(accuracy,))
-
-
-@pytest.mark.parametrize(
-    ("lost", "gained", "p"), [(0, 0, 1.0), (5, 5, 1.0), (1, 9, 22 / 1024), (9, 1, 22 / 1024), (0, 6, 2 / 64)]
-)
-def test_mcnemars_p_is_exact(lost: int, gained: int, p: float) -> None:
-    assert mcnemar_p(lost, gained) == pytest.approx(p)
 
 
 def test_flips_are_counted_both_ways_and_per_class(repository: Path) -> None:
