@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from compressors.lowerings import Lowering, missing_instructions
+from compressors.lowerings import Lowering, StaticInt8, missing_instructions
 from protos import machine
 from protos.manifest import Precision, RuntimeName
 
@@ -84,9 +84,10 @@ class Job:
         assert self.example.is_contiguous()
 
     def calibration_batches(self) -> list[torch.Tensor]:
-        """The calibration inputs in batches, the last of them maybe smaller."""
+        """The calibration inputs in batches, the last of them maybe smaller; one by one where each has a range."""
         assert self.calibration is not None
-        return list(self.calibration.split(CALIBRATION_BATCH))
+        one_by_one = isinstance(self.lowering, StaticInt8) and self.lowering.ranges == "mean-min-max"
+        return list(self.calibration.split(1 if one_by_one else CALIBRATION_BATCH))
 
 
 @dataclass(frozen=True)

@@ -51,12 +51,16 @@ OPSET = 20
 _LINEAR = ("Gemm", "MatMul")
 _WEIGHTED = ("Conv", *_LINEAR)
 
-_RANGES = {
-    "default": quantization.CalibrationMethod.MinMax,
-    "min-max": quantization.CalibrationMethod.MinMax,
-    "entropy": quantization.CalibrationMethod.Entropy,
-    "percentile": quantization.CalibrationMethod.Percentile,
+_RANGES: dict[str, tuple[quantization.CalibrationMethod, dict[str, object]]] = {
+    "default": (quantization.CalibrationMethod.MinMax, {}),
+    "min-max": (quantization.CalibrationMethod.MinMax, {}),
+    "mean-min-max": (quantization.CalibrationMethod.MinMax, {"moving_average": True}),
+    "entropy": (quantization.CalibrationMethod.Entropy, {"num_bins": 2048}),
+    "percentile": (quantization.CalibrationMethod.Percentile, {"num_bins": 2048}),
 }
+"""Ways to find ranges, each with what its calibrator is told. The bins are those of
+https://on-demand.gputechconf.com/gtc/2017/presentation/s7310-8-bit-inference-with-tensorrt.pdf
+"""
 
 
 def export(job: Job) -> Exported:
@@ -96,8 +100,8 @@ def _graph_optimization(lowering: GraphOptimization, job: Job, target: Path) -> 
 @_write.register
 def _static_int8(lowering: StaticInt8, job: Job, target: Path) -> tuple[str, ...]:
     prepared, ranges = _prepared(job, lowering.fuse), job.folder / "ranges.json"
-    method = _RANGES[lowering.ranges]
-    _save_ranges(prepared, method, job, ranges)
+    method, _ = _RANGES[lowering.ranges]
+    _save_ranges(prepared, lowering, job, ranges)
     quantization.quantize_static(
         prepared,
         target,
@@ -114,19 +118,17 @@ def _static_int8(lowering: StaticInt8, job: Job, target: Path) -> tuple[str, ...
     return instructions_note("int8")
 
 
-def _save_ranges(prepared: Path, method: quantization.CalibrationMethod, job: Job, target: Path) -> None:
+def _save_ranges(prepared: Path, lowering: StaticInt8, job: Job, target: Path) -> None:
     """Writes the range of each activation over the calibration inputs.
 
     `quantize_static` would do so itself, but with as many bins as levels, where entropy has nothing to choose from.
-    The bins are those of https://on-demand.gputechconf.com/gtc/2017/presentation/s7310-8-bit-inference-with-tensorrt.pdf
     """
     assert job.calibration is not None
+    method, options = _RANGES[lowering.ranges]
     minima = method == quantization.CalibrationMethod.MinMax
     batches = job.calibration_batches() if minima else job.calibration.split(1)  # histograms want one size
     augmented = job.folder / "augmented.onnx"
-    calibrator = calibrate.create_calibrator(
-        prepared, None, str(augmented), method, extra_options={} if minima else {"num_bins": 2048}
-    )
+    calibrator = calibrate.create_calibrator(prepared, None, str(augmented), method, extra_options=options)
     calibrator.collect_data(_Calibration(list(batches)))
     calibrate.save_tensors_data(calibrator.compute_data(), target)
     augmented.unlink()

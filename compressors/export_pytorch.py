@@ -85,7 +85,7 @@ def _save(network: nn.Module, job: Job) -> None:
 def _quantized(job: Job, step: StaticInt8 | DynamicInt8) -> nn.Module:
     """The network with quantization in its graph, for Inductor to lower."""
     # Imported where it is needed: torchao takes seconds, and floating point has no use for it.
-    from torchao.quantization.pt2e.observer import MinMaxObserver
+    from torchao.quantization.pt2e.observer import MinMaxObserver, MovingAverageMinMaxObserver
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
     from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
         X86InductorQuantizer,
@@ -94,15 +94,16 @@ def _quantized(job: Job, step: StaticInt8 | DynamicInt8) -> nn.Module:
 
     dynamic = isinstance(step, DynamicInt8)
     config = get_default_x86_inductor_quantization_config(is_dynamic=dynamic)
-    if isinstance(step, StaticInt8) and step.ranges == "min-max":
-        watched = replace(config.input_activation, observer_or_fake_quant_ctr=MinMaxObserver.with_args(eps=2**-12))
+    ranges = step.ranges if isinstance(step, StaticInt8) else "default"
+    if observer := {"min-max": MinMaxObserver, "mean-min-max": MovingAverageMinMaxObserver}.get(ranges):
+        watched = replace(config.input_activation, observer_or_fake_quant_ctr=observer.with_args(eps=2**-12))
         config = replace(config, input_activation=watched, output_activation=watched)
     quantizer = X86InductorQuantizer()
     # Left to itself, it would round the inputs of convolutions in each call too, and compute them in FP32 all the same.
     quantizer.set_module_type_qconfig(nn.Linear, config) if dynamic else quantizer.set_global(config)
     prepared = prepare_pt2e(_program(job.network, job).module(), quantizer)
     with torch.no_grad():
-        for batch in [job.example] if job.calibration is None else job.calibration_batches():
+        for batch in [job.example] if dynamic else job.calibration_batches():
             prepared(batch)
     converted: nn.Module = convert_pt2e(prepared)
     return converted

@@ -16,6 +16,7 @@ from torch.ao.quantization.backend_config import BackendConfig, get_native_backe
 from torch.ao.quantization.observer import (
     HistogramObserver,
     MinMaxObserver,
+    MovingAverageMinMaxObserver,
     default_per_channel_weight_observer,
     default_weight_observer,
 )
@@ -26,6 +27,9 @@ from compressors.half import Half
 from compressors.lowerings import BFloat16, DynamicInt8, Float16, Float32, Lowering, StaticInt8
 
 ENTRY = "model.pt"
+
+_OBSERVERS = {"min-max": MinMaxObserver, "mean-min-max": MovingAverageMinMaxObserver}
+"""What watches activations for ranges other than torch's own choice, which is a histogram."""
 
 _NORMALIZATIONS = {nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d}
 
@@ -90,7 +94,7 @@ def _static_int8(lowering: StaticInt8, job: Job) -> Lowered:
 def _observers(step: StaticInt8) -> QConfigMapping:
     """What watches activations, and what finds the scales of weights. Seven bits: the kernels' sums must not overflow
     on CPUs without VNNI."""
-    activations = MinMaxObserver if step.ranges == "min-max" else HistogramObserver
+    activations = _OBSERVERS.get(step.ranges, HistogramObserver)
     weights = default_weight_observer if step.granularity == "per-tensor" else default_per_channel_weight_observer
     mapping = get_default_qconfig_mapping("x86")
     return mapping.set_global(QConfig(activations.with_args(reduce_range=True), weights))

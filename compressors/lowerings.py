@@ -46,11 +46,12 @@ class StaticInt8:
 
     granularity: Literal["per-channel", "per-tensor"] = "per-channel"
     """What of a weight shares one scale: each output channel has its own, or the whole tensor has one."""
-    ranges: Literal["default", "min-max", "histogram", "entropy", "percentile"] = "default"
+    ranges: Literal["default", "min-max", "mean-min-max", "histogram", "entropy", "percentile"] = "default"
     """How an activation's range follows from what calibration saw; `default` is the tool's own way.
 
-    histogram: the range of least squared error; entropy: of least Kullback-Leibler divergence; percentile: all
-    but the rarest values."""
+    min-max: all values; mean-min-max: the least and greatest of the mean image (torch: of a moving mean), so that a
+    single odd one does not decide; histogram: the range of least squared error; entropy: of least Kullback-Leibler
+    divergence; percentile: all but the rarest values."""
     fuse: bool = True
     """Whether batch normalization is folded into the convolution before it is quantized."""
 

@@ -33,6 +33,7 @@ Graph = TypeVar("Graph")
 _RANGES = {
     "default": RangeEstimatorParameters(),
     "min-max": RangeEstimatorParametersSet.MINMAX,
+    "mean-min-max": RangeEstimatorParametersSet.MEAN_MINMAX,
     "histogram": RangeEstimatorParametersSet.HISTOGRAM,
     "percentile": RangeEstimatorParametersSet.MEAN_QUANTILE,
 }
