@@ -3,6 +3,9 @@
 Before the search of a variant two short looks, each in a closed loop, so that it begins at a sensible rate: what a
 single user waits for, below which no rate can bring a latency; and how many requests all connections get answered,
 which no rate can be much above. A trial waits for all calls that it sent, so the next one finds an empty queue.
+
+Each look and each trial is kept in the run's journal. A search that was interrupted begins again with those answers
+instead of load, and so comes to where it was.
 """
 
 from dataclasses import replace
@@ -11,6 +14,7 @@ from rich.console import Console
 
 from loadtest import stats
 from loadtest.blocks import Bench
+from loadtest.journal import Journal
 from loadtest.plan import Block, Load
 from loadtest.recorder import STATUSES, STEADY, Samples, merge
 from loadtest.results import Measurement, Search, steady_latencies
@@ -26,14 +30,14 @@ DEPTH = 16
 """By how much below that rate no more is tried: there, a trial with samples enough takes so many times as long."""
 
 
-def search_all(bench: Bench, console: Console) -> tuple[tuple[Search, ...], Samples]:
+def search_all(bench: Bench, journal: Journal, console: Console) -> tuple[tuple[Search, ...], Samples]:
     """The plan's search for each variant in turn, and the calls of all trials, numbered as rounds of each variant."""
     plan = bench.plan
     assert plan.p99 is not None, "a plan with a search has one"
     objective = Objective(plan.p99, plan.error_rate)
     searches, samples = list[Search](), list[Samples]()
     for number, variant in enumerate(bench.subjects, 1):
-        bout = _Bout(bench, variant, objective, console, f"[{number}/{len(bench.subjects)}] {variant}")
+        bout = _Bout(bench, journal, number, variant, objective, console)
         searches.append(Search(variant, objective, bout.find()))
         samples += bout.samples
     return tuple(searches), merge(samples)
@@ -42,9 +46,12 @@ def search_all(bench: Bench, console: Console) -> tuple[tuple[Search, ...], Samp
 class _Bout:
     """The search of one variant."""
 
-    def __init__(self, bench: Bench, variant: str, objective: Objective, console: Console, title: str) -> None:
-        self._bench, self._variant, self._objective = bench, variant, objective
-        self._console, self._title = console, title
+    def __init__(
+        self, bench: Bench, journal: Journal, number: int, variant: str, objective: Objective, console: Console
+    ) -> None:
+        self._bench, self._journal, self._variant, self._objective = bench, journal, variant, objective
+        self._console, self._number = console, number
+        self._turns = 0
         self._trials = list[Trial]()
         self.samples = list[Samples]()
 
@@ -67,18 +74,26 @@ class _Bout:
 
     def _try(self, rate: float, seconds: float) -> Trial:
         number = len(self._trials) + 1
-        self._say(f"trial {number}, {rate:.4g} per second for {seconds:.1f} s; {self._so_far()}")
-        measured = self._measure(Load("server", rate), seconds, number)
+        about = f"trial {number}, {rate:.4g} per second for {seconds:.1f} s; {self._so_far()}"
+        measured = self._measure(Load("server", rate), seconds, number, about)
         self.samples.append(measured.samples)
         trial = _trial(measured, rate, seconds)
         self._trials.append(trial)
         return trial
 
-    def _measure(self, load: Load, seconds: float, number: int) -> Measurement:
-        """One block of this load only."""
+    def _measure(self, load: Load, seconds: float, number: int, about: str = "") -> Measurement:
+        """One block of this load only, from the journal if it is there; else `about` is said first."""
+        self._turns += 1
+        name, block = f"search-{self._number}-{self._turns}", Block(self._variant, load, number)
+        if (kept := self._journal.load(name, block)) is not None:
+            return kept
+        if about:
+            self._say(about)
         users, rates = ((int(load.level),), ()) if load.scenario == "closed" else ((), (load.level,))
         plan = replace(self._bench.plan, users=users, rates=rates, offline=(), duration=seconds)
-        return replace(self._bench, plan=plan).measure(Block(self._variant, load, number))
+        measured = replace(self._bench, plan=plan).measure(block)
+        self._journal.keep(name, measured)
+        return measured
 
     def _so_far(self) -> str:
         """What the trials say, each for itself."""
@@ -90,7 +105,8 @@ class _Bout:
         return "so far " + (", ".join(texts) or "nothing is known")
 
     def _say(self, text: str) -> None:
-        self._console.print(f"{self._title}: {text}", highlight=False, markup=False, soft_wrap=True)
+        title = f"[{self._number}/{len(self._bench.subjects)}] {self._variant}"
+        self._console.print(f"{title}: {text}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _trial(measured: Measurement, rate: float, seconds: float) -> Trial:

@@ -1,7 +1,8 @@
 """The blocks of a run that is not finished: each is kept as soon as it is measured, so that a run can go on.
 
-They lie beside the run's folder, in `<out>.partial/`: the plan, and for each block `<number>.json` with
-`<number>.npz`. A block counts when its .json is there, which is written last.
+They lie beside the run's folder, in `<out>.partial/`: the plan, and for each block `<name>.json` with `<name>.npz`.
+A block counts when its .json is there, which is written last. Blocks of the schedule are named by their numbers in it;
+those of a search by the turn in which it asked for them, since the same answers make it ask the same again.
 """
 
 import dataclasses
@@ -17,6 +18,8 @@ from loadtest.scrape import Facts
 from protos.errors import UsageError
 from protos.strict import decode
 
+_PLAN = "plan.json"
+
 
 class Journal:
     """The kept blocks of a plan."""
@@ -24,7 +27,7 @@ class Journal:
     def __init__(self, plan: Plan, variants: Mapping[str, Facts]) -> None:
         """Opens what an earlier run of the plan left; `UsageError` where that was another plan, or other variants."""
         self.folder = plan.out.with_name(f"{plan.out.name}.partial")
-        about = self.folder / "plan.json"
+        about = self.folder / _PLAN
         known = {"plan": dataclasses.asdict(plan), "variants": {n: dataclasses.asdict(f) for n, f in variants.items()}}
         mine = json.loads(json.dumps(known, default=str))
         if not about.is_file():
@@ -36,18 +39,18 @@ class Journal:
         self.began: float = kept["began"]
         """When the run first began, in seconds since 1970."""
 
-    def load(self, number: int, block: Block) -> Measurement | None:
-        """The block of that number, if it was measured before."""
-        described = self.folder / f"{number}.json"
+    def load(self, name: str, block: Block) -> Measurement | None:
+        """The block of that name, if it was measured before."""
+        described = self.folder / f"{name}.json"
         if not described.is_file():
             return None
         record = decode(Record, json.loads(described.read_text()), described.name)
-        assert record.block == block, "the plan is the same, and so is its schedule"
+        assert record.block == block, "the plan is the same, and so is what follows from it"
         return Measurement(**vars(record), samples=load_samples(described.with_suffix(".npz")))
 
-    def keep(self, number: int, measured: Measurement) -> None:
+    def keep(self, name: str, measured: Measurement) -> None:
         """Writes a block."""
-        described = self.folder / f"{number}.json"
+        described = self.folder / f"{name}.json"
         measured.samples.save(described.with_suffix(".npz"))
         record = {field.name: getattr(measured, field.name) for field in dataclasses.fields(Record)}
         temporary = described.with_suffix(".tmp")
@@ -56,7 +59,7 @@ class Journal:
 
     def kept(self) -> int:
         """How many blocks there are."""
-        return len(list(self.folder.glob("[0-9]*.json")))
+        return len({*self.folder.glob("*.json")} - {self.folder / _PLAN})
 
     def remove(self) -> None:
         """Throws all of it away."""

@@ -87,7 +87,7 @@ class Plan:
     """rows in a request, separated by commas: as fast as possible, with one request on each connection"""
     find_max_rate: bool = False
     """search the highest arrival rate of each variant at which --p99 and --error-rate hold, in trials of --duration or
-    longer; after an interruption it begins again"""
+    longer"""
     p99: float | None = field(default=None, metadata=MILLISECONDS)
     """p99 of the latency that the variant to ship may have, such as 20ms"""
     rate: float | None = field(default=None, metadata=RATE)

@@ -70,7 +70,7 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> Results:
         bench = Bench(plan, found.by_name, payloads, origin, sleep)
         ceilings = ceiling.measure(bench, plan.ceiling) if plan.ceiling else ()
         measurements = _measure_all(bench, journal, console)
-        searches, trials = search_all(bench, console) if plan.find_max_rate else ((), None)
+        searches, trials = search_all(bench, journal, console) if plan.find_max_rate else ((), None)
         checked = tuple(_check_accuracy(plan, variant, check, console, sleep) for variant, check in checks.items())
         cells = make_cells(plan, measurements, facts, ceilings)
         results = Results(
@@ -112,7 +112,7 @@ def _measure_all(bench: Bench, journal: Journal, console: Console) -> list[Measu
     readings, measurements = [canary.measure() for _ in range(3)], list[Measurement]()
     with closing(narrate(blocks, bench.plan.warmup + bench.plan.duration, console)) as turns:
         for number, block in enumerate(turns, 1):
-            kept, again = journal.load(number, block), 0
+            kept, again = journal.load(str(number), block), 0
             while kept is None:
                 measured = bench.measure(block)
                 readings.append(canary.measure())
@@ -121,7 +121,7 @@ def _measure_all(bench: Bench, journal: Journal, console: Console) -> list[Measu
                     again, reruns = again + 1, reruns + 1
                     continue
                 kept = replace(measured, canary_seconds=readings[-1], reruns=again, steady=judgement == "steady")
-                journal.keep(number, kept)
+                journal.keep(str(number), kept)
             measurements.append(kept)
     return measurements
 

@@ -1,6 +1,7 @@
 """The search for the highest rate against a real server whose capacity is known by construction."""
 
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -53,16 +54,14 @@ def one_worker() -> Answer:
     return answer
 
 
-def search(address: str, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
+def command(address: str, out: Path, *more: str) -> list[str]:
     target = ("--target", address, "--model", MODEL, "--out", str(out), "--repository", str(out), "--find-max-rate")
     short = ("--duration", "0.5", "--warmup", "0.1", "--ceiling", "0", "--error-rate", "1%", "--connections", "4")
-    return subprocess.run(
-        [sys.executable, "-c", QUICK, "run", *target, *short, *more],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    return [sys.executable, "-c", QUICK, "run", *target, *short, *more]
+
+
+def search(address: str, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(address, out, *more), cwd=ROOT, capture_output=True, text=True, timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +136,26 @@ def test_what_no_rate_can_hold_is_not_searched(tmp_path: Path) -> None:
     ]
     assert [each["found"]["trials"] for each in searches] == [[], []]
     assert process.stdout.count("none") == 4  # neither a rate that holds nor one that broke was tried
+
+
+def test_a_search_that_was_interrupted_goes_on_where_it_was(tmp_path: Path) -> None:
+    out, goal = tmp_path / "run", ("--p99", f"{LIMIT_MS}ms")
+    with foreign(("1",), one_worker()) as server:
+        with subprocess.Popen(
+            command(server.address, out, *goal), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        ) as first:
+            assert first.stderr is not None
+            said = next(line for line in first.stderr if ": trial 3," in line)
+            first.send_signal(signal.SIGINT)
+            assert f"keeps what was measured, {2 + 2} blocks" in first.stderr.read()
+        assert first.returncode == 130
+        again = search(server.address, out, *goal)
+    assert again.returncode == 0, again.stderr
+    trials = [line for line in again.stderr.splitlines() if ": trial" in line]
+    assert trials[0] == said.rstrip()
+    (each,) = json.loads((out / "results.json").read_text())["searches"]
+    assert len(each["found"]["trials"]) == 2 + len(trials)
+    assert not out.with_name("run.partial").exists()
 
 
 @pytest.mark.parametrize(
