@@ -11,11 +11,13 @@ NO_FASTER = 0.98
 """A variant is called no faster where its p50 is above this share of the other's."""
 MASKED = 0.95
 """Weights count as masked where at most this share of them is not zero."""
+FALLEN = 0.05
+"""Static int8 that loses more of its parent's accuracy is likely to have wrong ranges: rounding alone costs less."""
 
 
 def of(variants: list[Variant]) -> dict[str, list[str]]:
     """Remarks by variant, for those of one model that have any."""
-    remarks = {v.variant: [*v.notes, *_broken_promises(v, _origin(v, variants))] for v in variants}
+    remarks = {v.variant: [*v.notes, *_fallen(v), *_broken_promises(v, _origin(v, variants))] for v in variants}
     return {name: texts for name, texts in remarks.items() if texts}
 
 
@@ -23,6 +25,16 @@ def _origin(v: Variant, variants: list[Variant]) -> Variant | None:
     """The variant whose recipe is that of `v` without its last step, in the same runtime."""
     steps = v.recipe.steps[:-1]
     return next((other for other in variants if (other.runtime, other.recipe.steps) == (v.runtime, steps)), None)
+
+
+def _fallen(v: Variant) -> list[str]:
+    loss = 0.0 if v.quality is None else v.quality.parent - v.quality.value
+    other = {step.parameters.get("ranges") for step in v.recipe.steps[-1:] if step.name == "static-int8"} - {
+        "mean-min-max"
+    }
+    if loss <= FALLEN or not other:
+        return []
+    return [f'lost {100 * loss:.1f} points: one calibration image may have set its ranges, see ranges = "mean-min-max"']
 
 
 def _broken_promises(v: Variant, origin: Variant | None) -> list[str]:

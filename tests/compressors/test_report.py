@@ -108,6 +108,17 @@ def test_int8_that_is_slower_says_so_with_the_reason(fp32: Variant) -> None:
     assert remarks.of([fp32, child(fp32, "int8", 1.0, precision="int8", machine=without)]) == {}
 
 
+@pytest.mark.parametrize(
+    ("ranges", "value", "said"), [("default", 0.17, 1), ("mean-min-max", 0.17, 0), ("default", 0.62, 0)]
+)
+def test_int8_that_fell_far_says_what_to_try(fp32: Variant, ranges: str, value: float, said: int) -> None:
+    int8 = child(fp32, "int8", 1.0, precision="int8", quality=Quality("top1", value, "toy", 20, 0.665, 0.665, 0.2))
+    recipe = replace(int8.recipe, steps=(*fp32.recipe.steps, Step("static-int8", {"ranges": ranges})))
+    texts = remarks.of([fp32, replace(int8, recipe=recipe)]).get("int8-onnxruntime", [])
+    expected = 'lost 49.5 points: one calibration image may have set its ranges, see ranges = "mean-min-max"'
+    assert texts == [expected][:said]
+
+
 def test_masked_weights_say_that_they_gain_nothing(fp32: Variant) -> None:
     masked = child(fp32, "sparse60", 2.0, network=Network(1000, 400, 3), notes=("a note",))
     assert remarks.of([fp32, masked]) == {
