@@ -28,11 +28,10 @@ def _origin(v: Variant, variants: list[Variant]) -> Variant | None:
 
 
 def _fallen(v: Variant) -> list[str]:
-    loss = 0.0 if v.quality is None else v.quality.parent - v.quality.value
-    other = {step.parameters.get("ranges") for step in v.recipe.steps[-1:] if step.name == "static-int8"} - {
-        "mean-min-max"
-    }
-    if loss <= FALLEN or not other:
+    if v.quality is None or not v.recipe.steps:
+        return []
+    last, loss = v.recipe.steps[-1], v.quality.parent - v.quality.value
+    if loss <= FALLEN or last.name != "static-int8" or last.parameters.get("ranges") == "mean-min-max":
         return []
     return [f'lost {100 * loss:.1f} points: one calibration image may have set its ranges, see ranges = "mean-min-max"']
 
