@@ -323,6 +323,22 @@ def test_what_the_graph_optimizer_fuses_in_a_transformer_is_noted_and_answers_th
         torch.testing.assert_close(torch.from_numpy(session.run(None, {INPUT: inputs.numpy()})[0]), network(inputs))
 
 
+def test_openvino_smooths_a_transformer_before_it_is_quantized_and_nothing_else(
+    small: nn.Module, tmp_path: Path
+) -> None:
+    """SmoothQuant (https://arxiv.org/abs/2211.10438) comes with NNCF's treatment of attention."""
+    inputs = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    transformer = models.create("vit_tiny", classes=10, seed=0).eval()
+    for name, made in (
+        ("transformer", Job(transformer, inputs[:2], StaticInt8(), inputs, tmp_path / "transformer")),
+        ("convolutions", job(small, StaticInt8(), tmp_path / "convolutions")),
+    ):
+        made.folder.mkdir()
+        export.export(export.EXPORTERS["openvino"], made)
+        names = [op.get_friendly_name() for op in openvino.Core().read_model(made.folder / "model.xml").get_ops()]
+        assert any("smooth_quant" in each for each in names) == (name == "transformer")
+
+
 @pytest.mark.parametrize(("lowering", "precision"), [(FLOAT32, "f32"), (BFloat16(), "bf16")])
 def test_openvino_computes_in_the_precision_of_the_manifest(
     lowering: Lowering, precision: str, wide: nn.Module, tmp_path: Path
