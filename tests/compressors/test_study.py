@@ -36,10 +36,10 @@ def test_the_studies_of_the_package_declare_sixteen_variants(name: str) -> None:
 
 def test_the_small_families_are_taught_by_the_network_before_them() -> None:
     teacher, *families = study.load("small-cnns")
-    assert [recipe.name for recipe in teacher.recipes] == ["fp32", "teacher"]
+    assert [recipe.name for recipe in teacher.recipes] == ["fp32"]
     for declared in families:
         (distilled,) = (recipe for recipe in declared.recipes if recipe.name == "distilled")
-        assert distilled.chain()[0].parameters["teacher"] == f"{teacher.model}/teacher-pytorch"
+        assert distilled.chain()[0].parameters["teacher"] == f"{teacher.model}/fp32-pytorch"
         assert [recipe.name for recipe in declared.recipes][-2:] == ["rounded8", "clusters32"]
 
 
