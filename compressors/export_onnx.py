@@ -100,8 +100,8 @@ def _graph_optimization(lowering: GraphOptimization, job: Job, target: Path) -> 
 @_write.register
 def _static_int8(lowering: StaticInt8, job: Job, target: Path) -> tuple[str, ...]:
     prepared, ranges = _prepared(job, lowering.fuse), job.folder / "ranges.json"
-    method, _ = _RANGES[lowering.ranges]
-    _save_ranges(prepared, lowering, job, ranges)
+    method, options = _RANGES[lowering.ranges]
+    _save_ranges(prepared, method, options, job, ranges)
     quantization.quantize_static(
         prepared,
         target,
@@ -118,13 +118,14 @@ def _static_int8(lowering: StaticInt8, job: Job, target: Path) -> tuple[str, ...
     return instructions_note("int8")
 
 
-def _save_ranges(prepared: Path, lowering: StaticInt8, job: Job, target: Path) -> None:
+def _save_ranges(
+    prepared: Path, method: quantization.CalibrationMethod, options: dict[str, object], job: Job, target: Path
+) -> None:
     """Writes the range of each activation over the calibration inputs.
 
     `quantize_static` would do so itself, but with as many bins as levels, where entropy has nothing to choose from.
     """
     assert job.calibration is not None
-    method, options = _RANGES[lowering.ranges]
     minima = method == quantization.CalibrationMethod.MinMax
     batches = job.calibration_batches() if minima else job.calibration.split(1)  # histograms want one size
     augmented = job.folder / "augmented.onnx"
