@@ -79,6 +79,9 @@ class Job:
     """Where the artifact goes; made anew."""
     calibration_labels: torch.Tensor | None = None
     """Class indices (N,) of the calibration inputs."""
+    compressible: bool = False
+    """Whether the artifact is to be stored compressed. Batch normalization folded into weights would give each
+    channel values of its own."""
 
     def __post_init__(self) -> None:
         assert self.example.is_contiguous()

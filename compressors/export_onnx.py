@@ -203,8 +203,11 @@ def _answer(graph: onnx.ModelProto) -> Answer:
 
 
 def save_fp32(job: Job, path: Path) -> None:
-    """Writes the FP32 graph with weights inside, a free batch, and no trace of where it was exported."""
-    onnx.save(_graph(job), path)
+    """Writes the FP32 graph with weights inside, a free batch, and no trace of where it was exported.
+
+    Where it is to stay as it is and small, the folding of batch normalization is left to the runtime that loads it.
+    """
+    onnx.save(_graph(job, fuse=not (job.compressible and isinstance(job.lowering, Float32))), path)
 
 
 def _graph(job: Job, fuse: bool = True) -> onnx.ModelProto:

@@ -147,7 +147,7 @@ class Build:
         inputs = torch.from_numpy(self.dataset.inputs(calibration)) if lowering.calibrated else None
         labels = torch.from_numpy(calibration.labels) if lowering.calibrated else None
         example = torch.from_numpy(self.networks.test_inputs[:2])
-        job = Job(trained.network, example, lowering, inputs, folder, labels)
+        job = Job(trained.network, example, lowering, inputs, folder, labels, task.recipe.compressible)
 
         def run() -> Exported:
             say(f"{task.title}: exporting")

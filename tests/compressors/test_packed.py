@@ -4,8 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx
+import openvino
 import pytest
 import torch
+from onnx import numpy_helper
 
 from compressors import cluster, export
 from compressors.export import INPUT, OUTPUT, Job
@@ -65,6 +68,20 @@ def test_a_packed_artifact_answers_as_the_one_that_is_not(runtime: RuntimeName, 
         answer = adapter.infer({INPUT: inputs[:batch]})[OUTPUT]
         np.testing.assert_allclose(answer, expected[:batch], rtol=0, atol=1e-5)
     adapter.close()
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_weights_that_share_values_still_do_in_the_artifact(runtime: RuntimeName, tmp_path: Path) -> None:
+    network = cluster.share_values(Small().eval(), 8)
+    job = Job(network, torch.zeros(2, 3, 8, 8), FLOAT32, None, tmp_path / "artifact", compressible=True)
+    entry = job.folder / export.export(export.EXPORTERS[runtime], job).entry
+    if runtime == "onnxruntime":
+        constants = [numpy_helper.to_array(tensor) for tensor in onnx.load(entry).graph.initializer]
+    else:
+        operations = openvino.Core().read_model(entry).get_ops()
+        constants = [op.get_data() for op in operations if op.get_type_name() == "Constant"]
+    weights = [values for values in constants if values.ndim > 1 and values.size > values.shape[0]]
+    assert [len(np.unique(values)) for values in weights] == [8, 8, 8]
 
 
 STUDY = """
