@@ -21,7 +21,8 @@ from protos.repository import Entry
 COLORS = {"pytorch": "#D55E00", "torchscript": "#E69F00", "onnxruntime": "#0072B2", "openvino": "#009E73"}
 """Okabe and Ito's palette, which most colour-blind people can tell apart."""
 GREY = "#64748b"
-SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "star", "pentagon", "x", "hexagram", "triangle-down")
+_FILLED = ("circle", "square", "diamond", "triangle-up", "cross", "star", "pentagon", "x", "hexagram", "triangle-down")
+SHAPES = (*_FILLED, *(f"{shape}-open" for shape in _FILLED))
 """For recipes, in the order of their names."""
 
 _AMOUNTS = ("ratio", "sparsity")

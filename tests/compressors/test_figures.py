@@ -51,6 +51,12 @@ def test_without_pruning_there_is_no_curve(variants: list[Variant]) -> None:
     assert list(figures.of_model([variants[0], variants[3]])) == ["Accuracy against latency", "Accuracy against size"]
 
 
+def test_twenty_recipes_are_told_apart_by_their_shapes(variants: list[Variant]) -> None:
+    many = [replace(variants[0], recipe=replace(variants[0].recipe, name=f"recipe{i:02}")) for i in range(20)]
+    (points,) = [d for d in figures.of_model(many)["Accuracy against size"].data if d.text]
+    assert len(set(points.marker.symbol)) == 20
+
+
 def test_a_browser_shows_the_page(variants: list[Variant], tmp_path: Path) -> None:
     entries = [Entry("toy", v.variant, tmp_path, v, None) for v in variants]
     (page,) = figures.write(entries, tmp_path / "plots")
