@@ -11,18 +11,18 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from compressors.layers import weighted
+from compressors.layers import weights
 
 BINS = 4096
 """k-means runs on a histogram: exact to a 4096th of a layer's range, and as fast for 25 million weights as for 25."""
 
 
 def share_values(network: nn.Module, clusters: int) -> nn.Module:
-    """A copy in which each conv and linear weight tensor holds at most `clusters` values; zeros stay zeros."""
+    """A copy in which each weight tensor holds at most `clusters` values; zeros stay zeros."""
     shared = copy.deepcopy(network)
-    for _, layer in weighted(shared):
-        weight = layer.weight.detach()
-        weight.copy_(torch.from_numpy(nearest(weight.numpy(), clusters)))
+    for weight in weights(shared).values():
+        values = weight.detach()
+        values.copy_(torch.from_numpy(nearest(values.numpy(), clusters)))
     return shared
 
 

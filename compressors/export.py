@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from compressors.layers import weights
 from compressors.lowerings import Lowering, StaticInt8, missing_instructions
 from protos import machine
 from protos.manifest import Precision, RuntimeName
@@ -117,20 +118,9 @@ def export(exporter: Exporter, job: Job) -> Exported:
     return exported
 
 
-def layers(network: nn.Module) -> dict[str, torch.Tensor]:
-    """The weights that int8 can be about: those of convolutions and linear layers, by the names of the layers."""
-    found = {}
-    for name, module in network.named_modules():
-        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear):
-            found[name] = module.weight
-        elif isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
-            found[f"{name}.in_proj"] = module.in_proj_weight
-    return found
-
-
 def dynamic_note(network: nn.Module, left_out: Collection[str] = ()) -> str:
     """How much of a network dynamic int8 is about: its linear layers but those `left_out`."""
-    every = layers(network)
+    every = weights(network)
     touched = [weight for name, weight in every.items() if weight.dim() == 2 and name not in left_out]
     share = sum(weight.numel() for weight in touched) / sum(p.numel() for p in network.parameters())
     return f"dynamic int8 touches {len(touched)} of {len(every)} layers, {share:.2%} of the weights"

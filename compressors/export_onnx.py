@@ -31,8 +31,8 @@ from compressors.export import (
     dynamic_note,
     float_note,
     instructions_note,
-    layers,
 )
+from compressors.layers import weights
 from compressors.lowerings import (
     AccuracyAwareInt8,
     DynamicInt8,
@@ -152,9 +152,9 @@ def _accuracy_aware_int8(lowering: AccuracyAwareInt8, job: Job, target: Path) ->
     graph = post_training.quantize_within(_graph(job), lowering, job, _answer)
     onnx.save(graph, target)
     floats = {tensor.name for tensor in graph.graph.initializer}
-    weights = [node.input[1] for node in graph.graph.node if node.op_type in _WEIGHTED]
-    floating = [name.removesuffix(".weight") for name in weights if name in floats]
-    return (*float_note(floating, len(layers(job.network))), *instructions_note("int8"))
+    multiplied = [node.input[1] for node in graph.graph.node if node.op_type in _WEIGHTED]
+    floating = [name.removesuffix(".weight") for name in multiplied if name in floats]
+    return (*float_note(floating, len(weights(job.network))), *instructions_note("int8"))
 
 
 @_write.register

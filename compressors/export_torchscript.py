@@ -22,8 +22,9 @@ from torch.ao.quantization.observer import (
 )
 from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 
-from compressors.export import BATCH_RANGE, Exported, Job, dynamic_note, instructions_note, layers
+from compressors.export import BATCH_RANGE, Exported, Job, dynamic_note, instructions_note
 from compressors.half import Half
+from compressors.layers import weights
 from compressors.lowerings import BFloat16, DynamicInt8, Float16, Float32, Lowering, StaticInt8
 
 ENTRY = "model.pt"
@@ -74,7 +75,7 @@ def _bfloat16(lowering: BFloat16, job: Job) -> Lowered:
 def _dynamic_int8(lowering: DynamicInt8, job: Job) -> Lowered:
     torch.backends.quantized.engine = "x86"
     quantized: nn.Module = quantize_dynamic(copy.deepcopy(job.network), {nn.Linear}, dtype=torch.qint8)
-    note = dynamic_note(job.network, left_out=layers(quantized))  # what it quantizes is no nn.Linear any more
+    note = dynamic_note(job.network, left_out=weights(quantized))  # what it quantizes is no nn.Linear any more
     return quantized, (note, BATCH_RANGE, *instructions_note("int8"))
 
 

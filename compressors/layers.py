@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import torch
 from torch import nn
 
 Layer = nn.Conv2d | nn.Linear
@@ -12,3 +13,15 @@ def weighted(network: nn.Module) -> Iterator[tuple[str, Layer]]:
     for path, module in network.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             yield path, module
+
+
+def weights(network: nn.Module) -> dict[str, torch.Tensor]:
+    """The weights that rounding and clustering are about, by the names of their layers: those of convolutions, of
+    linear layers, and of what attention makes its queries, keys and values with."""
+    found = {}
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear):
+            found[name] = module.weight
+        elif isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
+            found[f"{name}.in_proj"] = module.in_proj_weight
+    return found

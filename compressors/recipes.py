@@ -18,7 +18,7 @@ from torch import nn
 
 from compressors import cluster, gradual, models, own, prune, qat, rounding, sparsity, train
 from compressors.data import Dataset
-from compressors.layers import weighted
+from compressors.layers import weights
 from compressors.lowerings import (
     FLOAT32,
     AccuracyAwareInt8,
@@ -197,11 +197,11 @@ def _element_pruning(step: ElementPruning, at: Workplace) -> nn.Module:
 @apply.register
 def _clustering(step: Clustering, at: Workplace) -> nn.Module:
     network = cluster.share_values(at.base(), step.clusters)
-    weights = [layer.weight for _, layer in weighted(network)]
-    for weight in weights:
+    shared = weights(network).values()
+    for weight in shared:
         weight.requires_grad_(False)
     at.fit(network, step.fit)
-    for weight in weights:
+    for weight in shared:
         weight.requires_grad_(True)
     return network
 

@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import nn
 
-from compressors.layers import weighted
+from compressors.layers import weights
 
 LARGEST = 127
 """The codes are -127 to 127: symmetric, so that zero stays zero."""
@@ -20,9 +20,9 @@ def rounded(weight: torch.Tensor) -> torch.Tensor:
 
 
 def round_weights(network: nn.Module) -> nn.Module:
-    """A copy with all conv and linear weights rounded."""
+    """A copy with all weights rounded."""
     copied = copy.deepcopy(network)
     with torch.no_grad():
-        for _, layer in weighted(copied):
-            layer.weight.copy_(rounded(layer.weight))
+        for weight in weights(copied).values():
+            weight.copy_(rounded(weight))
     return copied

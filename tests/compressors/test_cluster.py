@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from compressors import cluster
-from compressors.layers import weighted
+from compressors.layers import weighted, weights
 from compressors.sparsity import sparsify
 from tests.compressors.small import Small
 
@@ -43,6 +43,16 @@ def test_each_layer_has_its_values_and_the_network_stays_as_it_was() -> None:
     assert [len(layer.weight.unique()) for _, layer in weighted(shared)] == [8, 8, 8]
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
     assert torch.equal(shared.stem[1].weight, network.stem[1].weight)  # type: ignore[operator, index]
+
+
+def test_queries_keys_and_values_of_attention_are_clustered_too() -> None:
+    shared = cluster.share_values(torch.nn.TransformerEncoderLayer(16, 2, 32), 8)
+    assert {name: len(weight.unique()) for name, weight in weights(shared).items()} == {
+        "self_attn.in_proj": 8,
+        "self_attn.out_proj": 8,
+        "linear1": 8,
+        "linear2": 8,
+    }
 
 
 def test_a_pruned_network_stays_pruned() -> None:
