@@ -152,7 +152,7 @@ class Build:
         def run() -> Exported:
             say(f"{task.title}: exporting")
             exported = in_fresh_process(export, EXPORTERS[task.runtime], job)
-            if task.recipe.compressible:
+            if job.compressible:
                 packing.pack(folder)
             return exported
 

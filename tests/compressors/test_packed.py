@@ -54,6 +54,7 @@ def test_a_packed_artifact_answers_as_the_one_that_is_not(runtime: RuntimeName, 
         FLOAT32 if lowering == "fp32" else StaticInt8(),
         torch.from_numpy(inputs) if lowering == "int8" else None,
         tmp_path / "artifact",
+        compressible=True,
     )
     entry = export.export(export.EXPORTERS[runtime], job).entry
     plain = variant_of(job.folder, runtime, entry)
