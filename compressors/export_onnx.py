@@ -24,6 +24,7 @@ from compressors.export import (
     FREE_BATCH,
     INPUT,
     OUTPUT,
+    REDUCE_RANGE,
     Answer,
     Exported,
     Inputs,
@@ -110,6 +111,7 @@ def _static_int8(lowering: StaticInt8, job: Job, target: Path) -> tuple[str, ...
         per_channel=lowering.granularity == "per-channel",
         activation_type=quantization.QuantType.QUInt8,
         weight_type=quantization.QuantType.QInt8,
+        reduce_range=REDUCE_RANGE,
         calibrate_method=method,
         calibration_cache_path=ranges,
     )
@@ -139,7 +141,12 @@ def _save_ranges(
 def _dynamic_int8(lowering: DynamicInt8, job: Job, target: Path) -> tuple[str, ...]:
     prepared = _prepared(job, fuse=True)
     quantization.quantize_dynamic(
-        prepared, target, list(_LINEAR), per_channel=True, weight_type=quantization.QuantType.QInt8
+        prepared,
+        target,
+        list(_LINEAR),
+        per_channel=True,
+        reduce_range=REDUCE_RANGE,
+        weight_type=quantization.QuantType.QInt8,
     )
     prepared.unlink()
     return (dynamic_note(job.network), BATCH_RANGE, *instructions_note("int8"))

@@ -18,7 +18,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from compressors.export import BATCH_RANGE, FREE_BATCH, Exported, Job, dynamic_note, instructions_note, local_paths
+from compressors.export import (
+    BATCH_RANGE,
+    FREE_BATCH,
+    REDUCE_RANGE,
+    Exported,
+    Job,
+    dynamic_note,
+    instructions_note,
+    local_paths,
+)
 from compressors.half import Half
 from compressors.lowerings import BFloat16, DynamicInt8, Float16, Float32, Lowering, StaticInt8
 
@@ -93,7 +102,7 @@ def _quantized(job: Job, step: StaticInt8 | DynamicInt8) -> nn.Module:
     )
 
     dynamic = isinstance(step, DynamicInt8)
-    config = get_default_x86_inductor_quantization_config(is_dynamic=dynamic)
+    config = get_default_x86_inductor_quantization_config(is_dynamic=dynamic, reduce_range=dynamic and REDUCE_RANGE)
     ranges = step.ranges if isinstance(step, StaticInt8) else "default"
     if observer := {"min-max": MinMaxObserver, "mean-min-max": MovingAverageMinMaxObserver}.get(ranges):
         watched = replace(config.input_activation, observer_or_fake_quant_ctr=observer.with_args(eps=2**-12))

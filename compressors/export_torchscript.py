@@ -22,7 +22,7 @@ from torch.ao.quantization.observer import (
 )
 from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 
-from compressors.export import BATCH_RANGE, Exported, Job, dynamic_note, instructions_note
+from compressors.export import BATCH_RANGE, REDUCE_RANGE, Exported, Job, dynamic_note, instructions_note
 from compressors.half import Half
 from compressors.layers import weights
 from compressors.lowerings import BFloat16, DynamicInt8, Float16, Float32, Lowering, StaticInt8
@@ -93,12 +93,11 @@ def _static_int8(lowering: StaticInt8, job: Job) -> Lowered:
 
 
 def _observers(step: StaticInt8) -> QConfigMapping:
-    """What watches activations, and what finds the scales of weights. Seven bits: the kernels' sums must not overflow
-    on CPUs without VNNI."""
+    """What watches activations, and what finds the scales of weights."""
     activations = _OBSERVERS.get(step.ranges, HistogramObserver)
     weights = default_weight_observer if step.granularity == "per-tensor" else default_per_channel_weight_observer
     mapping = get_default_qconfig_mapping("x86")
-    return mapping.set_global(QConfig(activations.with_args(reduce_range=True), weights))
+    return mapping.set_global(QConfig(activations.with_args(reduce_range=REDUCE_RANGE), weights))
 
 
 def _without_folding() -> BackendConfig:
