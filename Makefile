@@ -29,11 +29,11 @@ check: $(INSTALLED)
 
 # Ten minutes of mixed traffic and faults; fails where memory, descriptors, threads or series of the server grow.
 soak: $(INSTALLED)
-	$(BIN)/python -m tests.server.soak --seconds 600 --workers 2
+	$(BIN)/python -m tests.server.stress.soak --seconds 600 --workers 2
 
 # Half a minute at three times what a slow server can do; fails where it does not keep its promises meanwhile.
 overload: $(INSTALLED)
-	@$(BIN)/python -m tests.server.overload --seconds 30
+	@$(BIN)/python -m tests.server.stress.overload --seconds 30
 
 # What the server costs beside the engine and gRPC: `make bench ARGS="--rounds 9 --peer NAME=HOST:PORT"`.
 bench: $(INSTALLED)

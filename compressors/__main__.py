@@ -93,8 +93,10 @@ def _three(kind: Callable[[str], T]) -> Callable[[str], tuple[T, T, T]]:
 
 
 def _build(arguments: argparse.Namespace) -> int:
-    from compressors import from_flags, report, teachers
-    from compressors.pipeline import Build, read_data
+    from compressors import from_flags
+    from compressors.build import teachers
+    from compressors.build.pipeline import Build, read_data
+    from compressors.report import table
 
     studies, data = from_flags.studies(arguments)
     teachers.check(studies, arguments.repository)
@@ -105,7 +107,7 @@ def _build(arguments: argparse.Namespace) -> int:
     for build in builds:
         build.run()
     entries = [e for e in repository.scan(arguments.repository) if e.model in {each.model for each in studies}]
-    print(report.show(entries, "table"))
+    print(table.show(entries, "table"))
     failures = {f"{build.study.model}/{name}": cause for build in builds for name, cause in build.failures.items()}
     for name, cause in failures.items():
         print(f"FAILED {name}: {cause}", file=sys.stderr)
@@ -113,16 +115,16 @@ def _build(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from compressors import report
+    from compressors.report import table
 
-    print(report.show(repository.scan(arguments.repository), arguments.format))
+    print(table.show(repository.scan(arguments.repository), arguments.format))
     return 0
 
 
 def _plot(arguments: argparse.Namespace) -> int:
-    from compressors import figures
+    from compressors.report import plots
 
-    for page in figures.write(repository.scan(arguments.repository), arguments.out):
+    for page in plots.write(repository.scan(arguments.repository), arguments.out):
         print(page)
     return 0
 

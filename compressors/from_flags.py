@@ -4,8 +4,10 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
-from compressors import onnx_network, own_data, study
-from compressors.data import DATASETS, Form
+from compressors import study
+from compressors.data import user_data
+from compressors.data.datasets import DATASETS, Form
+from compressors.networks import onnx_network
 from compressors.study import Study
 from protos.errors import UsageError
 from protos.manifest import RuntimeName
@@ -30,7 +32,7 @@ def studies(flags: argparse.Namespace) -> tuple[tuple[Study, ...], Path | None]:
 
 def _own(flags: argparse.Namespace) -> tuple[tuple[Study, ...], Path | None]:
     known = flags.data in DATASETS and not Path(flags.data).exists()  # such as cifar10, which can be downloaded
-    kind = flags.data if known else own_data.kind_of(flags.data)
+    kind = flags.data if known else user_data.kind_of(flags.data)
     network, file = (flags.model, flags.weights) if flags.model else (onnx_network.NAME, flags.onnx)
     calibration = flags.calibration if flags.calibration is not None else CALIBRATION
     runtimes = tuple(flags.runtimes or get_args(RuntimeName))

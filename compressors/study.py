@@ -28,17 +28,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from compressors import onnx_network
-from compressors.data import OWN_FORM, Form, known
-from compressors.lowerings import Lowering, refusal
-from compressors.models import NETWORKS
-from compressors.own import Load
-from compressors.recipes import STEPS, Recipe, Step
-from compressors.steps import FIRST_STEPS
+from compressors.data.datasets import OWN_FORM, Form, known
+from compressors.export.lowerings import Lowering, refusal
+from compressors.networks import onnx_network
+from compressors.networks.user_network import Load
+from compressors.networks.zoo import NETWORKS
+from compressors.recipes.recipes import STEPS, Recipe, Step
+from compressors.recipes.steps import FIRST_STEPS
 from protos.errors import UsageError
 from protos.manifest import Json, RuntimeName
 from protos.repository import check_name
-from protos.strict import decode
+from protos.support.strict import decode
 
 STUDIES = Path(__file__).parent / "studies"
 REFERENCE = "fp32"

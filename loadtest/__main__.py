@@ -18,14 +18,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loadtest import doctor
+from loadtest.doctor import findings
 from loadtest.interrupt import Interrupted, Sleep, interruptible
 from loadtest.plan import PLAN, Plan
-from protos import options
 from protos.errors import UsageError
+from protos.support import options
 
 if TYPE_CHECKING:
-    from loadtest.results import Results
+    from loadtest.analysis.results import Results
 
 
 TABLE_WIDTH = 140
@@ -47,13 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     two.add_argument("after", type=Path, help="the folder of the second run")
     patient = commands.add_parser("doctor", help="say what a server of the protocol speaks, and what would fail")
     patient.add_argument("doctor", metavar="HOST:PORT", help="gRPC address of the server")
-    options.add_flags(patient, doctor.Settings)
+    options.add_flags(patient, findings.Settings)
     flags = parser.parse_args(arguments)
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(message)s")
     logging.getLogger("locust").setLevel(logging.ERROR)  # its warnings are on how users are spawned
     try:
         if "doctor" in flags:
-            return _examine(flags.doctor, options.read(doctor.Settings, flags))
+            return _examine(flags.doctor, options.read(findings.Settings, flags))
         if "before" in flags:
             return _compare(flags.before, flags.after)
         if file := flags.run / PLAN if "run" in flags else flags.plan:
@@ -70,14 +70,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _tell(plan, results)
 
 
-def _examine(target: str, settings: doctor.Settings) -> int:
+def _examine(target: str, settings: findings.Settings) -> int:
     from rich.console import Console
 
-    from loadtest.examination import examine
+    from loadtest.doctor.server_checks import examine
 
     with interruptible() as sleep:
         diagnosis = examine(target, settings, Console(stderr=True), sleep)
-    Console(width=None if sys.stdout.isatty() else TABLE_WIDTH).print(doctor.table(diagnosis))
+    Console(width=None if sys.stdout.isatty() else TABLE_WIDTH).print(findings.table(diagnosis))
     for failure in diagnosis.would_fail:
         print(f"would fail: {failure}")
     print(diagnosis.document())
@@ -87,10 +87,10 @@ def _examine(target: str, settings: doctor.Settings) -> int:
 def _compare(before: Path, after: Path) -> int:
     from rich.console import Console
 
-    from loadtest import compare
+    from loadtest.analysis import run_comparison
 
-    changes = compare.compare_runs(before, after)
-    Console(width=None if sys.stdout.isatty() else TABLE_WIDTH).print(compare.table(changes))
+    changes = run_comparison.compare_runs(before, after)
+    Console(width=None if sys.stdout.isatty() else TABLE_WIDTH).print(run_comparison.table(changes))
     for text in changes.notes():
         print(text)
     print(changes.document())
@@ -110,8 +110,8 @@ def _measure(plan: Plan, sleep: Sleep) -> "Results":
 def _tell(plan: Plan, results: "Results") -> int:
     from rich.console import Console
 
+    from loadtest.report.table import searches_table, table
     from loadtest.runner import REPORT, RESULTS
-    from loadtest.table import searches_table, table
 
     console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH)
     if results.cells:
@@ -128,7 +128,7 @@ def _tell(plan: Plan, results: "Results") -> int:
 
 
 def _decision(results: "Results") -> Iterator[str]:
-    from loadtest.decision import decide
+    from loadtest.analysis.decision import decide
 
     decision = decide(results) if results.cells else None
     if decision is None or not decision.constraints.any:

@@ -49,13 +49,13 @@ from locust.event import Events
 from locust.exception import StopTest, StopUser
 from locust.runners import WorkerRunner
 
-from loadtest.arrivals import gaps
-from loadtest.client import CallError, Client, StreamClient
-from loadtest.payloads import Payload, make_inputs, make_payloads
+from loadtest.client.oip import CallError, Client, StreamClient
+from loadtest.client.payloads import Payload, make_inputs, make_payloads
+from loadtest.client.survey import survey
 from loadtest.plan import Transport
-from loadtest.recorder import FIRST_CALL, LATE, Recorder, Samples, merge
-from loadtest.survey import survey
-from loadtest.timer import Timer
+from loadtest.users.arrivals import gaps
+from loadtest.users.recorder import FIRST_CALL, LATE, Recorder, Samples, merge
+from loadtest.users.timer import Timer
 from protos.errors import UsageError
 
 init_gevent()

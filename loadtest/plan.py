@@ -7,7 +7,7 @@ its SingleStream: https://github.com/mlcommons/inference_policies):
     server    requests arrive at a rate as independent clients send them (Poisson), answered or not
     offline   as fast as possible, with many rows in each request
 
-A field of `Plan` is a flag of `pareto-loadtest run`, the docstring under it the help (`protos.options`). The
+A field of `Plan` is a flag of `pareto-loadtest run`, the docstring under it the help (`protos.support.options`). The
 plan is saved with the results, so that a run says how it was made.
 """
 
@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from loadtest.quantities import MEGABYTES, MILLISECONDS, POINTS, RATE, SHARE
+from loadtest.units import MEGABYTES, MILLISECONDS, POINTS, RATE, SHARE
 from protos.errors import UsageError
-from protos.options import PER_SECOND
+from protos.support.options import PER_SECOND
 
 Scenario = Literal["closed", "server", "offline"]
 Form = Literal["tensor", "pixels", "jpeg"]

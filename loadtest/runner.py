@@ -10,7 +10,7 @@
 The users run in this process, on one thread; its CPU time is part of the results.
 """
 
-from loadtest.blocks import Bench, Payloads  # makes this a Locust process, so before all else
+from loadtest.measure.block import Bench, Payloads  # makes this a Locust process, so before all else
 
 # isort: split
 import datetime
@@ -24,22 +24,22 @@ from pathlib import Path
 
 from rich.console import Console
 
-from loadtest import accuracy, ceiling
-from loadtest.accuracy import Accuracy, Check
-from loadtest.canary import Canary, judge
-from loadtest.capacity import search_all
-from loadtest.cautions import make_warnings
+from loadtest.analysis.results import Measurement, Results, make_cells
+from loadtest.analysis.warnings import make_warnings
+from loadtest.client.discovery import Subjects, find
+from loadtest.client.payloads import Payload, Source, make_inputs, make_payloads
 from loadtest.interrupt import Interrupted, Sleep
-from loadtest.journal import Journal
-from loadtest.payloads import Payload, Source, make_inputs, make_payloads
+from loadtest.measure import accuracy, ceiling
+from loadtest.measure.accuracy import Accuracy, Check
+from loadtest.measure.checkpoint import Journal
+from loadtest.measure.max_rate import search_all
+from loadtest.measure.noise_probe import Canary, judge
 from loadtest.plan import PLAN, Plan, schedule
 from loadtest.progress import narrate
-from loadtest.recorder import Samples, join
-from loadtest.report import write_report
-from loadtest.results import Measurement, Results, make_cells
-from loadtest.subjects import Subjects, find
-from protos import machine, options
+from loadtest.report.page import write_report
+from loadtest.users.recorder import Samples, join
 from protos.errors import UsageError
+from protos.support import machine, options
 
 LIBRARIES = ("locust", "gevent", "grpcio", "protobuf", "numpy", "plotly")
 """Those whose versions are saved with the results."""

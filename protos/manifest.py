@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from protos.errors import ManifestError
-from protos.machine import Machine
-from protos.strict import decode
+from protos.support.machine import Machine
+from protos.support.strict import decode
 
 SCHEMA = 1
 PACKED = ".xz"

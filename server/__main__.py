@@ -6,7 +6,7 @@ import sys
 from collections.abc import Coroutine, MutableMapping, Sequence
 
 from protos.errors import UsageError
-from server.logs import configure
+from server.observability.logs import configure
 from server.settings import Settings, parse
 
 
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _program(settings: Settings, flags: Sequence[str]) -> Coroutine[None, None, None]:
     """What runs in this process: the server, or the supervisor of several, which needs none of its libraries."""
     if settings.workers > 1:
-        from server.supervisor import supervise
+        from server.workers.supervisor import supervise
 
         return supervise(settings, flags)
     from server.lifecycle import serve

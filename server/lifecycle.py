@@ -19,25 +19,25 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from prometheus_client import CollectorRegistry
 
 from protos.errors import UsageError
-from protos.machine import available_cores
+from protos.support.machine import available_cores
 from protos.v1.inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
-from server import announce
-from server.control import Control
-from server.edge import Edge
-from server.health import SERVICE, Health
-from server.inference import Inference
-from server.inputs import Images
-from server.metrics import Metrics
-from server.page import Page, join
-from server.plan import make_plan
-from server.registry import Registry
-from server.repository_calls import RepositoryCalls
-from server.security import Tokens, credentials
-from server.servicer import Servicer
+from server.api.edge import Edge
+from server.api.health import SERVICE, Health
+from server.api.images import Images
+from server.api.inference import Inference
+from server.api.repository_api import RepositoryCalls
+from server.api.security import Tokens, credentials
+from server.api.servicer import Servicer
+from server.api.stream import Streams
+from server.execution.threads import make_plan
+from server.hosting.registry import Registry
+from server.hosting.sync import Control
+from server.observability import announce
+from server.observability.exporters import Sinks
+from server.observability.metrics import Metrics
+from server.observability.metrics_page import Page, join
 from server.settings import Settings
 from server.signals import stop_signals
-from server.sinks import Sinks
-from server.stream import Streams
 
 SWITCH_SECONDS = 0.0005
 """How soon a busy event loop lets an engine's thread on, which has its answers and needs the interpreter to hand them

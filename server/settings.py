@@ -1,4 +1,4 @@
-"""What `pareto-serve` can be told: one dataclass, of which `protos.options` makes flags, variables and help.
+"""What `pareto-serve` can be told: one dataclass, of which `protos.support.options` makes flags, variables and help.
 
 An option is written once, as a field with its docstring: `queue_size` is the flag `--queue-size` and the
 variable `PARETO_QUEUE_SIZE`.
@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from protos import options
 from protos.errors import UsageError
-from protos.options import Number
-from server.limits import BatchLimits, make_limits
+from protos.support import options
+from protos.support.options import Number
+from server.execution.limits import BatchLimits, make_limits
 
 PREFIX = "PARETO_"
 """Of the variables' names."""

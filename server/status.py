@@ -24,7 +24,7 @@ from protos.errors import (
     UsageError,
     VariantError,
 )
-from server.deadline import ran_out
+from server.execution.deadline import ran_out
 
 CODES: dict[type[ParetoServeError], grpc.StatusCode] = {
     NotFoundError: grpc.StatusCode.NOT_FOUND,

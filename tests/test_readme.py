@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from compressors import report
+from compressors.report import table
 from protos.manifest import from_json
 from protos.repository import Entry
 
@@ -56,7 +56,7 @@ def test_its_table_is_what_the_manifests_say() -> None:
     manifests = [{key: value for key, value in record.items() if key != "comparison"} for record in records]
     variants = [from_json(json.dumps(manifest)) for manifest in manifests]
     entries = [Entry(v.model, v.variant, Path(), v, None) for v in variants]
-    assert report.show(entries, "markdown") in README
+    assert table.show(entries, "markdown") in README
 
 
 def test_it_is_at_most_three_screens_long() -> None:

@@ -1,6 +1,6 @@
 """What the peers' scripts share: their command line, free ports, and the ONNX Runtime session that all serve.
 
-The session is that of our own adapter (server/runtimes/onnx_graph.py): one intra-op and one inter-op thread that do
+The session is that of our own adapter (server/runtimes/onnxruntime.py): one intra-op and one inter-op thread that do
 not spin, the CPU provider, inputs and outputs by name.
 """
 

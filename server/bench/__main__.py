@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from protos import machine, options
 from protos.errors import UsageError
 from protos.manifest import from_json
 from protos.repository import GOLDEN, MANIFEST, load_golden
+from protos.support import machine, options
 from protos.tensors import encode_request
 from server.bench import engine_loop, targets
 from server.bench.engine_loop import EngineSpeed

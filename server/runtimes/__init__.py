@@ -21,10 +21,10 @@ from protos.packing import unpack
 from protos.repository import GoldenSet
 
 RUNTIMES = {
-    "pytorch": "server.runtimes.exported_program:ExportedProgram",
-    "torchscript": "server.runtimes.script_archive:ScriptArchive",
-    "onnxruntime": "server.runtimes.onnx_graph:OnnxGraph",
-    "openvino": "server.runtimes.intermediate_representation:IntermediateRepresentation",
+    "pytorch": "server.runtimes.pytorch:ExportedProgram",
+    "torchscript": "server.runtimes.torchscript:ScriptArchive",
+    "onnxruntime": "server.runtimes.onnxruntime:OnnxGraph",
+    "openvino": "server.runtimes.openvino:IntermediateRepresentation",
 }
 
 Array = NDArray[Any]

@@ -19,6 +19,6 @@ _sigaltstack(None, ctypes.byref(_first))
 
 @pytest.fixture(autouse=True)
 def signal_stack() -> Iterator[None]:
-    """NNCF leaves a signal stack behind that is freed (see `server.runtimes.intermediate_representation`)."""
+    """NNCF leaves a signal stack behind that is freed (see `server.runtimes.openvino`)."""
     yield
     assert _sigaltstack(ctypes.byref(_first), None) == 0

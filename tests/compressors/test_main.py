@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import toy
+from tests.support import toy
 
 
 def compress(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

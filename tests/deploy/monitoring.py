@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from tests.deploy.files import RULES, read
-from tests.serving import eventually, free_port
+from tests.support.serving import eventually, free_port
 
 
 class Prometheus:

@@ -9,10 +9,10 @@ import grpc
 import pytest
 
 from protos.tensors import encode_request
-from tests import toy
 from tests.deploy.files import DASHBOARD, RULES, alerts, expressions, health_command, queries
 from tests.deploy.monitoring import Prometheus, monitoring
-from tests.serving import ServerProcess, eventually, serving
+from tests.support import toy
+from tests.support.serving import ServerProcess, eventually, serving
 
 ONNX, OPENVINO, WRONG = "fp32-onnxruntime", "fp32-openvino", "wrong-onnxruntime"
 GRAFANA = {"$__rate_interval": "1m", "$model": toy.MODEL, "$variant": ".+"}

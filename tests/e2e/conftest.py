@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.serving import ROOT, free_port
+from tests.support.serving import ROOT, free_port
 
 
 def start_demo(*variables: str, **streams: Any) -> subprocess.Popen[str]:

@@ -18,9 +18,9 @@ from PIL import Image
 from protos import repository
 from protos.manifest import Preprocessing, Variant
 from protos.tensors import decode_response, encode_request
-from tests.browser import chromium, open_page
 from tests.e2e.conftest import Demo, start_demo, survivors
-from tests.serving import serving
+from tests.support.browser import chromium, open_page
+from tests.support.serving import serving
 
 pytestmark = pytest.mark.timeout(1500)
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from protos.v1 import inference_pb2 as pb
-from tests import certificates, toy
-from tests.serving import serving
+from tests.support import certificates, toy
+from tests.support.serving import serving
 
 SCRIPT = Path(__file__).with_name("tritonclient_session.py")
 VARIANTS = ["fp32-onnxruntime", "fp32-openvino"]

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests import toy
-from tests.serving import ROOT, ServerProcess, serving
+from tests.support import toy
+from tests.support.serving import ROOT, ServerProcess, serving
 
 LOADTEST = [sys.executable, "-m", "loadtest"]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from loadtest.plan import Block, Load, Plan, schedule
-from protos import options
 from protos.errors import UsageError
+from protos.support import options
 
 REQUIRED = ["--target", "localhost:1", "--model", "toy", "--out", "runs/x"]
 

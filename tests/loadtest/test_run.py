@@ -17,15 +17,15 @@ import grpc
 import numpy as np
 import pytest
 
+from loadtest.analysis.results import steady_latencies
 from loadtest.plan import Load
-from loadtest.recorder import FIRST, STEADY, load_samples
-from loadtest.results import steady_latencies
+from loadtest.users.recorder import FIRST, STEADY, load_samples
 from protos.v1 import inference_pb2 as pb
-from tests import toy
 from tests.loadtest.conftest import LOADTEST, Run, flags
-from tests.loadtest.foreign import MODEL, foreign, zeros
-from tests.loadtest.pages import pages
-from tests.serving import ROOT, ServerProcess, free_port, serving
+from tests.support import toy
+from tests.support.loadtest.foreign import MODEL, foreign, zeros
+from tests.support.loadtest.pages import pages
+from tests.support.serving import ROOT, ServerProcess, free_port, serving
 
 VARIANTS = ("fp32-onnxruntime", "fp32-openvino")
 

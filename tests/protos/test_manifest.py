@@ -8,7 +8,7 @@ import pytest
 
 from protos.errors import ManifestError
 from protos.manifest import from_json, to_json
-from tests import toy
+from tests.support import toy
 
 
 @pytest.fixture

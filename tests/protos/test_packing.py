@@ -12,7 +12,7 @@ from protos import packing, repository
 from protos.errors import IntegrityError, ManifestError
 from protos.manifest import File, from_json, to_json
 from server import runtimes
-from tests import toy
+from tests.support import toy
 
 
 def packed(root: Path, folder: Path) -> Path:

@@ -13,7 +13,7 @@ import pytest
 from protos import repository
 from protos.errors import IntegrityError, ManifestError, NotFoundError, VariantError
 from protos.manifest import File
-from tests import toy
+from tests.support import toy
 
 VARIANTS = ["fp32-onnxruntime", "fp32-openvino"]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
-from tests import toy
-from tests.serving import ServerProcess, serving
+from tests.support import toy
+from tests.support.serving import ServerProcess, serving
 
 
 @pytest.fixture(scope="session")

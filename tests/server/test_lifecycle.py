@@ -12,9 +12,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from protos.tensors import encode_request
 from protos.v1 import inference_pb2 as pb
-from tests import toy
-from tests.server.load import Load
-from tests.serving import ServerProcess, connect, serving
+from tests.support import toy
+from tests.support.server.load import Load
+from tests.support.serving import ServerProcess, connect, serving
 
 
 def test_sigterm_under_load_loses_no_accepted_request(repository: Path) -> None:

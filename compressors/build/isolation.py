@@ -1,0 +1,56 @@
+"""Work in a process of its own: what an exporter's libraries leave behind in one must not shape the next artifact.
+
+Seen with torch 2.13: after FX quantization has run in a process, AOTInductor packs the int8 weights of the next
+network differently, and that artifact is 1.6 times slower. A library that crashes also costs only its own variant.
+"""
+
+import importlib
+import logging
+import multiprocessing
+import pickle
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import ParamSpec, TypeVar, cast
+
+import cloudpickle
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def in_fresh_process(function: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
+    """What `function` returns or raises in a new interpreter; what it returns must pickle.
+
+    Its arguments go by cloudpickle: a user's network may hold lambdas, which pickle does not take.
+    """
+    packed = cloudpickle.dumps((function, arguments, keywords))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _prepare) as pool:
+        return cast(T, pool.submit(_call, packed).result())
+
+
+@contextmanager
+def side_by_side(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that wait for fresh processes; where the block is left by an exception, those processes end with it."""
+    pool = ThreadPoolExecutor(workers)
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in multiprocessing.active_children():
+            child.terminate()
+        raise
+    finally:
+        pool.shutdown()
+
+
+def _call(packed: bytes) -> object:
+    function, arguments, keywords = pickle.loads(packed)
+    return function(*arguments, **keywords)
+
+
+def _prepare() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    logging.disable(logging.WARNING)  # what the libraries tell their own developers
+    importlib.import_module("compressors.networks.torchvision")  # torchvision's networks do not unpickle without it

@@ -1,0 +1,119 @@
+"""Teachers for distillation: any variant of the repository, run by its adapter, or a `.pt2` program of torch.export.
+
+Where layers are to be seen, the name of a network comes before: `resnet18:MODEL/VARIANT`, with the weights of a
+variant that is a PyTorch program, or `resnet18:FILE`, with those of a state dict.
+
+A teacher is known by its hash as well as by its name: one that was built again is another teacher, and what it
+taught is trained again.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from compressors.networks import zoo
+from compressors.progress import first_line
+from compressors.recipes.recipes import Recipe
+from compressors.recipes.train import Teacher
+from compressors.study import Study
+from protos import repository
+from protos.errors import UsageError
+from protos.manifest import Variant
+from protos.repository import Entry
+from protos.support.machine import available_cores
+from server import runtimes
+from server.runtimes.pytorch import ExportedProgram
+
+
+def check(studies: Sequence[Study], root: Path) -> None:
+    """`UsageError` for the first teacher that is not there and that no model before it in the studies will be."""
+    coming: set[str] = set()
+    for study in studies:
+        for recipe in study.recipes:
+            if (name := named(recipe)) and _source(name)[1] not in coming:
+                _find(name, root)
+        coming |= {f"{study.model}/{recipe.name}-{runtime}" for recipe in study.recipes for runtime in recipe.runtimes}
+
+
+def named(recipe: Recipe) -> str | None:
+    """The teacher that the recipe's step names."""
+    return getattr(recipe.step, "teacher", None)
+
+
+def fingerprint(name: str, root: Path) -> str:
+    """sha256 of the teacher's files; `UsageError` where there is no such teacher."""
+    found = _find(name, root)
+    if isinstance(found, Path):
+        return repository.sha256(found)
+    return hashlib.sha256("".join(file.sha256 for file in _variant(found).files).encode()).hexdigest()
+
+
+def load(name: str, root: Path, example: torch.Tensor, classes: int) -> Teacher:
+    """The teacher; `UsageError` where there is none, or where it does not answer `example` with `classes` logits."""
+    network, _ = _source(name)
+    found = _find(name, root)
+    try:
+        if network:
+            teacher: Teacher = zoo.restore(network, classes, _weights(found))
+        else:
+            teacher = ExportedProgram.open(found) if isinstance(found, Path) else _Adapter(found)
+        with torch.inference_mode():
+            shape = list(teacher(example).shape)
+    except Exception as error:  # what its library says of weights that do not fit, or inputs that it cannot take
+        raise UsageError(f"teacher '{name}' cannot take inputs {list(example.shape)}: {first_line(error)}") from error
+    if shape != [len(example), classes]:
+        raise UsageError(f"teacher '{name}' answers {shape}, expected {[len(example), classes]}")
+    return teacher
+
+
+class _Adapter:
+    """A variant as a teacher, computed with all cores."""
+
+    def __init__(self, entry: Entry) -> None:
+        variant = repository.verify(entry)
+        self._input, self._output = variant.inputs[0].name, variant.outputs[0].name
+        self._runtime = runtimes.load(entry.folder, variant, available_cores())
+
+    def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", enabled=False):  # an adapter's answers are arrays, and none are of bfloat16
+            answer = self._runtime.infer({self._input: inputs.contiguous().numpy()})
+        return torch.from_numpy(answer[self._output])
+
+
+def _source(name: str) -> tuple[str | None, str]:
+    """The network whose layers are to be seen, if any, and where the teacher comes from."""
+    network, _, source = name.partition(":")
+    return (network, source) if network in zoo.NETWORKS else (None, name)
+
+
+def _find(name: str, root: Path) -> Entry | Path:
+    network, source = _source(name)
+    if (path := Path(source)).is_file() and (network or path.suffix == ".pt2"):
+        return path
+    if source.endswith((".pt2", ".pt")):
+        raise UsageError(f"teacher '{name}' is not a file")
+    model, _, variant = source.partition("/")
+    for entry in repository.scan_model(root, model) if root.is_dir() else []:
+        if entry.name == variant:
+            if network and _variant(entry).runtime != "pytorch":
+                raise UsageError(f"teacher '{name}' came, expected a variant whose runtime is pytorch")
+            _variant(entry)
+            return entry
+    raise UsageError(f"teacher '{name}' came, expected a .pt2 file or MODEL/VARIANT of the repository '{root}'")
+
+
+def _weights(found: Entry | Path) -> dict[str, torch.Tensor]:
+    """A network's weights; those of a variant were not folded into one another if it is a PyTorch program."""
+    if isinstance(found, Path) and found.suffix != ".pt2":
+        weights: dict[str, torch.Tensor] = torch.load(found, weights_only=True)
+        return weights
+    path = found if isinstance(found, Path) else found.folder / repository.verify(found).entry
+    return dict(torch.export.load(path).state_dict)
+
+
+def _variant(entry: Entry) -> Variant:
+    if entry.variant is None:
+        raise UsageError(f"teacher '{entry.model}/{entry.name}' is broken: {entry.broken}")
+    return entry.variant

@@ -1,0 +1,114 @@
+"""The networks of a study: trained, pruned, ... once each, kept in the cache, brought back from it."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from compressors.build import teachers
+from compressors.build.cache import Cache, key
+from compressors.data.datasets import Dataset
+from compressors.measure import evaluate
+from compressors.networks import zoo
+from compressors.networks.user_network import Load
+from compressors.progress import say
+from compressors.recipes import recipes
+from compressors.recipes.recipes import Recipe, Workplace
+from compressors.recipes.train import Teacher
+from compressors.study import REFERENCE, Study
+from protos import repository
+from protos.manifest import Network
+from protos.support import machine
+
+TRAINED_BY = ("torch", "torch-pruning", "scikit-learn")
+"""The distributions that shape a network."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network step's result: the network, its size, its FP32 outputs on the test split."""
+
+    network: nn.Module
+    size: Network
+    outputs: NDArray[np.float32]
+    weights_sha256: str
+    key: str
+
+
+class Networks:
+    """Makes each network of `study` when it is first asked for; the same one is returned after that."""
+
+    def __init__(self, study: Study, dataset: Dataset, cache: Cache, root: Path) -> None:
+        self._study, self._dataset, self._cache, self._root = study, dataset, cache, root
+        self._made: dict[str, Trained] = {}
+
+    @cached_property
+    def data_sha256(self) -> str:
+        """The fingerprint of the data, computed once."""
+        return self._dataset.fingerprint()
+
+    @cached_property
+    def test_inputs(self) -> NDArray[np.float32]:
+        """The test split as inputs, made once."""
+        return self._dataset.inputs(self._dataset.test)
+
+    @property
+    def reference(self) -> Trained:
+        """The FP32 network that everything is compared with."""
+        return self.of(next(recipe for recipe in self._study.recipes if recipe.name == REFERENCE))
+
+    def of(self, recipe: Recipe) -> Trained:
+        """The network that the step of `recipe` makes; raises what making it, or one that it starts from, raises."""
+        if recipe.name in self._made:
+            return self._made[recipe.name]
+        parent = self.of(recipe.parent) if recipe.parent else None
+        step_key = self._key(recipe, parent)
+        if not (folder := self._cache.folder(step_key)).is_dir():
+            say(f"network {recipe.name}: {recipe.chain()[-1].name}")
+            self._make(recipe, parent, step_key)
+        self._made[recipe.name] = self._restore(folder, step_key)
+        say(f"network {recipe.name}: top-1 {self.top1(self._made[recipe.name]):.2%}")
+        return self._made[recipe.name]
+
+    def check(self) -> None:
+        """`UsageError` where a file that the study loads does not fit the network or the data."""
+        for recipe in self._study.recipes:
+            if isinstance(recipe.step, Load):
+                recipes.apply(recipe.step, self._workplace(None, Path(), None))
+
+    def top1(self, trained: Trained) -> float:
+        """The share of the test split that a network gets right."""
+        return evaluate.share_equal(trained.outputs.argmax(1), self._dataset.test.labels)
+
+    def _key(self, recipe: Recipe, parent: Trained | None) -> str:
+        versions, name = machine.versions(*TRAINED_BY), teachers.named(recipe)
+        taught_by = teachers.fingerprint(name, self._root) if name else None
+        network = zoo.identity(self._study.network)
+        origin = (network, self._study.seed, self.data_sha256, parent.key if parent else None)
+        return key(*origin, recipe.chain(), versions, taught_by)
+
+    def _make(self, recipe: Recipe, parent: Trained | None, step_key: str) -> None:
+        checkpoint = self._cache.work(step_key) / "checkpoint.pt"
+        at = self._workplace(parent.network if parent else None, checkpoint, self._teacher(recipe))
+        network = recipes.apply(recipe.network_step(), at)
+        with self._cache.appearing(step_key) as staging:
+            torch.save(network.state_dict(), staging / "weights.pt")
+            np.save(staging / "outputs.npy", evaluate.predict_network(network, self.test_inputs))
+
+    def _workplace(self, parent: nn.Module | None, checkpoint: Path, teacher: Teacher | None) -> Workplace:
+        return Workplace(self._study.network, self._dataset, self._study.seed, parent, checkpoint, teacher)
+
+    def _teacher(self, recipe: Recipe) -> Teacher | None:
+        example, classes = torch.from_numpy(self.test_inputs[:2]), len(self._dataset.labels)
+        return teachers.load(name, self._root, example, classes) if (name := teachers.named(recipe)) else None
+
+    def _restore(self, folder: Path, step_key: str) -> Trained:
+        weights = torch.load(folder / "weights.pt", weights_only=True)
+        network = zoo.restore(self._study.network, len(self._dataset.labels), weights)
+        size = zoo.measure(network, torch.from_numpy(self.test_inputs[:1]))
+        digest = repository.sha256(folder / "weights.pt")
+        return Trained(network, size, np.load(folder / "outputs.npy"), digest, step_key)

@@ -1,0 +1,1 @@
+"""Data sets: built in, downloaded, and those that a user brings."""

@@ -1,0 +1,162 @@
+"""A user's own images as arrays, in three forms; docs/own-models.md says how each is laid out.
+
+    folder      an ImageFolder tree, <path>/train/<class>/ and <path>/test/<class>/
+    arrays      an .npz file with the arrays below
+    function    package.module:name, called without arguments, that returns a mapping of them
+
+Arrays: `train_images`, `train_labels`, `test_images`, `test_labels`; or `images` and `labels` alone, of which a
+third becomes the test split. Images are uint8, (N, H, W, 3) or (N, 3, H, W); labels are class indices (N,).
+`names`, the classes' names in their order, is optional.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from compressors.networks.torchvision import torchvision
+from protos.errors import UsageError
+
+Size = tuple[int, int]
+"""(height, width)."""
+Part = tuple[NDArray[np.uint8], NDArray[np.int64]]
+"""Images (N, 3, H, W) and labels (N,)."""
+
+_NEEDED = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Both parts of a data set and the names of its classes."""
+
+    train: Part
+    test: Part
+    names: tuple[str, ...]
+
+
+def kind_of(text: str) -> str:
+    """Which of the three forms `--data TEXT` is."""
+    if text.endswith(".npz"):
+        return "arrays"
+    return "function" if ":" in text and not Path(text).exists() else "folder"
+
+
+def image_folder(path: Path, size: Size | None, resize: bool = False) -> Raw:
+    """The images of an ImageFolder tree, all of `size`, or of the first one's.
+
+    `resize` makes them so, as a server does with what it is sent. Raises `UsageError` for a tree without the
+    folders, and for the first image of another size.
+    """
+    parts, classes = [], []
+    for name in ("train", "test"):
+        try:
+            folder = torchvision.datasets.ImageFolder(str(path / name))
+        except FileNotFoundError as error:
+            raise UsageError(f"--data {path}: expected folders train/<class> and test/<class>: {error}") from None
+        size = size or folder[0][0].size[::-1]
+        images = np.empty((len(folder), 3, *size), np.uint8)
+        for index, (image, _) in enumerate(folder):
+            images[index] = _pixels(image, size, resize, folder.samples[index][0])
+        parts.append((images, np.array(folder.targets, np.int64)))
+        classes.append(tuple(folder.classes))
+    if classes[0] != classes[1]:
+        raise UsageError(f"--data {path}: train/ has classes {classes[0]}, test/ has {classes[1]}")
+    return Raw(parts[0], parts[1], classes[0])
+
+
+def _pixels(image: Image.Image, size: Size, resize: bool, name: str) -> NDArray[np.uint8]:
+    if image.size != size[::-1]:
+        if not resize:
+            came, expected = (f"{width}x{height}" for height, width in (image.size[::-1], size))
+            raise UsageError(f"{name}: an image of {came} came, expected {expected}")
+        image = image.resize(size[::-1], Image.Resampling.BILINEAR)
+    return np.asarray(image).transpose(2, 0, 1)
+
+
+def _folder(path: Path, size: Size | None, seed: int) -> Raw:
+    return image_folder(path, size, resize=size is not None)
+
+
+def _arrays(path: Path, size: Size | None, seed: int) -> Raw:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return _raw(dict(arrays), size, seed, f"--data {path}")
+    except FileNotFoundError:
+        raise UsageError(f"--data {path}: there is no such file") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--data {path}: not an .npz file of arrays: {error}") from None
+
+
+def _function(path: Path, size: Size | None, seed: int) -> Raw:
+    arrays = imported(str(path), "--data")()
+    if not isinstance(arrays, Mapping):
+        raise UsageError(f"--data {path}: it returns a {type(arrays).__name__}, expected a mapping of arrays")
+    return _raw(arrays, size, seed, f"--data {path}")
+
+
+KINDS: dict[str, Callable[[Path, Size | None, int], Raw]] = {
+    "folder": _folder,
+    "arrays": _arrays,
+    "function": _function,
+}
+"""Form to its reader: path, wanted size, and the seed that a split is drawn with."""
+
+
+def imported(name: str, flag: str) -> Callable[..., object]:
+    """The function `package.module:name`, also of a module in the working folder; `UsageError` where there is none."""
+    module, _, attribute = name.partition(":")
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(f"{flag} {name}: {error}") from None
+    if not callable(found):
+        raise UsageError(f"{flag} {name}: it is no function")
+    return found  # type: ignore[no-any-return]
+
+
+def _raw(arrays: Mapping[str, NDArray[np.generic]], size: Size | None, seed: int, where: str) -> Raw:
+    if "images" in arrays and "labels" in arrays:
+        arrays = _split(arrays, seed, where)
+    if missing := [name for name in _NEEDED if name not in arrays]:
+        came = ", ".join(arrays) or "nothing"
+        raise UsageError(f"{where}: {came} came, expected {', '.join(_NEEDED)}; '{missing[0]}' is missing")
+    train, test = (_part(arrays[f"{p}_images"], arrays[f"{p}_labels"], size, where) for p in ("train", "test"))
+    classes = int(max(train[1].max(), test[1].max())) + 1
+    names = tuple(map(str, arrays["names"])) if "names" in arrays else tuple(map(str, range(classes)))
+    if len(names) < classes:
+        raise UsageError(f"{where}: a label {classes - 1} came with {len(names)} names")
+    return Raw(train, test, names)
+
+
+def _split(arrays: Mapping[str, NDArray[np.generic]], seed: int, where: str) -> Mapping[str, NDArray[np.generic]]:
+    """A third for the test split, drawn with `seed`."""
+    if len(arrays["images"]) != len(arrays["labels"]):
+        raise UsageError(f"{where}: {len(arrays['images'])} images came with {len(arrays['labels'])} labels")
+    order = np.random.default_rng(seed).permutation(len(arrays["labels"]))
+    third = len(order) // 3
+    parts = {"test": np.sort(order[:third]), "train": np.sort(order[third:])}
+    split = {f"{p}_{key}": arrays[key][rows] for p, rows in parts.items() for key in ("images", "labels")}
+    return split | {key: arrays[key] for key in ("names",) if key in arrays}
+
+
+def _part(images: NDArray[np.generic], labels: NDArray[np.generic], size: Size | None, where: str) -> Part:
+    shape = list(images.shape)
+    if images.dtype != np.uint8 or images.ndim != 4 or 3 not in (shape[1], shape[3]) or not len(images):
+        raise UsageError(f"{where}: images {images.dtype} {shape} came, expected uint8 (N, H, W, 3) or (N, 3, H, W)")
+    if labels.shape != (len(images),) or labels.dtype.kind not in "iu" or labels.min() < 0:
+        raise UsageError(
+            f"{where}: labels {labels.dtype} {list(labels.shape)} came with {len(images)} images,"
+            " expected one class index for each, 0 or more"
+        )
+    if shape[3] == 3:
+        images = images.transpose(0, 3, 1, 2)
+    if size is not None and images.shape[2:] != size:
+        raise UsageError(f"{where}: images of {list(images.shape[1:])} came, expected {[3, *size]}")
+    return np.ascontiguousarray(images).astype(np.uint8, copy=False), labels.astype(np.int64)

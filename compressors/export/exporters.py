@@ -1,0 +1,171 @@
+"""From a network to an artifact: one exporter file for each runtime, and the table that names them.
+
+An exporter writes a self-contained artifact with a free batch dimension: loading it imports no class of
+this project and reads no pickle. int8 is each runtime's own: its tools quantize what its kernels can run.
+To add a runtime: one file with a function like those below, and one row in `EXPORTERS`.
+"""
+
+import contextlib
+import importlib
+import shutil
+import site
+import sys
+import sysconfig
+import tempfile
+import warnings
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from compressors.export.lowerings import Lowering, StaticInt8, missing_instructions
+from compressors.networks.layers import weights
+from protos.manifest import Precision, RuntimeName
+from protos.support import machine
+
+INPUT, OUTPUT = "input", "logits"
+"""Names of the input and output tensors, in every artifact that has names."""
+
+CALIBRATION_BATCH = 64
+
+REDUCE_RANGE = True
+"""Whether one side of an 8-bit product is given only 7 bits. CPUs without VNNI add two products in 16 bits, which
+saturate otherwise: the answers would be wrong there, and there alone.
+https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html#when-and-why-do-i-need-to-try-u8u8
+"""
+
+FREE_BATCH = {0: torch.export.Dim("batch", min=1, max=4096)}
+"""The dynamic shape of the input, for torch.export and what builds on it."""
+
+Inputs = dict[str, NDArray[np.float32]]
+"""Inputs (N, ...) by name."""
+Answer = Callable[[Inputs], NDArray[np.float32]]
+"""A graph that can be run: inputs to outputs (N, classes)."""
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """Where a runtime's exporter is, and the distributions that shape what it writes."""
+
+    function: str
+    libraries: tuple[str, ...]
+
+
+EXPORTERS: dict[RuntimeName, Exporter] = {
+    "pytorch": Exporter("compressors.export.pytorch:export", ("torch", "torchao")),
+    "torchscript": Exporter("compressors.export.torchscript:export", ("torch",)),
+    "onnxruntime": Exporter(
+        "compressors.export.onnxruntime:export", ("torch", "onnx", "onnxscript", "onnxruntime", "nncf")
+    ),
+    "openvino": Exporter("compressors.export.openvino:export", ("torch", "onnx", "onnxscript", "openvino", "nncf")),
+}
+
+BATCH_RANGE = "activations have one range for the whole batch: an answer depends a little on the rows beside it"
+"""A note on int8 whose ranges are found in each call."""
+
+FEW = 5
+"""As many layers are named in a note; of more, the first of them and their number."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an exporter is given."""
+
+    network: nn.Module
+    """FP32, in evaluation mode; an exporter leaves it as it was."""
+    example: torch.Tensor
+    """Inputs (2, 3, H, W), a batch that cannot be mistaken for a constant; row-major, as adapters send them:
+    a compiled artifact is bound to these strides and does not check them."""
+    lowering: Lowering
+    """What the runtime's tools are to do with the network."""
+    calibration: torch.Tensor | None
+    """Inputs (N, 3, H, W) to find ranges with; None where the lowering takes none."""
+    folder: Path
+    """Where the artifact goes; made anew."""
+    calibration_labels: torch.Tensor | None = None
+    """Class indices (N,) of the calibration inputs."""
+    compressible: bool = False
+    """Whether the artifact is to be stored compressed. Batch normalization folded into weights would give each
+    channel values of its own."""
+
+    def __post_init__(self) -> None:
+        assert self.example.is_contiguous()
+
+    def calibration_batches(self) -> list[torch.Tensor]:
+        """The calibration inputs in batches, the last of them maybe smaller; one by one where each has a range."""
+        assert self.calibration is not None
+        one_by_one = isinstance(self.lowering, StaticInt8) and self.lowering.ranges == "mean-min-max"
+        return list(self.calibration.split(1 if one_by_one else CALIBRATION_BATCH))
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An artifact: the file that the runtime opens, and what a reader of its figures must know."""
+
+    entry: str
+    notes: tuple[str, ...] = ()
+
+
+def export(exporter: Exporter, job: Job) -> Exported:
+    """Writes the artifact into the job's folder.
+
+    Raises what the exporter raises, and `ValueError` where the artifact would carry a path of this machine.
+    """
+    shutil.rmtree(job.folder, ignore_errors=True)
+    job.folder.mkdir(parents=True)
+    module, _, name = exporter.function.partition(":")
+    with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
+        warnings.simplefilter("ignore")  # what the libraries tell their own developers, deprecations above all
+        write: Callable[[Job], Exported] = getattr(importlib.import_module(module), name)
+        exported = write(job)
+    refuse_local_paths(job.folder)
+    return exported
+
+
+def dynamic_note(network: nn.Module, left_out: Collection[str] = ()) -> str:
+    """How much of a network dynamic int8 is about: its linear layers but those `left_out`."""
+    every = weights(network)
+    touched = [weight for name, weight in every.items() if weight.dim() == 2 and name not in left_out]
+    share = sum(weight.numel() for weight in touched) / sum(p.numel() for p in network.parameters())
+    return f"dynamic int8 touches {len(touched)} of {len(every)} layers, {share:.2%} of the weights"
+
+
+def float_note(names: Sequence[str], total: int) -> tuple[str, ...]:
+    """Which of the `total` layers stayed in floating point, if any did."""
+    if not names:
+        return ()
+    rest = f" and {len(names) - FEW} more" if len(names) > FEW else ""
+    return (f"{len(names)} of {total} layers stay in FP32: {', '.join(names[:FEW])}{rest}",)
+
+
+def instructions_note(precision: Precision) -> tuple[str, ...]:
+    """The note that computing in `precision` is slow on this machine; none where it is not."""
+    return missing_instructions(precision, machine.describe().instruction_sets)
+
+
+def local_paths() -> list[str]:
+    """Folders of this machine that compilers and tracers tend to leave in what they write, longest first."""
+    found = {
+        sys.prefix,
+        sys.base_prefix,
+        sysconfig.get_path("purelib"),
+        tempfile.gettempdir(),
+        str(Path(__file__).parents[2]),
+        str(Path.cwd()),
+        str(Path.home()),
+        *site.getsitepackages(),
+    }
+    return sorted((path for path in found if path != "/"), key=len, reverse=True)
+
+
+def refuse_local_paths(folder: Path) -> None:
+    """`ValueError` where a file below `folder` holds a path of this machine."""
+    for path in (p for p in folder.rglob("*") if p.is_file()):
+        content = path.read_bytes()
+        for local in local_paths():
+            if local.encode() + b"/" in content:
+                raise ValueError(f"{path.name} carries the path '{local}' of the machine that built it")

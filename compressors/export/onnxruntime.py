@@ -1,0 +1,273 @@
+"""ONNX artifacts: `torch.onnx.export(dynamo=True)`, in int8 as QDQ by ONNX Runtime's own quantizer.
+
+Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
+"""
+
+from collections.abc import Iterator
+from functools import singledispatch
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+from onnxruntime import quantization
+from onnxruntime.quantization import calibrate, shape_inference
+from onnxruntime.transformers import float16
+from onnxruntime.transformers.optimizer import optimize_model
+from onnxscript import optimizer
+
+from compressors.export.exporters import (
+    BATCH_RANGE,
+    FREE_BATCH,
+    INPUT,
+    OUTPUT,
+    REDUCE_RANGE,
+    Answer,
+    Exported,
+    Inputs,
+    Job,
+    dynamic_note,
+    float_note,
+    instructions_note,
+)
+from compressors.export.lowerings import (
+    AccuracyAwareInt8,
+    DynamicInt8,
+    Float16,
+    Float32,
+    GraphOptimization,
+    Lowering,
+    StaticInt8,
+    WeightInt8,
+)
+from compressors.networks.layers import weights
+from compressors.networks.onnx_network import OnnxNetwork
+
+ENTRY = "model.onnx"
+OPSET = 20
+
+_LINEAR = ("Gemm", "MatMul")
+_WEIGHTED = ("Conv", *_LINEAR)
+
+_RANGES: dict[str, tuple[quantization.CalibrationMethod, dict[str, object]]] = {
+    "default": (quantization.CalibrationMethod.MinMax, {}),
+    "min-max": (quantization.CalibrationMethod.MinMax, {}),
+    "mean-min-max": (quantization.CalibrationMethod.MinMax, {"moving_average": True}),
+    "entropy": (quantization.CalibrationMethod.Entropy, {"num_bins": 2048}),
+    "percentile": (quantization.CalibrationMethod.Percentile, {"num_bins": 2048}),
+}
+"""Ways to find ranges, each with what its calibrator is told. The bins are those of
+https://on-demand.gputechconf.com/gtc/2017/presentation/s7310-8-bit-inference-with-tensorrt.pdf
+"""
+
+
+def export(job: Job) -> Exported:
+    """Writes `model.onnx`."""
+    return Exported(ENTRY, _write(job.lowering, job, job.folder / ENTRY))
+
+
+@singledispatch
+def _write(lowering: Lowering, job: Job, target: Path) -> tuple[str, ...]:
+    """Writes the lowered graph; the notes on it."""
+    raise TypeError(f"{type(lowering).__name__} is not for ONNX Runtime")
+
+
+@_write.register
+def _float32(lowering: Float32, job: Job, target: Path) -> tuple[str, ...]:
+    save_fp32(job, target)
+    return ()
+
+
+@_write.register
+def _float16(lowering: Float16, job: Job, target: Path) -> tuple[str, ...]:
+    onnx.save(float16.convert_float_to_float16(_graph(job), keep_io_types=True), target)
+    return ("weights are stored in FP16, the CPU provider computes in FP32",)
+
+
+@_write.register
+def _graph_optimization(lowering: GraphOptimization, job: Job, target: Path) -> tuple[str, ...]:
+    plain = job.folder / "fp32.onnx"
+    save_fp32(job, plain)
+    optimized = optimize_model(str(plain), "vit", opt_level=0)  # level 0: what loading does anyway is left to it
+    plain.unlink()
+    fused = {operator: count for operator, count in optimized.get_fused_operator_statistics().items() if count}
+    onnx.save(optimized.model, target)
+    return (f"fused: {', '.join(f'{count} {operator}' for operator, count in fused.items()) or 'nothing'}",)
+
+
+@_write.register
+def _static_int8(lowering: StaticInt8, job: Job, target: Path) -> tuple[str, ...]:
+    prepared, ranges = _prepared(job, lowering.fuse), job.folder / "ranges.json"
+    method, options = _RANGES[lowering.ranges]
+    _save_ranges(prepared, method, options, job, ranges)
+    quantization.quantize_static(
+        prepared,
+        target,
+        calibration_data_reader=None,
+        quant_format=quantization.QuantFormat.QDQ,
+        per_channel=lowering.granularity == "per-channel",
+        activation_type=quantization.QuantType.QUInt8,
+        weight_type=quantization.QuantType.QInt8,
+        reduce_range=REDUCE_RANGE,
+        calibrate_method=method,
+        calibration_cache_path=ranges,
+    )
+    prepared.unlink()
+    ranges.unlink()
+    return instructions_note("int8")
+
+
+def _save_ranges(
+    prepared: Path, method: quantization.CalibrationMethod, options: dict[str, object], job: Job, target: Path
+) -> None:
+    """Writes the range of each activation over the calibration inputs.
+
+    `quantize_static` would do so itself, but with as many bins as levels, where entropy has nothing to choose from.
+    """
+    assert job.calibration is not None
+    minima = method == quantization.CalibrationMethod.MinMax
+    batches = job.calibration_batches() if minima else job.calibration.split(1)  # histograms want one size
+    augmented = job.folder / "augmented.onnx"
+    calibrator = calibrate.create_calibrator(prepared, None, str(augmented), method, extra_options=options)
+    calibrator.collect_data(_Calibration(list(batches)))
+    calibrate.save_tensors_data(calibrator.compute_data(), target)
+    augmented.unlink()
+
+
+@_write.register
+def _dynamic_int8(lowering: DynamicInt8, job: Job, target: Path) -> tuple[str, ...]:
+    prepared = _prepared(job, fuse=True)
+    quantization.quantize_dynamic(
+        prepared,
+        target,
+        list(_LINEAR),
+        per_channel=True,
+        reduce_range=REDUCE_RANGE,
+        weight_type=quantization.QuantType.QInt8,
+    )
+    prepared.unlink()
+    return (dynamic_note(job.network), BATCH_RANGE, *instructions_note("int8"))
+
+
+@_write.register
+def _accuracy_aware_int8(lowering: AccuracyAwareInt8, job: Job, target: Path) -> tuple[str, ...]:
+    from compressors.export import post_training  # imported where it is needed: it takes a second
+
+    graph = post_training.quantize_within(_graph(job), lowering, job, _answer)
+    onnx.save(graph, target)
+    floats = {tensor.name for tensor in graph.graph.initializer}
+    multiplied = [node.input[1] for node in graph.graph.node if node.op_type in _WEIGHTED]
+    floating = [name.removesuffix(".weight") for name in multiplied if name in floats]
+    return (*float_note(floating, len(weights(job.network))), *instructions_note("int8"))
+
+
+@_write.register
+def _weight_int8(lowering: WeightInt8, job: Job, target: Path) -> tuple[str, ...]:
+    model = _graph(job)
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in list(model.graph.node):
+        if node.op_type in _WEIGHTED and node.input[1] in stored:
+            _store_in_int8(model.graph, stored.pop(node.input[1]), _output_axis(node))
+    onnx.checker.check_model(model)
+    onnx.save(model, target)
+    return ("weights are stored in int8, the CPU provider computes in FP32",)
+
+
+def _store_in_int8(graph: onnx.GraphProto, tensor: onnx.TensorProto, axis: int) -> None:
+    """Replaces an initializer by int8 values, their scales along `axis`, and the nodes that multiply the two.
+
+    DequantizeLinear would say the same, but ONNX Runtime then multiplies in every call (ResNet18: 5 times slower
+    than FP32), while Cast and Mul of constants are computed once, when the graph is loaded.
+    """
+    weight = numpy_helper.to_array(tensor)
+    others = tuple(i for i in range(weight.ndim) if i != axis)
+    scale = np.maximum(np.abs(weight).max(axis=others, keepdims=True), np.finfo(np.float32).tiny) / np.float32(127)
+    name, values, scales, cast = tensor.name, f"{tensor.name}_int8", f"{tensor.name}_scale", f"{tensor.name}_cast"
+    graph.initializer.remove(tensor)
+    graph.initializer.append(numpy_helper.from_array(np.round(weight / scale).astype(np.int8), values))
+    graph.initializer.append(numpy_helper.from_array(scale, scales))
+    graph.node.insert(0, helper.make_node("Mul", [cast, scales], [name]))
+    graph.node.insert(0, helper.make_node("Cast", [values], [cast], to=onnx.TensorProto.FLOAT))
+
+
+def _output_axis(node: onnx.NodeProto) -> int:
+    """The axis of the weight that counts a node's outputs."""
+    transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
+    return 0 if node.op_type == "Conv" or transposed else -1
+
+
+def _answer(graph: onnx.ModelProto) -> Answer:
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+
+    def run(row: Inputs) -> NDArray[np.float32]:
+        answer: NDArray[np.float32] = session.run([OUTPUT], row)[0]
+        return answer
+
+    return run
+
+
+def save_fp32(job: Job, path: Path) -> None:
+    """Writes the FP32 graph with weights inside, a free batch, and no trace of where it was exported.
+
+    Where it is to stay as it is and small, the folding of batch normalization is left to the runtime that loads it.
+    """
+    onnx.save(_graph(job, fuse=not (job.compressible and isinstance(job.lowering, Float32))), path)
+
+
+def _graph(job: Job, fuse: bool = True) -> onnx.ModelProto:
+    """The FP32 graph; the exporter's own optimizer folds batch normalization, so it is not asked where that stays."""
+    if isinstance(job.network, OnnxNetwork):
+        return onnx.load_from_string(job.network.graph)
+    program = torch.onnx.export(
+        job.network,
+        (job.example,),
+        dynamo=True,
+        opset_version=OPSET,
+        dynamic_shapes=(FREE_BATCH,),
+        input_names=[INPUT],
+        output_names=[OUTPUT],
+        verbose=False,
+        optimize=fuse,
+    )
+    assert program is not None
+    if not fuse:
+        optimizer.fold_constants(program.model)
+        optimizer.remove_unused_nodes(program.model)
+    model = program.model_proto
+    _forget_sources(model)
+    onnx.checker.check_model(model)
+    return model
+
+
+def _prepared(job: Job, fuse: bool) -> Path:
+    """The file of an FP32 graph as the quantizer wants it: optimized, and with the shapes of all tensors."""
+    fp32, prepared = job.folder / "fp32.onnx", job.folder / "prepared.onnx"
+    onnx.save(_graph(job, fuse), fp32)
+    # The optimizer would fold batch normalization; symbolic shapes fail on constants that it has not touched.
+    shape_inference.quant_pre_process(fp32, prepared, skip_optimization=not fuse, skip_symbolic_shape=not fuse)
+    fp32.unlink()
+    return prepared
+
+
+def _forget_sources(model: onnx.ModelProto) -> None:
+    """Drops the metadata in which the exporter notes its stack traces."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        part.ClearField("metadata_props")
+    for function in model.functions:
+        for part in (function, *function.node, *function.value_info):
+            part.ClearField("metadata_props")
+
+
+class _Calibration(quantization.CalibrationDataReader):  # type: ignore[misc]
+    """Batches of calibration inputs, as the quantizer asks for them."""
+
+    def __init__(self, batches: list[torch.Tensor]) -> None:
+        self._batches: Iterator[torch.Tensor] = iter(batches)
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        batch = next(self._batches, None)
+        return None if batch is None else {INPUT: batch.numpy()}

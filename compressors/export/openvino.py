@@ -1,0 +1,135 @@
+"""OpenVINO artifacts: intermediate representation, quantized and compressed by NNCF.
+
+The graph comes from the ONNX export, so that both runtimes are given the same one.
+Sources: https://docs.openvino.ai/2026/openvino-workflow/model-optimization-guide/weight-compression.html,
+https://docs.openvino.ai/2026/openvino-workflow/running-inference/optimize-inference/precision-control.html
+"""
+
+import sys
+from functools import singledispatch
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compressors.export import post_training
+from compressors.export.exporters import (
+    OUTPUT,
+    Answer,
+    Exported,
+    Inputs,
+    Job,
+    dynamic_note,
+    float_note,
+    instructions_note,
+)
+from compressors.export.lowerings import (
+    AccuracyAwareInt8,
+    BFloat16,
+    DynamicInt8,
+    Float16,
+    Float32,
+    Lowering,
+    StaticInt8,
+    WeightInt8,
+)
+from compressors.export.onnxruntime import save_fp32
+
+# openvino reports its import to its maker, unless this cannot be imported.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+import openvino  # noqa: E402
+
+ENTRY = "model.xml"
+
+GROUP = 32
+"""Inputs of a linear layer that share one scale where they are quantized in each call; the CPU plugin's default."""
+
+_WEIGHTED = ("Convolution", "GroupConvolution", "MatMul")
+
+Lowered = tuple[openvino.Model, tuple[str, ...]]
+"""The model as it is to be written, and the notes on it."""
+
+
+def export(job: Job) -> Exported:
+    """Writes `model.xml` and `model.bin`."""
+    onnx = job.folder / "fp32.onnx"
+    save_fp32(job, onnx)
+    model, notes = _lowered(job.lowering, openvino.Core().read_model(onnx), job)
+    openvino.save_model(model, job.folder / ENTRY, compress_to_fp16=isinstance(job.lowering, Float16))
+    onnx.unlink()
+    return Exported(ENTRY, notes)
+
+
+@singledispatch
+def _lowered(lowering: Lowering, model: openvino.Model, job: Job) -> Lowered:
+    """Lowers the model."""
+    raise TypeError(f"{type(lowering).__name__} is not for OpenVINO")
+
+
+@_lowered.register
+def _float32(lowering: Float32, model: openvino.Model, job: Job) -> Lowered:
+    return model, ()
+
+
+@_lowered.register
+def _float16(lowering: Float16, model: openvino.Model, job: Job) -> Lowered:
+    return model, ("weights are stored in FP16, the CPU plugin computes in FP32",)
+
+
+@_lowered.register
+def _bfloat16(lowering: BFloat16, model: openvino.Model, job: Job) -> Lowered:
+    # The manifest's precision is what the adapter asks the plugin for.
+    return model, ("weights are stored in FP32, the CPU plugin computes in BF16", *instructions_note("bf16"))
+
+
+@_lowered.register
+def _static_int8(lowering: StaticInt8, model: openvino.Model, job: Job) -> Lowered:
+    return post_training.quantize(model, lowering, job), instructions_note("int8")
+
+
+@_lowered.register
+def _accuracy_aware_int8(lowering: AccuracyAwareInt8, model: openvino.Model, job: Job) -> Lowered:
+    quantized = post_training.quantize_within(model, lowering, job, _answer)
+    weights = _weights(quantized)
+    floating = [name for name, node in weights.items() if node.get_element_type() == openvino.Type.f32]
+    return quantized, (*float_note(floating, len(weights)), *instructions_note("int8"))
+
+
+@_lowered.register
+def _dynamic_int8(lowering: DynamicInt8, model: openvino.Model, job: Job) -> Lowered:
+    compressed = post_training.compress_weights(model, "Convolution", "GroupConvolution")
+    _group_size(compressed, GROUP)
+    return compressed, (dynamic_note(job.network), *instructions_note("int8"))
+
+
+@_lowered.register
+def _weight_int8(lowering: WeightInt8, model: openvino.Model, job: Job) -> Lowered:
+    compressed = post_training.compress_weights(model)
+    _group_size(compressed, 0)  # none: left to itself, the plugin quantizes the inputs of linear layers too
+    return compressed, ("weights are stored in int8, the CPU plugin computes in FP32",)
+
+
+def _group_size(model: openvino.Model, size: int) -> None:
+    """Fixes how the plugin quantizes activations in each call, as an option that the model carries to it."""
+    model.set_rt_info(str(size), ["runtime_options", "DYNAMIC_QUANTIZATION_GROUP_SIZE"])
+
+
+def _answer(opened: openvino.CompiledModel) -> Answer:
+    def run(row: Inputs) -> NDArray[np.float32]:
+        answer: NDArray[np.float32] = opened(row)[OUTPUT]
+        return answer
+
+    return run
+
+
+def _weights(model: openvino.Model) -> dict[str, openvino.Node]:
+    """The constant that each convolution and linear layer multiplies with, by the name of the layer."""
+    found = {}
+    for operation in model.get_ops():
+        if operation.get_type_name() in _WEIGHTED:
+            node = operation.input_value(1).get_node()
+            while node.get_input_size():  # of int8 weights: Convert, Subtract, Multiply
+                node = node.input_value(0).get_node()
+            if node.get_type_name() == "Constant":
+                name = node.get_friendly_name().partition("/")[0]
+                found[name.removesuffix(".weight")] = node
+    return found

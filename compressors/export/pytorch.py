@@ -1,0 +1,159 @@
+"""PyTorch artifacts: a `torch.export` program in floating point, an AOTInductor package in int8.
+
+int8 is torchao's PT2E quantization: the exported graph is annotated for the x86 kernels of Inductor,
+calibrated, converted, and compiled ahead of time, since its quantized graph is not meant to run eagerly.
+Sources: https://docs.pytorch.org/docs/stable/export.html,
+https://docs.pytorch.org/ao/stable/pt2e_quantization/pt2e_quant_x86_inductor.html
+"""
+
+import re
+import shutil
+import subprocess
+import tempfile
+import zipfile
+from dataclasses import replace
+from functools import singledispatch
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from compressors.export.exporters import (
+    BATCH_RANGE,
+    FREE_BATCH,
+    REDUCE_RANGE,
+    Exported,
+    Job,
+    dynamic_note,
+    instructions_note,
+    local_paths,
+)
+from compressors.export.half import Half
+from compressors.export.lowerings import BFloat16, DynamicInt8, Float16, Float32, Lowering, StaticInt8
+
+ENTRY = "model.pt2"
+
+_INDUCTOR = {
+    "freezing": True,  # weights become constants: they are packed for the int8 kernels at compile time
+    "cpp.dynamic_threads": True,  # the thread count is that of the server's plan, not of this machine
+}
+
+
+def export(job: Job) -> Exported:
+    """Writes `model.pt2`."""
+    return Exported(ENTRY, _write(job.lowering, job))
+
+
+@singledispatch
+def _write(lowering: Lowering, job: Job) -> tuple[str, ...]:
+    """Lowers the network and writes the artifact; the notes on it."""
+    raise TypeError(f"{type(lowering).__name__} is not for PyTorch")
+
+
+@_write.register
+def _float32(lowering: Float32, job: Job) -> tuple[str, ...]:
+    _save(job.network, job)
+    return ()
+
+
+@_write.register
+def _float16(lowering: Float16, job: Job) -> tuple[str, ...]:
+    _save(Half(job.network, torch.float16), job)
+    return instructions_note("fp16")
+
+
+@_write.register
+def _bfloat16(lowering: BFloat16, job: Job) -> tuple[str, ...]:
+    _save(Half(job.network, torch.bfloat16), job)
+    return instructions_note("bf16")
+
+
+@_write.register
+def _static_int8(lowering: StaticInt8, job: Job) -> tuple[str, ...]:
+    _compile(_quantized(job, lowering), job)
+    return instructions_note("int8")
+
+
+@_write.register
+def _dynamic_int8(lowering: DynamicInt8, job: Job) -> tuple[str, ...]:
+    _compile(_quantized(job, lowering), job)
+    compiled = "compiled ahead of time, unlike FP32: what it gains is the compiler's too"
+    return (dynamic_note(job.network), BATCH_RANGE, compiled, *instructions_note("int8"))
+
+
+def _program(network: nn.Module, job: Job) -> torch.export.ExportedProgram:
+    return torch.export.export(network, (job.example,), dynamic_shapes=(FREE_BATCH,), strict=True)
+
+
+def _save(network: nn.Module, job: Job) -> None:
+    program = _program(network, job)
+    _forget_sources(program)
+    torch.export.save(program, job.folder / ENTRY)
+
+
+def _quantized(job: Job, step: StaticInt8 | DynamicInt8) -> nn.Module:
+    """The network with quantization in its graph, for Inductor to lower."""
+    # Imported where it is needed: torchao takes seconds, and floating point has no use for it.
+    from torchao.quantization.pt2e.observer import MinMaxObserver, MovingAverageMinMaxObserver
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+    from torchao.quantization.pt2e.quantizer.x86_inductor_quantizer import (
+        X86InductorQuantizer,
+        get_default_x86_inductor_quantization_config,
+    )
+
+    dynamic = isinstance(step, DynamicInt8)
+    config = get_default_x86_inductor_quantization_config(is_dynamic=dynamic, reduce_range=dynamic and REDUCE_RANGE)
+    ranges = step.ranges if isinstance(step, StaticInt8) else "default"
+    if observer := {"min-max": MinMaxObserver, "mean-min-max": MovingAverageMinMaxObserver}.get(ranges):
+        watched = replace(config.input_activation, observer_or_fake_quant_ctr=observer.with_args(eps=2**-12))
+        config = replace(config, input_activation=watched, output_activation=watched)
+    quantizer = X86InductorQuantizer()
+    # Left to itself, it would round the inputs of convolutions in each call too, and compute them in FP32 all the same.
+    quantizer.set_module_type_qconfig(nn.Linear, config) if dynamic else quantizer.set_global(config)
+    prepared = prepare_pt2e(_program(job.network, job).module(), quantizer)
+    with torch.no_grad():
+        for batch in [job.example] if dynamic else job.calibration_batches():
+            prepared(batch)
+    converted: nn.Module = convert_pt2e(prepared)
+    return converted
+
+
+def _compile(quantized: nn.Module, job: Job) -> None:
+    with torch.no_grad():
+        program = torch.export.export(quantized, (job.example,), dynamic_shapes=(FREE_BATCH,))
+        package = torch._inductor.aoti_compile_and_package(
+            program, package_path=str(job.folder / "compiled.pt2"), inductor_configs=dict(_INDUCTOR)
+        )
+    _without_build_traces(Path(package), job.folder / ENTRY)
+    Path(package).unlink()
+
+
+def _forget_sources(program: torch.export.ExportedProgram) -> None:
+    """Drops from every node where in this machine's Python files it came from."""
+    for module in program.graph_module.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            for node in module.graph.nodes:
+                for key in ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node"):
+                    node.meta.pop(key, None)
+
+
+def _without_build_traces(package: Path, target: Path) -> None:
+    """Copies an AOTInductor package without generated sources, debug symbols and paths of this machine."""
+    with zipfile.ZipFile(package) as source, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as stripped:
+        for name in source.namelist():
+            if not name.endswith(".cpp"):
+                content = source.read(name)
+                stripped.writestr(zipfile.ZipInfo(name), _neutral(content) if name.endswith(".so") else content)
+
+
+def _neutral(library: bytes) -> bytes:
+    """A shared library without debug symbols; folders in its messages become dots, as many as they were long."""
+    if strip := shutil.which("strip"):  # comes with the compiler that made the library
+        with tempfile.NamedTemporaryFile(suffix=".so") as file:
+            Path(file.name).write_bytes(library)
+            subprocess.run([strip, "--strip-debug", file.name], check=True)
+            library = Path(file.name).read_bytes()
+    for path in local_paths():
+        folders = re.escape(path.encode()) + rb"/(?:[\w.+-]+/)*"
+        library = re.sub(folders, lambda match: b"." * len(match.group()), library)
+    return library

@@ -1,0 +1,1 @@
+"""What a variant costs: accuracy, latency, size, memory."""

@@ -1,0 +1,128 @@
+"""What an artifact takes beyond its size on disk: compressed for transport, and in memory while it is loaded.
+
+Memory is measured in a process that has loaded nothing before: each runtime has one that imports its library and
+then forks for each variant (`python -m compressors.measure.footprint RUNTIME`), which costs the import once. In the
+fork the libraries' code is made resident and the kernel's high-water mark is set back, so that only what the
+artifact itself adds is counted. Needs Linux.
+Sources: https://docs.kernel.org/filesystems/proc.html (clear_refs, VmHWM), madvise(2)
+"""
+
+import ctypes
+import importlib
+import os
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from protos.manifest import Footprint, RuntimeName, Variant, from_json
+from server import runtimes
+
+_GZIP_LEVEL, _GZIP_FORMAT = 6, 31
+"""What `gzip` itself does when it is told nothing."""
+_CHUNK = 1 << 20
+_MADV_POPULATE_READ = 22
+
+_LAZY = {"pytorch": ("torch._inductor.package", "torch._export.serde.serialize", "torch.export.pt2_archive._package")}
+"""What a library imports only when it loads its first artifact."""
+
+
+class Scales:
+    """Weighs artifacts; used with `with`, at the end of which its processes end."""
+
+    def __init__(self) -> None:
+        self._processes: dict[RuntimeName, subprocess.Popen[str]] = {}
+
+    def __enter__(self) -> "Scales":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for process in self._processes.values():
+            process.communicate()  # closes its input, at which it ends
+
+    def weigh(self, manifest: Path, artifact: Path) -> Footprint:
+        """The footprint of the variant of `manifest`, whose files lie in `artifact`.
+
+        Raises `RuntimeError` with what went wrong when it was loaded.
+        """
+        variant = from_json(manifest.read_text())
+        process = self._process(variant.runtime)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(f"{manifest.resolve()}\t{artifact.resolve()}\n")
+        process.stdin.flush()
+        packed = sum(gzip_bytes(artifact / file.path) for file in variant.files)
+        answer = process.stdout.readline().strip()
+        if not answer.isdecimal():
+            raise RuntimeError(f"loading it in a process of its own: {answer or 'the process ended'}")
+        return Footprint(gzip_bytes=packed, load_peak_bytes=int(answer))
+
+    def _process(self, runtime: RuntimeName) -> subprocess.Popen[str]:
+        if runtime not in self._processes:
+            command = [sys.executable, "-m", "compressors.measure.footprint", runtime]
+            pipe, here = subprocess.PIPE, Path(__file__).parents[2]
+            self._processes[runtime] = subprocess.Popen(
+                command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, cwd=here
+            )
+        return self._processes[runtime]
+
+
+def gzip_bytes(path: Path) -> int:
+    """The size of a file after gzip."""
+    packer, size = zlib.compressobj(_GZIP_LEVEL, wbits=_GZIP_FORMAT), 0
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            size += len(packer.compress(chunk))
+    return size + len(packer.flush())
+
+
+def load_peak_bytes(variant: Variant, artifact: Path) -> int:
+    """The most resident memory that loading the artifact and answering one row adds to this process."""
+    inputs = {spec.name: np.zeros((1, *spec.shape[1:]), np.float32) for spec in variant.inputs}
+    _populate_libraries()
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _high_water_bytes()
+    adapter = runtimes.load(artifact, variant, threads=1)
+    adapter.infer(inputs)
+    return _high_water_bytes() - before
+
+
+def _populate_libraries() -> None:
+    """Maps all pages of the libraries' files: a fork starts without them, and what it then touches would count."""
+    libc = ctypes.CDLL(None)
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        span, *_, path = line.split()
+        if path.endswith(".so") or ".so." in path:
+            first, last = (int(address, 16) for address in span.split("-"))
+            libc.madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), _MADV_POPULATE_READ)
+
+
+def _high_water_bytes() -> int:
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmHWM"].split()[0]) * 1024
+
+
+def _serve(runtime: str) -> None:
+    """Answers each line "manifest<TAB>artifact" with the bytes that a fork measured, or with what went wrong."""
+    for module in (runtimes.RUNTIMES[runtime].partition(":")[0], *_LAZY.get(runtime, ())):
+        importlib.import_module(module)
+    for line in sys.stdin:
+        if (child := os.fork()) == 0:
+            _answer(*map(Path, line.rstrip("\n").split("\t")))
+            os._exit(0)
+        if status := os.waitpid(child, 0)[1]:
+            print(f"it ended with status {status}", flush=True)
+
+
+def _answer(manifest: Path, artifact: Path) -> None:
+    try:
+        print(load_peak_bytes(from_json(manifest.read_text()), artifact), flush=True)
+    except Exception as error:
+        print(type(error).__name__, str(error).strip().partition("\n")[0], flush=True)
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1])

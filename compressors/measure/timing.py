@@ -1,0 +1,70 @@
+"""Latency and throughput of all variants of a build in one interleaved run, kept in the cache as raw samples.
+
+They are measured again whenever one of the variants is another, or the machine is.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compressors.build.cache import Cache, key
+from compressors.export.exporters import INPUT
+from compressors.measure import evaluate
+from compressors.progress import say
+from protos.support.machine import Machine
+from protos.support.strict import decode
+from server.runtimes import Runtime
+
+Seconds = dict[str, NDArray[np.float64]]
+"""Raw samples by variant."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Raw seconds, and the machine that they were taken on."""
+
+    singles: Seconds
+    """Of batch-1 calls, (calls,)."""
+    batches: Seconds
+    """Of calls at each size of `evaluate.BATCHES`, (sizes, rounds)."""
+    machine: Machine
+
+
+def timing(
+    cache: Cache,
+    keys: list[str],
+    here: Machine,
+    open_all: Callable[[], dict[str, Runtime]],
+    inputs: NDArray[np.float32],
+    seed: int,
+) -> Timing:
+    """What the cache holds for these variants, by their `keys`, on this machine, or what is measured now.
+
+    `open_all` loads the variants; `inputs` (N, 3, H, W) are what they are given.
+    """
+    step_key = key("timing", keys, here.cpu, here.cores)
+    if not (folder := cache.folder(step_key)).is_dir():
+        adapters = open_all()
+        say(f"latency of {len(adapters)} variants, interleaved, {evaluate.ROUNDS * evaluate.CALLS} calls each")
+        try:
+            singles = evaluate.latencies(adapters, {INPUT: inputs[:1]}, seed)
+            say(f"throughput, batches up to {evaluate.BATCHES[-1]}")
+            batches = evaluate.batch_seconds(adapters, {INPUT: inputs}, seed)
+        finally:
+            for adapter in adapters.values():
+                adapter.close()
+        with cache.appearing(step_key) as staging:
+            np.savez(staging / "singles.npz", allow_pickle=False, **singles)
+            np.savez(staging / "batches.npz", allow_pickle=False, **batches)
+            (staging / "machine.json").write_text(json.dumps(asdict(here)))
+    machine = decode(Machine, json.loads((folder / "machine.json").read_text()), "machine")
+    return Timing(_arrays(folder / "singles.npz"), _arrays(folder / "batches.npz"), machine)
+
+
+def _arrays(path: Path) -> Seconds:
+    with np.load(path) as arrays:
+        return dict(arrays)

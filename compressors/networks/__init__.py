@@ -1,0 +1,1 @@
+"""Networks to start from: built in, and those that a user brings."""

@@ -1,0 +1,151 @@
+"""A user's own network: its factory in a Python file, and its weights in a file of their own.
+
+Nothing of this project is in either. A factory `package.module:name` is called with the number of classes where
+it takes that, else without arguments. Weights are a state dict that `torch.load(weights_only=True)` reads; wrapped
+in {"state_dict": ...} and prefixed with `module.` they are taken too, since training scripts save them so.
+"""
+
+import importlib
+import inspect
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from compressors.data.user_data import imported
+from compressors.networks.onnx_network import OnnxNetwork, read_graph
+from compressors.progress import first_line
+from protos.errors import UsageError
+from protos.repository import sha256
+
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
+_PREFIXES = ("module.", "_orig_mod.")
+"""Of DataParallel and of torch.compile."""
+_CLASSES = ("num_classes", "classes", "n_classes", "nclasses")
+
+
+@dataclass(frozen=True)
+class Load:
+    """Takes the network's weights, or a whole ONNX graph, from a file instead of training."""
+
+    compressible: ClassVar[bool] = False
+
+    file: str
+    """Its path; only its name is kept for the records."""
+    sha256: str = ""
+    """Of the file; checked where it is given."""
+
+    def __post_init__(self) -> None:
+        path = Path(self.file).resolve()
+        if not path.is_file():
+            raise ValueError(f"file: there is no file '{self.file}'")
+        digest = sha256(path)
+        if self.sha256 not in ("", digest):
+            raise ValueError(f"sha256: {self.sha256} came, the file has {digest}")
+        for name, value in (("file", path.name), ("sha256", digest), ("_path", path)):
+            object.__setattr__(self, name, value)
+
+    @property
+    def path(self) -> Path:
+        """Where the file lies; no field, since it is no part of what was done."""
+        path: Path = self.__dict__["_path"]
+        return path
+
+
+def factory(name: str) -> Callable[[int], nn.Module]:
+    """The user's `package.module:name` as a function of the number of classes; `UsageError` where it is none."""
+    function = imported(name, "--model")
+
+    def make(classes: int) -> nn.Module:
+        made = _called(function, classes)
+        if not isinstance(made, nn.Module):
+            raise UsageError(f"--model {name}: it makes a {type(made).__name__}, expected a torch.nn.Module")
+        return made
+
+    return make
+
+
+def _called(function: Callable[..., object], classes: int) -> object:
+    parameters = inspect.signature(function).parameters
+    if named := [parameter for parameter in _CLASSES if parameter in parameters]:
+        return function(**{named[0]: classes})
+    required = [
+        p for p in parameters.values()
+        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]  # fmt: skip
+    return function(classes) if len(required) == 1 else function()
+
+
+def code_sha256(name: str) -> str:
+    """Of the file that the factory is written in: other code, another network."""
+    function = imported(name, "--model")
+    source = inspect.getsourcefile(importlib.import_module(function.__module__))
+    return sha256(Path(source)) if source else ""
+
+
+def load(network: nn.Module, step: Load) -> None:
+    """Puts what is in the file into `network`; `UsageError` in one line where it does not fit."""
+    if isinstance(network, OnnxNetwork):
+        network.graph = read_graph(step.path)
+    else:
+        _fill(network, _weights(step.path), step.file)
+    network.eval()
+
+
+def check(network: nn.Module, shape: tuple[int, ...], classes: int) -> None:
+    """`UsageError` where inputs (N, *shape) do not give outputs (N, classes)."""
+    wanted = "x".join(map(str, shape))
+    try:
+        with torch.no_grad():
+            answer = network(torch.zeros(2, *shape))
+    except Exception as error:  # a user's network fails in its own way
+        raise UsageError(f"the network takes no input of {wanted}: {first_line(error)}") from None
+    if not isinstance(answer, torch.Tensor) or answer.ndim != 2 or len(answer) != 2:
+        came = list(answer.shape) if isinstance(answer, torch.Tensor) else type(answer).__name__
+        raise UsageError(f"the network answers {came} for two inputs of {wanted}, expected [2, classes]")
+    if answer.shape[1] != classes:
+        raise UsageError(f"the network tells {answer.shape[1]} classes apart, the data has {classes}")
+
+
+def _weights(path: Path) -> dict[str, torch.Tensor]:
+    """The state dict in a file, without wrappers and prefixes."""
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError):  # its texts advise to read anything
+        raise UsageError(
+            f"{path.name}: torch.load(weights_only=True) does not read it, expected a state dict and nothing else"
+        ) from None
+    for wrapper in _WRAPPERS:
+        if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
+            found = found[wrapper]
+    if not isinstance(found, Mapping) or not all(isinstance(value, torch.Tensor) for value in found.values()):
+        raise UsageError(f"{path.name}: it holds no state dict, expected names and tensors")
+    weights = dict(found)
+    for prefix in _PREFIXES:
+        if weights and all(name.startswith(prefix) for name in weights):
+            weights = {name.removeprefix(prefix): value for name, value in weights.items()}
+    return weights
+
+
+def _fill(network: nn.Module, weights: dict[str, torch.Tensor], file: str) -> None:
+    wanted = network.state_dict()
+    problems = [f"'{n}' is not in the file" for n in wanted.keys() - weights.keys() if not _counts_batches(n)]
+    problems += [f"'{n}' is not in the network" for n in weights.keys() - wanted.keys()]
+    problems += [
+        f"'{n}' has shape {list(weights[n].shape)}, the network's has {list(wanted[n].shape)}"
+        for n in wanted.keys() & weights.keys()
+        if wanted[n].shape != weights[n].shape
+    ]
+    if problems:
+        others = f" ({len(problems) - 1} more like this)" if len(problems) > 1 else ""
+        raise UsageError(f"{file}: the weights do not fit the network: {min(problems)}{others}")
+    network.load_state_dict(weights, strict=False)
+
+
+def _counts_batches(name: str) -> bool:
+    """Whether it is a batch norm's counter, which old files lack and inference does not need."""
+    return name.endswith("num_batches_tracked")

@@ -1,0 +1,115 @@
+"""Networks: how to make one, how to bring one back from its weights, and how large it is.
+
+A pruned network is stored as its weights alone. Their shapes say how wide each layer was left, so that
+neither the pruning nor a pickled object is needed to bring it back.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from compressors.networks import onnx_network, small_cnns, user_network
+from compressors.networks.onnx_network import OnnxNetwork
+from compressors.networks.torchvision import torchvision
+from protos.manifest import Network, RuntimeName
+
+
+def _vgg19(classes: int) -> nn.Module:
+    """torchvision's VGG19 layers with batch norm under a head for 32x32: 512-4096-4096-classes, 39 M parameters."""
+    vgg = torchvision.models.vgg
+    head: list[nn.Module] = []
+    for inputs in (512, 4096):
+        head += [nn.Linear(inputs, 4096), nn.ReLU(), nn.Dropout()]
+    features = vgg.make_layers(vgg.cfgs["E"], batch_norm=True)
+    return nn.Sequential(features, nn.Flatten(), *head, nn.Linear(4096, classes))
+
+
+def _vit_tiny(classes: int) -> nn.Module:
+    """torchvision's vision transformer at a size that trains on a few cores: 32x32 in 64 patches, 0.5 M parameters."""
+    network: nn.Module = torchvision.models.VisionTransformer(
+        image_size=32, patch_size=4, num_layers=6, num_heads=4, hidden_dim=96, mlp_dim=192, num_classes=classes
+    )
+    return network
+
+
+NETWORKS: dict[str, Callable[[int], nn.Module]] = {
+    "resnet18": lambda classes: torchvision.models.resnet18(num_classes=classes),
+    "resnet34": lambda classes: torchvision.models.resnet34(num_classes=classes),
+    "resnet50": lambda classes: torchvision.models.resnet50(num_classes=classes),
+    "vgg19": _vgg19,
+    "mobilenet_v2": lambda classes: torchvision.models.mobilenet_v2(num_classes=classes),
+    "vit_b_16": lambda classes: torchvision.models.vit_b_16(num_classes=classes),
+    "vit_tiny": _vit_tiny,
+    "plain_cnn": small_cnns.plain,
+    "depthwise_cnn": small_cnns.depthwise_pointwise,
+    "grouped_cnn": small_cnns.grouped,
+    onnx_network.NAME: lambda classes: OnnxNetwork(),
+}
+"""Name to factory: number of classes to an untrained network. They take 32x32; vit_b_16 takes 224x224."""
+
+
+def factory(name: str) -> Callable[[int], nn.Module]:
+    """The factory of that name: one of `NETWORKS`, or a user's own, `package.module:name`."""
+    return NETWORKS[name] if name in NETWORKS else user_network.factory(name)
+
+
+def identity(name: str) -> str:
+    """What stands for a network's code in keys: its name, with a hash of the file where it is a user's own."""
+    return name if name in NETWORKS else f"{name} {user_network.code_sha256(name)}"
+
+
+def refusal(name: str, runtime: RuntimeName) -> str | None:
+    """Why `runtime` cannot run the network at all; None where it can."""
+    if name == onnx_network.NAME and runtime in ("pytorch", "torchscript"):
+        return "an ONNX graph brings no PyTorch network"
+    return None
+
+
+def create(name: str, classes: int, seed: int) -> nn.Module:
+    """An untrained network whose first weights follow from `seed`."""
+    torch.manual_seed(seed)
+    return factory(name)(classes)
+
+
+def restore(name: str, classes: int, weights: Mapping[str, torch.Tensor]) -> nn.Module:
+    """The network `name` with the layer widths and the values of `weights`, in evaluation mode."""
+    network = factory(name)(classes)
+    for path, module in network.named_modules():
+        shape = weights[f"{path}.weight"].shape if f"{path}.weight" in weights else None
+        if shape is not None and module.weight.shape != shape:
+            _resize(module, shape)
+    network.load_state_dict(dict(weights))
+    return network.eval()
+
+
+def measure(network: nn.Module, example: torch.Tensor) -> Network:
+    """Parameters, those that are not zero, and multiply-accumulates for `example` (1, ...)."""
+    if isinstance(network, OnnxNetwork):
+        return network.size()
+    parameters = [p.detach() for p in network.parameters()]
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(example)
+    return Network(
+        parameters=sum(p.numel() for p in parameters),
+        nonzero_parameters=sum(int(torch.count_nonzero(p)) for p in parameters),
+        macs=counter.get_total_flops() // 2,  # it counts a multiplication and an addition as two
+    )
+
+
+def _resize(module: nn.Module, shape: torch.Size) -> None:
+    """Gives the parameters of a layer the sizes that go with a weight of `shape`; values are left undefined."""
+    if isinstance(module, nn.Conv2d):
+        if module.groups == module.in_channels == module.out_channels:
+            module.groups = shape[0]
+        module.out_channels, module.in_channels = shape[0], shape[1] * module.groups
+    elif isinstance(module, nn.Linear):
+        module.out_features, module.in_features = shape
+    elif isinstance(module, nn.BatchNorm2d):
+        module.num_features = shape[0]
+        module.running_mean, module.running_var = torch.empty(shape), torch.empty(shape)
+    if module.weight.shape != shape:
+        module.weight = nn.Parameter(torch.empty(shape))
+    if getattr(module, "bias", None) is not None:
+        module.bias = nn.Parameter(torch.empty(shape[0]))

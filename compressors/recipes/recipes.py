@@ -1,0 +1,212 @@
+"""Recipes: what can be done to the weights, each a frozen dataclass, chained by naming a parent.
+
+Two families. A *network step* (see `steps`) changes the network itself (training, pruning); it is carried out
+once, by `apply`, and every runtime is given the result. A *lowering step* (see `lowerings`) is carried out by each
+runtime's own tools while the network is exported (int8); it ends a chain. To add a network step: a dataclass
+there, a row in `STEPS`, and a function registered with `apply`.
+"""
+
+import contextlib
+import copy
+from dataclasses import asdict, dataclass
+from functools import singledispatch
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from compressors.data.datasets import Dataset
+from compressors.export.lowerings import (
+    FLOAT32,
+    AccuracyAwareInt8,
+    BFloat16,
+    DynamicInt8,
+    Float16,
+    GraphOptimization,
+    Lowering,
+    StaticInt8,
+    WeightInt8,
+)
+from compressors.networks import user_network, zoo
+from compressors.networks.layers import weights
+from compressors.networks.user_network import Load
+from compressors.recipes import channel_pruning, clustering, element_pruning, gradual, qat, rounding, train
+from compressors.recipes.feature_distillation import reviewing
+from compressors.recipes.steps import (
+    ChannelPruning,
+    Clustering,
+    ElementPruning,
+    FineTune,
+    NetworkStep,
+    QuantizationAwareTraining,
+    Review,
+    Train,
+    WeightRounding,
+)
+from compressors.recipes.train import Fit, Teacher
+from protos import manifest
+from protos.manifest import RuntimeName
+
+Step = NetworkStep | Lowering
+
+STEPS: dict[str, type[Step]] = {
+    "train": Train,
+    "load": Load,
+    "fine-tune": FineTune,
+    "qat": QuantizationAwareTraining,
+    "channel-pruning": ChannelPruning,
+    "element-pruning": ElementPruning,
+    "clustering": Clustering,
+    "weight-rounding": WeightRounding,
+    "static-int8": StaticInt8,
+    "dynamic-int8": DynamicInt8,
+    "accuracy-aware-int8": AccuracyAwareInt8,
+    "weight-int8": WeightInt8,
+    "float16": Float16,
+    "bfloat16": BFloat16,
+    "graph-optimization": GraphOptimization,
+}
+"""Name in a study to step."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A step, and the recipe whose network it starts from; only the first one, training or loading, has no parent."""
+
+    name: str
+    step: Step
+    parent: "Recipe | None"
+    runtimes: tuple[RuntimeName, ...] = ()
+    """That it is wanted in."""
+
+    @property
+    def lowering(self) -> Lowering:
+        """What the runtimes are to do with the network."""
+        return self.step if isinstance(self.step, Lowering) else FLOAT32
+
+    @property
+    def network(self) -> "Recipe":
+        """The recipe that made the network which the runtimes are given: this one, or its parent."""
+        return self.parent if isinstance(self.step, Lowering) and self.parent else self
+
+    @property
+    def compressible(self) -> bool:
+        """Whether some step of the chain left weights that take little storage when they are compressed."""
+        own = isinstance(self.step, NetworkStep) and self.step.compressible
+        return own or (self.parent is not None and self.parent.compressible)
+
+    def network_step(self) -> NetworkStep:
+        """The step of a recipe that makes a network."""
+        assert isinstance(self.step, NetworkStep)
+        return self.step
+
+    def chain(self) -> tuple[manifest.Step, ...]:
+        """The steps from training to this one, with their full parameters, as a manifest has them."""
+        names = {kind: name for name, kind in STEPS.items()}
+        own = manifest.Step(names[type(self.step)], asdict(self.step))
+        return (*(self.parent.chain() if self.parent else ()), own)
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """What a network step works with."""
+
+    network: str
+    data: Dataset
+    seed: int
+    parent: nn.Module | None
+    checkpoint: Path
+    """Of the training; what else a step keeps until it is finished lies beside it."""
+    teacher: Teacher | None = None
+    """The one that the step names."""
+
+    def base(self) -> nn.Module:
+        """The parent's network; every step but training has one."""
+        assert self.parent is not None
+        return self.parent
+
+    def fit(self, network: nn.Module, how: Fit | None, review: Review | None = None) -> nn.Module:
+        """`network` after `how` was done to it, with the named teacher, or else the parent; as it is for None."""
+        teacher = self.teacher or self.parent
+        with contextlib.ExitStack() as stack:
+            guide = None
+            if review is not None:
+                assert isinstance(teacher, nn.Module)
+                torch.manual_seed(self.seed)
+                example = torch.from_numpy(self.data.inputs(self.data.calibration.take(np.arange(1))))
+                guide = stack.enter_context(reviewing(network, teacher, review, example))
+            if how is not None:
+                train.fit(network, self.data, how, self.seed, self.checkpoint, teacher, guide)
+        return network
+
+    def restore(self, weights: dict[str, torch.Tensor]) -> nn.Module:
+        """The network with the widths and values of `weights`."""
+        return zoo.restore(self.network, len(self.data.labels), weights)
+
+
+@singledispatch
+def apply(step: NetworkStep, at: Workplace) -> nn.Module:
+    """The network that the step makes, in evaluation mode; the parent is left as it was."""
+    raise TypeError(f"{type(step).__name__} is not a network step")
+
+
+@apply.register
+def _train(step: Train, at: Workplace) -> nn.Module:
+    return at.fit(zoo.create(at.network, len(at.data.labels), at.seed), step.fit, step.review)
+
+
+@apply.register
+def _fine_tune(step: FineTune, at: Workplace) -> nn.Module:
+    return at.fit(copy.deepcopy(at.base()), step.fit, step.review)
+
+
+@apply.register
+def _quantization_aware_training(step: QuantizationAwareTraining, at: Workplace) -> nn.Module:
+    network = copy.deepcopy(at.base())
+    with qat.rounding_in_forward(network):
+        at.fit(network, step.fit)
+    return network
+
+
+@apply.register
+def _load(step: Load, at: Workplace) -> nn.Module:
+    network = zoo.create(at.network, len(at.data.labels), at.seed)
+    user_network.load(network, step)
+    user_network.check(network, at.data.test.images.shape[1:], len(at.data.labels))
+    return network
+
+
+@apply.register
+def _channel_pruning(step: ChannelPruning, at: Workplace) -> nn.Module:
+    def one_round(network: nn.Module, ratio: float) -> nn.Module:
+        return at.fit(channel_pruning.remove_channels(network, ratio, at.data, at.base()), step.fit, step.review)
+
+    levels = gradual.equal_levels(step.ratio, step.rounds)
+    return gradual.climb(at.base(), levels, one_round, at.restore, at.checkpoint.parent)
+
+
+@apply.register
+def _element_pruning(step: ElementPruning, at: Workplace) -> nn.Module:
+    def one_round(network: nn.Module, share: float) -> nn.Module:
+        return at.fit(element_pruning.sparsify(network, share, step.scope), step.fit)
+
+    levels = gradual.cubic_levels(step.sparsity, step.rounds)
+    return gradual.climb(at.base(), levels, one_round, at.restore, at.checkpoint.parent)
+
+
+@apply.register
+def _clustering(step: Clustering, at: Workplace) -> nn.Module:
+    network = clustering.share_values(at.base(), step.clusters)
+    shared = weights(network).values()
+    for weight in shared:
+        weight.requires_grad_(False)
+    at.fit(network, step.fit)
+    for weight in shared:
+        weight.requires_grad_(True)
+    return network
+
+
+@apply.register
+def _weight_rounding(step: WeightRounding, at: Workplace) -> nn.Module:
+    return rounding.round_weights(at.base())

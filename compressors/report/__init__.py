@@ -1,0 +1,1 @@
+"""What a repository looks like: tables, plots, notes."""

@@ -1,0 +1,198 @@
+"""A page of figures for each model of a repository: accuracy against latency, against size, and pruning curves.
+
+Colours stand for runtimes, shapes for recipes. A line through the upper left of a figure joins the variants that
+no other one beats in both. The pages open without a network: Plotly is inside.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from html import escape
+from math import ceil, floor, inf, log10
+from pathlib import Path
+
+import plotly.graph_objects as go
+import plotly.offline
+
+from compressors.report.table import compared_with
+from protos.errors import UsageError
+from protos.manifest import Variant
+from protos.repository import Entry
+
+COLORS = {"pytorch": "#D55E00", "torchscript": "#E69F00", "onnxruntime": "#0072B2", "openvino": "#009E73"}
+"""Okabe and Ito's palette, which most colour-blind people can tell apart."""
+GREY = "#64748b"
+_FILLED = ("circle", "square", "diamond", "triangle-up", "cross", "star", "pentagon", "x", "hexagram", "triangle-down")
+SHAPES = (*_FILLED, *(f"{shape}-open" for shape in _FILLED))
+"""For recipes, in the order of their names."""
+
+_AMOUNTS = ("ratio", "sparsity")
+"""Parameters of a step that say how much it removes."""
+_PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>{title}</title>
+<script>{plotly}</script>
+<style>body {{ font: 15px system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; color: #334155 }}</style>
+<main><h1>{title}</h1>
+{figures}
+<p>{measured}</p></main>
+</html>
+"""
+
+Point = tuple[float, Variant]
+"""A cost, and whose it is."""
+Metric = Callable[[Variant], float | None]
+
+
+def write(entries: list[Entry], folder: Path) -> list[Path]:
+    """Writes `<folder>/<model>.html` for each model; returns their paths. `UsageError` where there is no variant."""
+    models = defaultdict[str, list[Variant]](list)
+    for entry in entries:
+        if entry.variant and entry.variant.quality:
+            models[entry.model].append(entry.variant)
+    if not models:
+        raise UsageError("the repository holds no variant with measured accuracy")
+    folder.mkdir(parents=True, exist_ok=True)
+    pages = []
+    for model, variants in models.items():
+        pages.append(folder / f"{model}.html")
+        pages[-1].write_text(_page(model, variants))
+    return pages
+
+
+def of_model(variants: list[Variant]) -> dict[str, go.Figure]:
+    """Heading to figure, for the variants of one model; those figures that have something to show."""
+    latency, size = _scatter(variants, _latency, "p50 latency, ms"), _scatter(variants, _megabytes, "size on disk, MB")
+    found = {"Accuracy against latency": latency, "Accuracy against size": size, "Pruning": _pruning(variants)}
+    return {heading: figure for heading, figure in found.items() if figure.data}
+
+
+def _page(model: str, variants: list[Variant]) -> str:
+    parts, first = [], variants[0]
+    for heading, figure in of_model(variants).items():
+        plot = figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False})
+        parts.append(f"<h2>{heading}</h2>\n{plot}")
+    assert first.quality is not None
+    measured = f"Top-1 on {first.quality.samples} images of {first.quality.dataset}. Latency: batch 1, in process."
+    machine = f"Machine: {first.machine.cpu}, {first.machine.cores} cores."
+    return _PAGE.format(
+        title=escape(model),
+        plotly=plotly.offline.get_plotlyjs(),
+        figures="\n".join(parts),
+        measured=escape(f"{measured} {machine}"),
+    )
+
+
+def _latency(v: Variant) -> float | None:
+    return v.latency.p50_ms if v.latency else None
+
+
+def _megabytes(v: Variant) -> float:
+    return v.artifact_bytes / 1e6
+
+
+def _top1(v: Variant) -> float:
+    assert v.quality is not None
+    return v.quality.value
+
+
+def _scatter(variants: list[Variant], metric: Metric, title: str) -> go.Figure:
+    """Top-1 over a cost; the upper left is good."""
+    points = sorted(((x, v) for v in variants if (x := metric(v)) is not None), key=lambda p: (p[0], -_top1(p[1])))
+    if not points:
+        return go.Figure()
+    recipes = sorted({v.recipe.name for v in variants})
+    shapes = {name: SHAPES[i % len(SHAPES)] for i, name in enumerate(recipes)}
+    figure, best = _empty(title), _frontier(points)
+    figure.add_scatter(
+        x=[x for x, _ in best], y=[_top1(v) for _, v in best], mode="lines", hoverinfo="skip", name="frontier",
+        line={"color": GREY, "dash": "dot", "width": 1.5, "shape": "hv"},
+    )  # fmt: skip
+    colors = [COLORS.get(v.runtime, GREY) for _, v in points]
+    figure.add_scatter(
+        x=[x for x, _ in points], y=[_top1(v) for _, v in points], mode="markers", showlegend=False,
+        text=[v.variant for _, v in points], hovertemplate="<b>%{text}</b><br>%{y:.2%}, %{x:.3g}<extra></extra>",
+        marker={"color": colors, "size": 11, "symbol": [shapes[v.recipe.name] for _, v in points], "opacity": 0.8},
+    )  # fmt: skip
+    for runtime in sorted({v.runtime for v in variants}):
+        _explain(figure, runtime, COLORS.get(runtime, GREY), "square")
+    for recipe, shape in shapes.items():
+        _explain(figure, recipe, GREY, shape)
+    figure.update_xaxes(type="log", tickvals=_ticks([x for x, _ in points]))
+    figure.update_layout(annotations=_names(best, points))
+    return figure
+
+
+def _explain(figure: go.Figure, name: str, color: str, shape: str) -> None:
+    """A line of the legend that stands for no points of its own."""
+    figure.add_scatter(
+        x=[None], y=[None], mode="markers", name=name, marker={"color": color, "symbol": shape, "size": 10}
+    )
+
+
+def _pruning(variants: list[Variant]) -> go.Figure:
+    """Top-1 over the share of FP32's weights that is gone, a line for each kind of pruning.
+
+    In the runtime that has most of them: accuracy hardly depends on it.
+    """
+    pruned = [v for v in variants if any(amount in v.recipe.steps[-1].parameters for amount in _AMOUNTS)]
+    runtime, count = Counter(v.runtime for v in pruned).most_common(1)[0] if pruned else ("", 0)
+    base = compared_with([v for v in variants if v.runtime == runtime])
+    if base is None or count < 2:
+        return go.Figure()
+    curves = defaultdict[str, dict[float, Variant]](lambda: {0.0: base})
+    for v in (v for v in pruned if v.runtime == runtime):
+        curves[_kind(v)][1 - v.network.nonzero_parameters / base.network.nonzero_parameters] = v
+    figure = _empty("weights removed, of those of FP32")
+    for kind, removed in curves.items():
+        points = sorted(removed.items())
+        figure.add_scatter(
+            x=[x for x, _ in points], y=[_top1(v) for _, v in points], mode="lines+markers", name=kind,
+            text=[v.recipe.name for _, v in points], hovertemplate="<b>%{text}</b><br>%{y:.2%}, %{x:.1%} removed",
+        )  # fmt: skip
+    figure.update_layout(xaxis_tickformat=".0%", showlegend=True)
+    return figure
+
+
+def _kind(v: Variant) -> str:
+    """The last step's name and what it says besides amounts and training, such as its scope."""
+    step = v.recipe.steps[-1]
+    return " ".join([step.name, *(str(value) for value in step.parameters.values() if isinstance(value, str))])
+
+
+def _frontier(points: Sequence[Point]) -> list[Point]:
+    """Of points by rising cost, those that are more accurate than all cheaper ones."""
+    best: list[Point] = []
+    for x, v in points:
+        if not best or _top1(v) > _top1(best[-1][1]):
+            best.append((x, v))
+    return best
+
+
+def _names(best: Sequence[Point], points: Sequence[Point]) -> list[dict[str, object]]:
+    """A name at each point of the frontier, to its upper left, where no point lies; neighbours' names are stacked."""
+    wide = log10(points[-1][0] / points[0][0]) or 1.0
+    high = max(_top1(v) for _, v in points) - min(_top1(v) for _, v in points) or 1.0
+    names, level, before = list[dict[str, object]](), 0, (-inf, -inf)
+    for x, v in best:
+        at = (log10(x), _top1(v))
+        level = level + 1 if at[0] - before[0] < wide * 0.4 and at[1] - before[1] < high * 0.1 else 0
+        before = at
+        names.append({
+            "x": at[0], "y": at[1], "text": escape(v.variant), "xanchor": "right", "ax": -18, "ay": -14 - 15 * level,
+            "arrowwidth": 1, "arrowhead": 0, "arrowcolor": GREY, "standoff": 6, "font": {"size": 11},
+        })  # fmt: skip
+    return names
+
+
+def _ticks(values: Sequence[float]) -> list[float]:
+    """1, 2, 5, 10, ... around the values."""
+    powers = range(floor(log10(min(values))), ceil(log10(max(values))) + 1)
+    return [float(f"{step}e{power}") for power in powers for step in (1, 2, 5)]
+
+
+def _empty(title: str) -> go.Figure:
+    figure = go.Figure()
+    figure.update_layout(
+        template="plotly_white", height=440, margin={"l": 70, "r": 20, "t": 60, "b": 50}, hovermode="closest",
+        xaxis_title=title, yaxis_title="top-1 accuracy", yaxis_tickformat=".1%", font={"color": "#475569"},
+    )  # fmt: skip
+    return figure

@@ -1,0 +1,1 @@
+"""What the measurements say: results, validity, ranking, comparisons, the decision."""

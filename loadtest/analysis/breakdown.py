@@ -1,0 +1,110 @@
+"""Where the time of an answer goes, and so where a speed-up went: means of one cell, taken apart.
+
+    compute, queue    measured by the server
+    processing        measured by the server: its handler's time, less the two (checks, tensors in and out)
+    wire              what the same load takes against a server that answers at once (see `ceiling`): load generator,
+                      gRPC and kernel. At most: there the users wait for each other's turn more than they do here
+    remains           what is left of the client's latency: the server's (de)serialization, and what nothing explains
+    sent late         measured by the generator: from when a request was due until it was sent
+    not split         what is left where one of the figures above is missing
+
+The client's figures are of the steady state, the server's of whole blocks, and the wire's is a median: a remainder
+below zero is such a mixture's doing, and none is shown. What was not measured is not made up.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import plotly.graph_objects as go
+
+from loadtest.analysis.results import Ceiling, Cell, steady
+from loadtest.analysis.validity import baseline_of, spoiled
+from loadtest.report.plot_style import escape, layout
+from loadtest.users.recorder import Samples
+
+Part = Literal["compute", "queue", "processing", "wire", "remains", "sent late", "not split"]
+
+PARTS: Mapping[Part, tuple[str, str]] = {
+    "compute": ("#4C78A8", "measured: inside the engine"),
+    "queue": ("#E45756", "measured: waiting inside the server"),
+    "processing": ("#F58518", "measured: the server's handler, less engine and queue"),
+    "wire": ("#9AA5B1", "at most: generator, gRPC and kernel, as measured against a server that answers at once"),
+    "remains": ("#B279A2", "difference: (de)serialization in the server, and what the others do not explain"),
+    "sent late": ("#79706E", "measured: due, and not yet sent"),
+    "not split": ("#C9C5B1", "unknown: a figure that would split it was not measured"),
+}
+"""Colour and meaning, in the order of the bars."""
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """Means of one cell in milliseconds."""
+
+    cell: Cell
+    total: float
+    """From when a call was due until its answer."""
+    parts: Mapping[Part, float]
+
+
+def break_down(cell: Cell, samples: Samples, ceiling: Ceiling | None) -> Breakdown | None:
+    """None where no call of the cell succeeded in the steady state."""
+    rows, server = steady(samples.of(cell.variant, cell.load)), cell.server
+    if not len(rows):
+        return None
+    total, late = float(rows["latency"].mean()) * 1e3, float(rows["late"].mean()) * 1e3
+    parts: dict[Part, float] = {"sent late": late} if late else {}
+    inside = server.handler_ms_mean
+    if server.compute_ms_mean is None or server.queue_ms_mean is None:
+        return Breakdown(cell, total, parts | {"not split": total - late})
+    parts |= {"compute": server.compute_ms_mean, "queue": server.queue_ms_mean}
+    busy = server.compute_ms_mean + server.queue_ms_mean
+    if inside is not None:
+        parts["processing"] = max(0.0, inside - busy)
+    left = max(0.0, total - late - (busy if inside is None else inside))
+    if inside is None or ceiling is None or ceiling.p50_ms is None:
+        return Breakdown(cell, total, parts | {"not split": left})
+    wire = min(left, ceiling.p50_ms)
+    return Breakdown(cell, total, parts | {"wire": wire, "remains": left - wire})
+
+
+def summary(breakdowns: Sequence[Breakdown]) -> str:
+    """Where the time went that the fastest variant saves against FP32; empty where that cannot be said."""
+    able = {each.cell.variant: each for each in breakdowns if not spoiled(each.cell) and "compute" in each.parts}
+    baseline = baseline_of([each.cell for each in able.values()])
+    if baseline is None:
+        return ""
+    slow, fast = able[baseline.variant], min(able.values(), key=lambda each: each.total)
+    if slow is fast:
+        return f"No variant answers in less time, on average, than {slow.cell.variant}."
+    outside = fast.total - fast.parts["compute"] - fast.parts["queue"]
+    return (
+        f"{fast.cell.variant} answers in {fast.total:.2f} ms on average, {slow.cell.variant} in {slow.total:.2f}."
+        f" In the engine it takes {fast.parts['compute']:.2f} ms instead of {slow.parts['compute']:.2f}, in the queue"
+        f" {fast.parts['queue']:.2f} instead of {slow.parts['queue']:.2f}. The engine is"
+        f" {slow.parts['compute'] / fast.parts['compute']:.1f} times faster, an answer"
+        f" {slow.total / fast.total:.1f} times: {outside:.2f} ms, {outside / fast.total:.0%} of it, are neither,"
+        " and no faster engine shortens them."
+    )
+
+
+def figure(breakdowns: Sequence[Breakdown]) -> go.Figure:
+    """A stacked bar for each variant, the slowest at the top."""
+    made = go.Figure()
+    for each in sorted(breakdowns, key=lambda each: each.total):
+        name = escape(each.cell.variant) + (" (limited)" if each.cell.generator_limited else "")
+        for part, (color, _) in PARTS.items():
+            if part in each.parts:
+                made.add_bar(
+                    y=[name],
+                    x=[float(f"{each.parts[part]:.4g}")],
+                    orientation="h",
+                    name=part,
+                    meta=each.cell.variant,
+                    marker={"color": color, "pattern": {"shape": "/" if part in ("wire", "not split") else ""}},
+                    hovertemplate=f"<b>{name}</b><br>{part} %{{x:.3f}} ms of {each.total:.2f} ms<extra></extra>",
+                )
+    made.update_layout(layout("mean, ms", "", 110 + 24 * len(breakdowns)))
+    made.update_layout(barmode="stack", bargap=0.3, margin={"l": 10})
+    made.update_yaxes(automargin=True, ticks="", ticklabelstandoff=6, showline=False, showgrid=False)
+    return made

@@ -1,0 +1,71 @@
+"""Who is faster than whom under one load, and who is tied: ranks by the paired medians of the rounds.
+
+Cells whose calls failed, and those that the generator limited, are left out, and so is what has too few samples
+for a p50. A round in which one of the others has none is dropped for all: pairs need both.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from loadtest.analysis.paired_comparison import Ranking, ranking, rounds_needed
+from loadtest.analysis.results import Cell
+from loadtest.analysis.validity import doubt, spoiled
+from loadtest.plan import Load
+
+
+@dataclass(frozen=True)
+class Place:
+    """A variant, its rank from 1, and how much slower it is than the first: median over the rounds, and interval."""
+
+    rank: int
+    cell: Cell
+    ratio: float | None
+    interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Standings:
+    """The ranks of one load."""
+
+    load: Load
+    places: tuple[Place, ...]
+    left_out: tuple[tuple[Cell, str], ...]
+    """Cells that were not ranked, with the reason."""
+    rounds: int
+    """That all ranked cells have a figure in."""
+    needed: int
+    """To show any difference among so many variants."""
+
+    @property
+    def enough(self) -> bool:
+        """Whether any difference could have been shown, if there is anything to compare."""
+        return len(self.places) < 2 or self.rounds >= self.needed
+
+    def tied_with(self, place: Place) -> tuple[str, ...]:
+        """The others of its rank."""
+        return tuple(p.cell.variant for p in self.places if p.rank == place.rank and p is not place)
+
+
+def standings(cells: Sequence[Cell], load: Load) -> Standings:
+    """Of the cells of one load."""
+    mine = [cell for cell in cells if cell.load == load]
+    able = [cell for cell in mine if not spoiled(cell) and cell.latency_ms.p50 is not None]
+    left_out = tuple((cell, doubt(cell)) for cell in mine if cell not in able)
+    p50s = [{each.round: each.latency_ms.p50 for each in cell.rounds} for cell in able]
+    shared = [number for number in (p50s[0] if p50s else {}) if all(p50.get(number) for p50 in p50s)]
+    needed = rounds_needed(max(1, len(able) * (len(able) - 1) // 2))
+    if not shared:
+        return Standings(load, (), left_out, 0, needed)
+    ranked = ranking({cell.variant: [p50[n] or 0.0 for n in shared] for cell, p50 in zip(able, p50s, strict=True)})
+    return Standings(load, _places(able, ranked), left_out, len(shared), needed)
+
+
+def _places(cells: Sequence[Cell], ranked: Ranking) -> tuple[Place, ...]:
+    named, first = {cell.variant: cell for cell in cells}, ranked.ranks[0][0]
+    places = []
+    for rank, variants in enumerate(ranked.ranks, 1):
+        for variant in variants:
+            against = ranked.comparisons.get((first, variant))
+            slower = against.interval and (1 / against.interval[1], 1 / against.interval[0]) if against else None
+            places.append(Place(rank, named[variant], 1 / against.ratio if against else None, slower))
+    return tuple(places)

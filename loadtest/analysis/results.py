@@ -1,0 +1,356 @@
+"""From measured blocks to `results.json`: one cell for each variant and load, over all rounds.
+
+    requests, failures   every call that was sent, warm-up and first calls included: what the server counts too
+    throughput_rps       successful answers within the steady state by its seconds
+    latency_ms           percentiles of the successful calls that were due in the steady state, from when they were
+                         due (in a closed loop: sent) until their answer; null where too few
+    service_ms           the same from when they were sent
+    samples              how many calls those percentiles are made of
+
+None (null in the file) stands for what was not measured. Nothing here rounds.
+"""
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loadtest import stats
+from loadtest.client.metrics_page import Deltas, Facts
+from loadtest.client.payloads import Source
+from loadtest.measure.accuracy import Accuracy
+from loadtest.measure.host import Conditions
+from loadtest.measure.rate_search import Found, Objective
+from loadtest.plan import Block, Load, Plan
+from loadtest.users.recorder import FIRST, STATUSES, STEADY, Rows, Samples, join
+from protos.support.machine import Machine
+from protos.support.strict import decode
+
+SCHEMA = 1
+
+_OK = STATUSES.index("OK")
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of one block beside its calls: its steady state, and what generator and server used."""
+
+    block: Block
+    answered: int
+    """Successful answers that came within the steady state."""
+    users_begun: int
+    """Users whose first call had ended when the steady state began."""
+    seconds: float
+    """Length of the steady state."""
+    thread_seconds: float
+    """CPU time in the steady state of the one thread that runs all users."""
+    process_seconds: float
+    """CPU time in the steady state of the whole load generator, gRPC's own threads included."""
+    lag_seconds: tuple[float, ...]
+    """By how much timers of the load generator were late."""
+    server: Deltas | None
+    """Over the whole block, warm-up included; None without a metrics page."""
+    conditions: Conditions
+    """Of the machine over the whole block."""
+    canary_seconds: float | None = None
+    """What a fixed piece of work took on this machine right after the block."""
+    reruns: int = 0
+    """How often the block was measured before, and thrown away because the machine had changed."""
+    steady: bool = True
+    """Whether the machine was the same before and after."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement(Record):
+    """What one block gave."""
+
+    samples: Samples
+
+
+@dataclass(frozen=True)
+class LatencyMs:
+    """Percentiles in milliseconds; None where there are fewer samples than `stats.samples_needed`."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """The load generator alone: one load against a server that answers at once."""
+
+    load: Load
+    rps: float
+    """Answers in a second."""
+    p50_ms: float | None
+    """What of a latency is the generator's, gRPC's and the kernel's."""
+    us_per_request: float | None
+    """CPU time of the generator's process."""
+
+
+@dataclass(frozen=True)
+class ServerSide:
+    """What the server's metrics say about blocks, warm-up included; None where they do not."""
+
+    requests: int | None
+    queue_ms_mean: float | None
+    compute_ms_mean: float | None
+    cpu_us_per_request: float | None
+    handler_ms_mean: float | None = None
+    """From a parsed request to its finished answer: queue, engine, and what lies before and after it."""
+    batch_rows_mean: float | None = None
+    """Rows in one execution of the engine."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """One block of a cell."""
+
+    round: int
+    users_begun: int
+    requests: int
+    failures: int
+    samples: int
+    seconds: float
+    throughput_rps: float
+    latency_ms: LatencyMs
+    generator_cpu: float
+    generator_process_cpu: float
+    conditions: Conditions
+    """Of the machine."""
+    canary_seconds: float | None
+    reruns: int
+    steady: bool
+    server: ServerSide
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One variant under one load."""
+
+    model: str
+    variant: str
+    load: Load
+    connections: int
+    """Over which the load came: one for each user."""
+    rows: int
+    """Of each request."""
+    requests: int
+    failures: int
+    statuses: dict[str, int]
+    samples: int
+    seconds: float
+    throughput_rps: float
+    asked_rps: float | None
+    """Requests that were due in the steady state by its seconds; None where the server sets the pace."""
+    latency_ms: LatencyMs
+    service_ms: LatencyMs
+    late_ms_p99: float | None
+    """How late requests were sent."""
+    lag_ms_p99: float | None
+    """How late timers of the load generator were: what may be in any latency and is not the server's."""
+    first_call_ms: float | None
+    """Median of the users' first calls, each of which opened a connection."""
+    generator_cpu: float
+    """Share of the steady state in which the thread that runs the users had a core."""
+    generator_process_cpu: float
+    """CPU time of the load generator in the steady state by its seconds, gRPC's own threads included: cores."""
+    generator_us_per_request: float | None
+    """The same by the calls of the steady state."""
+    cores_used: float | None
+    """Cores of load generator and server together, the server's being its CPU time per request times the calls."""
+    ceiling_rps: float | None
+    """What the generator reaches under this load against a server that answers at once."""
+    generator_limited: bool
+    """Whether the generator may have been the limit (`stats.is_generator_limited`)."""
+    reruns: int
+    """Blocks that were measured again, because the machine had changed meanwhile."""
+    unsteady: int
+    """Rounds in which it had changed all the same."""
+    server: ServerSide
+    facts: Facts
+    rounds: tuple[Round, ...]
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a search for the highest rate of one variant found."""
+
+    variant: str
+    objective: Objective
+    found: Found
+
+
+@dataclass(frozen=True)
+class Results:
+    """A whole run, as saved in `results.json`."""
+
+    started: str
+    finished: str
+    server: str
+    inputs: Source
+    metrics_url: str | None
+    plan: Plan
+    machine: Machine
+    ceilings: tuple[Ceiling, ...]
+    cells: tuple[Cell, ...]
+    accuracy: tuple[Accuracy, ...]
+    """Of each variant over the wire, where it was checked."""
+    skipped: dict[str, str]
+    """Variants that were not measured, each with the reason."""
+    warnings: tuple[str, ...]
+    searches: tuple[Search, ...] = ()
+    """For the highest rate that each variant holds, where that was asked for."""
+    schema: int = SCHEMA
+
+    @property
+    def failures(self) -> int:
+        """Failed calls of the whole run."""
+        checked = sum(sum(each.failures.values()) for each in self.accuracy)
+        return sum(cell.failures for cell in self.cells) + checked
+
+    def to_json(self) -> str:
+        """The text of `results.json`."""
+        return json.dumps(dataclasses.asdict(self), indent=2, default=str, allow_nan=False) + "\n"
+
+    def save(self, path: Path) -> None:
+        """Writes `results.json`."""
+        path.write_text(self.to_json())
+
+
+def load_results(path: Path) -> Results:
+    """What `Results.save` wrote; `ValueError` names what does not fit."""
+    document = json.loads(path.read_text())
+    schema = document.get("schema") if isinstance(document, dict) else None
+    if schema != SCHEMA:
+        raise ValueError(f"schema {schema} came, expected {SCHEMA}")
+    return decode(Results, document, path.name)
+
+
+def make_cells(
+    plan: Plan, measurements: Sequence[Measurement], facts: Mapping[str, Facts], ceilings: Sequence[Ceiling] = ()
+) -> tuple[Cell, ...]:
+    """A cell for each variant and load, in the order of `facts` and then of the plan's loads."""
+    cells = []
+    for variant in facts:
+        for load in plan.loads:
+            parts = [m for m in measurements if (m.block.variant, m.block.load) == (variant, load)]
+            reached = next((ceiling.rps for ceiling in ceilings if ceiling.load == load), None)
+            cells.append(_cell(plan, variant, load, parts, facts[variant], reached))
+    return tuple(cells)
+
+
+def steady(rows: Rows) -> Rows:
+    """The successful calls of the steady state: what percentiles are made of."""
+    return np.compress((rows["phase"] == STEADY) & (rows["status"] == _OK), rows)
+
+
+def steady_latencies(rows: Rows) -> NDArray[np.float64]:
+    """Their latencies in seconds, from when they were due."""
+    latencies: NDArray[np.float64] = steady(rows)["latency"]
+    return latencies
+
+
+def _cell(
+    plan: Plan, variant: str, load: Load, parts: Sequence[Measurement], facts: Facts, ceiling: float | None
+) -> Cell:
+    rows = join([part.samples for part in parts]).rows
+    taken, seconds = steady(rows), sum(part.seconds for part in parts)
+    first = np.compress((rows["phase"] == FIRST) & (rows["status"] == _OK), rows["latency"])
+    process, calls = sum(part.process_seconds for part in parts), int((rows["phase"] == STEADY).sum())
+    server = _server_side([part.server for part in parts if part.server])
+    return Cell(
+        model=plan.model,
+        variant=variant,
+        load=load,
+        connections=plan.users_of(load),
+        rows=plan.rows_of(load),
+        requests=len(rows),
+        failures=int((rows["status"] != _OK).sum()),
+        statuses={STATUSES[status]: count for status, count in sorted(Counter(rows["status"].tolist()).items())},
+        samples=len(taken),
+        seconds=seconds,
+        throughput_rps=sum(part.answered for part in parts) / seconds,
+        asked_rps=calls / seconds if load.scenario == "server" else None,
+        latency_ms=_percentiles(taken["latency"]),
+        service_ms=_percentiles(taken["latency"] - taken["late"]),
+        late_ms_p99=stats.quantile(taken["late"] * 1e3, 0.99),
+        lag_ms_p99=stats.quantile(np.array([lag for part in parts for lag in part.lag_seconds]) * 1e3, 0.99),
+        first_call_ms=float(np.median(first)) * 1e3 if len(first) else None,
+        generator_cpu=sum(part.thread_seconds for part in parts) / seconds,
+        generator_process_cpu=process / seconds,
+        generator_us_per_request=_ratio(process, calls, 1e6),
+        cores_used=_cores_used(process, server.cpu_us_per_request, calls, seconds),
+        ceiling_rps=ceiling,
+        generator_limited=any(
+            stats.is_generator_limited(
+                part.thread_seconds / part.seconds,
+                part.answered / part.seconds,
+                ceiling if load.scenario != "server" else None,
+            )
+            for part in parts
+        ),
+        reruns=sum(part.reruns for part in parts),
+        unsteady=sum(not part.steady for part in parts),
+        server=server,
+        facts=facts,
+        rounds=tuple(_round(part) for part in parts),
+    )
+
+
+def _round(part: Measurement) -> Round:
+    rows = part.samples.rows
+    latencies = steady_latencies(rows)
+    return Round(
+        round=part.block.round,
+        users_begun=part.users_begun,
+        requests=len(rows),
+        failures=int((rows["status"] != _OK).sum()),
+        samples=len(latencies),
+        seconds=part.seconds,
+        throughput_rps=part.answered / part.seconds,
+        latency_ms=_percentiles(latencies),
+        generator_cpu=part.thread_seconds / part.seconds,
+        generator_process_cpu=part.process_seconds / part.seconds,
+        conditions=part.conditions,
+        canary_seconds=part.canary_seconds,
+        reruns=part.reruns,
+        steady=part.steady,
+        server=_server_side([part.server] if part.server else []),
+    )
+
+
+def _percentiles(latencies: NDArray[np.float64]) -> LatencyMs:
+    p50, p95, p99 = (stats.quantile(latencies * 1e3, q) for q in (0.5, 0.95, 0.99))
+    return LatencyMs(p50, p95, p99)
+
+
+def _server_side(deltas: Sequence[Deltas]) -> ServerSide:
+    requests = _sum(delta.requests for delta in deltas)
+    return ServerSide(
+        requests=None if requests is None else round(requests),
+        queue_ms_mean=_ratio(_sum(d.queue_seconds for d in deltas), _sum(d.queue_count for d in deltas), 1e3),
+        compute_ms_mean=_ratio(_sum(d.compute_seconds for d in deltas), _sum(d.compute_count for d in deltas), 1e3),
+        cpu_us_per_request=_ratio(_sum(d.cpu_seconds for d in deltas), requests, 1e6),
+        handler_ms_mean=_ratio(_sum(d.handler_seconds for d in deltas), _sum(d.handler_count for d in deltas), 1e3),
+        batch_rows_mean=_ratio(_sum(d.batch_rows for d in deltas), _sum(d.batch_count for d in deltas), 1.0),
+    )
+
+
+def _cores_used(generator: float, server_us: float | None, calls: int, seconds: float) -> float | None:
+    return None if server_us is None else (generator + server_us * 1e-6 * calls) / seconds
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def _ratio(part: float | None, whole: float | None, scale: float) -> float | None:
+    return part / whole * scale if part is not None and whole else None

@@ -1,0 +1,69 @@
+"""What a reader must know before believing the cells of a run: its warnings, one sentence each."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from loadtest import stats
+from loadtest.analysis.results import Cell
+from loadtest.measure.accuracy import Accuracy
+
+
+def make_warnings(
+    cells: Sequence[Cell],
+    skipped: Mapping[str, str],
+    notes: Iterable[str] = (),
+    cores: int | None = None,
+    accuracy: Sequence[Accuracy] = (),
+) -> tuple[str, ...]:
+    """Of the whole run, then of each cell. `cores`: those that load generator and server share, if they do."""
+    texts = [f"{variant} was not measured: {reason}" for variant, reason in skipped.items()]
+    texts += [*notes, *_of_sharing(cells, cores)]
+    for checked in accuracy:
+        texts += [f"{checked.variant}, over the wire: {text}" for text in _of_accuracy(checked)]
+    for cell in cells:
+        name = f"{cell.variant}, {cell.load.name}"
+        texts += [f"{name}: {text}" for text in _of_cell(cell)]
+    return tuple(texts)
+
+
+def _of_sharing(cells: Sequence[Cell], cores: int | None) -> Iterator[str]:
+    if cores is None:
+        return
+    if full := sum((cell.cores_used or 0.0) >= stats.CORES_LIMIT * cores for cell in cells):
+        yield (
+            f"in {full} of {len(cells)} {'cell' if len(cells) == 1 else 'cells'} load generator and server together"
+            f" used at least {stats.CORES_LIMIT:.0%} of this machine's {cores} {'core' if cores == 1 else 'cores'}:"
+            " they competed, and the server alone may do better"
+        )
+
+
+def _of_accuracy(checked: Accuracy) -> Iterator[str]:
+    if checked.failures:
+        failed = ", ".join(f"{count} {status}" for status, count in checked.failures.items())
+        yield f"requests with test images failed ({failed}; {checked.first_failure})"
+    if checked.top1 is not None and checked.top1 != checked.manifest_top1:
+        yield f"top-1 is {checked.top1:.2%} on {checked.samples} images, its manifest says {checked.manifest_top1:.2%}"
+
+
+def _of_cell(cell: Cell) -> Iterator[str]:
+    if cell.failures:
+        failed = ", ".join(f"{count} {status}" for status, count in cell.statuses.items() if status != "OK")
+        yield f"{cell.failures} of {cell.requests} calls failed ({failed})"
+    if cell.generator_limited:
+        worst = max(cell.rounds, key=lambda each: each.generator_cpu)
+        yield (
+            f"the load generator's thread used {worst.generator_cpu:.0%} of a core in round {worst.round} and may have"
+            " been the limit; the cell is left out of the frontier"
+        )
+    if cell.unsteady:
+        yield f"the machine was not the same before and after {cell.unsteady} of {len(cell.rounds)} rounds"
+    if missing := [name for name, value in dataclasses.asdict(cell.latency_ms).items() if value is None]:
+        yield f"{cell.samples} samples are too few for {', '.join(missing)}"
+    fewest = min(cell.rounds, key=lambda each: each.users_begun)
+    if fewest.users_begun < cell.connections:
+        yield f"the steady state of round {fewest.round} began with {fewest.users_begun} of {cell.connections} users"
+    if cell.server.requests not in (None, cell.requests) and not cell.failures:
+        yield (
+            f"{cell.requests} calls were sent but the server counted {cell.server.requests}:"
+            " it served others too, or the metrics page is another server's"
+        )

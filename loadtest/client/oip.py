@@ -1,0 +1,179 @@
+"""The one client of this package: Open Inference Protocol calls over a connection of its own.
+
+Works blocking as it is, and under gevent once `loadtest.locustfile` was imported. It keeps two promises
+that a measurement needs: each client has its own TCP connection (grpcio would share one among equal
+channels), and no call is without a deadline. Every failure is a `CallError` with a short status, so that
+equal failures count as equal. A `StreamClient` sends its requests on one ModelStreamInfer call instead.
+
+It does not retry: a failed call is a result.
+"""
+
+import itertools
+import queue
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from typing import cast
+
+import grpc
+
+from loadtest.client.payloads import Payload
+from protos.errors import ParetoServeError
+from protos.v1 import inference_pb2 as pb
+from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
+
+WRONG_ANSWER = "WRONG_ANSWER"
+"""Status of a call that succeeded with an answer that does not fit its request; not one of gRPC's."""
+
+MESSAGE_BYTES = 64 * 2**20
+
+_INFER = "/inference.GRPCInferenceService/ModelInfer"
+_STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
+_OPTIONS = [
+    ("grpc.use_local_subchannel_pool", 1),  # a connection of its own
+    ("grpc.max_send_message_length", MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES),
+    ("grpc.enable_retries", 0),
+]
+
+
+class CallError(ParetoServeError):
+    """A call that failed; `status` is the gRPC status code's name, or `WRONG_ANSWER`."""
+
+    def __init__(self, status: str, details: str) -> None:
+        super().__init__(f"{status}: {details}")
+        self.status = status
+        self.details = details
+
+
+class Client:
+    """Calls to the server at `target` (HOST:PORT), each given up after `deadline` seconds."""
+
+    def __init__(self, target: str, deadline: float) -> None:
+        self._channel = grpc.insecure_channel(target.removeprefix("http://"), _OPTIONS)
+        self._deadline = deadline
+        self._stub = GRPCInferenceServiceStub(self._channel)
+        self._infer = self._channel.unary_unary(_INFER, None, pb.ModelInferResponse.FromString)  # bytes go out as is
+
+    def infer(self, payload: Payload) -> pb.ModelInferResponse:
+        """The answer to a payload, checked to be one: the asked variant and the asked rows."""
+        try:
+            response: pb.ModelInferResponse = self._infer(payload.request, timeout=self._deadline)
+        except grpc.RpcError as error:
+            raise _call_error(error) from None
+        if fault := payload.fault(response):
+            raise CallError(WRONG_ANSWER, fault)
+        return response
+
+    def server_ready(self, seconds: float) -> bool:
+        """Whether a server answers within `seconds` and says that it is ready."""
+        try:
+            return self._stub.ServerReady(pb.ServerReadyRequest(), timeout=seconds).ready
+        except grpc.RpcError:
+            return False
+
+    def server(self) -> pb.ServerMetadataResponse:
+        """Name, version and extensions of the server that answers."""
+        try:
+            return self._stub.ServerMetadata(pb.ServerMetadataRequest(), timeout=self._deadline)
+        except grpc.RpcError as error:
+            raise _call_error(error) from None
+
+    def model(self, model: str, variant: str = "") -> pb.ModelMetadataResponse:
+        """Variants (as `versions`), inputs and outputs of a model."""
+        try:
+            return self._stub.ModelMetadata(
+                pb.ModelMetadataRequest(name=model, version=variant), timeout=self._deadline
+            )
+        except grpc.RpcError as error:
+            raise _call_error(error) from None
+
+    def config(self, model: str, variant: str) -> pb.ModelConfig:
+        """How a variant is served; the extension `model_configuration`, which a server may lack."""
+        try:
+            request = pb.ModelConfigRequest(name=model, version=variant)
+            return self._stub.ModelConfig(request, timeout=self._deadline).config
+        except grpc.RpcError as error:
+            raise _call_error(error) from None
+
+    def ready(self, model: str, variant: str) -> bool:
+        """Whether a variant can answer; a `CallError` of NOT_FOUND where there is none of that name."""
+        try:
+            request = pb.ModelReadyRequest(name=model, version=variant)
+            return self._stub.ModelReady(request, timeout=self._deadline).ready
+        except grpc.RpcError as error:
+            raise _call_error(error) from None
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._channel.close()
+
+
+class StreamClient(Client):
+    """The same, with all inferences on one stream, told apart by their ids; the stream begins with the first."""
+
+    def __init__(self, target: str, deadline: float) -> None:
+        super().__init__(target, deadline)
+        self._requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._waiting: dict[str, Future[pb.ModelInferResponse]] = {}
+        self._ids = map(str, itertools.count(1))
+        self._reader: threading.Thread | None = None
+        self._ended: CallError | None = None
+
+    def infer(self, payload: Payload) -> pb.ModelInferResponse:
+        """As `Client.infer`; where the stream ends, so do all that wait on it."""
+        if self._reader is None:
+            self._reader = threading.Thread(target=self._read, daemon=True)
+            self._reader.start()
+        id_ = next(self._ids)
+        answer = self._waiting[id_] = Future()
+        try:
+            if self._ended:
+                raise self._ended
+            self._requests.put(payload.request + pb.ModelInferRequest(id=id_).SerializeToString())  # fields may follow
+            response = answer.result(self._deadline)
+        except TimeoutError:
+            raise CallError("DEADLINE_EXCEEDED", f"no answer on the stream within {self._deadline} s") from None
+        finally:
+            self._waiting.pop(id_, None)
+        if fault := payload.fault(response):
+            raise CallError(WRONG_ANSWER, fault)
+        return response
+
+    def close(self) -> None:
+        """Ends the stream and the connection."""
+        self._requests.put(None)
+        super().close()
+
+    def _read(self) -> None:
+        stream = self._channel.stream_stream(_STREAM, None, pb.ModelStreamInferResponse.FromString)
+        try:
+            for message in stream(self._sent()):
+                self._answer(message)
+            self._ended = CallError("CANCELLED", "the server ended the stream")
+        except grpc.RpcError as error:
+            self._ended = _call_error(error)
+        for answer in tuple(self._waiting.values()):
+            if not answer.done():
+                answer.set_exception(self._ended)
+
+    def _sent(self) -> Iterator[bytes]:
+        while (request := self._requests.get()) is not None:
+            yield request
+
+    def _answer(self, message: pb.ModelStreamInferResponse) -> None:
+        """Hands an answer to the call that waits for it; an error without an id is of all that wait."""
+        id_ = message.infer_response.id
+        asked = [self._waiting.get(id_)] if id_ else list(self._waiting.values())
+        for answer in asked:
+            if answer is None or answer.done():
+                continue  # given up, or failed by an error before
+            if message.error_message:
+                answer.set_exception(CallError("INTERNAL", message.error_message))
+            else:
+                answer.set_result(message.infer_response)
+
+
+def _call_error(error: grpc.RpcError) -> CallError:
+    call = cast(grpc.Call, error)  # what a blocking call raises is both
+    return CallError(call.code().name, call.details() or "no details")

@@ -1,0 +1,1 @@
+"""What a server of the protocol can do, and what would fail."""

@@ -1,0 +1,95 @@
+"""`pareto-loadtest doctor HOST:PORT`: what a server of the Open Inference Protocol speaks, and what would fail.
+
+The protocol has dialects, and servers differ in what they have beyond its core. The doctor asks one, ours or any
+other, with a few dozen small requests, changes nothing in it, and makes a finding of whatever comes back.
+Here is what it is asked and how its findings are told; `loadtest.doctor.server_checks` has the questions.
+
+Not covered: TLS and tokens, how fast the server is, and whether its numbers are right.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from protos.support import options
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Verdict = Literal["ok", "absent", "fails"]
+"""It works; the server does without it; it is there and does not do what the protocol says, or is needed and absent."""
+
+STYLES: dict[Verdict, str] = {"ok": "green", "absent": "yellow", "fails": "red"}
+
+LONGEST_TEXT = 320
+"""Characters of what a server said that are kept: it may say anything."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the doctor looks at, beside the server's address."""
+
+    model: str | None = None
+    """model to examine, as the server names it; without it all that the server lists, and one that is ready closely"""
+    repository: Path = Path("models")
+    """repository whose golden.npz holds real inputs; without one, inputs are made from the model's metadata"""
+    deadline: float = field(default=3.0, metadata=options.between(0.05, 600.0))
+    """seconds after which an answer is no longer waited for"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    about: str
+    """'server', or the model and variant."""
+    what: str
+    verdict: Verdict
+    seen: str
+    means: str = ""
+    """What follows for a load test; empty where nothing does."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """All findings on one server."""
+
+    target: str
+    server: str
+    """Its name and version, as `run` writes them into its results."""
+    model: str | None
+    """The model whose variant was examined closely; None where there was none to examine."""
+    ready_for_load: bool
+    """Whether `run` can load that variant: described, ready, and a request of one row answered as it should be."""
+    findings: tuple[Finding, ...]
+
+    @property
+    def would_fail(self) -> list[str]:
+        """What a load test would meet, in words: the findings that fail and have a consequence."""
+        return [f"{f.about}: {f.what}: {f.means}" for f in self.findings if f.verdict == "fails" and f.means]
+
+    def document(self) -> str:
+        """Everything as one line of JSON."""
+        return json.dumps(asdict(self) | {"would_fail": self.would_fail})
+
+
+def plain(text: str) -> str:
+    """A server's text, fit to be shown: on one line, of bounded length, without control characters."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * LONGEST_TEXT]).split())
+    return line if len(line) <= LONGEST_TEXT else line[:LONGEST_TEXT] + "..."
+
+
+def table(diagnosis: Diagnosis) -> "Table":
+    """One row for each finding, in the order in which they were made."""
+    from rich import box  # not with this module, which `run` imports too, before it patches the process
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(title=Text(f"{diagnosis.server} on {diagnosis.target}"), box=box.SIMPLE_HEAD, collapse_padding=True)
+    for title, ratio in (("about", 2), ("what", 3), ("verdict", None), ("seen", 7), ("for a load test", 6)):
+        grid.add_column(title, ratio=ratio, overflow="fold", no_wrap=title == "verdict")
+    for each in diagnosis.findings:
+        verdict = Text(each.verdict, STYLES[each.verdict])
+        grid.add_row(Text(each.about), Text(each.what), verdict, Text(each.seen), Text(each.means))
+    return grid

@@ -1,0 +1,285 @@
+"""What `pareto-loadtest doctor` asks a server, in this order; of one variant: `loadtest.doctor.variant_checks`.
+
+    server      is it there, what does it call itself, is it ready
+    around it   grpc.health.v1, reflection, the metrics page
+    models      what each takes, which of its versions are ready, whether requests can be made for it
+    a variant   the first that is ready: the extensions, its answers, its limits, and how it says no
+
+Nothing is ever loaded, unloaded or set.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.message import DecodeError, Message
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
+from rich.console import Console
+
+from loadtest.client.metrics_page import ScrapeError, scrape
+from loadtest.client.payloads import DEFAULT_VARIANT, make_inputs, wire_version
+from loadtest.doctor.findings import Diagnosis, Finding, Settings, Verdict, plain
+from loadtest.doctor.probe import Probe, Reply
+from loadtest.doctor.variant_checks import OIP, Patient, try_everything
+from loadtest.interrupt import Sleep
+from protos.errors import UsageError
+from protos.telemetry import REQUESTS
+from protos.v1 import inference_pb2 as pb
+
+SERVER = "server"
+"""What findings on no model are about."""
+
+HEALTH = "/grpc.health.v1.Health/Check"
+REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+LOAD = "RepositoryModelLoadRequest"
+
+MODELS, VERSIONS = 20, 32
+"""The most models, and versions of one, that are asked about: what a server lists may have no end."""
+
+SILENCE = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+"""How all calls end where no server is."""
+
+
+def examine(target: str, settings: Settings, console: Console, sleep: Sleep) -> Diagnosis:
+    """Asks the server at `target` everything; findings go to `console` as they are made.
+
+    `UsageError` where `target` is no address or nobody answers there, and whatever `sleep` raises.
+    """
+    target = target.removeprefix("http://")  # as `run` takes it
+    host, _, port = target.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise UsageError(f"'{target}' came, expected HOST:PORT")
+    findings: list[Finding] = []
+
+    def note(found: Iterable[Finding]) -> None:
+        for finding in found:
+            findings.append(finding)
+            line = f"{finding.about}: {finding.what}: {finding.verdict}"
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            sleep(0)  # for a signal that came meanwhile
+
+    with Probe(target, settings.deadline) as probe:
+        server = _find(probe, target)
+        note(_server(probe, server))
+        extensions = server.message.extensions if server.message else ()
+        health = _health(probe, SERVER, "")
+        note([health, *_reflection(probe), _metrics(host, int(port) + 1)])
+        models, finding = _models(probe, settings.model, extensions)
+        note([finding])
+        ready, others = list[Patient](), list[Patient]()
+        for model in models:
+            metadata = probe.ask(OIP + "ModelMetadata", pb.ModelMetadataRequest(name=model), pb.ModelMetadataResponse)
+            note([_described(model, metadata)])
+            if metadata.message is None:
+                continue
+            variants = metadata.message.versions[:VERSIONS] or [DEFAULT_VARIANT]
+            reasons = {variant: _why_not_ready(probe, model, variant) for variant in variants}
+            note([_readiness(model, reasons)])
+            if health.verdict != "absent":
+                note([_health(probe, model, model)])
+            variant = next((variant for variant, reason in reasons.items() if not reason), variants[0])
+            patient, finding = _patient(probe, model, variant, settings)
+            note([finding])
+            if patient is not None:
+                (others if reasons[variant] else ready).append(patient)
+        chosen = next(iter(ready + others), None)
+        if chosen is not None:
+            note(_extensions(probe, chosen, extensions))
+            note(try_everything(probe, chosen))
+    return Diagnosis(
+        target=target,
+        server=_name(server),
+        model=chosen.model if chosen else None,
+        ready_for_load=bool(ready)
+        and server.message is not None
+        and any(finding.what == "ModelInfer" and finding.verdict == "ok" for finding in findings),
+        findings=tuple(findings),
+    )
+
+
+def _find(probe: Probe, target: str) -> Reply[pb.ServerMetadataResponse]:
+    """What the server says of itself; `UsageError` where none of the first three calls is answered."""
+    reply = probe.ask(OIP + "ServerMetadata", pb.ServerMetadataRequest(), pb.ServerMetadataResponse)
+    if reply.status in SILENCE:
+        live = probe.ask(OIP + "ServerLive", pb.ServerLiveRequest(), pb.ServerLiveResponse)
+        ready = probe.ask(OIP + "ServerReady", pb.ServerReadyRequest(), pb.ServerReadyResponse)
+        if {live.status, ready.status} <= set(SILENCE):
+            raise UsageError(f"{target} does not answer: {plain(str(reply))}")
+    return reply
+
+
+def _name(server: Reply[pb.ServerMetadataResponse]) -> str:
+    return plain(f"{server.message.name} {server.message.version}") if server.message else ""
+
+
+def _server(probe: Probe, server: Reply[pb.ServerMetadataResponse]) -> Iterator[Finding]:
+    if server.message is None:
+        yield _finding(SERVER, "ServerMetadata", "fails", str(server), "run asks for it first, and ends there")
+    else:
+        listed = f"extensions: {', '.join(server.message.extensions) or 'none are listed'}"
+        yield _finding(SERVER, "ServerMetadata", "ok", f"{_name(server) or 'without a name'}; {listed}")
+    live = probe.ask(OIP + "ServerLive", pb.ServerLiveRequest(), pb.ServerLiveResponse)
+    yield _yes(SERVER, "ServerLive", live, live.message is not None and live.message.live, "")
+    ready = probe.ask(OIP + "ServerReady", pb.ServerReadyRequest(), pb.ServerReadyResponse)
+    waits = "run --wait waits for it in vain"
+    yield _yes(SERVER, "ServerReady", ready, ready.message is not None and ready.message.ready, waits)
+
+
+def _yes(about: str, what: str, reply: Reply[Any], said: bool, otherwise: str) -> Finding:
+    if said:
+        return _finding(about, what, "ok", "yes")
+    return _finding(about, what, "fails", "no" if reply.message else str(reply), otherwise)
+
+
+def _health(probe: Probe, about: str, service: str) -> Finding:
+    what = "grpc.health.v1"
+    reply = probe.ask(HEALTH, HealthCheckRequest(service=service), HealthCheckResponse)
+    if reply.message is None:
+        missing = reply.status == "UNIMPLEMENTED" or (reply.status == "NOT_FOUND" and service)
+        return _finding(about, what, "absent" if missing else "fails", str(reply))
+    names = {number: name for name, number in HealthCheckResponse.ServingStatus.items()}
+    status = names.get(reply.message.status, str(reply.message.status))
+    return _finding(about, what, "ok" if status == "SERVING" else "fails", status)
+
+
+def _reflection(probe: Probe) -> Iterator[Finding]:
+    """The services, and the dialect: messages in which Triton's and KServe's versions of the protocol differ."""
+    services = _reflect(probe, ServerReflectionRequest(list_services=""))
+    if services.message is None:
+        yield _finding(SERVER, "reflection", "absent", str(services))
+        yield _finding(SERVER, "dialect", "absent", "known without reflection only from how a stream is answered")
+        return
+    names = [service.name for service in services.message.list_services_response.service]
+    yield _finding(SERVER, "reflection", "ok" if names else "fails", ", ".join(names) or "no service is listed")
+    symbol = OIP.strip("/")
+    described = _reflect(probe, ServerReflectionRequest(file_containing_symbol=symbol))
+    files = described.message.file_descriptor_response.file_descriptor_proto if described.message else ()
+    seen = _dialect(files)
+    yield _finding(SERVER, "dialect", "ok" if seen else "fails", seen or f"{symbol} is not described: {described}")
+
+
+def _reflect(probe: Probe, request: Message) -> Reply[ServerReflectionResponse]:
+    return probe.ask_on_stream(REFLECTION, [request], ServerReflectionResponse)
+
+
+def _dialect(files: Sequence[bytes]) -> str:
+    """What files of a protocol say that tells its dialect; empty where they are none."""
+    seen = []
+    try:
+        for file in map(FileDescriptorProto.FromString, files):
+            for method in (method for service in file.service for method in service.method):
+                if method.name == "ModelStreamInfer":
+                    seen.append(f"ModelStreamInfer answers {method.output_type.rpartition('.')[2]}")
+            for field in (field for each in file.message_type for field in each.field if each.name == LOAD):
+                if field.name == "model_name":
+                    whose = {1: "as KServe's", 2: "as Triton's"}.get(field.number, "as nobody's")
+                    seen.append(f"{LOAD}.model_name is field {field.number}, {whose}")
+    except DecodeError:
+        return ""
+    return "; ".join(seen)
+
+
+def _metrics(host: str, port: int) -> Finding:
+    what, means = f"metrics page on port {port}", "no server-side figures, unless --metrics-url names the page"
+    if port > 65535:
+        return _finding(SERVER, what, "absent", "there is no such port", means)
+    try:
+        page = scrape(f"http://{host}:{port}/metrics")
+    except ScrapeError as error:
+        return _finding(SERVER, what, "absent", str(error), means)
+    seen = f"{len(page.samples)} samples"
+    if page.total(REQUESTS.series[0]) is None:
+        return _finding(SERVER, what, "ok", seen, "none by our names: the server's side stays out of results")
+    return _finding(SERVER, what, "ok", seen)
+
+
+def _models(probe: Probe, named: str | None, extensions: Sequence[str]) -> tuple[list[str], Finding]:
+    """The models to ask about, each once. The index is needed only where none is named."""
+    what = "RepositoryIndex"
+    reply = probe.ask(OIP + what, pb.RepositoryIndexRequest(), pb.RepositoryIndexResponse)
+    listed = list(dict.fromkeys(each.name for each in reply.message.models)) if reply.message else []
+    if named:
+        seen = ", ".join(listed) or "no model is listed"
+        return [named], _extension(SERVER, what, reply, "model_repository", extensions, seen)
+    if not listed:
+        seen = str(reply) if reply.message is None else "no model is listed"
+        means = "which models there are is not known: name one with --model"
+        return [], _finding(SERVER, what, "fails", seen, means)
+    means = f"only the first {MODELS} of {len(listed)} were asked about" if len(listed) > MODELS else ""
+    return listed[:MODELS], _finding(SERVER, what, "ok", ", ".join(listed), means)
+
+
+def _described(model: str, metadata: Reply[pb.ModelMetadataResponse]) -> Finding:
+    if metadata.message is None:
+        means = "requests cannot be made for it"
+        return _finding(model, "ModelMetadata", "fails", str(metadata), means)
+    sides = [
+        ", ".join(f"{tensor.name} {tensor.datatype} {list(tensor.shape)}" for tensor in tensors) or "nothing"
+        for tensors in (metadata.message.inputs, metadata.message.outputs)
+    ]
+    return _finding(model, "ModelMetadata", "ok", f"takes {sides[0]}; answers {sides[1]}")
+
+
+def _why_not_ready(probe: Probe, model: str, variant: str) -> str:
+    """Why a variant cannot answer; empty where it can."""
+    request = pb.ModelReadyRequest(name=model, version=wire_version(variant))
+    reply = probe.ask(OIP + "ModelReady", request, pb.ModelReadyResponse)
+    if reply.message is None:
+        return str(reply)
+    return "" if reply.message.ready else "not ready"
+
+
+def _readiness(model: str, reasons: dict[str, str]) -> Finding:
+    ready = [variant for variant, reason in reasons.items() if not reason]
+    left_out = [f"{variant}: {reason}" for variant, reason in reasons.items() if reason]
+    seen = f"{len(ready)} of {len(reasons)} versions: {', '.join(ready) or 'none'}"
+    if not left_out:
+        return _finding(model, "ModelReady", "ok", seen)
+    return _finding(model, "ModelReady", "fails", f"{seen}; {'; '.join(left_out)}", "run leaves out what is not ready")
+
+
+def _patient(probe: Probe, model: str, variant: str, settings: Settings) -> tuple[Patient | None, Finding]:
+    """The variant with one row for it, if one can be made."""
+    what, request = "payload", pb.ModelMetadataRequest(name=model, version=wire_version(variant))
+    reply = probe.ask(OIP + "ModelMetadata", request, pb.ModelMetadataResponse)
+    if reply.message is None:
+        return None, _finding(model, what, "fails", f"{variant}: {reply}", "requests cannot be made for it")
+    try:
+        inputs = make_inputs(model, reply.message, settings.repository, seed=0)
+    except UsageError as error:
+        return None, _finding(model, what, "fails", str(error), "requests cannot be made for it")
+    return Patient(model, variant, reply.message, inputs.tensors[0]), _finding(model, what, "ok", inputs.source)
+
+
+def _extensions(probe: Probe, patient: Patient, listed: Sequence[str]) -> Iterator[Finding]:
+    """Those that a load test's reader may want, whether listed or not."""
+    name, version = patient.model, wire_version(patient.variant)
+    config = probe.ask(OIP + "ModelConfig", pb.ModelConfigRequest(name=name, version=version), pb.ModelConfigResponse)
+    seen = f"max_batch_size {config.message.config.max_batch_size}" if config.message else ""
+    yield _extension(patient.label, "ModelConfig", config, "model_configuration", listed, seen)
+    statistics = probe.ask(
+        OIP + "ModelStatistics", pb.ModelStatisticsRequest(name=name, version=version), pb.ModelStatisticsResponse
+    )
+    seen = f"counts of {len(statistics.message.model_stats)} versions" if statistics.message else ""
+    yield _extension(patient.label, "ModelStatistics", statistics, "statistics", listed, seen)
+
+
+def _extension(
+    about: str,
+    what: str,
+    reply: Reply[Any],
+    extension: str,
+    listed: Sequence[str],
+    seen: str,
+) -> Finding:
+    """What became of a call that belongs to an extension: one that is listed has to answer."""
+    if reply.message is not None:
+        return _finding(about, what, "ok", seen)
+    if any(name.startswith(extension) for name in listed):  # KServe calls it model_repository_extension
+        return _finding(about, what, "fails", f"listed as an extension, but {reply}")
+    return _finding(about, what, "absent" if reply.status == "UNIMPLEMENTED" else "fails", str(reply))
+
+
+def _finding(about: str, what: str, verdict: Verdict, seen: str, means: str = "") -> Finding:
+    return Finding(plain(about), what, verdict, plain(seen), plain(means))

@@ -1,0 +1,220 @@
+"""Accuracy over the wire: a server is asked for the whole test split under load, and its answers are counted.
+
+A variant's top-1 was measured on its artifact, in process. A client gets answers that went through serialization,
+a queue, and batches formed of several clients' rows; they have to be as right.
+
+    top-1    share of the test images that are given their label: the manifest's, exactly
+    flips    images that are put in another class than FP32 PyTorch put them in, each one listed
+
+The FP32 tensors are made of the test split's pixels by the formula that they were made by when the variant was
+evaluated (`protos.preprocessing`), so the inputs are the same to the bit. The rows that share a batch are not: top-1
+of a variant whose answers depend on them, such as one that quantizes by the range of the whole batch, can differ, and
+the clients of such a variant see just that.
+
+Nothing is retried: a request that failed is counted as such, and its images have no answer. Works with threads, or
+with greenlets once `loadtest.locustfile` was imported. What is not covered: UINT8 and JPEG payloads, streaming.
+"""
+
+import time
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loadtest.client.oip import WRONG_ANSWER, CallError, Client
+from loadtest.client.payloads import Payload
+from loadtest.interrupt import Sleep
+from protos.errors import IntegrityError, InvalidInputError, UsageError
+from protos.manifest import TensorSpec, Variant
+from protos.preprocessing import normalise
+from protos.repository import TEST, Entry, EvaluationSet, load_evaluation_set, scan_model
+from protos.tensors import decode_response, encode_request
+from protos.v1 import inference_pb2 as pb
+
+POLL_SECONDS = 0.05
+
+UNANSWERED = -1
+
+
+@dataclass(frozen=True)
+class Check:
+    """One variant as its manifest has it, and the test split that its top-1 was measured on."""
+
+    manifest: Variant
+    top1: float
+    test: EvaluationSet
+
+
+@dataclass(frozen=True)
+class Flip:
+    """An image of the test split, its label, and the classes that FP32 PyTorch and the variant put it in."""
+
+    index: int
+    label: int
+    fp32: int
+    variant: int
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """What came back over the wire for the images of the test split."""
+
+    variant: str
+    samples: int
+    """Images that were answered."""
+    top1: float | None
+    """Of these; None where there are none."""
+    manifest_top1: float
+    flips: tuple[Flip, ...]
+    """By index."""
+    failures: dict[str, int]
+    """Requests that failed, by status."""
+    first_failure: str | None
+    """The status of one of them, and what the server said."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether every image was answered, and top-1 is exactly the manifest's."""
+        return not self.failures and self.top1 == self.manifest_top1
+
+    @property
+    def lost(self) -> int:
+        """Flips of images that FP32 gets right."""
+        return sum(flip.fp32 == flip.label for flip in self.flips)
+
+    @property
+    def gained(self) -> int:
+        """Flips of images that the variant gets right."""
+        return sum(flip.variant == flip.label for flip in self.flips)
+
+
+def prepare(repository: Path, model: str, served: Mapping[str, pb.ModelMetadataResponse]) -> dict[str, Check]:
+    """What to ask of each variant that is `served`, given with its metadata.
+
+    `UsageError` for the first of them that cannot be checked: its manifest or the test split is not in `repository`
+    or damaged, it was measured on another test split, or the server takes and gives other tensors.
+    """
+    entries = {entry.name: entry for entry in scan_model(repository, model)} if repository.is_dir() else {}
+    if missing := [variant for variant in served if variant not in entries]:
+        raise _refusal(f"{model}/{missing[0]}", f"repository '{repository}' does not hold it")
+    try:
+        test = load_evaluation_set(repository, model)
+    except IntegrityError as error:
+        raise _refusal(model, f"{error} (pareto-compress build writes it)") from error
+    return {variant: _check(entries[variant], test, metadata) for variant, metadata in served.items()}
+
+
+def check_accuracy(
+    target: str, check: Check, clients: int, rows: int, deadline: float, sleep: Sleep = time.sleep
+) -> Accuracy:
+    """Sends the test split once, `rows` images a request, from `clients` clients at a time.
+
+    Each client has its own connection, and sends its next request when it has the last answer. An exception that
+    `sleep` raises ends it as soon as the requests under way are answered.
+    """
+    predictions = np.full(len(check.test), UNANSWERED)
+    pending = deque(range(0, len(check.test), rows))
+    with ThreadPoolExecutor(clients) as pool:
+        work = [pool.submit(_ask, target, deadline, check, rows, pending, predictions) for _ in range(clients)]
+        try:
+            while not all(each.done() for each in work):
+                sleep(POLL_SECONDS)
+        except BaseException:
+            pending.clear()
+            raise
+    return _accuracy(check, predictions, [error for each in work for error in each.result()])
+
+
+def _check(entry: Entry, test: EvaluationSet, metadata: pb.ModelMetadataResponse) -> Check:
+    name = f"{entry.model}/{entry.name}"
+    if entry.variant is None:
+        raise _refusal(name, str(entry.broken))
+    manifest, quality = entry.variant, entry.variant.quality
+    if quality is None:
+        raise _refusal(name, "its manifest has no quality")
+    fp32 = _share_equal(test.predictions, test.labels)
+    if (quality.samples, quality.fp32) != (len(test), fp32):
+        raise _refusal(
+            name,
+            f"'{TEST}' holds {len(test)} images of which FP32 gets {fp32:.2%} right,"
+            f" the manifest was measured on {quality.samples} with {quality.fp32:.2%}",
+        )
+    wanted = (TensorSpec(manifest.inputs[0].name, "FP32", (-1, 3, *test.images.shape[1:3])),)
+    taken, given = _specs(metadata.inputs), _specs(metadata.outputs)
+    if (taken, given) != (wanted, manifest.outputs):
+        raise _refusal(
+            name,
+            f"the server takes {_shown(taken)} and gives {_shown(given)},"
+            f" expected {_shown(wanted)} and {_shown(manifest.outputs)}",
+        )
+    return Check(manifest, quality.value, test)
+
+
+def _refusal(name: str, why: str) -> UsageError:
+    return UsageError(f"accuracy of '{name}' cannot be checked: {why}")
+
+
+def _ask(
+    target: str, deadline: float, check: Check, rows: int, pending: deque[int], predictions: NDArray[np.int64]
+) -> list[CallError]:
+    """One client: takes the first images of its requests from `pending` until none is left; returns its failures."""
+    client, failures = Client(target, deadline), []
+    try:
+        while pending:
+            try:
+                first = pending.popleft()
+            except IndexError:  # another client was faster
+                break
+            chosen = slice(first, first + rows)
+            try:
+                predictions[chosen] = _classes(client, check.manifest, check.test.images[chosen])
+            except CallError as error:
+                failures.append(error)
+    finally:
+        client.close()
+    return failures
+
+
+def _classes(client: Client, manifest: Variant, images: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """The classes (N,) that the server puts images (N, H, W, 3) in; a `CallError` where it does not."""
+    inputs = {manifest.inputs[0].name: normalise(images, manifest.preprocessing)}
+    request = encode_request(manifest.model, manifest.variant, inputs).SerializeToString()
+    outputs = {output.name: output.shape for output in manifest.outputs}
+    response = client.infer(Payload(manifest.variant, request, len(images), outputs))
+    try:
+        answer = decode_response(response)[manifest.outputs[0].name]
+    except InvalidInputError as error:
+        raise CallError(WRONG_ANSWER, str(error)) from error
+    classes: NDArray[np.int64] = answer.argmax(1)
+    return classes
+
+
+def _accuracy(check: Check, predictions: NDArray[np.int64], failures: list[CallError]) -> Accuracy:
+    test, answered = check.test, predictions != UNANSWERED
+    flipped = np.flatnonzero(answered & (predictions != test.predictions))
+    return Accuracy(
+        variant=check.manifest.variant,
+        samples=int(answered.sum()),
+        top1=_share_equal(predictions[answered], test.labels[answered]) if answered.any() else None,
+        manifest_top1=check.top1,
+        flips=tuple(Flip(int(i), int(test.labels[i]), int(test.predictions[i]), int(predictions[i])) for i in flipped),
+        failures=dict(Counter(error.status for error in failures)),
+        first_failure=str(failures[0]) if failures else None,
+    )
+
+
+def _share_equal(predictions: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
+    """As compressors count it, so that equal answers are equal figures."""
+    return float((predictions == labels).mean())
+
+
+def _specs(tensors: Sequence[pb.ModelMetadataResponse.TensorMetadata]) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(tensor.name, tensor.datatype, tuple(tensor.shape)) for tensor in tensors)
+
+
+def _shown(specs: tuple[TensorSpec, ...]) -> str:
+    return ", ".join(f"'{spec.name}' {spec.datatype} {list(spec.shape)}" for spec in specs) or "nothing"

@@ -1,0 +1,87 @@
+"""One block: load on one variant for a while, and all that is measured meanwhile."""
+
+from loadtest.locustfile import swarm  # makes this a Locust process, so before all else
+
+# isort: split
+import time
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from loadtest.analysis.results import Measurement
+from loadtest.client.discovery import Subject
+from loadtest.client.metrics_page import Deltas, deltas
+from loadtest.client.payloads import Payload
+from loadtest.interrupt import Sleep
+from loadtest.measure import host
+from loadtest.plan import Block, Plan
+from loadtest.users.arrivals import poisson
+from loadtest.users.recorder import Recorder
+
+Payloads = Mapping[tuple[str, int], Sequence[Payload]]
+"""Requests by subject and rows in each."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all blocks of a run share."""
+
+    plan: Plan
+    subjects: Mapping[str, Subject]
+    payloads: Payloads
+    origin: float
+    """When the run began, a time of `perf_counter`."""
+    sleep: Sleep
+
+    def measure(self, block: Block) -> Measurement:
+        """One block. Calls under way at its end are waited for, so that every call sent has its sample."""
+        plan, load, users = self.plan, block.load, self.plan.users_of(block.load)
+        requests, times = self.payloads[block.variant, plan.rows_of(load)], _arrivals(plan, block)
+        subject = self.subjects[block.variant]
+        address, metrics = subject.target.address, subject.metrics
+        recorder, before, idle = Recorder(), metrics.read(), host.read()
+        with swarm(address, requests, users, plan.deadline, recorder.on_request, plan.transport, times) as running:
+            recorder.wait_for_users(users, plan.deadline, self.sleep)
+            begun = running.begin() + plan.warmup
+            self.sleep(begun - time.perf_counter())
+            ready, opened = recorder.first_calls, _clocks()
+            self.sleep(plan.duration)
+            closed = _clocks()
+        after, done = metrics.read(), host.read()
+        seconds, thread, process = (end - start for start, end in zip(opened, closed, strict=True))
+        window, loads = (begun, begun + seconds), tuple(each.key for each in plan.loads)
+        server = deltas(before, after, plan.model, subject.variant) if before and after else None
+        return Measurement(
+            block=block,
+            answered=recorder.answered(window),
+            users_begun=ready,
+            seconds=seconds,
+            thread_seconds=thread,
+            process_seconds=process,
+            lag_seconds=tuple(running.lags),
+            server=server,
+            conditions=host.between(idle, done, self._server_seconds(server)),
+            samples=recorder.samples(self.origin, window, block, tuple(self.subjects), loads),
+        )
+
+    def _server_seconds(self, server: Deltas | None) -> float | None:
+        """CPU time that the server took on this machine."""
+        if not self.plan.on_one_machine:
+            return 0.0
+        return server.cpu_seconds if server else None
+
+
+def _arrivals(plan: Plan, block: Block) -> Sequence[float] | None:
+    """When the requests of a block are due, in seconds after it begins; None where the server sets the pace."""
+    if block.load.scenario != "server":
+        return None
+    random = np.random.default_rng([plan.seed, block.round, zlib.crc32(block.variant.encode())])
+    warmup = poisson(block.load.level, plan.warmup, random) if plan.warmup else ()
+    return [*warmup, *(plan.warmup + poisson(block.load.level, plan.duration, random))]
+
+
+def _clocks() -> tuple[float, float, float]:
+    """Seconds of wall time, of CPU time of this thread, which runs all users, and of this process."""
+    return time.perf_counter(), time.thread_time(), time.process_time()

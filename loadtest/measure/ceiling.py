@@ -1,0 +1,63 @@
+"""What the load generator reaches against a server that answers at once: its ceiling, measured before all else.
+
+A variant's throughput near the ceiling says how fast the generator is, not the variant.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+
+from loadtest import stats
+from loadtest.analysis.results import Ceiling, steady_latencies
+from loadtest.client.discovery import Metrics
+from loadtest.client.payloads import Payload
+from loadtest.measure.block import Bench
+from loadtest.plan import Block, Target
+from protos.tensors import DTYPES, encode_response
+from protos.v1 import inference_pb2 as pb
+
+WARMUP_SECONDS = 0.2
+
+
+def measure(bench: Bench, seconds: float) -> tuple[Ceiling, ...]:
+    """One ceiling for each load of the plan, with the requests of the first variant."""
+    (variant, subject), ceilings = next(iter(bench.subjects.items())), list[Ceiling]()
+    for load in bench.plan.loads:
+        answer = _zeros(bench.payloads[variant, bench.plan.rows_of(load)][0], subject.metadata)
+        with _null_server(answer) as address:
+            plan = replace(bench.plan, duration=seconds, warmup=WARMUP_SECONDS)
+            null = replace(subject, target=Target("null", address), metrics=Metrics(None))
+            taken = replace(bench, plan=plan, subjects={variant: null}).measure(Block(variant, load, 0))
+        latencies = steady_latencies(taken.samples.rows)
+        p50, calls = stats.quantile(latencies * 1e3, 0.5), len(latencies)
+        cost = taken.process_seconds / calls * 1e6 if calls else None
+        ceilings.append(Ceiling(load, taken.answered / taken.seconds, p50, cost))
+    return tuple(ceilings)
+
+
+def _zeros(payload: Payload, metadata: pb.ModelMetadataResponse) -> bytes:
+    """A serialized answer as `payload` expects it."""
+    outputs = {}
+    for output in metadata.outputs:
+        shape = [payload.rows if size == -1 else size for size in output.shape]
+        outputs[output.name] = np.zeros(shape, DTYPES[output.datatype])
+    return encode_response(metadata.name, payload.variant, outputs).SerializeToString()
+
+
+@contextmanager
+def _null_server(answer: bytes) -> Iterator[str]:
+    """Its address."""
+    command = [sys.executable, "-m", "loadtest.measure.null_server"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin
+        assert process.stdout
+        try:
+            process.stdin.write(answer)
+            process.stdin.close()
+            yield process.stdout.readline().decode().strip()
+        finally:
+            process.kill()

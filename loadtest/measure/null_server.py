@@ -1,0 +1,45 @@
+"""A server that answers at once, always the same: what a load generator reaches against it is its own ceiling.
+
+    python -m loadtest.measure.null_server < answer
+
+It reads the serialized ModelInferResponse to give from standard input and prints its address, a free port of this
+machine. It ends when nobody reads its output any more, or by a signal. Every method of the service that infers is
+there; the others are not.
+"""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+
+import grpc
+
+from loadtest.client.oip import MESSAGE_BYTES
+from protos.v1 import inference_pb2 as pb
+
+_LIMITS = [("grpc.max_receive_message_length", MESSAGE_BYTES), ("grpc.max_send_message_length", MESSAGE_BYTES)]
+
+
+async def _serve(answer: bytes) -> None:
+    async def infer(request: bytes, context: object) -> bytes:
+        return answer
+
+    async def stream(requests: AsyncIterator[bytes], context: object) -> AsyncIterator[bytes]:
+        response = pb.ModelInferResponse.FromString(answer)
+        async for request in requests:
+            response.id = pb.ModelInferRequest.FromString(request).id
+            yield pb.ModelStreamInferResponse(infer_response=response).SerializeToString()
+
+    server = grpc.aio.server(options=_LIMITS)
+    methods = {
+        "ModelInfer": grpc.unary_unary_rpc_method_handler(infer),
+        "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(stream),
+    }
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("inference.GRPCInferenceService", methods)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    print(f"127.0.0.1:{port}", flush=True)
+    await server.wait_for_termination()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(sys.stdin.buffer.read()))

@@ -1,0 +1,80 @@
+"""The report without plots: `report.md` for where Markdown is read, `cells.csv` for a spreadsheet.
+
+Figures in the Markdown are rounded as in the page; the CSV has them as they were measured, empty where they were not.
+"""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+
+from loadtest.analysis.decision import Choice, Decision
+from loadtest.analysis.ranking import Standings
+from loadtest.analysis.results import Cell, Results
+from loadtest.report.columns import COLUMNS
+from loadtest.report.flips import Gallery
+from protos.support import options
+
+
+def cells_csv(cells: Sequence[Cell]) -> str:
+    """All columns of the report's table, and whether the load generator may have been the limit."""
+    writer = csv.writer(text := io.StringIO(), lineterminator="\n")
+    writer.writerow([*(column.title for column in COLUMNS), "generator limited"])
+    for cell in cells:
+        writer.writerow([*(column.value(cell) for column in COLUMNS), cell.generator_limited])
+    return text.getvalue()
+
+
+def markdown(results: Results, decision: Decision, asked: str, ranked: Sequence[Standings], seen: Gallery) -> str:
+    """Decision, ranks, cells, flips, machine, plan and warnings."""
+    machine = results.machine
+    sections = [
+        f"# {results.plan.model}: which variant to ship",
+        f"{results.server or 'A server without a name'} at {results.plan.target}, measured {results.started} on"
+        f" {machine.cores} cores of {machine.cpu}.",
+        *_decision(decision, asked),
+        "## Ranks by p50",
+        *(_ranks(each) for each in ranked),
+        "## All cells",
+        _table([c.title for c in COLUMNS if c.brief], [[c.text(x) for c in COLUMNS if c.brief] for x in results.cells]),
+    ]
+    if seen.flips:
+        rows = [[f.accuracy.variant, f.accuracy.lost, f.accuracy.gained, f.other, f"{f.p:.3g}"] for f in seen.flips]
+        sections += ["## Flips against FP32", _table(["variant", "lost", "gained", "other", "McNemar's p"], rows)]
+    if results.warnings:
+        sections += ["## Warnings", "\n".join(f"- {warning}" for warning in results.warnings)]
+    sections += ["## Plan", f"```toml\n{options.to_toml(results.plan)}```"]
+    return "\n\n".join(sections) + "\n"
+
+
+def _decision(decision: Decision, asked: str) -> Iterator[str]:
+    yield f"## {'For ' + asked if asked else 'The frontier'}"
+    if decision.winner:
+        yield f"Ship **{decision.winner.cell.variant}**: {_said(decision.winner)}"
+        if decision.runner_up:
+            yield f"Runner-up: {decision.runner_up.cell.variant}: {_said(decision.runner_up)}"
+    elif asked:
+        yield f"No answer: {decision.why_not}."
+    if decision.losers:
+        yield _table(["loser", "why"], [[each.variant, "; ".join(each.reasons)] for each in decision.losers])
+    if decision.frontier and not asked:
+        yield "\n".join(
+            f"- **{each.cell.variant}**, {each.cell.load.name}: {_said(each)}" for each in decision.frontier
+        )
+
+
+def _said(choice: Choice) -> str:
+    tied = f" Tied with {', '.join(choice.tied_with)}." if choice.tied_with else ""
+    return f"{choice.sentence}.{tied}"
+
+
+def _ranks(ranked: Standings) -> str:
+    note = "" if ranked.enough else f" ({ranked.rounds} rounds, {ranked.needed} needed: no difference can be shown)"
+    rows = [[place.rank, place.cell.variant, place.cell.latency_ms.p50] for place in ranked.places]
+    rows += [["-", f"{cell.variant}: {why}", None] for cell, why in ranked.left_out]
+    table = _table(["rank", "variant", "p50 ms"], [[a, b, "" if c is None else f"{c:.2f}"] for a, b, c in rows])
+    return f"{ranked.load.name}{note}:\n\n{table}"
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join("| " + " | ".join(str(value).replace("|", "\\|") for value in line) + " |" for line in lines)

@@ -1,0 +1,201 @@
+"""`report.html`: one file that opens from disk, with no network, and answers which variant to ship.
+
+The page is `report.html.j2` with its style sheet, its script and Plotly's own library written into it. What it says
+comes from `Results`; distributions, the run over time and the breakdowns come from the raw samples. `report.md` and
+`cells.csv` beside it say the same without plots (see `digest`).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import plotly.graph_objects as go
+import plotly.offline
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from loadtest import stats
+from loadtest.analysis import breakdown
+from loadtest.analysis.decision import Constraints, decide
+from loadtest.analysis.ranking import Standings, standings
+from loadtest.analysis.results import Cell, Results
+from loadtest.analysis.validity import p99_frontier, throughput_frontier
+from loadtest.plan import Load, Scenario
+from loadtest.report import latency_figures, markdown, plots
+from loadtest.report.columns import COLUMNS
+from loadtest.report.flips import gallery
+from loadtest.report.plot_style import Look
+from loadtest.report.table import confirmed
+from loadtest.report.timeline import timeline
+from loadtest.users.recorder import Samples
+from protos.support import options
+
+NO_ACCURACY = "The accuracy of the variants is not known: the server does not export it."
+NO_SAMPLES = "No cell has enough samples."
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One figure of the page; where it cannot be drawn, `missing` says why."""
+
+    id: str
+    title: str
+    figure: Markup | None
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class Group:
+    """What the page shows for one load."""
+
+    load: Load
+    standings: Standings
+    frontier: frozenset[str]
+    plots: tuple[Plot, ...]
+    breakdown: Plot
+    saved: str
+    """Where the time went that the fastest variant saves."""
+    distributions: tuple[Plot, ...]
+    busiest: Cell
+    """The cell with the highest throughput."""
+
+
+def write_report(results: Results, samples: Samples, path: Path) -> None:
+    """Renders the page of a run to `path`, and writes `report.md` and `cells.csv` beside it."""
+    environment = Environment(
+        loader=PackageLoader("loadtest.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["show"] = _show
+    look, decision = Look(results.cells), decide(results)
+    groups = [_group(results, load, samples, look) for load in results.plan.loads]
+    seen = gallery(results)
+    page = environment.get_template("report.html.j2").render(
+        results=results,
+        variants=tuple(dict.fromkeys(cell.variant for cell in results.cells)),
+        decision=decision,
+        asked=asked(decision.constraints),
+        no_frontier=_no_frontier(results.cells),
+        groups=groups,
+        size=_size(results.cells, look),
+        curves=tuple(_curves(results.cells, look)),
+        timeline=Plot(
+            "timeline", "What clients, server and machine saw", _json(timeline(results.cells, samples, look))
+        ),
+        gallery=seen,
+        parts=breakdown.PARTS,
+        columns=[c for c in COLUMNS if c.percentile or any(c.value(cell) is not None for cell in results.cells)],
+        look=look,
+        plan=options.to_toml(results.plan),
+        stats=stats,
+        confirmed=confirmed,
+        css=_asset("report.css"),
+        script=_asset("report.js"),
+        plotly=Markup(plotly.offline.get_plotlyjs()),
+    )
+    path.write_text(page, encoding="utf-8")
+    path.with_name("cells.csv").write_text(markdown.cells_csv(results.cells), encoding="utf-8")
+    text = markdown.markdown(
+        results, decision, asked(decision.constraints), [group.standings for group in groups], seen
+    )
+    path.with_suffix(".md").write_text(text, encoding="utf-8")
+
+
+def asked(constraints: Constraints) -> str:
+    """What is asked for, in words; empty without constraints."""
+    limits = {
+        "p99 within {:g} ms": constraints.p99_ms,
+        "{:g} requests per second": constraints.rate,
+        "top-1 at most {:g} points below FP32": constraints.max_drop,
+        "at most {:g} MB of memory": constraints.max_megabytes,
+    }
+    return ", ".join(words.format(limit) for words, limit in limits.items() if limit is not None)
+
+
+def _no_frontier(cells: Sequence[Cell]) -> str:
+    """Why it would be empty."""
+    if all(cell.facts.top1 is None for cell in cells):
+        return "the server does not say how accurate its variants are"
+    return "no cell can be believed, see the warnings"
+
+
+def _group(results: Results, load: Load, samples: Samples, look: Look) -> Group:
+    mine = [cell for cell in results.cells if cell.load == load]
+    ceiling = next((each for each in results.ceilings if each.load == load), None)
+    best = p99_frontier(mine) + throughput_frontier(mine)
+    split = [each for cell in mine if (each := breakdown.break_down(cell, samples, ceiling))]
+    return Group(
+        load=load,
+        standings=standings(mine, load),
+        frontier=frozenset(cell.variant for cell in best),
+        plots=(
+            _scatter(f"p99-{load.key}", "Accuracy against p99", plots.accuracy_against_p99(mine, look), mine),
+            _scatter(
+                f"rps-{load.key}", "Accuracy against throughput", plots.accuracy_against_throughput(mine, look), mine
+            ),
+        ),
+        breakdown=Plot(
+            f"time-{load.key}",
+            load.name,
+            _json(breakdown.figure(split)) if split else None,
+            "No call succeeded in the steady state.",
+        ),
+        saved=breakdown.summary(split),
+        distributions=(
+            Plot(
+                f"latency-{load.key}",
+                "Share of answers within a time",
+                _json(latency_figures.distributions(mine, samples, look)),
+            ),
+            Plot(
+                f"tail-{load.key}",
+                "The tail: share that takes longer",
+                _json(latency_figures.tails(mine, samples, look)),
+            ),
+        ),
+        busiest=max(mine, key=lambda cell: cell.throughput_rps),
+    )
+
+
+def _size(cells: Sequence[Cell], look: Look) -> Plot:
+    """Of each variant once: its size is the same under every load."""
+    once = list({cell.variant: cell for cell in cells}.values())
+    if all(cell.facts.artifact_bytes is None for cell in once):
+        return Plot("size", "Accuracy against size", None, "The size of the variants is not known: see the warnings.")
+    return _scatter("size", "Accuracy against size", plots.accuracy_against_size(once, look), once)
+
+
+def _curves(cells: Sequence[Cell], look: Look) -> Iterator[Plot]:
+    titles = {"closed": "users", "server": "arrivals per second", "offline": "rows per request"}
+    for scenario in get_args(Scenario):
+        for percentile in ("p50", "p99"):
+            drawn = latency_figures.load_curves(cells, scenario, percentile, look)
+            if drawn:
+                title = f"{percentile} against throughput, over {titles[scenario]}"
+                yield Plot(f"curve-{percentile}-{scenario}", title, _json(drawn))
+
+
+def _scatter(id_: str, title: str, figure: go.Figure, cells: Sequence[Cell]) -> Plot:
+    if all(cell.facts.top1 is None for cell in cells):
+        return Plot(id_, title, None, NO_ACCURACY)
+    if not any(len(trace.x) for trace in figure.data if trace.mode == "markers"):
+        return Plot(id_, title, None, NO_SAMPLES)
+    return Plot(id_, title, _json(figure))
+
+
+def _json(figure: go.Figure) -> Markup:
+    """A figure as JSON that cannot end the script element it stands in."""
+    text: str = figure.to_json()
+    return Markup(text.replace("<", "\\u003c"))
+
+
+def _show(value: str | float | None, form: str) -> str:
+    return "n/a" if value is None else form.format(value)
+
+
+def _asset(name: str) -> Markup:
+    return Markup((Path(__file__).parent / name).read_text(encoding="utf-8"))

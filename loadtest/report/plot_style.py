@@ -1,0 +1,97 @@
+"""What all plots of the report share: colours stand for runtimes, marker shapes and dashes for recipes.
+
+Figures have transparent backgrounds and greys that are readable on light and dark pages. Every trace that belongs
+to one variant bears its name as `meta`: by it the page dims the others when one is picked.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from loadtest.analysis.results import Cell
+from loadtest.analysis.validity import spoiled
+
+RUNTIME_COLORS = {"pytorch": "#D55E00", "torchscript": "#E69F00", "onnxruntime": "#0072B2", "openvino": "#009E73"}
+"""Okabe and Ito's palette, which most colour-blind people can tell apart."""
+
+OTHER_COLORS = ("#CC79A7", "#56B4E9", "#8C564B", "#7F7F7F")
+SHAPES = (("circle", "●", "solid"), ("square", "■", "dash"), ("diamond", "◆", "dot"), ("triangle-up", "▲", "dashdot"))
+"""Marker, the same as a character, and line dash, for recipes in the order in which the server lists them."""
+
+INK, GRID = "#64748b", "rgba(128,128,128,0.2)"
+
+
+class Look:
+    """Colours and shapes for the variants of one run."""
+
+    def __init__(self, cells: Sequence[Cell]) -> None:
+        runtimes = dict.fromkeys(_runtime(cell) for cell in cells)
+        others = [runtime for runtime in runtimes if runtime not in RUNTIME_COLORS]
+        extra = {runtime: OTHER_COLORS[i % len(OTHER_COLORS)] for i, runtime in enumerate(others)}
+        self.colors = {runtime: (RUNTIME_COLORS | extra)[runtime] for runtime in runtimes}
+        recipes = dict.fromkeys(cell.facts.recipe or "" for cell in cells)
+        self.shapes = {recipe: SHAPES[i % len(SHAPES)] for i, recipe in enumerate(recipes)}
+
+    def color(self, cell: Cell) -> str:
+        """The colour of the cell's runtime."""
+        return self.colors[_runtime(cell)]
+
+    def dash(self, cell: Cell) -> str:
+        """The dash of lines of the cell's recipe."""
+        return self.shapes[cell.facts.recipe or ""][2]
+
+    def symbol(self, cell: Cell) -> str:
+        """The marker of the cell's recipe; hollow where the cell is not to be believed."""
+        return self.shapes[cell.facts.recipe or ""][0] + ("-open" if spoiled(cell) else "")
+
+
+def layout(x: str, y: str, height: int) -> dict[str, object]:
+    """Of a plot with one pair of axes."""
+    return {
+        "template": "none",
+        "height": height,
+        "margin": {"l": 64, "r": 16, "t": 12, "b": 52},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": "system-ui, sans-serif", "size": 13, "color": INK},
+        "showlegend": False,
+        "hovermode": "closest",
+        "hoverlabel": {"align": "left"},
+        "xaxis": axis(x),
+        "yaxis": {**axis(y), "automargin": True},
+    }
+
+
+def axis(title: str) -> dict[str, object]:
+    """One axis with its title."""
+    return {
+        "title": {"text": title, "standoff": 12},
+        "gridcolor": GRID,
+        "linecolor": GRID,
+        "tickcolor": GRID,
+        "zeroline": False,
+        "showline": True,
+        "ticks": "outside",
+    }
+
+
+def escape(text: str) -> str:
+    """Text for a plot, which would take it for markup or for a template."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("%{", "% {")
+
+
+def brief(values: Iterable[float]) -> list[float]:
+    """The values with the four digits that can be seen."""
+    return [float(f"{value:.4g}") for value in values]
+
+
+def log_ticks(values: Iterable[float]) -> list[float]:
+    """Round numbers 1, 2, 5, 10, ... around positive values: Plotly's own on a log axis are either few or crowded."""
+    positive = [value for value in values if value > 0]
+    if not positive:
+        return []
+    low, high = math.floor(math.log10(min(positive))) - 1, math.ceil(math.log10(max(positive))) + 1
+    return [float(f"{step}e{power}") for power in range(low, high + 1) for step in (1, 2, 5)]
+
+
+def _runtime(cell: Cell) -> str:
+    return cell.facts.runtime or cell.variant

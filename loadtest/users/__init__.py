@@ -1,0 +1,1 @@
+"""The load: Locust users, when they send, what they record."""

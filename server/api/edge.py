@@ -1,0 +1,217 @@
+"""What every call passes on its way in and out: decoding, errors to statuses, the count of codes.
+
+Handlers raise domain errors; here they become what `server.status` says, and what is our fault is logged
+with the request's id. Streams (health watches, reflection) have no end of their own: they are ended when
+the server stops, so that one idle watcher does not hold it until the drain deadline. ModelStreamInfer is
+told of the stop by `server.api.stream`, and ends when what it has accepted is answered.
+
+It is no interceptor: it stands between gRPC and the services as the one handler that gRPC asks, which costs a
+dictionary's look-up for each call where an interceptor costs several coroutines.
+
+Not seen here, since gRPC answers them itself: unknown methods and messages over the limit.
+"""
+
+import asyncio
+import inspect
+import logging
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NoReturn, TypeAlias, cast
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+from prometheus_client import Counter
+
+from protos.errors import InvalidInputError, OverloadedError, UnavailableError
+from server.observability import logs
+from server.status import code_of, is_fault, text_of
+
+SELF_ENDING = "/inference.GRPCInferenceService/ModelStreamInfer"
+"""The stream that ends by itself when the server stops."""
+
+UNDECODABLE = "the message is not the one that this method takes"
+
+logger = logging.getLogger(__name__)
+
+# Quoted: grpc's classes are generic in their stubs only.
+Handler: TypeAlias = "grpc.RpcMethodHandler[Message, Message]"
+Service: TypeAlias = "grpc.GenericRpcHandler[Message, Message]"
+Context: TypeAlias = "grpc.aio.ServicerContext[Message, Message]"
+Unary: TypeAlias = Callable[[Message, Context], Awaitable[Message]]
+Stream: TypeAlias = Callable[[Message, Context], Awaitable[None] | AsyncIterator[Message]]
+
+
+class Edge(grpc.GenericRpcHandler):  # type: ignore[type-arg]
+    """Services are added to it in the place of a server; each method is wrapped once, at its first call."""
+
+    def __init__(self, handled: Counter) -> None:
+        self._handled = handled
+        self._services: list[Service] = []
+        self._handlers: dict[str, Handler] = {}
+        self._closing = asyncio.Event()
+        self._door = asyncio.Event()
+        self._door.set()
+
+    def add_generic_rpc_handlers(self, services: Sequence[Service]) -> None:
+        """Called by the generated functions that add a service to a server."""
+        self._services.extend(services)
+
+    def add_registered_method_handlers(self, service: str, handlers: object) -> None:
+        """The same methods again, for servers that are not asyncio's."""
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "Handler | None":
+        """The handler of a method; None where no service has it, which gRPC answers with UNIMPLEMENTED."""
+        method = handler_call_details.method
+        if method not in self._handlers:
+            handler = next(filter(None, (service.service(handler_call_details) for service in self._services)), None)
+            if handler is None:
+                return None
+            self._handlers[method] = self._wrap(method, handler)
+        return self._handlers[method]
+
+    def end_streams(self) -> None:
+        """Ends all open streams, and new ones at once, with UNAVAILABLE."""
+        self._closing.set()
+
+    def answered(self, method: str) -> dict[str, int]:
+        """How many calls of `method` have ended, by the name of their code."""
+        (family,) = self._handled.collect()
+        return {
+            sample.labels["grpc_code"]: int(sample.value)
+            for sample in family.samples
+            if sample.name.endswith("_total") and sample.labels["grpc_method"] == method
+        }
+
+    @contextmanager
+    def holding_calls(self) -> Iterator[None]:
+        """Calls that arrive during the block begin after it."""
+        self._door.clear()
+        try:
+            yield
+        finally:
+            self._door.set()
+
+    def _wrap(self, method: str, handler: Handler) -> Handler:
+        decode, encode = handler.request_deserializer, handler.response_serializer
+        if handler.unary_unary is not None and decode is not None:
+            calls = _Calls(method, "unary", self._handled)
+            behavior = self._unary(calls, cast(Unary, handler.unary_unary), decode)
+            return grpc.unary_unary_rpc_method_handler(behavior, None, encode)
+        if handler.unary_stream is not None:
+            calls = _Calls(method, "server_stream", self._handled)
+            stream = self._stream(calls, cast(Stream, handler.unary_stream), decode=decode)
+            return grpc.unary_stream_rpc_method_handler(stream, None, encode)
+        calls = _Calls(method, "bidi_stream", self._handled)
+        stream = self._stream(calls, cast(Stream, handler.stream_stream), has_end=method == SELF_ENDING)
+        return grpc.stream_stream_rpc_method_handler(stream, decode, encode)
+
+    def _unary(
+        self, calls: "_Calls", behavior: Unary, decode: Callable[[bytes], Message]
+    ) -> Callable[[bytes, Context], Awaitable[Message]]:
+        async def call(raw: bytes, context: Context) -> Message:
+            timeout, request = context.time_remaining(), None
+            try:
+                await self._door.wait()
+                request = _decode(decode, raw)
+                response = await behavior(request, context)
+            except BaseException as error:
+                await calls.fail(error, context, timeout, getattr(request, "id", ""))
+            calls.count_success()
+            return response
+
+        return call
+
+    def _stream(
+        self,
+        calls: "_Calls",
+        behavior: Stream,
+        has_end: bool = False,
+        decode: Callable[[bytes], Message] | None = None,
+    ) -> Callable[[Message, Context], Awaitable[None]]:
+        async def call(request: Message | bytes, context: Context) -> None:
+            timeout = context.time_remaining()
+            try:
+                if decode is not None:
+                    request = _decode(decode, cast(bytes, request))
+                running = _write_all(behavior, cast(Message, request), context)
+                await (running if has_end else self._until_closing(running))
+            except DecodeError:  # of a message that a library's handler read from its stream
+                await calls.fail(InvalidInputError(UNDECODABLE), context, timeout, request_id="")
+            except BaseException as error:
+                await calls.fail(error, context, timeout, request_id="")
+            calls.count(grpc.StatusCode.OK)
+
+        return call
+
+    async def _until_closing(self, stream: Awaitable[None]) -> None:
+        running, closing = asyncio.ensure_future(stream), asyncio.ensure_future(self._closing.wait())
+        try:
+            await asyncio.wait({running, closing}, return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():
+                raise UnavailableError("the server is shutting down")
+            await running
+        finally:
+            running.cancel()
+            closing.cancel()
+
+
+class _Calls:
+    """The calls of one method: how they are counted, and how they fail."""
+
+    def __init__(self, method: str, kind: str, handled: Counter) -> None:
+        _, service, name = method.split("/")
+        self._method, self._labels, self._handled = name, (kind, service, name), handled
+        self._codes: dict[grpc.StatusCode, Counter] = {}
+        self._success: Counter | None = None
+
+    def count_success(self) -> None:
+        """One call ended well. Apart from `count`, since to look a code up costs more than to count it."""
+        if self._success is None:  # not before there is one, so that the page shows only what happened
+            self._success = self._handled.labels(*self._labels, grpc.StatusCode.OK.name)
+        self._success.inc()
+
+    def count(self, code: grpc.StatusCode) -> None:
+        """One call ended with `code`."""
+        if code not in self._codes:
+            self._codes[code] = self._handled.labels(*self._labels, code.name)
+        self._codes[code].inc()
+
+    async def fail(self, error: BaseException, context: Context, timeout: float | None, request_id: str) -> NoReturn:
+        """Counts the call and ends it as `server.status` says; logs what is our fault."""
+        if isinstance(error, grpc.aio.AbortError):  # a handler of a library has sent its own status
+            self.count(context.code())
+            raise error
+        code = code_of(error, context.time_remaining(), timeout)
+        self.count(code)
+        if not isinstance(error, Exception):
+            raise error
+        if is_fault(error):
+            logs.log_fault(logger, self._method, request_id, error)
+        await context.abort(code, text_of(error), _hint(error))
+
+
+def _hint(error: Exception) -> tuple[tuple[str, str], ...]:
+    """Where the queue was full, what gRPC's own retries understand: when to come again.
+
+    Source: https://github.com/grpc/proposal/blob/master/A6-client-retries.md#pushback
+    """
+    if not isinstance(error, OverloadedError):
+        return ()
+    return (("grpc-retry-pushback-ms", str(max(1, math.ceil((error.retry_after or 0.0) * 1e3)))),)
+
+
+def _decode(decode: Callable[[bytes], Message], raw: bytes) -> Message:
+    try:
+        return decode(raw)
+    except DecodeError:
+        raise InvalidInputError(UNDECODABLE) from None
+
+
+async def _write_all(behavior: Stream, request: Message, context: Context) -> None:
+    """Runs a streaming handler of either style: one that yields its messages, or one that writes them itself."""
+    if inspect.isasyncgenfunction(behavior):
+        async for message in behavior(request, context):
+            await context.write(message)
+    else:
+        await cast(Awaitable[None], behavior(request, context))

@@ -1,0 +1,138 @@
+"""Friendly inputs: images as clients have them, made into the tensor that the model was trained on.
+
+A variant whose only input is the image tensor of its manifest's preprocessing takes, under the same name,
+
+    FP32   (N, 3, H, W)               the tensor itself; nothing here touches it
+    UINT8  (N, h, w, 3)               RGB images of any one size
+    BYTES  (N) or (N, 1)              JPEG or PNG files, each of its own size
+
+and the latter two are resized (bilinear), scaled and normalised as the manifest says. That happens in threads
+of its own, ahead of the variant's queue, so that a file which cannot be read fails its own request and never
+a batch. A file's header is read before its pixels: one that would unpack to more than `max_pixels` is refused.
+
+Transparency is dropped, the orientation in a photo's EXIF block is not applied, and of an animation the first
+image counts: what a data loader does that opens a file with Pillow and converts it to RGB.
+"""
+
+import asyncio
+import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
+
+import numpy as np
+from PIL import Image, JpegImagePlugin, PngImagePlugin
+
+from protos.errors import ExpiredError, InvalidInputError, OverloadedError
+from protos.manifest import Preprocessing, TensorSpec, Variant
+from protos.preprocessing import normalise
+from protos.tensors import Array, decode_request
+from protos.v1 import inference_pb2 as pb
+from server.execution.deadline import why_given_up
+from server.execution.engine import Observer
+
+FORMATS = (JpegImagePlugin.JpegImageFile.format, PngImagePlugin.PngImageFile.format)
+"""Imported by name: for a format that is not, Pillow would import all that it has."""
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK")
+"""Pillow's names of what has at most 8 bits a channel; it would clip, not scale, grey levels of 16."""
+
+Image.MAX_IMAGE_PIXELS = None  # its own limit only warns; ours is checked on each image
+
+
+def accepted(request: pb.ModelInferRequest, variant: Variant) -> tuple[TensorSpec, ...]:
+    """What the inputs of `request` have to be: `variant.inputs` itself, or images where it says that it holds some."""
+    if len(request.inputs) == 1 and request.inputs[0].datatype in ("UINT8", "BYTES") and takes_images(variant):
+        return (_image_spec(variant.inputs[0].name, request.inputs[0]),)
+    return variant.inputs
+
+
+def takes_images(variant: Variant) -> bool:
+    """Whether its only input is what its preprocessing makes of an image."""
+    image = ("FP32", (-1, 3, *variant.preprocessing.resize))
+    return len(variant.inputs) == 1 and (variant.inputs[0].datatype, variant.inputs[0].shape) == image
+
+
+class Images:
+    """Makes tensors of images in `threads` threads; at most `queue_size` requests wait for one of them."""
+
+    def __init__(self, threads: int, queue_size: int, max_pixels: int) -> None:
+        self._pool = ThreadPoolExecutor(threads, "images")
+        self._room = threading.BoundedSemaphore(threads + queue_size)
+        self._queue_size, self._max_pixels = queue_size, max_pixels
+
+    async def read(
+        self, request: pb.ModelInferRequest, variant: Variant, observer: Observer, deadline: float | None = None
+    ) -> dict[str, Array]:
+        """The input (N, 3, H, W) of a request whose headers fit; once its caller is gone, the rest is left undone.
+
+        Raises `OverloadedError` at once where too many wait, `InvalidInputError` for contents that do not fit.
+        `deadline` is a time of `perf_counter`: gRPC cancels the caller then, here it only says why.
+        """
+        began = perf_counter()
+        if not self._room.acquire(blocking=False):
+            observer.rejected("queue_full")
+            raise OverloadedError(f"{self._queue_size} requests are waiting for their images to be read, at most")
+        gone = threading.Event()
+        work = self._pool.submit(self._read, request, variant, gone)
+        work.add_done_callback(lambda _: self._room.release())
+        try:
+            return await asyncio.wrap_future(work)
+        except asyncio.CancelledError:
+            observer.rejected(why_given_up(began, deadline))
+            raise
+        finally:
+            gone.set()
+
+    def close(self) -> None:
+        """Ends the threads; what waits for them is not read any more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _read(self, request: pb.ModelInferRequest, variant: Variant, gone: threading.Event) -> dict[str, Array]:
+        ((name, array),) = decode_request(request).items()
+        if array.dtype == np.object_:
+            opened = (self._open(f"input '{name}': element {i}", file) for i, file in enumerate(array.flat))
+        else:
+            self._check_size(f"input '{name}'", *array.shape[1:3])
+            opened = (Image.fromarray(pixels) for pixels in array)
+        resized = []
+        for image in opened:
+            if gone.is_set():
+                raise ExpiredError("the caller went away while the images were read")  # nobody is there to be told
+            resized.append(resize(image, variant.preprocessing))
+        return {name: normalise(np.stack(resized), variant.preprocessing)}
+
+    def _open(self, element: str, file: bytes) -> Image.Image:
+        """One file as RGB."""
+        try:
+            image = Image.open(io.BytesIO(file), formats=FORMATS)
+        except MemoryError:
+            raise
+        except Exception:  # a damaged file raises whatever its reader stumbled over
+            raise InvalidInputError(f"{element}: {len(file)} bytes came that are no JPEG or PNG file") from None
+        self._check_size(element, image.height, image.width)
+        if image.mode not in MODES:
+            raise InvalidInputError(f"{element}: an image with 16 bits a channel came, expected 8")
+        try:
+            return image.convert("RGB")
+        except MemoryError:
+            raise
+        except Exception:
+            raise InvalidInputError(f"{element}: the {image.format} file that came is damaged or cut off") from None
+
+    def _check_size(self, element: str, height: int, width: int) -> None:
+        if not 1 <= height * width <= self._max_pixels:
+            raise InvalidInputError(
+                f"{element}: an image of {height} x {width} came, expected 1 to {self._max_pixels} pixels"
+            )
+
+
+def resize(image: Image.Image, preprocessing: Preprocessing) -> Array:
+    """An RGB image of the wanted size, uint8 (H, W, 3)."""
+    height, width = preprocessing.resize
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+
+
+def _image_spec(name: str, tensor: pb.ModelInferRequest.InferInputTensor) -> TensorSpec:
+    if tensor.datatype == "UINT8":
+        return TensorSpec(name, "UINT8", (-1, -1, -1, 3))
+    return TensorSpec(name, "BYTES", (-1, 1) if len(tensor.shape) == 2 else (-1,))

@@ -1,0 +1,89 @@
+"""One inference request from its message to the response, whichever call it came by.
+
+Decodes, asks the engine of the variant, encodes. Errors are raised as domain errors. Parameters that are
+unknown are ignored, as the protocol wants, except those that would silently change what the answer means.
+"""
+
+from typing import Protocol
+
+from protos.errors import InvalidInputError
+from protos.manifest import Variant
+from protos.tensors import check, encode_response, read
+from protos.v1 import inference_pb2 as pb
+from server.api.classification import classify, wanted
+from server.api.images import Images, accepted
+from server.hosting.registry import Registry
+from server.observability.request_record import Metadata, Seen, Watch
+
+UNSUPPORTED = "shared_memory_region"
+
+
+class Caller(Protocol):
+    """What is asked of the call that brought a request; gRPC's contexts are such."""
+
+    def time_remaining(self) -> float | None:
+        """Seconds until its deadline, where it has one."""
+
+    def invocation_metadata(self) -> Metadata | None:
+        """The headers that the client sent."""
+
+
+_Parametrised = pb.ModelInferRequest.InferInputTensor | pb.ModelInferRequest.InferRequestedOutputTensor
+
+
+class Inference:
+    """Answers for the variants of `registry`; a request holds at most `max_rows` rows."""
+
+    def __init__(self, registry: Registry, max_rows: int, images: Images, watch: Watch | None = None) -> None:
+        self._registry, self._max_rows, self._images, self._watch = registry, max_rows, images, watch
+
+    async def answer(self, request: pb.ModelInferRequest, caller: Caller) -> pb.ModelInferResponse:
+        """The response to one request, or the domain error that says why there is none."""
+        if self._watch is None:
+            return await self._answer(request, caller, None)
+        with self._watch.request(request, caller.invocation_metadata(), caller.time_remaining) as seen:
+            return await self._answer(request, caller, seen)
+
+    async def _answer(self, request: pb.ModelInferRequest, caller: Caller, seen: Seen | None) -> pb.ModelInferResponse:
+        hosted = self._registry.find(request.model_name, request.model_version)
+        with hosted.metrics.request(caller.time_remaining) as call:
+            engine, variant = hosted.serving()
+            specs = accepted(request, variant)
+            if specs is variant.inputs:
+                rows, inputs = read(request, specs, self._max_rows)
+                names = _outputs(request, variant)
+            else:
+                rows, names = check(request, specs, self._max_rows), _outputs(request, variant)
+                inputs = await self._images.read(request, variant, hosted.metrics, call.deadline())
+            if seen is not None:
+                seen.admit(variant.model, variant.variant)
+            answer = await engine.infer(inputs, rows, call.decoded(rows))
+            call.answered(answer)
+            if seen is not None:
+                seen.answer = answer
+            outputs = {name: answer.outputs[name] for name in names}
+            for name, count in names.items():
+                if count:  # classes were asked for in the place of numbers
+                    outputs[name] = await classify(outputs[name], count, variant.labels)
+            return encode_response(variant.model, variant.variant, outputs, request.id)
+
+
+def _outputs(request: pb.ModelInferRequest, variant: Variant) -> dict[str, int]:
+    """The outputs that the request wants, all where it names none; and how many classes of each, 0 for its numbers."""
+    for tensor in request.inputs:
+        _check_parameters("input", tensor)
+    known = [spec.name for spec in variant.outputs]
+    if not request.outputs:
+        return dict.fromkeys(known, 0)
+    if len(request.outputs) > len(known):  # a message has room for millions
+        raise InvalidInputError(f"{len(request.outputs)} outputs came, expected at most one for each of {known}")
+    for output in request.outputs:
+        if output.name not in known:
+            raise InvalidInputError(f"output '{output.name}' came, expected one of {known}")
+        _check_parameters("output", output)
+    return {output.name: wanted(output) for output in request.outputs}
+
+
+def _check_parameters(kind: str, tensor: _Parametrised) -> None:
+    if UNSUPPORTED in tensor.parameters:
+        raise InvalidInputError(f"{kind} '{tensor.name}': parameter '{UNSUPPORTED}' came, which is unsupported")

@@ -1,0 +1,44 @@
+"""How one variant is served, as the protocol's ModelConfig says it: only what is true here.
+
+Source: https://github.com/triton-inference-server/common/blob/main/protobuf/model_config.proto
+"""
+
+from protos.manifest import TensorSpec
+from protos.v1 import inference_pb2 as pb
+from server.execution.threads import Plan
+from server.hosting.registry import Hosted
+from server.settings import Settings
+
+_TYPES = {"BYTES": "STRING"}
+"""Datatypes that ModelConfig names otherwise than the rest of the protocol."""
+
+
+def describe(hosted: Hosted, plan: Plan, settings: Settings) -> pb.ModelConfig:
+    """The configuration of a variant; `UnavailableError` unless it is READY."""
+    _, variant = hosted.serving()
+    config = pb.ModelConfig(
+        name=variant.model,
+        platform=variant.runtime,
+        backend=variant.runtime,
+        max_batch_size=settings.max_rows,
+        input=[pb.ModelInput(name=spec.name, data_type=_type(spec), dims=spec.shape[1:]) for spec in variant.inputs],
+        output=[pb.ModelOutput(name=spec.name, data_type=_type(spec), dims=spec.shape[1:]) for spec in variant.outputs],
+        instance_group=[pb.ModelInstanceGroup(count=plan.workers, kind=pb.ModelInstanceGroup.KIND_CPU)],
+    )
+    if hosted.limit.rows > 1:
+        config.dynamic_batching.preferred_batch_size.append(hosted.limit.rows)
+        config.dynamic_batching.max_queue_delay_microseconds = round(hosted.limit.delay * 1e6)
+    parameters = {
+        "variant": variant.variant,
+        "recipe": variant.recipe.name,
+        "precision": variant.precision,
+        "threads": plan.threads,
+        "queue_size": settings.queue_size,
+    }
+    for name, value in parameters.items():
+        config.parameters[name].string_value = str(value)
+    return config
+
+
+def _type(spec: TensorSpec) -> pb.DataType.ValueType:
+    return pb.DataType.Value(f"TYPE_{_TYPES.get(spec.datatype, spec.datatype)}")

@@ -1,0 +1,106 @@
+"""The Open Inference Protocol's calls: each asks the registry, or `Inference` for an answer.
+
+Errors are raised as domain errors; `server.api.edge` makes statuses of them.
+"""
+
+import importlib.metadata
+from typing import TypeAlias
+
+import grpc
+
+from protos.manifest import TensorSpec
+from protos.v1 import inference_pb2 as pb
+from protos.v1.inference_pb2_grpc import GRPCInferenceServiceServicer
+from server.api import model_config
+from server.api.inference import Inference
+from server.api.repository_api import RepositoryCalls
+from server.api.stream import Context as StreamContext
+from server.api.stream import Streams
+from server.hosting.registry import Registry
+from server.settings import Settings
+
+NAME = "paretoserve"
+EXTENSIONS = ("classification", "model_configuration", "statistics", "streaming")
+"""Of the protocol, by Triton's names, and only those that really work; `streaming`, which Triton has and does not
+list, is ModelStreamInfer."""
+CONTROL = "model_repository"
+"""The extension that works where repository control is allowed. RepositoryIndex answers without it."""
+
+InferContext: TypeAlias = "grpc.aio.ServicerContext[pb.ModelInferRequest, pb.ModelInferResponse]"
+
+
+class Servicer(GRPCInferenceServiceServicer):
+    """Answers for the variants of `registry`."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        inference: Inference,
+        streams: Streams,
+        repository: RepositoryCalls,
+        settings: Settings,
+    ) -> None:
+        self._registry, self._inference, self._streams, self._repository = registry, inference, streams, repository
+        self._settings = settings
+        self._extensions = [*EXTENSIONS, *([CONTROL] if settings.allow_repository_control else [])]
+
+    async def ServerLive(self, request: pb.ServerLiveRequest, context: object) -> pb.ServerLiveResponse:
+        return pb.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, request: pb.ServerReadyRequest, context: object) -> pb.ServerReadyResponse:
+        return pb.ServerReadyResponse(ready=self._registry.ready)
+
+    async def ModelReady(self, request: pb.ModelReadyRequest, context: object) -> pb.ModelReadyResponse:
+        return pb.ModelReadyResponse(ready=self._registry.find(request.name, request.version).state == "READY")
+
+    async def ServerMetadata(self, request: pb.ServerMetadataRequest, context: object) -> pb.ServerMetadataResponse:
+        return pb.ServerMetadataResponse(name=NAME, version=_version(), extensions=self._extensions)
+
+    async def ModelMetadata(self, request: pb.ModelMetadataRequest, context: object) -> pb.ModelMetadataResponse:
+        hosted = self._registry.find(request.name, request.version)
+        response = pb.ModelMetadataResponse(name=request.name, versions=self._registry.variants(request.name))
+        if (variant := hosted.described) is not None:
+            response.platform = variant.runtime
+            response.inputs.extend(map(_tensor_metadata, variant.inputs))
+            response.outputs.extend(map(_tensor_metadata, variant.outputs))
+        return response
+
+    async def ModelInfer(self, request: pb.ModelInferRequest, context: InferContext) -> pb.ModelInferResponse:
+        return await self._inference.answer(request, context)
+
+    async def ModelStreamInfer(self, request_iterator: object, context: StreamContext) -> None:  # type: ignore[override]
+        await self._streams.serve(context)
+
+    async def ModelConfig(self, request: pb.ModelConfigRequest, context: object) -> pb.ModelConfigResponse:
+        hosted = self._registry.find(request.name, request.version)
+        return pb.ModelConfigResponse(config=model_config.describe(hosted, self._registry.plan, self._settings))
+
+    async def ModelStatistics(self, request: pb.ModelStatisticsRequest, context: object) -> pb.ModelStatisticsResponse:
+        """What this process has counted: of several workers each answers for itself; the metrics page is for all."""
+        chosen = self._registry.choose(request.name, request.version)
+        stats = [hosted.metrics.statistics.message(hosted.entry.model, hosted.entry.name) for hosted in chosen]
+        return pb.ModelStatisticsResponse(model_stats=stats)
+
+    async def RepositoryIndex(self, request: pb.RepositoryIndexRequest, context: object) -> pb.RepositoryIndexResponse:
+        return self._repository.index(request)
+
+    async def RepositoryModelLoad(
+        self, request: pb.RepositoryModelLoadRequest, context: object
+    ) -> pb.RepositoryModelLoadResponse:
+        return await self._repository.load(request)
+
+    async def RepositoryModelUnload(
+        self, request: pb.RepositoryModelUnloadRequest, context: object
+    ) -> pb.RepositoryModelUnloadResponse:
+        return await self._repository.unload(request)
+
+
+def _tensor_metadata(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:
+    return pb.ModelMetadataResponse.TensorMetadata(name=spec.name, datatype=spec.datatype, shape=spec.shape)
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version(NAME)
+    except importlib.metadata.PackageNotFoundError:  # run from a checkout
+        return "unknown"

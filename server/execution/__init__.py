@@ -1,0 +1,1 @@
+"""How a loaded variant is executed: slots, batches, deadlines, threads."""

@@ -1,0 +1,239 @@
+"""One hosted variant: a bounded queue of requests and the one thread that executes them, in batches.
+
+    event loop                     worker thread
+    infer() --> admission --> batcher --> slot --> take a batch --> expired or cancelled? --> runtime.infer()
+      await future  <------------- one call_soon_threadsafe for the batch -----------------------'
+
+A runtime is called by one thread, one call at a time; variants run side by side as far as the process-wide
+`slots` allow, and take turns where those are too few. A runtime that hangs keeps its slot and no other.
+
+A request whose deadline passed or whose caller went away is never executed. Where its caller is cancelled it
+leaves the queue at once, even while the runtime is busy: gRPC does that when a client gives up and when a
+deadline passes, which it answers itself, so no timer runs here. What happens to one member of a batch leaves
+the others alone:
+
+- cancelled or expired before the batch starts: left out of it; later: its answer is dropped;
+- the execution fails (raises, or answers another number of rows): each member is executed again by itself,
+  and fails by itself. One bad request thus costs its companions time, never their answer.
+
+The engine knows no gRPC; it raises the domain errors of `protos.errors`.
+"""
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Literal, Protocol
+
+import numpy as np
+
+from protos.errors import EngineError, ExpiredError, OverloadedError, RequestError, UnavailableError
+from protos.manifest import Variant
+from server.execution.batcher import ALONE, Batcher, BatchLimit
+from server.execution.deadline import why_given_up
+from server.execution.slots import Slots
+from server.runtimes import Array, Runtime
+
+logger = logging.getLogger(__name__)
+
+Reason = Literal["queue_full", "expired", "cancelled"]
+
+
+class Observer(Protocol):
+    """What an engine reports of its work, from whichever thread it happens in."""
+
+    def executed(self, rows: int, seconds: float | None) -> None:
+        """The runtime was called once, with `rows` rows, for `seconds`; None where it failed."""
+
+    def rejected(self, reason: Reason) -> None:
+        """A request will never be executed."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """Outputs (N, ...) by name, and where the time went."""
+
+    outputs: dict[str, Array]
+    queue_seconds: float
+    """From admission until execution began; waiting for a slot is part of it."""
+    compute_seconds: float
+    """Of the execution that the request was part of."""
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    inputs: dict[str, Array]
+    rows: int
+    deadline: float | None
+    future: asyncio.Future[Answer]
+    admitted: float
+
+
+_Outcome = Answer | RequestError
+
+
+def limit_for(variant: Variant, wanted: BatchLimit) -> BatchLimit:
+    """`wanted`, or `ALONE` for a variant that cannot batch: one with an input whose batch is not its only free dim."""
+    free = all(spec.shape[:1] == (-1,) and -1 not in spec.shape[1:] for spec in variant.inputs)
+    return wanted if free else ALONE
+
+
+class Engine:
+    """Owns `runtime` from construction until its worker has ended, and the thread that calls it."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        name: str,
+        queue_size: int,
+        slots: Slots,
+        observer: Observer,
+        limit: BatchLimit = ALONE,
+    ) -> None:
+        self.limit = limit
+        self._runtime, self._slots, self._observer = runtime, slots, observer
+        self._batcher: Batcher[_Job] = Batcher(queue_size, limit)
+        self._pace = 0.0
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    @property
+    def open(self) -> bool:
+        """Whether it takes requests."""
+        return self._batcher.open
+
+    def depth(self) -> int:
+        """Requests that wait for the worker."""
+        return len(self._batcher)
+
+    async def infer(self, inputs: dict[str, Array], rows: int, deadline: float | None = None) -> Answer:
+        """The answer for inputs (rows, ...); `deadline` is a time of `perf_counter`.
+
+        Raises `OverloadedError` at once where the queue is full, `UnavailableError` after `close`,
+        `ExpiredError` where the deadline passed before execution, `EngineError` where the runtime failed.
+        """
+        job = _Job(inputs, rows, deadline, asyncio.get_running_loop().create_future(), perf_counter())
+        self._admit(job)
+        try:
+            return await job.future
+        except asyncio.CancelledError:
+            if self._batcher.discard(job):
+                self._observer.rejected(why_given_up(job.admitted, deadline))
+            raise
+
+    def close(self, timeout: float | None = None) -> None:
+        """Refuses what comes, executes what is queued, gives the runtime back; blocks at most `timeout` seconds.
+
+        Where the runtime is still busy then, what waits for it fails with `UnavailableError`, and the runtime is
+        given back when it returns, if ever.
+        """
+        self._batcher.close()
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            logger.warning("%s did not finish within %s s", self._thread.name, timeout)
+            left = [job for job in self._batcher.snapshot() if self._batcher.discard(job)]
+            _deliver(left, [UnavailableError("the variant was unloaded")] * len(left))
+
+    def _admit(self, job: _Job) -> None:
+        try:
+            self._batcher.put(job)
+        except OverloadedError as error:
+            self._observer.rejected("queue_full")
+            error.retry_after = len(self._batcher) * self._pace
+            raise
+
+    def _work(self) -> None:
+        while self._batcher.wait():
+            began = perf_counter()
+            with self._slots:
+                batch = self._living(self._batcher.take())
+                outcomes = self._execute(batch) if batch else []
+            if batch:
+                self._pace += 0.2 * ((perf_counter() - began) / len(batch) - self._pace)
+                _deliver(batch, outcomes)  # last before the wait: it wakes the loop, which then wants the interpreter
+        self._runtime.close()
+
+    def _living(self, batch: list[_Job]) -> list[_Job]:
+        """Those of `batch` that someone still waits for; the others are reported, and answered where they expired."""
+        now, living = perf_counter(), []
+        for job in batch:
+            if job.future.done():
+                self._observer.rejected(why_given_up(job.admitted, job.deadline))
+            elif job.deadline is not None and now >= job.deadline:
+                self._observer.rejected("expired")
+                _deliver([job], [_expired()])
+            else:
+                living.append(job)
+        return living
+
+    def _execute(self, batch: list[_Job]) -> Sequence[_Outcome]:
+        """What each member of `batch` gets."""
+        rows, began = sum([job.rows for job in batch]), perf_counter()
+        try:
+            outputs = self._runtime.infer(_joined(batch))
+            _check_rows(outputs, rows)
+        except Exception as cause:
+            self._observer.executed(rows, None)
+            return self._failed(batch, cause)
+        seconds = perf_counter() - began
+        self._observer.executed(rows, seconds)
+        return _answers(batch, outputs, began, seconds)
+
+    def _failed(self, batch: list[_Job], cause: Exception) -> Sequence[_Outcome]:
+        """What each member gets after all of them together failed of `cause`."""
+        if len(batch) > 1:
+            logger.warning("%s: a batch of %d failed, each goes by itself: %r", self._thread.name, len(batch), cause)
+            return [self._execute([job])[0] if self._living([job]) else _expired() for job in batch]
+        error = EngineError("engine failed")
+        error.__cause__ = cause
+        return [error]
+
+
+def _expired() -> ExpiredError:
+    return ExpiredError("the deadline passed while the request was queued")
+
+
+def _joined(batch: list[_Job]) -> dict[str, Array]:
+    """The inputs of all members, one behind the other."""
+    if len(batch) == 1:
+        return batch[0].inputs
+    return {name: np.concatenate([job.inputs[name] for job in batch]) for name in batch[0].inputs}
+
+
+def _check_rows(outputs: dict[str, Array], rows: int) -> None:
+    for name, array in outputs.items():
+        if array.shape[:1] != (rows,):
+            raise ValueError(f"output '{name}' has shape {list(array.shape)}, expected {rows} rows")
+
+
+def _answers(batch: list[_Job], outputs: dict[str, Array], began: float, seconds: float) -> list[Answer]:
+    """What each member gets: its rows of the outputs, as views."""
+    if len(batch) == 1:
+        return [Answer(outputs, began - batch[0].admitted, seconds)]
+    answers, start = [], 0
+    for job in batch:
+        end = start + job.rows
+        own = {name: array[start:end] for name, array in outputs.items()}
+        answers.append(Answer(own, began - job.admitted, seconds))
+        start = end
+    return answers
+
+
+def _deliver(batch: list[_Job], outcomes: Sequence[_Outcome]) -> None:
+    """Hands the outcomes to the loop, all in one hop."""
+    if batch:
+        with contextlib.suppress(RuntimeError):  # the loop was closed
+            batch[0].future.get_loop().call_soon_threadsafe(_resolve, batch, outcomes)
+
+
+def _resolve(batch: list[_Job], outcomes: Sequence[_Outcome]) -> None:
+    for job, outcome in zip(batch, outcomes, strict=True):
+        if job.future.done():  # its caller went away
+            continue
+        if isinstance(outcome, Answer):
+            job.future.set_result(outcome)
+        else:
+            job.future.set_exception(outcome)

@@ -1,0 +1,1 @@
+"""Which variants are loaded, and how they come and go."""

@@ -1,0 +1,78 @@
+"""From a folder of the repository to a runtime that may serve: verified, loaded, warmed up and checked.
+
+One thread loads, one artifact after the other: libraries import their parts while they load an artifact, and
+some (torch) import in cycles, which fail where two threads enter them from different ends.
+"""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+from protos.errors import VariantError
+from protos.manifest import Variant
+from protos.repository import Entry, load_golden, read_entry, stamp, verify
+from server import runtimes
+from server.execution.slots import Slots
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A runtime and the entry that it was made from; `seconds` is from the first byte read to the last check."""
+
+    entry: Entry
+    variant: Variant
+    runtime: runtimes.Runtime
+    seconds: float
+
+
+class Loader:
+    """Loads from `root`, for engines of `threads` threads; golden checks wait for a slot as executions do."""
+
+    def __init__(self, root: Path, threads: int, slots: Slots) -> None:
+        self._root, self._threads, self._slots = root, threads, slots
+        self._pool = ThreadPoolExecutor(1, "load")
+
+    async def load(self, entry: Entry) -> Loaded:
+        """What `entry` stands for; raises `VariantError`, or what a library raises."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self.open, entry)
+
+    def close(self) -> None:
+        """What waits is not loaded any more; what is being loaded is not waited for."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def reason(self, error: Exception) -> str:
+        """Why an artifact was not loaded, in words that a client may read.
+
+        The text of a library may hold paths of this machine; so may that of an OSError inside ours.
+        """
+        known = isinstance(error, VariantError)
+        return str(error).replace(f"{self._root}/", "") if known else "its artifact could not be loaded"
+
+    def open(self, entry: Entry) -> Loaded:
+        """As `load`, in this thread. Where another publication comes in between, that one is loaded."""
+        while True:
+            try:
+                loaded = self._open(entry)
+            except Exception:
+                if stamp(entry.folder) in (None, entry.stamp):
+                    raise
+            else:
+                if stamp(entry.folder) in (None, entry.stamp):
+                    return loaded
+                loaded.runtime.close()
+            entry = read_entry(entry.folder)
+
+    def _open(self, entry: Entry) -> Loaded:
+        began = perf_counter()
+        variant = verify(entry)
+        golden = load_golden(self._root, entry.model)
+        runtime = runtimes.load(entry.folder, variant, self._threads)
+        try:
+            with self._slots:
+                runtimes.check_golden(runtime, variant, golden)
+        except BaseException:
+            runtime.close()
+            raise
+        return Loaded(entry, variant, runtime, perf_counter() - began)

@@ -1,0 +1,226 @@
+"""The variants that this server hosts, and the state of each.
+
+    LOADING --> READY --> UNLOADING --> UNLOADED, or gone where the repository has it no more
+       '-----> FAILED -------------------'
+
+Every variant of the repository is registered before any is loaded: a broken one is a row with its reason,
+never a gap. Loading happens in a thread, while the server already answers; one variant that cannot be loaded
+never hurts another, nor the older publication of itself that still serves. State changes on the event loop
+only, and by one change at a time: `server.hosting.sync` takes care of that.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from protos.errors import NotFoundError, UnavailableError, VariantError
+from protos.manifest import Variant
+from protos.repository import FIRST_DEFAULT, Entry, default_variant, scan
+from server.execution.batcher import ALONE, BatchLimit
+from server.execution.engine import Engine, limit_for
+from server.execution.limits import BatchLimits
+from server.execution.slots import Slots
+from server.execution.threads import Plan
+from server.hosting.loading import Loaded, Loader
+from server.observability.metrics import Metrics, State, VariantMetrics
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class Hosted:
+    """One variant, as it stands now."""
+
+    entry: Entry
+    """What the repository held when it was last looked at; while a newer one fails, not what serves."""
+    metrics: VariantMetrics
+    state: State | Literal["UNLOADED"] = "LOADING"
+    reason: str = ""
+    """Why `entry` could not be loaded, in words that a client may read."""
+    engine: Engine | None = None
+    variant: Variant | None = None
+    """What the engine serves."""
+    limit: BatchLimit = ALONE
+    """How the engine groups requests."""
+
+    @property
+    def described(self) -> Variant | None:
+        """What is known of it: what serves, else what should; None where the manifest cannot be read."""
+        return self.variant or self.entry.variant
+
+    @property
+    def label(self) -> str:
+        """`model/variant`, as health and log name it."""
+        return f"{self.entry.model}/{self.entry.name}"
+
+    def serving(self) -> tuple[Engine, Variant]:
+        """What answers its requests; `UnavailableError` with the reason unless it is READY."""
+        if self.state != "READY" or self.engine is None or self.variant is None:
+            because = f": {self.reason}" if self.reason else ""
+            raise UnavailableError(f"variant '{self.label}' is {self.state}{because}")
+        return self.engine, self.variant
+
+
+class Registry:
+    """All variants of one repository. `changed` is awaited after each change of a state.
+
+    An engine that is replaced or unloaded gets `retire_seconds` to execute what it has accepted.
+    """
+
+    def __init__(
+        self,
+        repository: Path,
+        plan: Plan,
+        queue_size: int,
+        metrics: Metrics,
+        changed: Callable[["Registry"], Awaitable[None]],
+        retire_seconds: float = 30.0,
+        limits: BatchLimits | None = None,
+    ) -> None:
+        self.root, self.plan = repository, plan
+        self._queue_size, self._metrics, self._changed = queue_size, metrics, changed
+        self._retire_seconds, self._limits = retire_seconds, limits or BatchLimits()
+        self._slots = Slots(plan.slots)
+        self._loader = Loader(repository, plan.threads, self._slots)
+        self._models: dict[str, dict[str, Hosted]] = {}
+        for entry in scan(repository):
+            self.register(entry)
+        self._defaults = {model: default_variant(repository, model) for model in self._models}
+        self._started = False
+        self.draining = False
+
+    @property
+    def ready(self) -> bool:
+        """Start-up loading has finished, something can answer, and the server is not about to stop."""
+        return self._started and not self.draining and any(hosted.state == "READY" for hosted in self.all())
+
+    def all(self) -> list[Hosted]:
+        """Every variant, by model and name."""
+        return [hosted for model in self.models() for hosted in self.of(model).values()]
+
+    def models(self) -> list[str]:
+        """The names of all models."""
+        return sorted(self._models)
+
+    def of(self, model: str) -> dict[str, Hosted]:
+        """The variants of a model by name, whatever their state; none where there is no such model."""
+        return dict(sorted(self._models.get(model, {}).items()))
+
+    def variants(self, model: str) -> list[str]:
+        """The names of all variants of a model, whatever their state."""
+        return list(self.of(model))
+
+    def default(self, model: str) -> str:
+        """The variant that an empty version means; it need not exist."""
+        return self._defaults.get(model, FIRST_DEFAULT)
+
+    def find(self, model: str, name: str) -> Hosted:
+        """One variant, whatever its state; an empty name means the default. Raises `NotFoundError`."""
+        variants = self._models.get(model)
+        if variants is None:
+            raise NotFoundError(f"model '{model}' came, expected one of {self.models()}")
+        hosted = variants.get(name or self.default(model))
+        if hosted is None:
+            came = f"variant '{name}' came" if name else f"its default '{self.default(model)}' is missing"
+            raise NotFoundError(f"model '{model}': {came}, expected one of {self.variants(model)}")
+        return hosted
+
+    def choose(self, model: str, name: str) -> list[Hosted]:
+        """One variant; all of a model where `name` is empty; all where both are. Raises `NotFoundError`."""
+        if not model and name:
+            raise NotFoundError(f"variant '{name}' of no model came")
+        if model and not name and model in self._models:
+            return list(self.of(model).values())
+        return [self.find(model, name)] if model else self.all()
+
+    async def load_all(self) -> None:
+        """Loads every variant that was registered, at start-up."""
+        for hosted in self.all():
+            await self.load(hosted, hosted.entry)
+        self._started = True
+        await self._changed(self)
+
+    async def close(self, timeout: float) -> None:
+        """Unloads every variant; what is queued is executed first, for at most `timeout` seconds."""
+        self._loader.close()
+        ready = [hosted for hosted in self.all() if hosted.engine is not None]
+        for hosted in ready:
+            await self._set(hosted, "UNLOADING")
+        await asyncio.gather(*(asyncio.to_thread(hosted.engine.close, timeout) for hosted in ready if hosted.engine))
+
+    def register(self, entry: Entry) -> Hosted:
+        """A row for `entry`, LOADING; one of that name that was unloaded goes."""
+        hosted = Hosted(entry, VariantMetrics(self._metrics, entry.model, entry.name))
+        hosted.metrics.set_state("LOADING")
+        self._models.setdefault(entry.model, {})[entry.name] = hosted
+        return hosted
+
+    async def load(self, hosted: Hosted, entry: Entry) -> str:
+        """Serves `entry` as this variant from now on; what served before finishes its requests and goes.
+
+        Returns why it cannot be served, or nothing; then what served before goes on serving.
+        """
+        hosted.entry = entry
+        try:
+            loaded = await self._loader.load(entry)
+        except Exception as error:
+            return await self._fail(hosted, error)
+        await self._swap(hosted, loaded)
+        return ""
+
+    async def unload(self, hosted: Hosted) -> None:
+        """Refuses what comes, executes what is queued, gives the engine back; the row stays, its metrics go."""
+        engine, hosted.engine, hosted.variant, hosted.reason = hosted.engine, None, None, ""
+        await self._set(hosted, "UNLOADING")
+        if engine is not None:
+            await asyncio.to_thread(engine.close, self._retire_seconds)
+        hosted.metrics.remove()
+        hosted.state = "UNLOADED"
+        logger.info("variant %s UNLOADED", hosted.label)
+        await self._changed(self)
+
+    async def forget(self, hosted: Hosted) -> None:
+        """Removes the row of an unloaded variant, and with the last row the model."""
+        variants = self._models[hosted.entry.model]
+        del variants[hosted.entry.name]
+        if not variants:
+            del self._models[hosted.entry.model]
+            self._defaults.pop(hosted.entry.model, None)
+        await self._changed(self)
+
+    async def set_default(self, model: str, variant: str) -> None:
+        """An empty version of `model` means `variant` from now on."""
+        self._defaults[model] = variant
+        await self._changed(self)
+
+    async def _swap(self, hosted: Hosted, loaded: Loaded) -> None:
+        old, hosted.entry, hosted.variant, hosted.reason = hosted.engine, loaded.entry, loaded.variant, ""
+        hosted.engine = self._engine(hosted, loaded)
+        hosted.metrics.watch_queue(hosted.engine.depth)
+        hosted.metrics.loaded(loaded.seconds)
+        hosted.metrics.describe(loaded.variant)
+        logger.info("variant %s READY in %.2f s", hosted.label, loaded.seconds)
+        await self._set(hosted, "READY")
+        if old is not None:
+            await asyncio.to_thread(old.close, self._retire_seconds)
+
+    def _engine(self, hosted: Hosted, loaded: Loaded) -> Engine:
+        hosted.limit = limit_for(loaded.variant, self._limits.of(loaded.variant.model, loaded.variant.variant))
+        return Engine(loaded.runtime, hosted.label, self._queue_size, self._slots, hosted.metrics, hosted.limit)
+
+    async def _fail(self, hosted: Hosted, error: Exception) -> str:
+        reason = self._loader.reason(error)
+        told = isinstance(error, VariantError) and error.__cause__ is None
+        logger.error("variant %s FAILED: %s", hosted.label, error, exc_info=None if told else error)
+        hosted.reason = reason
+        if hosted.engine is None:
+            await self._set(hosted, "FAILED")
+        return reason
+
+    async def _set(self, hosted: Hosted, state: State) -> None:
+        hosted.state = state
+        hosted.metrics.set_state(state)
+        await self._changed(self)

@@ -1,0 +1,152 @@
+"""Changes of what is served while it is served: load, unload, and a watch over the repository.
+
+All three are one thing, a comparison of one model's folder with the registry:
+
+    published anew    is registered and loaded
+    changed           is loaded, and only then takes the place of what serves; in-flight requests finish there
+    vanished          is unloaded; requests for it are NOT_FOUND from then on
+    cannot be loaded  is FAILED with its reason; where an older publication serves, that goes on
+
+Changes happen one at a time and go on when the client that asked goes away. What was unloaded on request
+stays so until a load is requested: the watch does not bring it back.
+
+A name that a client sends is compared with the names of folders. It never becomes part of a path.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+from protos.errors import ControlError, NotFoundError
+from protos.repository import Entry, Look, default_variant, glance, scan_model
+from server.hosting.registry import Hosted, Registry
+
+SECOND_LOOK_SECONDS = 0.2
+"""While a variant is published again there is a moment between two renames in which it seems to have vanished."""
+
+logger = logging.getLogger(__name__)
+
+
+class Control:
+    """The one that changes `registry`; built inside a running event loop."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._turn = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._unloaded: set[str] = set()
+
+    async def start(self) -> None:
+        """Loads what the registry found; other changes wait for it."""
+        async with self._turn:
+            await self._registry.load_all()
+
+    async def load(self, model: str) -> None:
+        """Brings `model` in step with the repository, what failed before included.
+
+        Raises `NotFoundError` where neither has it, `ControlError` with the reasons where something cannot be
+        loaded; everything else of the model was loaded all the same.
+        """
+        await self._unhurried(self._load(model))
+
+    async def unload(self, model: str) -> None:
+        """Unloads all variants of `model`; `NotFoundError` where there is none of that name."""
+        await self._unhurried(self._unload(model))
+
+    def watch(self, seconds: float) -> None:
+        """Looks at the repository every so many seconds from now on, and follows it, until `close`."""
+        self._begin(self._watch(seconds))
+
+    async def close(self) -> None:
+        """Gives up the changes that are under way."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _unhurried(self, change: Coroutine[Any, Any, None]) -> None:
+        """Runs `change` to its end, also where the caller is cancelled."""
+        await asyncio.shield(self._begin(change))
+
+    def _begin(self, change: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(change)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _watch(self, seconds: float) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await self._follow()
+            except Exception as error:  # a disk that is away for a while; the watch has to outlive it
+                known = isinstance(error, OSError)
+                logger.warning("the repository could not be followed: %s", error, exc_info=not known)
+
+    async def _load(self, model: str) -> None:
+        async with self._turn:
+            self._unloaded.discard(model)
+            failed = await self._refresh(model, again=True)
+        if not self._registry.of(model):
+            raise NotFoundError(f"model '{model}' came, which the repository does not hold")
+        if failed:
+            reasons = (f"variant '{model}/{name}' is not loaded: {reason}" for name, reason in failed.items())
+            raise ControlError("; ".join(reasons))
+
+    async def _unload(self, model: str) -> None:
+        async with self._turn:
+            variants = self._registry.of(model)
+            if not variants:
+                raise NotFoundError(f"model '{model}' came, expected one of {self._registry.models()}")
+            self._unloaded.add(model)
+            served = [hosted for hosted in variants.values() if hosted.state != "UNLOADED"]
+            await asyncio.gather(*(self._registry.unload(hosted) for hosted in served))
+
+    async def _follow(self) -> None:
+        looks = await asyncio.to_thread(glance, self._registry.root)
+        for model in sorted({*looks, *self._registry.models()} - self._unloaded):
+            if self._look(model) != looks.get(model):
+                async with self._turn:
+                    await self._refresh(model, again=False)
+
+    def _look(self, model: str) -> Look:
+        """What the repository held when it was last looked at."""
+        stamps = {name: hosted.entry.stamp for name, hosted in self._registry.of(model).items()}
+        return Look(self._registry.default(model), stamps)
+
+    async def _refresh(self, model: str, again: bool) -> dict[str, str]:
+        """Brings the registry in step with the folder of `model`; `again`: tries also what failed and has not changed.
+
+        Returns the reasons of the variants that could not be loaded.
+        """
+        entries = await self._scan(model)
+        for hosted in self._registry.of(model).values():
+            if hosted.entry.name not in entries:
+                await self._registry.unload(hosted)
+                await self._registry.forget(hosted)
+        due = [(row, entry) for entry in entries.values() if (row := self._due(entry, again)) is not None]
+        if entries:
+            default = await asyncio.to_thread(default_variant, self._registry.root, model)
+            await self._registry.set_default(model, default)
+        reasons = {entry.name: await self._registry.load(row, entry) for row, entry in due}
+        return {name: reason for name, reason in reasons.items() if reason}
+
+    def _due(self, entry: Entry, again: bool) -> Hosted | None:
+        """The row into which `entry` is to be loaded, if it is."""
+        hosted = self._registry.of(entry.model).get(entry.name)
+        if hosted is None or hosted.state == "UNLOADED":
+            return self._registry.register(entry)
+        if hosted.variant is not None and hosted.variant == entry.variant:  # published again as it was
+            hosted.entry, hosted.reason = entry, ""
+            return None
+        return hosted if hosted.entry.stamp != entry.stamp or (again and hosted.reason) else None
+
+    async def _scan(self, model: str) -> dict[str, Entry]:
+        def scan() -> dict[str, Entry]:
+            return {entry.name: entry for entry in scan_model(self._registry.root, model)}
+
+        entries = await asyncio.to_thread(scan)
+        if self._registry.of(model).keys() - entries:
+            await asyncio.sleep(SECOND_LOOK_SECONDS)
+            entries = await asyncio.to_thread(scan)
+        return entries

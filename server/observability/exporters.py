@@ -1,0 +1,50 @@
+"""Where requests are shown at their end: the log in debug, OpenTelemetry where tracing is on; nowhere by default."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from protos.errors import UsageError
+from server.observability import logs
+from server.observability.request_record import Sink, Watch
+from server.settings import Settings
+
+if TYPE_CHECKING:
+    from server.observability.tracing import Tracing
+
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+"""Of OpenTelemetry's own variables, those that turn tracing on."""
+
+
+class Sinks:
+    """`watch` is what `Inference` needs; None where all is off. `UsageError` where tracing is not installed."""
+
+    def __init__(self, settings: Settings, environment: Mapping[str, str] = os.environ) -> None:
+        self._tracing = _tracing(settings.trace) if traced(settings, environment) else None
+        sinks: list[Sink] = [logs.log_request] if logs.requests.isEnabledFor(logging.DEBUG) else []
+        if self._tracing is not None:
+            sinks.append(self._tracing.export)
+        self.watch = Watch(sinks) if sinks else None
+
+    async def close(self) -> None:
+        """Exports the spans that are left."""
+        if self._tracing is not None:
+            await asyncio.to_thread(self._tracing.close)
+
+
+def traced(settings: Settings, environment: Mapping[str, str]) -> bool:
+    """Whether settings or OpenTelemetry's variables ask for tracing, and none of them forbids it."""
+    forbidden = (
+        environment.get("OTEL_SDK_DISABLED", "").lower() == "true" or environment.get("OTEL_TRACES_EXPORTER") == "none"
+    )
+    return bool(settings.trace or any(map(environment.get, ENDPOINTS))) and not forbidden
+
+
+def _tracing(endpoint: str) -> "Tracing":
+    try:
+        from server.observability.tracing import exporting
+    except ModuleNotFoundError as error:
+        raise UsageError(f"--trace: '{error.name}' is not installed: pip install 'paretoserve[tracing]'") from None
+    return exporting(endpoint)

@@ -1,0 +1,87 @@
+"""Logs on standard error: lines for a person, or one JSON object a line.
+
+What belongs to a record besides its text is passed as `extra={"fields": {...}}`: in JSON they are keys of the
+object, in text they follow the message as `name=value`. Debug has one line for each inference request.
+"""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal, TextIO
+
+if TYPE_CHECKING:
+    from server.observability.request_record import Seen
+
+Fields = dict[str, str | float | None]
+
+LONGEST = 200
+"""Characters of what comes from a request."""
+
+requests = logging.getLogger("server.requests")
+
+
+def configure(level: str, form: Literal["text", "json"], stream: TextIO = sys.stderr) -> None:
+    """Sends the records of this process from `level` on to `stream`."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(Json() if form == "json" else Text())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+class Text(logging.Formatter):
+    """`2026-01-31 12:00:00,000 INFO server.lifecycle serving ... name=value`."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        pairs = "".join(f" {name}={_plain(value)}" for name, value in _fields(record).items())
+        return super().formatMessage(record) + pairs
+
+
+class Json(logging.Formatter):
+    """`time` (UTC), `level`, `logger`, `message`, the fields, and `exception` with its traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_fields(record),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def _fields(record: logging.LogRecord) -> Fields:
+    fields: Fields = getattr(record, "fields", {})
+    return fields
+
+
+def _plain(value: str | float | None) -> str:
+    """One word: a request's own text must not begin a line."""
+    if isinstance(value, float):
+        return f"{value:.6f}"
+    return repr(value) if isinstance(value, str) and not value.isidentifier() else str(value)
+
+
+def log_request(seen: "Seen") -> None:
+    """The line of one request, in debug; what did not happen, such as the execution of a refused one, is absent."""
+    fields: Fields = {
+        "request_id": seen.request_id[:LONGEST],
+        "model": seen.model[:LONGEST],
+        "variant": seen.variant[:LONGEST],
+        "code": seen.code.name,
+        "seconds": seen.ended - seen.arrived,
+    }
+    if seen.answer is not None:
+        fields |= {"queue_seconds": seen.answer.queue_seconds, "compute_seconds": seen.answer.compute_seconds}
+    requests.debug("request", extra={"fields": fields})
+
+
+def log_fault(logger: logging.Logger, method: str, request_id: str, error: BaseException) -> None:
+    """The line of a call that failed by our fault, with the whole of the error."""
+    fields: Fields = {"request_id": request_id[:LONGEST]} if request_id else {}
+    logger.error("%s failed", method, exc_info=error, extra={"fields": fields})

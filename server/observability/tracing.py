@@ -1,0 +1,98 @@
+"""OpenTelemetry: a span for each inference request, with one for each part of its way. Needs the extra `tracing`.
+
+    inference.GRPCInferenceService/ModelInfer     child of the `traceparent` that the client sent
+        receive    decoding and checking, images read; ends at admission
+        queue      until its batch began
+        compute    the execution of the batch that it was part of
+        reply      from there to the encoded response
+
+Spans are made when a request has ended, of times that were taken on its way, and exported by a thread in
+batches. Sampling, the service's name and all else is told by the OTEL_* variables of the SDK.
+Source: https://opentelemetry.io/docs/specs/semconv/rpc/grpc/
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from time import perf_counter, time_ns
+
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from server.observability.request_record import Metadata, Seen
+
+SERVICE, METHOD = "inference.GRPCInferenceService", "ModelInfer"
+LONGEST = 200
+"""Characters of what comes from a request."""
+
+
+def exporting(endpoint: str) -> "Tracing":
+    """Spans go to `endpoint`, or where the OTEL_* variables say if that is empty."""
+    return Tracing(BatchSpanProcessor(OTLPSpanExporter(endpoint or None)))
+
+
+class Tracing:
+    """Makes spans of requests and hands them to `processor`."""
+
+    def __init__(self, processor: SpanProcessor) -> None:
+        name = os.environ.get("OTEL_SERVICE_NAME", "paretoserve")
+        self._provider = TracerProvider(resource=Resource.create({SERVICE_NAME: name}), shutdown_on_exit=False)
+        self._provider.add_span_processor(processor)
+        self._tracer = self._provider.get_tracer("paretoserve")
+
+    def export(self, seen: Seen) -> None:
+        """The spans of a request that ended."""
+        at = _clock()
+        name, parent = f"{SERVICE}/{METHOD}", _parent(seen.metadata)
+        span = self._tracer.start_span(name, parent, SpanKind.SERVER, _attributes(seen), start_time=at(seen.arrived))
+        if seen.code.name != "OK":
+            span.set_status(Status(StatusCode.ERROR, seen.code.name))
+        if span.is_recording():
+            inside = set_span_in_context(span)
+            for part, began, ended in _parts(seen):
+                self._tracer.start_span(part, inside, start_time=at(began)).end(at(ended))
+        span.end(at(seen.ended))
+
+    def close(self) -> None:
+        """Exports what is left; blocks as long as the exporter's timeout, at most."""
+        self._provider.shutdown()
+
+
+def _parts(seen: Seen) -> Iterator[tuple[str, float, float]]:
+    """Name, begin and end of each part that took place."""
+    yield "receive", seen.arrived, seen.admitted or seen.ended
+    if seen.admitted is not None and seen.answer is not None:
+        began = seen.admitted + seen.answer.queue_seconds
+        ended = began + seen.answer.compute_seconds
+        yield "queue", seen.admitted, began
+        yield "compute", began, ended
+        yield "reply", ended, seen.ended
+    elif seen.admitted is not None:
+        yield "queue", seen.admitted, seen.ended
+
+
+def _attributes(seen: Seen) -> dict[str, str | int]:
+    return {
+        "rpc.system": "grpc",
+        "rpc.service": SERVICE,
+        "rpc.method": METHOD,
+        "rpc.grpc.status_code": seen.code.value[0],
+        "paretoserve.request_id": seen.request_id[:LONGEST],
+        "paretoserve.model": seen.model[:LONGEST],
+        "paretoserve.variant": seen.variant[:LONGEST],
+    }
+
+
+def _parent(metadata: Metadata) -> Context:
+    carrier = {name: value for name, value in metadata if isinstance(value, str)}
+    return TraceContextTextMapPropagator().extract(carrier)
+
+
+def _clock() -> Callable[[float], int]:
+    """From a time of `perf_counter` to nanoseconds since the epoch."""
+    now, now_ns = perf_counter(), time_ns()
+    return lambda moment: now_ns + round((moment - now) * 1e9)

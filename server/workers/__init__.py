@@ -1,0 +1,1 @@
+"""Several processes on one port: who starts them, replaces them, and adds up their metrics."""

@@ -1,0 +1,123 @@
+"""The life of a server of several workers: reserve the port, start them, serve their metrics as one page, drain.
+
+The supervisor answers no request and imports no heavy library, so that hardly anything can end it; each
+worker is a whole server of its own (`server.workers.worker`). The kernel deals connections out to them, not calls,
+and by a hash of the addresses, not in turn: 8 connections to 2 workers went 4:4 18 times, 5:3 16 times, 6:2
+18 times and 7:1 8 times (grpc.aio workers, 60 tries). A client with one connection is served by one worker,
+so that use of all needs many connections, or a balancer that knows of them.
+
+What a worker keeps, such as ModelStatistics, and what it is told over gRPC, such as to load a variant,
+concerns that worker alone.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
+
+from protos import telemetry
+from protos.support.machine import available_cores
+from server.execution.threads import Plan, make_plan
+from server.observability import announce
+from server.observability.metrics_page import Page, join
+from server.settings import Settings
+from server.signals import stop_signals
+from server.workers.aggregate import Reading, merge, of_worker
+from server.workers.ports import reserved
+from server.workers.respawn import Seat
+
+READING_SECONDS = 2.0
+"""How long the page waits for a worker; of one that is too busy it shows what it last read."""
+
+STAGGER_SECONDS = 0.25
+"""Between the drains of two workers. When a worker closes, its clients turn to the next, and gRPC cancels calls
+that reach a server in the moment in which it stops (`server.lifecycle.SETTLE_SECONDS`): let it stop later."""
+
+REASONS = ("exit", "SIGKILL", "SIGSEGV", "SIGABRT")
+"""Those of the restarts that are on the page before they happen."""
+
+logger = logging.getLogger(__name__)
+
+
+async def supervise(settings: Settings, flags: Sequence[str]) -> None:
+    """Serves with `settings.workers` workers until SIGTERM or SIGINT, then drains; a second signal ends all at once.
+
+    `flags` are those that the settings were read from. `UsageError` where they cannot be carried out.
+    """
+    plan = make_plan(settings.threads, available_cores(), settings.workers)
+    with reserved(settings.host, settings.port) as port:
+        team = Team(settings.workers, port, flags)
+        page = Page(settings.host, settings.metrics_port, team.instruments)
+        announcing = asyncio.create_task(_announce(team, plan, join(settings.host, port), page.address))
+        try:
+            with stop_signals(team.kill) as stop:
+                await team.work(stop)
+        finally:
+            announcing.cancel()
+            await page.close()
+    logger.info("stopped")
+
+
+class Team:
+    """The seats of all workers; `instruments` is their metrics as one page, to be read from another thread."""
+
+    def __init__(self, workers: int, port: int, flags: Sequence[str]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._own = CollectorRegistry()
+        ProcessCollector(registry=self._own)
+        restarts = _restarts(self._own)
+        self.seats = [Seat(n, port, flags, lambda reason: restarts.labels(reason).inc()) for n in range(workers)]
+        listening = Gauge(telemetry.WORKERS.name, telemetry.WORKERS.help, registry=self._own)
+        listening.set_function(lambda: sum(seat.progress.listening.is_set() for seat in self.seats))
+        self.instruments = CollectorRegistry()
+        self.instruments.register(self)
+
+    async def work(self, stop: asyncio.Event) -> None:
+        """Starts all workers and keeps them at work; once `stop` is set they drain, and it ends with the last."""
+        lives = [asyncio.create_task(seat.occupy()) for seat in self.seats]
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({stopping, *lives}, return_when=asyncio.FIRST_COMPLETED)
+            if stop.is_set():
+                await self._drain()
+            await asyncio.gather(*lives)
+        finally:
+            for task in (stopping, *lives):  # those that are left where one has failed
+                task.cancel()
+            await asyncio.gather(stopping, *lives, return_exceptions=True)
+
+    async def _drain(self) -> None:
+        for seat in self.seats:
+            seat.drain()
+            await asyncio.sleep(STAGGER_SECONDS)
+
+    def kill(self) -> None:
+        """Ends all workers at once."""
+        for seat in self.seats:
+            seat.kill()
+
+    def collect(self) -> Reading:
+        """The page; for prometheus_client, from the thread of a scrape."""
+        return asyncio.run_coroutine_threadsafe(self._read(), self._loop).result()
+
+    async def _read(self) -> Reading:
+        readings = await asyncio.gather(*(seat.read(READING_SECONDS) for seat in self.seats))
+        return merge([of_worker(list(self._own.collect()), "supervisor"), *readings])
+
+
+def _restarts(registry: CollectorRegistry) -> Counter:
+    metric = telemetry.WORKER_RESTARTS
+    counter = Counter(metric.name, metric.help, metric.labels, registry=registry)
+    for reason in REASONS:
+        counter.labels(reason)
+    return counter
+
+
+async def _announce(team: Team, plan: Plan, grpc: str, metrics: str) -> None:
+    """Says once that all workers listen, and once that all have loaded."""
+    progress = [seat.progress for seat in team.seats]
+    await asyncio.gather(*(each.listening.wait() for each in progress))
+    announce.serving(plan, grpc, metrics)
+    await asyncio.gather(*(each.loaded.wait() for each in progress))
+    announce.loaded(min(each.states[0] for each in progress), max(each.states[1] for each in progress))

@@ -1,0 +1,130 @@
+"""One worker process: a server whose supervisor has the signals, the metrics page and the port.
+
+`python -m server.workers.worker NUMBER DESCRIPTOR PORT early|late FLAGS...`, which nobody but
+`server.workers.process` starts. An early one listens before it has loaded, as a server does that is alone; a late
+one takes the place of a dead one beside others that serve, and does not ask for connections before it can answer.
+
+It is born with SIGTERM and SIGINT blocked: terminals and service managers send them to the whole group, and only
+the supervisor knows whether it is the first or the second. It drains when it is told to; when the supervisor
+is gone it ends at once, whatever it is doing: a thread of its own waits for that.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import socket
+import sys
+import threading
+import typing
+from collections.abc import Callable
+from dataclasses import replace
+
+from prometheus_client import CollectorRegistry
+
+from protos.errors import UsageError
+from server.observability import logs
+from server.settings import Settings, parse
+from server.workers.aggregate import dump
+from server.workers.protocol import DRAIN, READ
+
+if typing.TYPE_CHECKING:
+    from server.lifecycle import Server
+
+ORPHANED = 3
+"""The exit code after the end of the supervisor, which nobody is there to read."""
+
+logger = logging.getLogger(__name__)
+
+
+class Supervision:
+    """The worker's end of the link: reports, and does what it is asked."""
+
+    def __init__(self, link: socket.socket, instruments: CollectorRegistry, drain: Callable[[], object]) -> None:
+        self._link, self._instruments, self._drain = link, instruments, drain
+        self._sending = threading.Lock()
+        threading.Thread(target=self._listen, name="supervision", daemon=True).start()
+
+    def report(self, kind: str, what: object = None) -> None:
+        """Tells the supervisor; one that is gone is not waited for."""
+        with self._sending, contextlib.suppress(OSError):
+            self._link.sendall(json.dumps([kind, what]).encode() + b"\n")
+
+    def _listen(self) -> None:
+        with contextlib.suppress(OSError):
+            for word in self._link.makefile("rb"):
+                if word == READ:
+                    self.report("reading", self._read())
+                elif word == DRAIN:
+                    self._drain()
+        os._exit(ORPHANED)
+
+    def _read(self) -> object:
+        try:
+            return dump(self._instruments)
+        except Exception:  # the thread has to live on
+            logger.exception("the metrics cannot be read")
+            return None
+
+
+def main(arguments: list[str]) -> int:
+    """Works until it is told to drain; returns the exit code."""
+    number, descriptor, port, entrance, *flags = arguments
+    link = socket.socket(fileno=int(descriptor))
+    link.set_inheritable(False)  # a helper process of an engine would keep it open after the end of this one
+    settings = replace(parse(flags, os.environ), port=int(port))
+    logs.configure(settings.log_level, settings.log_format)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_signed(int(number)))
+    return asyncio.run(_work(settings, link, late=entrance == "late"))
+
+
+async def _work(settings: Settings, link: socket.socket, late: bool) -> int:
+    loop, stop, instruments = asyncio.get_running_loop(), asyncio.Event(), CollectorRegistry()
+    supervision = Supervision(link, instruments, lambda: loop.call_soon_threadsafe(stop.set))
+    from server.lifecycle import Server  # takes a second, in which the supervision already works
+
+    try:
+        server = Server(settings, instruments)
+        if late:
+            server.load()
+            await _either(server.loading, stop)
+            await server.listen()
+        else:
+            await server.start()
+    except UsageError as error:
+        supervision.report("refused", str(error))
+        return 2
+    supervision.report("listening")
+    reporting = asyncio.create_task(_report_loaded(server, supervision))
+    await stop.wait()
+    reporting.cancel()
+    await server.drain()
+    await server.stop()
+    return 0
+
+
+async def _either(loading: asyncio.Task[None], stop: asyncio.Event) -> None:
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+
+
+async def _report_loaded(server: "Server", supervision: Supervision) -> None:
+    await asyncio.shield(server.loading)
+    supervision.report("loaded", server.loaded())
+
+
+def _signed(number: int) -> Callable[[logging.LogRecord], bool]:
+    """A filter that lets all records pass, and adds to their fields which worker they are of."""
+
+    def sign(record: logging.LogRecord) -> bool:
+        record.fields = {**getattr(record, "fields", {}), "worker": number}
+        return True
+
+    return sign
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

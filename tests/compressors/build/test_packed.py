@@ -1,0 +1,138 @@
+"""Artifacts of networks with few values: stored compressed in every runtime, and loaded as they were."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import openvino
+import pytest
+import torch
+from onnx import numpy_helper
+
+from compressors.export import exporters
+from compressors.export.exporters import INPUT, OUTPUT, Job
+from compressors.export.lowerings import FLOAT32, StaticInt8
+from compressors.recipes import clustering
+from protos import packing, repository
+from protos.manifest import (
+    Golden,
+    Network,
+    Preprocessing,
+    Recipe,
+    RuntimeName,
+    Sources,
+    Step,
+    TensorSpec,
+    Variant,
+)
+from protos.support import machine
+from server import runtimes
+from tests.compressors.build.test_pipeline import published, small_world, start
+from tests.support.compressors.small import Small, dataset
+
+CASES = [(runtime, "fp32") for runtime in exporters.EXPORTERS] + [("pytorch", "int8")]
+
+
+def variant_of(folder: Path, runtime: RuntimeName, entry: str) -> Variant:
+    return Variant(
+        model="small",
+        variant=f"x-{runtime}",
+        recipe=Recipe("x", (Step("train", {}),)),
+        runtime=runtime,
+        precision="fp32",
+        entry=entry,
+        inputs=(TensorSpec(INPUT, "FP32", (-1, 3, 8, 8)),),
+        outputs=(TensorSpec(OUTPUT, "FP32", (-1, 3)),),
+        preprocessing=Preprocessing((8, 8), (0.4,) * 3, (0.25,) * 3, "NCHW"),
+        labels=("red", "green", "blue"),
+        files=repository.describe_files(folder),
+        golden=Golden(0.0, 0.0),
+        machine=machine.describe(),
+        sources=Sources("", "", 0),
+        network=Network(1, 1, 1),
+    )
+
+
+@pytest.mark.parametrize(("runtime", "lowering"), CASES, ids=lambda case: str(case))
+def test_a_packed_artifact_answers_as_the_one_that_is_not(runtime: RuntimeName, lowering: str, tmp_path: Path) -> None:
+    """Also after the folder that it was unpacked to is gone, and as often as one likes."""
+    torch.manual_seed(0)
+    data = dataset()
+    inputs = data.inputs(data.test)
+    job = Job(
+        clustering.share_values(Small().eval(), 8),
+        torch.from_numpy(inputs[:2]),
+        FLOAT32 if lowering == "fp32" else StaticInt8(),
+        torch.from_numpy(inputs) if lowering == "int8" else None,
+        tmp_path / "artifact",
+        compressible=True,
+    )
+    entry = exporters.export(exporters.EXPORTERS[runtime], job).entry
+    plain = variant_of(job.folder, runtime, entry)
+    expected = runtimes.load(job.folder, plain, 1).infer({INPUT: inputs})[OUTPUT]
+    packing.pack(job.folder)
+    packed = variant_of(job.folder, runtime, entry)
+    assert all(file.path.endswith(".xz") for file in packed.files)
+    assert packed.artifact_bytes < 0.75 * plain.artifact_bytes
+    assert sum(file.unpacked_bytes or 0 for file in packed.files) == plain.artifact_bytes
+    adapter = runtimes.load(job.folder, packed, 1)
+    for batch in (96, 1, 7, 96):
+        answer = adapter.infer({INPUT: inputs[:batch]})[OUTPUT]
+        np.testing.assert_allclose(answer, expected[:batch], rtol=0, atol=1e-5)
+    adapter.close()
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_weights_that_share_values_still_do_in_the_artifact(runtime: RuntimeName, tmp_path: Path) -> None:
+    network = clustering.share_values(Small().eval(), 8)
+    job = Job(network, torch.zeros(2, 3, 8, 8), FLOAT32, None, tmp_path / "artifact", compressible=True)
+    entry = job.folder / exporters.export(exporters.EXPORTERS[runtime], job).entry
+    if runtime == "onnxruntime":
+        constants = [numpy_helper.to_array(tensor) for tensor in onnx.load(entry).graph.initializer]
+    else:
+        operations = openvino.Core().read_model(entry).get_ops()
+        constants = [op.get_data() for op in operations if op.get_type_name() == "Constant"]
+    weights = [values for values in constants if values.ndim > 1 and values.size > values.shape[0]]
+    assert [len(np.unique(values)) for values in weights] == [8, 8, 8]
+
+
+STUDY = """
+models = { small = "small" }
+data = "small"
+calibration = 8
+runtimes = ["torchscript"]
+[recipes.fp32]
+step = "train"
+fit = { epochs = 2, batch = 16, learning_rate = 0.1 }
+[recipes.clusters4]
+step = "clustering"
+parent = "fp32"
+clusters = 4
+[recipes.clusters4-int8]
+step = "static-int8"
+parent = "clusters4"
+"""
+
+
+@pytest.fixture
+def world() -> Iterator[None]:
+    with small_world():
+        yield
+
+
+@pytest.mark.usefixtures("world")
+def test_a_build_stores_what_is_compressible_packed(tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(STUDY)
+    build = start(tmp_path / "small.toml")
+    build.run()
+    assert build.failures == {}
+    files = {name: [file.path for file in variant.files] for name, variant in published(build).items()}
+    assert files == {
+        "fp32-torchscript": ["model.pt"],
+        "clusters4-torchscript": ["model.pt.xz"],
+        "clusters4-int8-torchscript": ["model.pt.xz"],
+    }
+    again = start(tmp_path / "small.toml")
+    again.run()
+    assert published(again) == published(build)

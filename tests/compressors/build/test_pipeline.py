@@ -1,0 +1,391 @@
+"""Builds: finished steps are not done again, a failure costs one variant, figures are what was measured."""
+
+import csv
+import dataclasses
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from compressors import progress, study
+from compressors.build import pipeline
+from compressors.build.pipeline import Build
+from compressors.data import datasets
+from compressors.export import exporters
+from compressors.measure import evaluate, footprint
+from compressors.networks import zoo
+from compressors.recipes import recipes
+from compressors.report import table, unbuilt
+from protos import preprocessing, repository
+from protos.manifest import Footprint, Throughput, Variant, from_json
+from server import runtimes
+from tests.support.compressors import small
+
+STUDY = """
+models = { small = "small" }
+data = "small"
+calibration = 8
+runtimes = ["torchscript", "onnxruntime"]
+[recipes.fp32]
+step = "train"
+fit = { epochs = 6, batch = 16, learning_rate = 0.1 }
+[recipes.channels50]
+step = "channel-pruning"
+parent = "fp32"
+ratio = 0.5
+fit = { epochs = 2, batch = 16, learning_rate = 0.02, distillation = 0.5 }
+[recipes.int8]
+step = "static-int8"
+parent = "fp32"
+[published.small]
+int8-onnxruntime = "1.51 ms"
+"""
+NAMES = {
+    f"{recipe}-{runtime}" for recipe in ("fp32", "channels50", "int8") for runtime in ("torchscript", "onnxruntime")
+}
+
+
+class Inline(Executor):
+    """Carries a call out where it is submitted: small exports need no process of their own."""
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(function(*arguments, **keywords))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+class NoScales(footprint.Scales):
+    """Weighs nothing: that takes processes of its own, see test_footprint."""
+
+    def weigh(self, manifest: Path, artifact: Path) -> Footprint:
+        return Footprint(gzip_bytes=1, load_peak_bytes=1)
+
+
+@contextmanager
+def small_world() -> Iterator[pytest.MonkeyPatch]:
+    """A network and a data set that a study can name, few calls to time, and exports in this process."""
+    everything = small.dataset()
+    source = (everything.train, everything.test, everything.labels, everything.preprocessing)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(zoo.NETWORKS, "small", small.Small)
+        patch.setitem(datasets.DATASETS, "small", lambda path, seed: source)
+        patch.setattr(evaluate, "ROUNDS", 2)
+        patch.setattr(footprint, "Scales", NoScales)
+        patch.setattr(pipeline, "side_by_side", lambda workers: nullcontext(Inline()))
+        patch.setattr(pipeline, "in_fresh_process", lambda function, *arguments: function(*arguments))
+        yield patch
+
+
+@pytest.fixture(autouse=True)
+def world() -> Iterator[None]:
+    with small_world():
+        yield
+
+
+def start(path: Path) -> Build:
+    """The build of a study of one model, into a repository beside it."""
+    (declared,) = study.load(str(path))
+    return Build(declared, path.parent / "models", pipeline.read_data(declared, None))
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """A finished build that tests only look at."""
+    folder = tmp_path_factory.mktemp("once")
+    (folder / "small.toml").write_text(STUDY)
+    with small_world():
+        built = start(folder / "small.toml")
+        built.run()
+    return built
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Callable[..., Build]:
+    def make(text: str = STUDY) -> Build:
+        (tmp_path / "small.toml").write_text(text)
+        return start(tmp_path / "small.toml")
+
+    return make
+
+
+@pytest.fixture
+def done(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The names of the costly steps, as they are carried out."""
+    steps: list[str] = []
+
+    def noting(name: str, function: Callable[..., object]) -> Callable[..., object]:
+        def run(*arguments: object) -> object:
+            steps.append(name)
+            return function(*arguments)
+
+        return run
+
+    monkeypatch.setattr(recipes, "apply", noting("network", recipes.apply))
+    monkeypatch.setattr(pipeline, "export", noting("export", pipeline.export))
+    monkeypatch.setattr(evaluate, "latencies", noting("latency", evaluate.latencies))
+    return steps
+
+
+def published(built: Build) -> dict[str, Variant]:
+    return {entry.name: repository.verify(entry) for entry in repository.scan(built.root)}
+
+
+def test_the_figures_of_others_stand_beside_the_measured_ones(once: Build) -> None:
+    assert {name: v.published for name, v in published(once).items() if v.published} == {"int8-onnxruntime": "1.51 ms"}
+    rows = {row["variant"]: row for row in csv.DictReader(table.show(repository.scan(once.root), "csv").splitlines())}
+    assert (rows["int8-onnxruntime"]["published"], rows["fp32-onnxruntime"]["published"]) == ("1.51 ms", "")
+
+
+def test_every_recipe_is_published_in_every_runtime_with_its_figures(once: Build) -> None:
+    variants = published(once)
+    assert variants.keys() == NAMES
+    for variant in variants.values():
+        assert variant.quality is not None
+        assert variant.latency is not None
+        assert variant.quality.samples == 96
+        assert variant.latency.samples == 2 * evaluate.CALLS
+        assert 0 < variant.latency.p50_ms <= variant.latency.p95_ms <= variant.latency.p99_ms
+    assert variants["channels50-onnxruntime"].network.macs < 0.4 * variants["fp32-onnxruntime"].network.macs
+
+
+def test_quality_is_that_of_the_published_artifact(once: Build) -> None:
+    everything = small.dataset()
+    inputs, labels = everything.inputs(everything.test), everything.test.labels
+    fp32 = None
+    for entry in sorted(repository.scan(once.root), key=lambda e: e.name != "fp32-torchscript"):
+        variant = repository.verify(entry)
+        adapter = runtimes.load(entry.folder, variant, 1)
+        predictions = adapter.infer({exporters.INPUT: inputs})[exporters.OUTPUT].argmax(1)
+        fp32 = predictions if fp32 is None else fp32
+        assert variant.quality is not None
+        assert variant.quality.value == (predictions == labels).mean()
+        assert variant.quality.agreement == (predictions == fp32).mean()
+        assert variant.quality.lost == ((predictions != labels) & (fp32 == labels)).sum()
+        assert variant.quality.gained == ((predictions == labels) & (fp32 != labels)).sum()
+        assert variant.quality.top5 is None  # of three classes
+
+
+def test_the_golden_set_holds_test_images_and_what_fp32_answers(once: Build) -> None:
+    golden = repository.load_golden(once.root, "small")
+    assert golden.inputs.shape == (16, 3, 8, 8)
+    for entry in repository.scan(once.root):
+        adapter = runtimes.load(entry.folder, repository.verify(entry), 1)
+        runtimes.check_golden(adapter, repository.verify(entry), golden)
+    test = small.dataset().inputs(small.dataset().test)
+    assert all((row == test).all(axis=(1, 2, 3)).any() for row in golden.inputs)
+
+
+def test_the_test_split_makes_the_inputs_and_the_figures_that_were_measured(once: Build) -> None:
+    test = repository.load_evaluation_set(once.root, "small")
+    for variant in published(once).values():
+        made = preprocessing.normalise(test.images, variant.preprocessing)
+        np.testing.assert_array_equal(made, once.networks.test_inputs)  # to the bit
+        assert variant.quality is not None
+        assert (variant.quality.samples, variant.quality.dataset) == (len(test), "small test")
+        assert variant.quality.fp32 == (test.predictions == test.labels).mean()
+
+
+def test_a_large_test_split_is_left_out_and_that_is_said(
+    build: Callable[..., Build], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(pipeline, "TEST_SPLIT_BYTES", 96 * 3 * 8 * 8 - 1)
+    monkeypatch.setattr(progress, "console", Console(stderr=True, width=200))
+    fp32, _, _ = STUDY.partition("[recipes.channels50]")
+    built = build(fp32.replace('"torchscript", "onnxruntime"', '"onnxruntime"').replace("epochs = 6", "epochs = 1"))
+    earlier = built.root / "small" / "test.npz"
+    earlier.parent.mkdir(parents=True)
+    earlier.touch()
+    built.run()
+    assert not earlier.exists()
+    assert "test.npz: left out, its images take" in capsys.readouterr().err
+    assert published(built).keys() == {"fp32-onnxruntime"}
+
+
+def test_a_second_build_does_nothing_again(build: Callable[..., Build], done: list[str]) -> None:
+    build().run()
+    assert sorted(set(done)) == ["export", "latency", "network"]
+    before = published(build())
+    done.clear()
+    build().run()
+    assert done == []
+    assert published(build()) == before
+
+
+def test_a_changed_recipe_redoes_only_what_it_touches(build: Callable[..., Build], done: list[str]) -> None:
+    build().run()
+    done.clear()
+    build(STUDY.replace("ratio = 0.5", "ratio = 0.25")).run()
+    assert done == ["network", "export", "export", "latency"]
+
+
+def test_an_interrupted_build_goes_on_where_it_stopped(
+    build: Callable[..., Build], done: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate, "latencies", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            build().run()
+    assert not list((build().root / ".build").rglob("*.staging"))
+    done.clear()
+    build().run()
+    assert done == ["latency"]
+    assert published(build()).keys() == NAMES
+
+
+def test_a_failed_variant_is_reported_and_the_others_are_built(
+    build: Callable[..., Build], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(exporters.EXPORTERS, "torchscript", exporters.Exporter("no.such:exporter", ()))
+    built = build()
+    built.run()
+    assert built.failures == {
+        name: "ModuleNotFoundError: No module named 'no'" for name in NAMES if name.endswith("torchscript")
+    }
+    assert published(built).keys() == {name for name in NAMES if name.endswith("onnxruntime")}
+
+
+def test_a_failed_network_costs_only_what_is_made_from_it(
+    build: Callable[..., Build], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise ValueError("no channel left")
+
+    monkeypatch.setattr(recipes.prune, "remove_channels", fail)
+    built = build()
+    built.run()
+    assert built.failures == dict.fromkeys(
+        ["channels50-torchscript", "channels50-onnxruntime"], "ValueError: no channel left"
+    )
+    assert len(published(built)) == 4
+
+
+def test_a_damaged_artifact_is_published_again(build: Callable[..., Build], done: list[str]) -> None:
+    built = build()
+    built.run()
+    (built.root / "small" / "int8-onnxruntime" / "model.onnx").write_bytes(b"damaged")
+    done.clear()
+    build().run()
+    assert done == []
+    assert published(built).keys() == NAMES
+
+
+def test_a_damaged_step_is_done_again(build: Callable[..., Build], done: list[str]) -> None:
+    built = build()
+    built.run()
+    before = published(built)
+    (path,) = (p for p in built.root.glob(".build/*/*/artifact/model.pt") if _precision(p) == "int8")
+    path.write_bytes(b"damaged")
+    shutil.rmtree(built.root / "small")
+    done.clear()
+    build().run()
+    assert done == ["export"]
+    after = published(built)
+    assert after["int8-torchscript"].quality == before["int8-torchscript"].quality
+    assert after.keys() == NAMES
+
+
+def _precision(artifact: Path) -> str:
+    return from_json((artifact.parents[1] / "manifest.json").read_text()).precision
+
+
+def test_another_reference_makes_other_figures(build: Callable[..., Build], done: list[str]) -> None:
+    build().run()
+    done.clear()
+    build(STUDY.replace("epochs = 6", "epochs = 5")).run()
+    assert sorted(done) == ["export"] * 6 + ["latency"] + ["network"] * 2
+
+
+def test_the_manifest_names_the_chain_and_its_parent(once: Build) -> None:
+    int8 = published(once)["int8-torchscript"]
+    assert [step.name for step in int8.recipe.steps] == ["train", "static-int8"]
+    assert int8.precision == "int8"
+    assert int8.sources.calibration is not None
+    assert int8.quality is not None
+    assert int8.quality.parent == published(once)["fp32-torchscript"].quality.value  # type: ignore[union-attr]
+
+
+def test_accuracy_aware_int8_gets_the_labels_and_its_bound_is_in_the_manifest(build: Callable[..., Build]) -> None:
+    fp32, _, _ = STUDY.partition("[recipes.channels50]")
+    aware = '[recipes.aware]\nstep = "accuracy-aware-int8"\nparent = "fp32"\nmax_drop = 2\n'
+    built = build(fp32 + aware)
+    built.run()
+    assert built.refused == {"aware-torchscript": "accuracy control is NNCF's, for graphs of OpenVINO and ONNX"}
+    variant = published(built)["aware-onnxruntime"]
+    assert variant.recipe.steps[-1].parameters == {"max_drop": 2.0}
+    assert variant.sources.calibration is not None
+
+
+def test_latencies_are_one_for_each_call_and_interleaved() -> None:
+    calls: list[str] = []
+
+    @dataclasses.dataclass
+    class Fake:
+        name: str
+
+        def infer(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            calls.append(self.name)
+            return {}
+
+        def close(self) -> None: ...
+
+    samples = evaluate.latencies({"a": Fake("a"), "b": Fake("b")}, {}, seed=0)  # type: ignore[dict-item]
+    assert {name: len(seconds) for name, seconds in samples.items()} == {"a": 100, "b": 100}
+    first_round = calls[2 * evaluate.WARM_UP_CALLS :][: 2 * (evaluate.CALLS + 1)]
+    assert first_round in (["a"] * 51 + ["b"] * 51, ["b"] * 51 + ["a"] * 51)
+
+
+def test_throughput_is_that_of_the_best_batch() -> None:
+    seconds = np.array([[0.001] * 3, [0.002, 0.002, 9.0], [0.01] * 3])
+    assert evaluate.best_throughput(seconds) == Throughput(2000.0, batch=4, threads=1)
+
+
+def test_a_slow_variant_is_not_asked_for_larger_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate, "LONG_CALL_SECONDS", -1.0)
+    sizes: list[int] = []
+
+    class Fake:
+        def infer(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            sizes.append(len(inputs["x"]))
+            return {}
+
+    seconds = evaluate.batch_seconds({"a": Fake()}, {"x": np.zeros((2, 1), np.float32)}, seed=0)  # type: ignore[dict-item]
+    assert seconds["a"].shape == (1, evaluate.BATCH_ROUNDS)
+    assert set(sizes) == {1}
+
+
+def test_top5_counts_labels_among_the_five_largest() -> None:
+    outputs = np.tile(np.arange(8, dtype=np.float32), (4, 1))
+    assert evaluate.top5(outputs, np.array([7, 3, 2, 0])) == 0.5
+
+
+def test_flips_are_counted_both_ways() -> None:
+    labels = np.array([0, 1, 2, 3, 4])
+    assert evaluate.flips(np.array([0, 1, 0, 0, 4]), np.array([0, 0, 2, 3, 4]), labels) == (2, 1)
+
+
+def test_what_was_left_out_is_kept_beside_the_variants(
+    build: Callable[..., Build], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(exporters.EXPORTERS, "torchscript", exporters.Exporter("no.such:exporter", ()))
+    built = build()
+    built.run()
+    kept = unbuilt.load(built.root / "small")
+    assert kept["fp32-torchscript"] == "failed: ModuleNotFoundError: No module named 'no'"
+    assert {e.name for e in repository.scan(built.root)} == NAMES - kept.keys()
+
+
+def test_a_summary_is_of_the_raw_samples() -> None:
+    latency = evaluate.summary(np.arange(1, 102) / 1000)
+    assert (latency.p50_ms, latency.p95_ms, latency.p99_ms, latency.samples) == (51.0, 96.0, 100.0, 101)

@@ -1,0 +1,228 @@
+"""One conformance suite for all runtimes: what every exporter must write and every adapter must do.
+
+The same tests run for each runtime with each lowering that it can take. A new one joins by its row in the tables.
+"""
+
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from compressors.build import pipeline
+from compressors.export import exporters, lowerings
+from compressors.export.exporters import INPUT, OUTPUT, Job
+from compressors.export.lowerings import (
+    FLOAT32,
+    AccuracyAwareInt8,
+    BFloat16,
+    DynamicInt8,
+    Float16,
+    Lowering,
+    StaticInt8,
+    WeightInt8,
+)
+from compressors.recipes import train
+from protos.manifest import (
+    Golden,
+    Network,
+    Preprocessing,
+    Recipe,
+    RuntimeName,
+    Sources,
+    Step,
+    TensorSpec,
+    Variant,
+)
+from protos.repository import describe_files
+from protos.support import machine
+from server import runtimes
+from tests.support.compressors.small import Small, dataset
+
+ROOT = Path(__file__).parents[2]
+LOWERINGS: dict[str, Lowering] = {
+    "fp32": FLOAT32,
+    "int8": StaticInt8(),
+    "dynamic": DynamicInt8(),
+    "aware": AccuracyAwareInt8(max_drop=1),
+    "weights": WeightInt8(),
+    "fp16": Float16(),
+    "bf16": BFloat16(),
+}
+CASES = [
+    (runtime, name)
+    for runtime in exporters.EXPORTERS
+    for name, lowering in LOWERINGS.items()
+    if lowerings.refusal(lowering, runtime) is None
+]
+
+
+@dataclass
+class Case:
+    """One exported variant and its loaded adapter."""
+
+    folder: Path
+    variant: Variant
+    adapter: runtimes.Runtime
+    entry: str
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        return self.adapter.infer({INPUT: images})[OUTPUT]
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> torch.nn.Module:
+    torch.manual_seed(0)
+    network = Small()
+    checkpoint = tmp_path_factory.mktemp("train") / "c.pt"
+    train.fit(network, dataset(), train.Fit(epochs=8, batch=16, learning_rate=0.1), 0, checkpoint, None)
+    return network
+
+
+def described(folder: Path, runtime: RuntimeName, lowering: Lowering, entry: str) -> Variant:
+    """The manifest of an artifact of the small network."""
+    return Variant(
+        model="small",
+        variant=f"lowered-{runtime}",
+        recipe=Recipe("lowered", (Step("train", {}),)),
+        runtime=runtime,
+        precision=lowering.precision,
+        entry=entry,
+        inputs=(TensorSpec(INPUT, "FP32", (-1, 3, 8, 8)),),
+        outputs=(TensorSpec(OUTPUT, "FP32", (-1, 3)),),
+        preprocessing=Preprocessing((8, 8), (0.4,) * 3, (0.25,) * 3, "NCHW"),
+        labels=dataset().labels,
+        files=describe_files(folder),
+        golden=Golden(0.0, 0.0),
+        machine=machine.describe(),
+        sources=Sources("", "", 0),
+        network=Network(1, 1, 1),
+    )
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[1]}-{case[0]}")
+def case(
+    request: pytest.FixtureRequest, network: torch.nn.Module, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Case]:
+    runtime, name = request.param
+    lowering = LOWERINGS[name]
+    folder = tmp_path_factory.mktemp(f"{name}-{runtime}")
+    data = dataset()
+    calibration = torch.from_numpy(data.inputs(data.calibration)) if lowering.calibrated else None
+    labels = torch.from_numpy(data.calibration.labels)
+    job = Job(network, torch.from_numpy(data.inputs(data.test)[:2]), lowering, calibration, folder, labels)
+    entry = exporters.export(exporters.EXPORTERS[runtime], job).entry
+    variant = described(folder, runtime, lowering, entry)
+    adapter = runtimes.load(folder, variant, threads=1)
+    yield Case(folder, variant, adapter, entry)
+    adapter.close()
+
+
+STRANGER = f"""
+import sys
+sys.modules["compressors"] = sys.modules["tests"] = sys.modules["torchvision"] = None
+import numpy, pathlib
+from protos.manifest import from_json
+from server import runtimes
+for line in sys.stdin:
+    work, artifact = map(pathlib.Path, line.rstrip().split("\\t"))
+    adapter = runtimes.load(artifact, from_json((work / "manifest.json").read_text()), 1)
+    numpy.save(work / "out.npy", adapter.infer({{"{INPUT}": numpy.load(work / "in.npy")}})["{OUTPUT}"])
+    adapter.close()
+    print("done", flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def stranger() -> Iterator[subprocess.Popen[str]]:
+    """A process that knows nothing of `compressors` and answers for the artifact of each line that it is given."""
+    command = [sys.executable, "-c", STRANGER]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    data = dataset()
+    return data.inputs(data.test)
+
+
+@pytest.fixture(scope="module")
+def expected(network: torch.nn.Module, images: np.ndarray) -> np.ndarray:
+    with torch.no_grad():
+        return network(torch.from_numpy(images)).numpy()
+
+
+def test_answers_are_those_of_the_network(case: Case, images: np.ndarray, expected: np.ndarray) -> None:
+    errors = np.abs(case(images) - expected) / np.ptp(expected)
+    if case.variant.precision == "fp32":
+        assert errors.max() < 1e-5
+    else:  # a value beyond the calibrated range is clipped, so that the largest error says little
+        assert errors.mean() < 0.02
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 7, 64])
+def test_the_batch_is_free(case: Case, images: np.ndarray, batch: int) -> None:
+    tolerance = 1e-5 if case.variant.precision == "fp32" else 0.1  # of outputs from -5 to 8
+    np.testing.assert_allclose(case(images[:batch]), case(images)[:batch], rtol=0, atol=tolerance)
+
+
+def test_read_only_memory_is_taken(case: Case, images: np.ndarray) -> None:
+    received = np.frombuffer(images[:2].tobytes(), np.float32).reshape(2, 3, 8, 8)
+    assert not received.flags.writeable
+    np.testing.assert_array_equal(case(received), case(images[:2]))
+
+
+def test_an_answer_is_not_changed_by_the_next_one(case: Case, images: np.ndarray) -> None:
+    first = case(images[:4])
+    kept = first.copy()
+    case(images[4:8])
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_the_artifact_is_self_contained(
+    case: Case, images: np.ndarray, tmp_path: Path, stranger: subprocess.Popen[str]
+) -> None:
+    """It loads and answers in a process in which `compressors` and this test's network cannot be imported."""
+    assert stranger.stdin is not None
+    assert stranger.stdout is not None
+    np.save(tmp_path / "in.npy", images[:2])
+    (tmp_path / "manifest.json").write_text(pipeline.to_json(case.variant))
+    print(tmp_path, case.folder, sep="\t", file=stranger.stdin, flush=True)
+    assert stranger.stdout.readline() == "done\n"
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), case(images[:2]), rtol=0, atol=1e-4)
+
+
+def test_the_artifact_carries_no_path_of_this_machine(case: Case) -> None:
+    for path in case.folder.iterdir():
+        content = b"".join(_members(path).values()) or path.read_bytes()
+        for trace in (b"site-packages/", b"/torchinductor_", str(ROOT).encode(), sys.prefix.encode() + b"/"):
+            assert trace not in content, f"{path.name} carries {trace!r}"
+
+
+def test_the_artifact_holds_no_pickled_object(case: Case) -> None:
+    members = _members(case.folder / case.entry)
+    if case.variant.runtime == "torchscript":
+        members.pop("model/data.pkl", None)  # read by libtorch's own unpickler, which builds no Python objects
+        members.pop("model/constants.pkl", None)
+        members.pop("model/attributes.pkl", None)
+    assert [name for name in members if name.endswith((".pkl", ".pickle"))] == []
+
+
+def test_an_artifact_with_a_local_path_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(b"\0" + sys.prefix.encode() + b"/lib\0")
+    with pytest.raises(ValueError, match=r"model\.bin carries the path"):
+        exporters.refuse_local_paths(tmp_path)
+
+
+def _members(path: Path) -> dict[str, bytes]:
+    """The members of a zip archive, or nothing where the file is none."""
+    if not zipfile.is_zipfile(path):
+        return {}
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}

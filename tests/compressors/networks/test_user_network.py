@@ -1,0 +1,212 @@
+"""A user's own model: one command makes measured variants of it, and what does not fit is one line before that."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+
+from compressors import __main__ as program
+from compressors import study
+from compressors.networks import onnx_network, user_network
+from protos import repository
+from protos.errors import UsageError
+from server import runtimes
+from tests.compressors.build import test_pipeline
+from tests.support.compressors import foreign
+
+NETWORK = ["--model", "theirs:resnet20", "--weights", "resnet20.th"]
+
+
+@pytest.fixture
+def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of a user: a network's file, its weights as a training script leaves them, a graph, and images."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    Path("theirs.py").write_text(foreign.RESNET20)
+    network = user_network.factory("theirs:resnet20")(10).eval()
+    torch.manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.running_var, 0.5, 2)
+    state = {f"module.{name}": value for name, value in network.state_dict().items()}
+    torch.save({"state_dict": state, "best_prec1": 91.7}, "resnet20.th")
+    np.savez("photos.npz", **foreign.images())
+    onnx.save(graph(), "theirs.onnx")
+    with test_pipeline.small_world():
+        yield tmp_path
+    sys.modules.pop("theirs", None)
+
+
+def graph(
+    batch: int | str = 1, classes: int = 10, reshape: tuple[int, ...] = (0, -1), opset: int = 17
+) -> onnx.ModelProto:
+    """A convolution, pooling and a classifier from an input that is called "logits", to make it harder."""
+    generator = np.random.default_rng(0)
+    weights = {
+        "w": generator.normal(size=(8, 3, 3, 3)).astype(np.float32),
+        "shape": np.array(reshape, np.int64),
+        "fc": generator.normal(size=(8, classes)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Conv", ["logits", "w"], ["input"]),
+        helper.make_node("Relu", ["input"], ["positive"]),
+        helper.make_node("GlobalAveragePool", ["positive"], ["pooled"]),
+        helper.make_node("Reshape", ["pooled", "shape"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "fc"], ["scores"]),
+    ]
+    made = helper.make_graph(
+        nodes,
+        "theirs",
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, 3, 32, 32])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [batch, classes])],
+        [onnx.numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def build(*words: str) -> int:
+    """Runs `pareto-compress build` in this process."""
+    common = ["--name", "mine", "--data", "photos.npz", "--calibration", "32", "--repository", "models"]
+    chosen = [w for pair in zip(common[::2], common[1::2], strict=True) if pair[0] not in words for w in pair]
+    arguments = program._parser().parse_args(["build", *words, *chosen])
+    return int(arguments.run(arguments))
+
+
+def answers(root: Path, name: str, inputs: np.ndarray) -> np.ndarray:
+    (entry,) = [e for e in repository.scan(root) if e.name == name]
+    variant = repository.verify(entry)
+    return runtimes.load(entry.folder, variant, 1).infer({variant.inputs[0].name: inputs})[variant.outputs[0].name]
+
+
+def test_a_foreign_resnet20_becomes_fp32_and_int8_variants(user: Path) -> None:
+    assert build(*NETWORK, "--runtimes", "torchscript", "onnxruntime", "--mean", "0.5,0.5,0.5") == 0
+    variants = {e.name: repository.verify(e) for e in repository.scan(user / "models")}
+    assert variants.keys() == {f"{r}-{rt}" for r in ("fp32", "int8") for rt in ("torchscript", "onnxruntime")}
+    fp32 = variants["fp32-onnxruntime"]
+    assert fp32.network.parameters == 269_722  # 0.27 M, as the paper's table 6 has it
+    assert fp32.preprocessing.mean == (0.5, 0.5, 0.5)
+    assert fp32.recipe.steps[0].parameters == {
+        "file": "resnet20.th",
+        "sha256": repository.sha256(user / "resnet20.th"),
+    }
+    assert fp32.quality is not None
+    assert (fp32.quality.dataset, fp32.quality.samples) == ("photos test", 40)
+    network = user_network.factory("theirs:resnet20")(10)
+    saved = torch.load("resnet20.th", weights_only=True)["state_dict"]
+    network.load_state_dict({name.removeprefix("module."): value for name, value in saved.items()})
+    inputs = np.random.default_rng(1).random((3, 3, 32, 32), np.float32)
+    with torch.no_grad():
+        expected = network.eval()(torch.from_numpy(inputs)).numpy()
+    np.testing.assert_allclose(answers(user / "models", "fp32-onnxruntime", inputs), expected, atol=1e-4)
+    assert str(user) not in (user / "models" / "mine" / "fp32-onnxruntime" / "manifest.json").read_text()
+
+
+def test_a_foreign_graph_becomes_variants_where_it_can_run(user: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert build("--onnx", "theirs.onnx") == 0
+    names = {e.name for e in repository.scan(user / "models")}
+    assert names == {f"{r}-{rt}" for r in ("fp32", "int8") for rt in ("onnxruntime", "openvino")}
+    assert repository.default_variant(user / "models", "mine") == "fp32-onnxruntime"
+    inputs = np.random.default_rng(1).random((3, 3, 32, 32), np.float32)
+    session = onnx.reference.ReferenceEvaluator(graph("batch"))
+    expected = session.run(None, {"logits": inputs})[0]
+    for runtime in ("onnxruntime", "openvino"):
+        np.testing.assert_allclose(answers(user / "models", f"fp32-{runtime}", inputs), expected, atol=1e-4)
+    printed = capsys.readouterr().out
+    assert "int8-torchscript: refused: an ONNX graph brings no PyTorch network." in printed
+    capsys.readouterr()
+    program._list(program._parser().parse_args(["list", "models"]))
+    assert "refused: an ONNX graph brings no PyTorch network." in capsys.readouterr().out
+
+
+def test_changed_code_makes_another_network(user: Path) -> None:
+    def weights() -> set[str]:
+        return {repository.verify(e).sources.parent_weights for e in repository.scan(user / "models")}
+
+    build(*NETWORK, "--runtimes", "torchscript")
+    first = weights()
+    Path("theirs.py").write_text(foreign.RESNET20.replace("return self.linear(", "return 2 * self.linear("))
+    sys.modules.pop("theirs")
+    inputs = np.random.default_rng(1).random((2, 3, 32, 32), np.float32)
+    before = answers(user / "models", "fp32-torchscript", inputs)
+    build(*NETWORK, "--runtimes", "torchscript")
+    assert weights() == first
+    np.testing.assert_allclose(answers(user / "models", "fp32-torchscript", inputs), 2 * before, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--model", "theirs:resnet20"], "--weights is missing"),
+        (["--model", "theirs:resnet20", "--weights", "none.th"], "there is no file 'none.th'"),
+        (["--model", "theirs:resnet20", "--weights", "theirs.py"], r"theirs\.py: torch\.load\(weights_only=True\)"),
+        (["--model", "theirs:resnet21", "--weights", "resnet20.th"], "theirs' has no attribute 'resnet21'"),
+        (["--model", "nowhere:resnet20", "--weights", "resnet20.th"], "No module named 'nowhere'"),
+        (["--model", "theirs:not_a_network", "--weights", "resnet20.th"], "it makes a str, expected a torch.nn.Module"),
+        ([*NETWORK, "--input-shape", "3,28,28"], r"images of \[3, 32, 32\] came, expected \[3, 28, 28\]"),
+        ([*NETWORK, "--input-shape", "1,32,32"], "1 channels, expected 3"),
+        ([*NETWORK, "--data", "none.npz"], "--data none.npz: there is no such file"),
+        ([*NETWORK, "--data", "seven.npz"], "'linear.bias' has shape"),
+        (
+            ["--model", "theirs:fixed", "--weights", "resnet20.th", "--data", "seven.npz"],
+            "10 classes apart, the data has 7",
+        ),
+        (["--onnx", "theirs.onnx", "--data", "seven.npz"], "10 classes apart, the data has 7"),
+        (["--onnx", "theirs.py"], r"theirs\.py: not an ONNX graph"),
+        (["--onnx", "theirs.onnx", "--weights", "resnet20.th"], "--weights came with --onnx"),
+        (["--study", "digits", "--mean", "0,0,0"], "--name came with --study"),
+    ],
+)
+def test_what_does_not_fit_is_one_line_before_any_work(user: Path, words: list[str], message: str) -> None:
+    np.savez("seven.npz", **foreign.images(classes=7))
+    with pytest.raises(UsageError, match=message) as error:
+        build(*words)
+    assert "\n" not in str(error.value)
+    assert not (user / "models").exists()
+
+
+def test_a_batch_that_is_fixed_inside_is_refused(tmp_path: Path) -> None:
+    onnx.save(graph(reshape=(1, -1)), tmp_path / "bad.onnx")
+    with pytest.raises(UsageError, match=r"bad\.onnx: its batch is fixed at 1 inside") as error:
+        onnx_network.read_graph(tmp_path / "bad.onnx")
+    assert "\n" not in str(error.value)
+
+
+def test_a_graph_of_another_layout_is_refused(tmp_path: Path) -> None:
+    model = graph()
+    for dimension, size in zip(model.graph.input[0].type.tensor_type.shape.dim, (1, 32, 32, 3), strict=True):
+        dimension.dim_value = size
+    onnx.save(model, tmp_path / "bad.onnx")
+    with pytest.raises(UsageError, match=r"input 'logits' is FLOAT \[1,32,32,3\], expected FLOAT \[N,3,H,W\]"):
+        onnx_network.read_graph(tmp_path / "bad.onnx")
+
+
+def test_an_old_graph_is_made_newer(tmp_path: Path) -> None:
+    onnx.save(graph(opset=11), tmp_path / "old.onnx")
+    network = onnx_network.OnnxNetwork(onnx_network.read_graph(tmp_path / "old.onnx"))
+    assert network(torch.zeros(3, 3, 32, 32)).shape == (3, 10)
+    assert network.size().parameters == 8 * 27 + 80
+
+
+def test_a_study_loads_a_users_network_too(user: Path) -> None:
+    Path("s.toml").write_text(
+        'models = { m = "theirs:resnet20" }\ndata = "arrays"\ncalibration = 8\nruntimes = ["onnxruntime"]\n'
+        'input = { std = [0.5, 0.5, 0.5] }\n[recipes.fp32]\nstep = "load"\nfile = "resnet20.th"\n'
+    )
+    (declared,) = study.load("s.toml")
+    assert declared.form.std == (0.5, 0.5, 0.5)
+    assert isinstance(declared.recipes[0].step, user_network.Load)
+
+
+def test_a_graph_takes_no_training(user: Path) -> None:
+    Path("s.toml").write_text(
+        'models = { m = "onnx" }\ndata = "arrays"\ncalibration = 8\nruntimes = ["onnxruntime"]\n[recipes.fp32]\n'
+        'step = "load"\nfile = "theirs.onnx"\n[recipes.channels50]\nstep = "channel-pruning"\nparent = "fp32"\n'
+        "ratio = 0.5\nfit = { epochs = 1, batch = 8, learning_rate = 0.1 }\n"
+    )
+    with pytest.raises(UsageError, match="step 'channel-pruning' needs a PyTorch network, an ONNX graph is none"):
+        study.load("s.toml")

@@ -1,0 +1,138 @@
+"""The table: figures of manifests in four formats, with what did not hold and what was not built."""
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from compressors.report import notes, table, unbuilt
+from protos import repository
+from protos.manifest import Latency, Network, Quality, Step, Throughput, Variant
+from protos.repository import Entry
+from tests.support import toy
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return toy.repository(tmp_path / "models")
+
+
+@pytest.fixture
+def fp32(root: Path) -> Variant:
+    (entry,) = [e for e in repository.scan(root) if e.name == "fp32-onnxruntime"]
+    assert entry.variant is not None
+    return replace(entry.variant, latency=latency(2.0), network=Network(1000, 1000, 3))
+
+
+def latency(p50: float) -> Latency:
+    return Latency(p50, p50, p50, batch=1, threads=1, samples=100)
+
+
+def child(parent: Variant, name: str, p50: float, **changes: object) -> Variant:
+    """A variant made from `parent` by a step of that name."""
+    recipe = replace(parent.recipe, name=name, steps=(*parent.recipe.steps, Step(name, {})))
+    named = replace(parent, variant=f"{name}-{parent.runtime}", recipe=recipe, latency=latency(p50))
+    return replace(named, **changes)  # type: ignore[arg-type]
+
+
+def test_csv_has_plain_numbers_and_an_empty_cell_for_what_was_not_measured(fp32: Variant, root: Path) -> None:
+    quality = Quality("top1", 0.5, "toy", 20, 0.75, 0.75, 0.6, top5=0.9, lost=6, gained=1)
+    int8 = child(fp32, "int8", 1.0, quality=quality, throughput=Throughput(512.0, 32, 1))
+    rows = list(csv.DictReader(show([fp32, int8], "csv", root).splitlines()))
+    assert rows[1]["variant"] == "int8-onnxruntime"
+    assert (rows[1]["lost"], rows[1]["gained"], rows[1]["mcnemar_p"]) == ("6", "1", "0.125")
+    assert (rows[1]["top1"], rows[1]["top5"], rows[1]["times_faster"]) == ("0.5", "0.9", "2.0")
+    assert (rows[1]["rows_per_second"], rows[1]["batch"]) == ("512.0", "32")
+    assert (rows[0]["lost"], rows[0]["megabytes_gzip"]) == ("", "")
+
+
+def test_mcnemars_p_needs_the_flips() -> None:
+    quality = Quality("top1", 0.5, "toy", 20, 0.75, 0.75, 0.6, lost=8, gained=2)
+    assert table._mcnemar(quality) == 112 / 1024
+    assert table._mcnemar(replace(quality, lost=None)) is None
+
+
+def test_json_is_the_manifest_with_a_comparison(fp32: Variant, root: Path) -> None:
+    (record,) = json.loads(show([fp32], "json", root))
+    assert record["latency"]["p50_ms"] == 2.0
+    assert (record["comparison"]["times_faster"], record["comparison"]["lost"]) == (1.0, None)
+
+
+def test_columns_without_any_figure_are_left_out_of_tables(fp32: Variant, root: Path) -> None:
+    assert "top-5" not in show([fp32], "markdown", root)
+    quality = Quality("top1", 0.5, "toy", 20, 0.75, 0.75, 0.6, top5=0.9)
+    assert "| 50.00% | 90.00% |" in show([replace(fp32, quality=quality)], "markdown", root)
+
+
+def test_what_was_not_built_is_a_row_with_its_reason(root: Path) -> None:
+    unbuilt.save(root / "toy", {"int8-openvino": "it cannot"}, {"int8-onnxruntime": "ValueError: no"})
+    entries = repository.scan(root)
+    assert len(entries) == 2
+    markdown = table.show(entries, "markdown")
+    assert "| int8-openvino | - |" in markdown
+    assert "int8-openvino: refused: it cannot." in markdown
+    assert "int8-onnxruntime: failed: ValueError: no." in markdown
+    assert "toy,int8-openvino," in table.show(entries, "csv")
+    assert {"model": "toy", "variant": "int8-openvino", "unbuilt": "refused: it cannot"} in json.loads(
+        table.show(entries, "json")
+    )
+    unbuilt.save(root / "toy", {}, {})
+    assert "int8-openvino" not in table.show(entries, "markdown")
+
+
+def test_several_models_are_told_apart_by_headings(root: Path) -> None:
+    shutil.copytree(root / "toy", root / "another")
+    for manifest in (root / "another").glob("*/manifest.json"):
+        manifest.write_text(manifest.read_text().replace('"model": "toy"', '"model": "another"'))
+    markdown = table.show(repository.scan(root), "markdown")
+    assert [line for line in markdown.splitlines() if line.startswith("#")] == ["## another", "## toy"]
+
+
+def test_a_damaged_record_of_what_was_not_built_hides_no_table(root: Path) -> None:
+    (root / "toy" / unbuilt.FILE).write_text("[")
+    assert "fp32-openvino" in table.show(repository.scan(root), "table")
+
+
+def test_int8_that_is_slower_says_so_with_the_reason(fp32: Variant) -> None:
+    without = replace(fp32.machine, instruction_sets=("avx2",))
+    int8 = child(fp32, "int8", 3.0, precision="int8", machine=without)
+    assert notes.of([fp32, int8]) == {
+        "int8-onnxruntime": [
+            "int8 is no faster than fp32-onnxruntime here (3.000 ms against 2.000):"
+            " this CPU has no instructions for int8 (VNNI)"
+        ]
+    }
+    assert notes.of([fp32, child(fp32, "int8", 1.0, precision="int8", machine=without)]) == {}
+
+
+@pytest.mark.parametrize(
+    ("ranges", "value", "said"), [("default", 0.17, 1), ("mean-min-max", 0.17, 0), ("default", 0.62, 0)]
+)
+def test_int8_that_fell_far_says_what_to_try(fp32: Variant, ranges: str, value: float, said: int) -> None:
+    int8 = child(fp32, "int8", 1.0, precision="int8", quality=Quality("top1", value, "toy", 20, 0.665, 0.665, 0.2))
+    recipe = replace(int8.recipe, steps=(*fp32.recipe.steps, Step("static-int8", {"ranges": ranges})))
+    texts = notes.of([fp32, replace(int8, recipe=recipe)]).get("int8-onnxruntime", [])
+    expected = 'lost 49.5 points: one calibration image may have set its ranges, see ranges = "mean-min-max"'
+    assert texts == [expected][:said]
+
+
+def test_masked_weights_say_that_they_gain_nothing(fp32: Variant) -> None:
+    masked = child(fp32, "sparse60", 2.0, network=Network(1000, 400, 3), notes=("a note",))
+    assert notes.of([fp32, masked]) == {
+        "sparse60-onnxruntime": [
+            "a note",
+            "masked weights (60% of the weights are zero), dense kernels: no faster than fp32-onnxruntime",
+        ]
+    }
+
+
+def test_pruning_that_is_no_faster_says_so(fp32: Variant) -> None:
+    pruned = child(fp32, "channels10", 1.99, network=Network(900, 900, 3))
+    assert notes.of([fp32, pruned])["channels10-onnxruntime"][0].startswith("fewer weights, but no faster than fp32-")
+
+
+def show(variants: list[Variant], form: table.Format, root: Path) -> str:
+    return table.show([Entry(v.model, v.variant, root / v.model / v.variant, v, None) for v in variants], form)

@@ -1,0 +1,48 @@
+"""Which cells can be believed, and which of those nothing beats."""
+
+from loadtest.analysis.results import Cell
+from loadtest.analysis.validity import baseline_of, doubt, p99_frontier, throughput_frontier
+from tests.support.loadtest.cells import cell
+
+
+def names(cells: list[Cell]) -> list[str]:
+    return [each.variant for each in cells]
+
+
+FP32 = cell("fp32-pytorch", p99=8.0, top1=0.98)
+
+
+def test_a_doubt_says_what_is_known_all_the_same() -> None:
+    assert doubt(cell("a-x", 2.5, generator_limited=True)) == "limited by the generator, p99 at most 2.50 ms"
+    assert doubt(cell("a-x", None)) == "too few samples"
+    assert doubt(cell("a-x", 2.5, failures=1)) == "1 call failed"
+    assert doubt(cell("a-x", 2.5, failures=3, generator_limited=True)) == "3 calls failed, limited by the generator"
+
+
+def test_fp32_pytorch_is_the_baseline_even_if_another_fp32_is_more_accurate() -> None:
+    assert baseline_of([cell("fp32-openvino", 2.0, 0.981), FP32]) == FP32
+
+
+def test_without_fp32_pytorch_the_most_accurate_fp32_is_the_baseline() -> None:
+    best = cell("fp32-openvino", 2.0, 0.981)
+    assert baseline_of([cell("fp32-onnxruntime", 9.0, 0.98), best]) == best
+
+
+def test_the_p99_frontier_runs_from_the_fastest_to_the_most_accurate() -> None:
+    cells = [
+        FP32,
+        cell("int8-openvino", 2.0, 0.97),
+        cell("int8-pytorch", 3.0, 0.96),
+        cell("channels50-openvino", 1.0, 0.9),
+    ]
+    assert names(p99_frontier(cells)) == ["channels50-openvino", "int8-openvino", "fp32-pytorch"]
+
+
+def test_the_throughput_frontier_runs_from_the_fastest_to_the_most_accurate() -> None:
+    cells = [cell("a-x", rps=100, top1=0.98), cell("b-x", rps=300, top1=0.9), cell("c-x", rps=50, top1=0.97)]
+    assert names(throughput_frontier(cells)) == ["b-x", "a-x"]
+
+
+def test_a_generator_limited_cell_is_not_on_a_frontier() -> None:
+    cells = [FP32, cell("int8-openvino", 1.0, 0.99, rps=999, generator_limited=True)]
+    assert names(p99_frontier(cells)) == names(throughput_frontier(cells)) == ["fp32-pytorch"]

@@ -1,0 +1,184 @@
+"""The search for the highest rate against a real server whose capacity is known by construction."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from loadtest.analysis.results import Search
+from loadtest.measure.rate_search import Found, Objective
+from loadtest.report.table import searches_table
+from loadtest.users.recorder import load_samples
+from protos.v1 import inference_pb2 as pb
+from tests.loadtest.conftest import LOADTEST
+from tests.support.loadtest.cells import results
+from tests.support.loadtest.foreign import MODEL, Answer, foreign, zeros
+from tests.support.serving import ROOT
+
+SERVICE_SECONDS = 0.002
+CAPACITY = 1 / SERVICE_SECONDS
+"""Of one worker at most: a sleep is never shorter than it was asked to be."""
+
+LIMIT_MS = 200.0
+"""Reached within any trial that has half as many requests again as can be served, and by no hiccup of a machine."""
+
+QUICK = """
+import sys
+from loadtest import capacity, search, stats
+from loadtest.__main__ import main
+stats.CONFIDENCE = 0.8
+search.MAJORITY, search.VERIFICATIONS, capacity.START = 1, 3, 0.7
+capacity.Range = lambda *rates, seconds: search.Range(*rates, width=0.24, seconds=seconds)
+sys.exit(main(sys.argv[1:]))
+"""
+"""A coarse search, of single trials with half the samples."""
+
+
+def one_worker() -> Answer:
+    """Answers one request after the other, each in `SERVICE_SECONDS`: an M/D/1 queue."""
+    turn = threading.Lock()
+
+    def answer(request: pb.ModelInferRequest, context: grpc.ServicerContext) -> pb.ModelInferResponse:
+        with turn:
+            time.sleep(SERVICE_SECONDS)
+        return zeros(request, context)
+
+    return answer
+
+
+def command(address: str, out: Path, *more: str) -> list[str]:
+    target = ("--target", address, "--model", MODEL, "--out", str(out), "--repository", str(out), "--find-max-rate")
+    short = ("--duration", "0.5", "--warmup", "0.1", "--ceiling", "0", "--error-rate", "1%", "--connections", "4")
+    return [sys.executable, "-c", QUICK, "run", *target, *short, *more]
+
+
+def search(address: str, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(address, out, *more), cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Path]:
+    out = tmp_path_factory.mktemp("searches") / "run"
+    with foreign(("1",), one_worker()) as server:
+        return search(server.address, out, "--p99", f"{LIMIT_MS}ms"), out
+
+
+@pytest.fixture(scope="module")
+def found(done: tuple[subprocess.CompletedProcess[str], Path]) -> dict[str, Any]:
+    process, out = done
+    assert process.returncode == 0, process.stderr
+    (each,) = json.loads((out / "results.json").read_text())["searches"]
+    assert (each["variant"], each["objective"]) == ("1", {"p99_ms": LIMIT_MS, "error_rate": 0.01})
+    result: dict[str, Any] = each["found"]
+    return result
+
+
+def test_the_rate_found_is_one_that_the_server_can_serve(found: dict[str, Any]) -> None:
+    assert 0 < found["held"] < 1.5 * CAPACITY  # a busy machine serves less, and none so much for longer than a trial
+    assert found["held"] < found["broke"]
+
+
+def test_beyond_the_capacity_the_objective_breaks_by_its_p99(found: dict[str, Any]) -> None:
+    over = [trial for trial in found["trials"] if trial["rate"] > 1.5 * CAPACITY]
+    assert all((trial["p99_ms"] or 0) > LIMIT_MS or trial["achieved"] < 0.98 * trial["rate"] for trial in over)
+    assert found["bounded_by"] in ("p99", "generator")
+    assert any((trial["p99_ms"] or 0) > LIMIT_MS for trial in found["trials"])
+
+
+def test_each_trial_is_in_the_results_and_its_calls_in_a_file(
+    done: tuple[subprocess.CompletedProcess[str], Path], found: dict[str, Any]
+) -> None:
+    samples = load_samples(done[1] / "trials.npz")
+    assert samples.variants == ("1",)
+    assert set(samples.loads) == {f"server-{trial['rate']:g}" for trial in found["trials"]}
+    assert set(samples.rows["round"]) == set(range(1, len(found["trials"]) + 1))
+
+
+def test_a_search_says_what_it_tries_and_what_it_found(
+    done: tuple[subprocess.CompletedProcess[str], Path], found: dict[str, Any]
+) -> None:
+    process, _ = done
+    lines = [line for line in process.stderr.splitlines() if line.startswith("[1/1] 1: trial")]
+    assert len(lines) == len(found["trials"])
+    assert lines[0].endswith("so far nothing is known")
+    assert "highest rate with p99 within 200 ms, failures 1%" in process.stdout
+    assert f"{found['held']:,.1f}" in process.stdout
+
+
+def test_no_other_load_is_measured_unless_asked_for(done: tuple[subprocess.CompletedProcess[str], Path]) -> None:
+    assert json.loads((done[1] / "results.json").read_text())["cells"] == []
+    assert (done[1] / "report.html").is_file()
+
+
+def test_what_no_rate_can_hold_is_not_searched(tmp_path: Path) -> None:
+    slow = one_worker()
+
+    def answer(request: pb.ModelInferRequest, context: grpc.ServicerContext) -> pb.ModelInferResponse:
+        if request.model_version == "broken":
+            context.abort(grpc.StatusCode.INTERNAL, "broken")
+        return slow(request, context)
+
+    with foreign(("slow", "broken"), answer) as server:
+        process = search(server.address, tmp_path / "run", "--p99", "1ms")
+    assert process.returncode == 0, process.stderr
+    searches = json.loads((tmp_path / "run" / "results.json").read_text())["searches"]
+    assert [(each["variant"], each["found"]["held"], each["found"]["bounded_by"]) for each in searches] == [
+        ("slow", None, "p99"),
+        ("broken", None, "errors"),
+    ]
+    assert [each["found"]["trials"] for each in searches] == [[], []]
+    assert process.stdout.count("none") == 4  # neither a rate that holds nor one that broke was tried
+
+
+def test_a_search_that_was_interrupted_goes_on_where_it_was(tmp_path: Path) -> None:
+    out, goal = tmp_path / "run", ("--p99", f"{LIMIT_MS}ms")
+    with foreign(("1",), one_worker()) as server:
+        with subprocess.Popen(
+            command(server.address, out, *goal), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        ) as first:
+            assert first.stderr is not None
+            said = next(line for line in first.stderr if ": trial 3," in line)
+            first.send_signal(signal.SIGINT)
+            assert f"keeps what was measured, {2 + 2} blocks" in first.stderr.read()
+        assert first.returncode == 130
+        again = search(server.address, out, *goal)
+    assert again.returncode == 0, again.stderr
+    trials = [line for line in again.stderr.splitlines() if ": trial" in line]
+    assert trials[0] == said.rstrip()
+    (each,) = json.loads((out / "results.json").read_text())["searches"]
+    assert len(each["found"]["trials"]) == 2 + len(trials)
+    assert not out.with_name("run.partial").exists()
+
+
+@pytest.mark.parametrize(
+    ("found", "row"),
+    [
+        (
+            Found(100.0, 110.0, "p99", True, True, ()),
+            ["a", "100.0", "110.0", "p99", "holds again, breaks at 1.25 times"],
+        ),
+        (Found(12345.0, None, "highest", True, None, ()), ["a", "12,345.0", "none", "highest", "holds again"]),
+        (Found(100.0, 110.0, "errors", False, None, ()), ["a", "100.0", "110.0", "errors", "no"]),
+        (Found(None, 10.0, "too few samples", False, None, ()), ["a", "none", "10.0", "too few samples", "n/a"]),
+    ],
+)
+def test_the_table_says_what_was_found_and_whether_it_was_confirmed(found: Found, row: list[str]) -> None:
+    run = replace(results(), searches=(Search("a", Objective(20.0), found),))
+    assert [cell for column in searches_table(run).columns for cell in column.cells] == row
+
+
+def test_a_search_without_its_objective_is_one_line() -> None:
+    given = ("--target", "127.0.0.1:1", "--model", "m", "--out", "nowhere", "--find-max-rate")
+    process = subprocess.run([*LOADTEST, "run", *given], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert process.returncode == 2
+    assert process.stderr == (
+        "pareto-loadtest: --find-max-rate: no --p99 came, expected the p99 that must hold, such as --p99 20ms\n"
+    )

@@ -1,0 +1,359 @@
+"""`report.html`: what it says, and in a real browser, from disk: what it draws, sorts and filters, with no network."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from selenium.webdriver import ActionChains, Chrome
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.select import Select
+from selenium.webdriver.support.wait import WebDriverWait
+
+from loadtest.analysis.decision import Choice, Constraints, Decision, Loser
+from loadtest.analysis.results import Ceiling, Cell, Results, ServerSide
+from loadtest.measure.accuracy import Accuracy, Flip
+from loadtest.report.page import asked, write_report
+from loadtest.users.recorder import SAMPLE, STEADY, Samples
+from tests.loadtest.conftest import Run
+from tests.support.browser import chromium, open_page
+from tests.support.loadtest.cells import cell, closed, results
+
+ASKED = Constraints(p99_ms=20.0, rate=200.0, max_drop=1.0, max_megabytes=150.0)
+EVIL = "</script><script>document.title='broken'</script>"
+NOTHING = Constraints()
+NO_CALLS = Samples(np.zeros(0, SAMPLE), ("a-x",), (closed(1).key,))
+
+
+class Text(HTMLParser):
+    """What a reader sees of a page, its script and styles left out."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.words, self.hidden = list[str](), 0
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.hidden += tag in ("script", "style", "nav")
+
+    def handle_endtag(self, tag: str) -> None:
+        self.hidden -= tag in ("script", "style", "nav")
+
+    def handle_data(self, data: str) -> None:
+        self.words += [] if self.hidden else data.split()
+
+
+def write(run: Results, folder: Path) -> Path:
+    """The page of a run whose calls all took a millisecond."""
+    variants = tuple(dict.fromkeys(cell.variant for cell in run.cells))
+    loads = tuple(load.key for load in run.plan.loads)
+    rows = [
+        (variants.index(c.variant), loads.index(c.load.key), 1, STEADY, 0, i, 0, 0.001)
+        for c in run.cells
+        for i in range(10)
+    ]
+    write_report(run, Samples(np.array(rows, SAMPLE), variants, loads), folder / "report.html")
+    return folder / "report.html"
+
+
+def text(run: Results, folder: Path) -> str:
+    return " ".join(Text(write(run, folder).read_text()).words)
+
+
+def deciding(monkeypatch: pytest.MonkeyPatch, decision: Decision) -> None:
+    monkeypatch.setattr("loadtest.report.page.decide", lambda results: decision)
+
+
+def test_the_card_names_the_winner_the_runner_up_and_what_the_losers_broke(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    winner = cell("int8-openvino", 9.0, 0.94, rps=450, server=ServerSide(1, 0.1, 1.0, 900.0, None, 2.5))
+    winner = replace(winner, facts=replace(winner.facts, artifact_bytes=11_300_000))
+    second, slow = cell("int8-onnxruntime", 9.5, 0.93), cell("fp32-pytorch", 35.25, 0.95)
+    winning = Choice(cell=winner, sentence="lowest p99 of all that hold", tied_with=("int8-onnxruntime",))
+    following = Choice(cell=second, sentence="as good, but larger")
+    broken = Loser("fp32-pytorch", slow, ("p99 is 35.25 ms, 15.25 more than the 20 allowed", "300 MB"))
+    deciding(monkeypatch, Decision(ASKED, winner=winning, runner_up=following, losers=(broken,)))
+    page = text(results(winner, second, slow), tmp_path)
+    assert "Ship int8-openvino at 1 user 2.25 ms p50 9.00 ms p99 450 requests/s 94.00% top-1 11.3 MB on disk" in page
+    assert "lowest p99 of all that hold. Tied with int8-onnxruntime: no difference was shown." in page
+    assert "fp32 by openvino; 2.5 rows in an execution of the engine, on average; 900 µs of server CPU" in page
+    assert "Runner-up: int8-onnxruntime as good, but larger." in page
+    assert "fp32-pytorch p99 is 35.25 ms, 15.25 more than the 20 allowed; 300 MB" in page
+
+
+def test_a_card_without_a_winner_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deciding(monkeypatch, Decision(ASKED, why_not="all break at least one constraint"))
+    write_report(results(cell("a-x")), NO_CALLS, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "No answer: all break at least one constraint." in page
+
+
+def test_a_winner_without_enough_samples_for_p99_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = replace(cell("a-x", None), samples=120)
+    deciding(monkeypatch, Decision(NOTHING, winner=Choice(cell=few, sentence="it is alone")))
+    assert "n/a p99: not enough samples (120 of 299)" in text(results(few), tmp_path)
+
+
+def test_without_constraints_the_frontier_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = cell("a-x", 1.0, 0.8), cell("b-x", 2.0, 0.9)
+    frontier = Choice(cell=one, sentence="fastest"), Choice(cell=other, sentence="most accurate", tied_with=("c-x",))
+    deciding(monkeypatch, Decision(NOTHING, frontier=frontier, why_not="nothing was asked for"))
+    page = text(results(one, other), tmp_path)
+    assert "a-x 1 user fastest. b-x 1 user most accurate. Tied with c-x" in page
+    assert "No answer" not in page
+
+
+@pytest.mark.parametrize(
+    ("made", "why"),
+    [
+        (cell("a-x", top1=None), "the server does not say how accurate its variants are"),
+        (cell("a-x", generator_limited=True), "no cell can be believed, see the warnings"),
+    ],
+)
+def test_an_empty_frontier_says_why(made: Cell, why: str, tmp_path: Path) -> None:
+    assert f"No answer: {why}." in text(results(made), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("constraints", "words"),
+    [
+        (NOTHING, ""),
+        (Constraints(max_drop=0.5), "top-1 at most 0.5 points below FP32"),
+        (
+            ASKED,
+            "p99 within 20 ms, 200 requests per second, top-1 at most 1 points below FP32, at most 150 MB of memory",
+        ),
+    ],
+)
+def test_what_is_asked_for_is_said_in_words(constraints: Constraints, words: str) -> None:
+    assert asked(constraints) == words
+
+
+def test_ranks_need_rounds_and_the_page_says_how_many(tmp_path: Path) -> None:
+    page = text(results(cell("a-x"), cell("b-x"), cell("c-x", generator_limited=True)), tmp_path)
+    assert "2 rounds, 6 needed to show any difference among 2 variants: all are tied" in page
+    assert "Not ranked: c-x (limited by the generator, p99 at most 1.00 ms)." in page
+
+
+def test_unknown_accuracy_is_said_where_the_plots_would_be(tmp_path: Path) -> None:
+    page = text(results(cell("v1", top1=None)), tmp_path)
+    assert page.count("The accuracy of the variants is not known: the server does not export it.") == 2
+    assert "The size of the variants is not known" in page
+
+
+def test_a_cell_without_a_single_success_does_not_break_the_page(tmp_path: Path) -> None:
+    page = text(results(cell("fp32-pytorch", None, 0.98, rps=0.0, failures=1000)), tmp_path)
+    assert page.count("No cell has enough samples.") == 2
+    assert "1000 of 1000 calls failed (1000 UNAVAILABLE)" in page
+
+
+def test_no_name_of_a_variant_ends_the_script_element_that_its_plots_stand_in(tmp_path: Path) -> None:
+    evil, good = (write(results(cell(f"{name}-x")), tmp_path).read_text() for name in (EVIL, "int8"))
+    assert evil.count("<script") == good.count("<script")
+
+
+def test_the_plan_is_shown_as_its_file(tmp_path: Path) -> None:
+    assert 'target = "localhost:1" model = "toy"' in text(results(cell("a-x")), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("localhost:1", "100 requests/s by a-x, it took 0.75 of 2 cores and left 1.25"),
+        ("elsewhere:1", "all of its machine: it is another"),
+    ],
+)
+def test_what_the_generator_leaves_for_the_server_is_told(tmp_path: Path, target: str, words: str) -> None:
+    run = results(cell("a-x"))
+    run = replace(run, plan=replace(run.plan, target=target), ceilings=(Ceiling(closed(1), 6000.0, 0.15, 142.0),))
+    page = text(run, tmp_path)
+    assert "1 user 6,000 0.15 142" in page
+    assert words in page
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    with chromium(tmp_path_factory.mktemp("chromium")) as running:
+        yield running
+
+
+def made_up(repository: Path) -> Results:
+    """Three variants under two loads: one is limited by the generator, one was checked and flipped an image."""
+    cells = [
+        replace(made, facts=replace(made.facts, artifact_bytes=size))
+        for users in (1, 8)
+        for made, size in (
+            (cell("fp32-pytorch", 100.0, 0.98, users=users, server=ServerSide(1, 0.1, 0.6, 900.0, 0.8)), 4000),
+            (cell("int8-openvino", 9.0, 0.97, users=users, rps=300.0), 1000),
+            (cell("int8-onnxruntime", None, 0.97, users=users, rps=999.0, generator_limited=users == 8), 1100),
+        )
+    ]
+    run = results(*cells, users=(1, 8))
+    flipped = Accuracy("int8-openvino", 12, 0.75, 0.75, (Flip(1, 1, 1, 0), Flip(3, 1, 0, 1)), {}, None)
+    return replace(
+        run,
+        server=EVIL,
+        plan=replace(run.plan, repository=repository, check_accuracy=True),
+        accuracy=(flipped,),
+        ceilings=tuple(Ceiling(closed(users), 6000.0, 0.15, 142.0) for users in (1, 8)),
+    )
+
+
+@pytest.fixture
+def page(browser: Chrome, written: Path) -> Iterator[Chrome]:
+    """The made-up page as a reader opens it; nothing may have been said in the console when a test is done."""
+    if browser.current_url != written.as_uri():
+        open_page(browser, written)
+    yield browser
+    browser.execute_script("pick('')")
+    assert browser.get_log("browser") == []
+
+
+@pytest.fixture(scope="module")
+def written(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(made_up(repository), tmp_path_factory.mktemp("made-up"))
+
+
+def find(browser: Chrome, selector: str) -> list[WebElement]:
+    return browser.find_elements(By.CSS_SELECTOR, selector)
+
+
+def names(browser: Chrome) -> list[str]:
+    """The variants of the table's rows that are shown."""
+    return [name.text for name in find(browser, "table.cells tbody .name") if name.is_displayed()]
+
+
+def opacities(browser: Chrome, plot: str) -> dict[str, float]:
+    script = f"return document.getElementById('{plot}').data.filter(t => t.meta).map(t => [t.meta, t.opacity ?? 1])"
+    return dict(browser.execute_script(script))
+
+
+def sort_by(browser: Chrome, title: str) -> None:
+    (button,) = [each for each in find(browser, "table.cells th button") if each.text.split() == title.split()]
+    button.click()
+
+
+PLOTS = [
+    *(f"{kind}-closed-{users}" for users in (1, 8) for kind in ("p99", "rps")),
+    *("size", "time-closed-1", "time-closed-8", "curve-p50-closed", "curve-p99-closed"),
+    *(f"{kind}-closed-{users}" for users in (1, 8) for kind in ("latency", "tail")),
+    "timeline",
+]
+
+
+def drawn(browser: Chrome) -> list[str]:
+    """The plots in which at least one trace is drawn."""
+    traces = "svg.main-svg .trace"
+    return [
+        str(plot.get_attribute("id")) for plot in find(browser, ".plot") if plot.find_elements(By.CSS_SELECTOR, traces)
+    ]
+
+
+def test_every_plot_of_a_real_run_is_drawn_and_nothing_is_loaded(run: Run, browser: Chrome) -> None:
+    open_page(browser, run.out / "report.html")
+    assert drawn(browser) == [plot.replace("closed-8", "closed-4") for plot in PLOTS]
+    loaded = browser.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
+    assert [name for name in loaded if not name.startswith("data:")] == []
+
+
+def test_every_plot_of_made_up_cells_is_drawn(page: Chrome) -> None:
+    assert drawn(page) == PLOTS
+
+
+def test_a_click_on_a_heading_sorts_by_it_and_a_second_turns_the_order(page: Chrome) -> None:
+    def p99() -> list[str]:
+        return [row.text for row in find(page, "table.cells tbody td:nth-child(7)")]
+
+    sort_by(page, "p99 ms")
+    assert p99() == ["9.00"] * 2 + ["100.00"] * 2 + ["n/a (900 samples)"] * 2
+    sort_by(page, "p99 ms")
+    assert p99() == ["100.00"] * 2 + ["9.00"] * 2 + ["n/a (900 samples)"] * 2
+    sort_by(page, "variant")
+    assert names(page) == [name for name in ("fp32-pytorch", "int8-onnxruntime", "int8-openvino") for _ in range(2)]
+    sort_by(page, "load")
+    headings = [heading.get_attribute("aria-sort") for heading in find(page, "table.cells th")[:3]]
+    assert headings == ["none", "ascending", "none"]
+
+
+def test_a_click_on_a_point_filters_the_page_and_there_is_a_way_back(page: Chrome) -> None:
+    (point,) = find(page, "#size .scatterlayer .trace:nth-child(3) .point")
+    page.execute_script("arguments[0].scrollIntoView({block: 'center'})", point)
+    ActionChains(page).move_to_element(point).pause(0.3).click().perform()
+    WebDriverWait(page, 5).until(lambda _: find(page, "#filtered")[0].is_displayed())
+    assert names(page) == ["int8-openvino"] * 2
+    assert find(page, "#filtered")[0].text.startswith("Only int8-openvino is shown")
+    for plot in PLOTS:
+        others = {"fp32-pytorch": 0.08, "int8-onnxruntime": 0.08}
+        assert opacities(page, plot).items() <= (others | {"int8-openvino": 1}).items()
+    find(page, "#filtered button")[0].click()
+    assert len(names(page)) == 6
+    assert set(opacities(page, "timeline").values()) == {1}
+    assert not find(page, "#filtered")[0].is_displayed()
+
+
+def test_a_name_and_the_menu_filter_too(page: Chrome) -> None:
+    page.execute_script("arguments[0].click()", find(page, ".answer .name, table.cells tbody .name")[-1])
+    picked = find(page, "#filtered b")[0].text
+    assert set(names(page)) == {picked}
+    assert page.execute_script("return document.querySelector('#menu').value") == picked
+    Select(find(page, "#menu")[0]).select_by_visible_text("fp32-pytorch")
+    assert names(page) == ["fp32-pytorch"] * 2
+
+
+def test_a_cell_that_the_generator_limited_is_red_and_hollow(page: Chrome) -> None:
+    (row,) = find(page, "table.cells tr.bad")
+    assert row.text.split("\n")[0].startswith("int8-onnxruntime")
+    assert "generator limit" in row.text
+    script = "return document.getElementById('rps-closed-8').data.map(trace => trace.marker?.symbol)"
+    assert page.execute_script(script) == [None, "circle", "square", "square-open"]
+
+
+def test_images_of_flips_are_drawn_when_their_list_is_opened(page: Chrome) -> None:
+    (listed,) = find(page, "details.flips")
+    images = listed.find_elements(By.TAG_NAME, "img")
+    assert [image.get_attribute("src") for image in images] == [None, None]
+    page.execute_script("arguments[0].open = true", listed)
+    WebDriverWait(page, 5).until(lambda _: page.execute_script("return arguments[0].naturalWidth", images[1]) == 4)
+    assert "green → red" in listed.text
+    assert "red → green" in listed.text
+
+
+def test_a_phone_does_not_scroll_sideways(page: Chrome) -> None:
+    phone = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    try:
+        page.refresh()
+        assert page.execute_script("return document.documentElement.scrollWidth") == 390
+        assert drawn(page) == PLOTS
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_in_dark_mode_the_page_is_dark_and_its_plots_are_on_its_cards(page: Chrome) -> None:
+    style = "return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]]"
+    preference = {"name": "prefers-color-scheme", "value": "dark"}
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [preference]})
+    try:
+        assert page.execute_script(style, "body", "backgroundColor") == "rgb(15, 23, 42)"
+        assert page.execute_script(style, "#size svg.main-svg", "backgroundColor") == "rgba(0, 0, 0, 0)"
+        assert page.execute_script(style, "#size .xtick text", "fill") == "rgb(182, 194, 211)"
+    finally:
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_plots_are_as_wide_as_a_printed_sheet_and_then_as_before(page: Chrome) -> None:
+    width = "return document.querySelector('#timeline svg.main-svg').clientWidth"
+    before = page.execute_script(width)
+    page.execute_script("dispatchEvent(new Event('beforeprint'))")
+    assert page.execute_script(width) < 720 < before  # 190 mm are 718 pixels
+    page.execute_script("dispatchEvent(new Event('afterprint'))")
+    assert page.execute_script(width) == before
+
+
+def test_what_a_server_calls_itself_is_text_and_never_markup(page: Chrome) -> None:
+    assert EVIL in find(page, "main")[0].text
+    assert page.title == "toy: which variant to ship"

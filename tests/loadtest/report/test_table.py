@@ -1,0 +1,63 @@
+"""What is shown of a cell, and how what was not measured is shown."""
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from loadtest.analysis.results import Cell, Results, ServerSide
+from loadtest.report.columns import COLUMNS
+from loadtest.report.table import table
+from tests.support.loadtest.cells import cell, results
+
+
+def shown(one: Cell) -> dict[str, str]:
+    return {column.title: column.text(one) for column in COLUMNS}
+
+
+def test_figures_are_rounded_for_people() -> None:
+    texts = shown(cell("int8-openvino", p99=2.6012, top1=0.97654, rps=1234.5))
+    assert (texts["p99 ms"], texts["top-1"], texts["rps"], texts["generator CPU"]) == ("2.60", "97.65%", "1,234", "50%")
+
+
+def test_a_percentile_of_too_few_samples_says_how_many_there_were() -> None:
+    assert shown(cell("int8-openvino", p99=None))["p99 ms"] == "n/a (900 samples)"
+
+
+def test_what_was_not_measured_is_not_zero() -> None:
+    texts = shown(cell("v1", top1=None))
+    assert {texts[title] for title in ("top-1", "agreement", "queue ms", "compute ms", "size MB")} == {"n/a"}
+
+
+def printed(run: Results, width: int) -> str:
+    console = Console(width=width, file=(output := io.StringIO()))
+    console.print(table(run, width))
+    return output.getvalue()
+
+
+def test_the_terminal_s_table_has_the_fastest_first() -> None:
+    text = printed(results(cell("fp32-pytorch", 8.0), cell("int8-openvino", 2.0)), 140)
+    assert 0 < text.index("int8-openvino") < text.index("fp32-pytorch")
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_no_figure_of_the_terminal_s_table_is_cut(width: int) -> None:
+    slow = replace(cell("channels50-int8-torchscript", 1234.56, rps=12_345.0), server=ServerSide(1, 0.1, 1012.34, 9.0))
+    text = printed(results(slow, cell("fp32-pytorch", None)), width)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    assert {"channels50-int8-torchscript", "308.64", "1234.56", "12,345", "90.00%", "n/a"} <= set(text.split())
+
+
+def test_a_narrow_terminal_does_without_what_matters_least() -> None:
+    run = results(cell("channels50-int8-torchscript", 1234.56), cell("fp32-pytorch", None))
+    assert all(title in printed(run, 140) for title in ("generator", "compute", "failures", "p95"))
+    assert "generator" not in printed(run, 80)
+
+
+def test_a_name_longer_than_the_terminal_is_folded_and_no_figure_is_cut() -> None:
+    text = printed(results(cell("a" * 100 + "-x", 1234.56)), 80)
+    assert "…" not in text
+    assert {"308.64", "1234.56", "90.00%"} <= set(text.split())
+    assert text.count("a") >= 100

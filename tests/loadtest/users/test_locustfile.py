@@ -1,0 +1,159 @@
+"""Locust by hand: the file is an ordinary locustfile, with Locust's own flags, statistics and web page."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from loadtest.users.recorder import FIRST, load_samples
+from tests.support.serving import ROOT, ServerProcess, free_port
+
+LOCUST = [sys.executable, "-m", "locust"]
+VARIANTS = {"fp32-onnxruntime", "fp32-openvino"}
+
+
+def locust(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*LOCUST, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+def by_hand(server: ServerProcess, repository: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    return locust(
+        *("-f", "loadtest/locustfile.py", "--headless", "-u", "2", "-r", "2", "-t", "2s", "--json", "-L", "WARNING"),
+        *("--host", server.grpc_address, "--repository", str(repository), *more),
+    )
+
+
+def test_each_variant_is_a_name_in_locust_s_statistics(server: ServerProcess, repository: Path) -> None:
+    done = by_hand(server, repository, "--model", "toy")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert {row["name"] for row in rows} == VARIANTS
+    assert all(row["num_requests"] > 0 and row["num_failures"] == 0 for row in rows)
+
+
+def test_raw_samples_can_be_kept_by_hand(server: ServerProcess, repository: Path, tmp_path: Path) -> None:
+    path = tmp_path / "samples.npz"
+    done = by_hand(server, repository, "--model", "toy", "--variants", "fp32-openvino", "--samples", str(path))
+    samples = load_samples(path)
+    (row,) = json.loads(done.stdout)
+    assert (samples.variants, len(samples.rows)) == (("fp32-openvino",), row["num_requests"])
+
+
+def test_a_master_and_workers_of_their_own_merge_their_samples(
+    server: ServerProcess, repository: Path, tmp_path: Path
+) -> None:
+    path, port = tmp_path / "samples.npz", str(free_port())
+    ours = ("--model", "toy", "--repository", str(repository), "--rate", "50", "--samples", str(path))
+    worker = [*LOCUST, "-f", "loadtest/locustfile.py", "--worker", "--master-port", port, *ours]
+    workers = [subprocess.Popen(worker, cwd=ROOT, stderr=subprocess.DEVNULL) for _ in range(2)]
+    try:
+        master = ("--master", "--master-bind-port", port, "--expect-workers", "2")
+        done = by_hand(server, repository, "-t", "1s", *master, *ours)
+        assert [process.wait(30) for process in workers] == [0, 0], done.stderr
+    finally:
+        for process in workers:
+            process.kill()
+    samples = load_samples(path)
+    assert done.returncode == 0, done.stderr
+    assert len(samples.rows) == sum(row["num_requests"] for row in json.loads(done.stdout))
+    assert (samples.rows["phase"] == FIRST).sum() == 2
+    assert (np.diff(samples.rows["due"]) >= 0).all()
+
+
+def test_a_ramp_raises_the_rate_of_arrivals(server: ServerProcess, repository: Path, tmp_path: Path) -> None:
+    path = tmp_path / "samples.npz"
+    done = locust(
+        *("-f", "loadtest/rampfile.py", "--headless", "-u", "8", "-t", "4s", "--json", "-L", "WARNING"),
+        *("--host", server.grpc_address, "--repository", str(repository)),
+        *("--model", "toy", "--rate", "20", "--samples", str(path)),
+    )
+    assert done.returncode == 0, done.stderr
+    rows = load_samples(path).rows
+    due = np.sort(rows["due"][rows["phase"] != FIRST])
+    middle = (due[0] + due[-1]) / 2
+    assert (due > middle).sum() > 1.5 * (due <= middle).sum()  # three times as many are expected
+    assert (rows["phase"] == FIRST).sum() == 7  # users of the last of four steps
+
+
+def test_an_unknown_variant_ends_locust_with_the_reason(server: ServerProcess, repository: Path) -> None:
+    done = by_hand(server, repository, "--model", "toy", "--variants", "int4-openvino")
+    assert done.returncode == 2
+    assert "variant 'int4-openvino' of model 'toy' came, expected one of" in done.stderr
+
+
+def test_a_forgotten_model_ends_locust_with_the_reason(server: ServerProcess, repository: Path) -> None:
+    done = by_hand(server, repository)
+    assert done.returncode == 2
+    assert "--host and --model are needed" in done.stderr
+
+
+def test_a_person_s_own_user_sends_its_own_payloads(server: ServerProcess, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        "import numpy as np\n"
+        "from loadtest.locustfile import InferenceUser\n"
+        "from loadtest.client.payloads import Payload\n"
+        "from protos.tensors import encode_request\n"
+        "request = encode_request('toy', 'fp32-openvino', {'input': np.ones((3, 3, 4, 4), np.float32)})\n"
+        "class Mine(InferenceUser):\n"
+        "    payloads = [Payload('fp32-openvino', request.SerializeToString(), 3, {'logits': (-1, 3)})]\n"
+    )
+    done = locust(
+        *("-f", str(mine), "--headless", "-u", "1", "-t", "1s", "--json", "-L", "WARNING"),
+        *("--host", server.grpc_address),
+    )
+    (row,) = json.loads(done.stdout)
+    assert done.returncode == 0, done.stderr
+    assert (row["name"], row["num_failures"]) == ("fp32-openvino", 0)
+    assert row["num_requests"] > 0
+
+
+def test_the_web_page_starts_and_stops_a_test(server: ServerProcess, repository: Path) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    arguments = ("-f", "loadtest/locustfile.py", "--web-host", "127.0.0.1", "--web-port", str(port))
+    process = subprocess.Popen(
+        [*LOCUST, *arguments, "--model", "toy", "--repository", str(repository)],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            assert process.stderr
+            assert any("Starting web interface at" in line for line in process.stderr)
+            until(lambda: listens(port))
+            assert b"Locust" in get(url + "/")
+            form = {"user_count": 2, "spawn_rate": 2, "host": server.grpc_address}
+            assert json.loads(get(url + "/swarm", urllib.parse.urlencode(form).encode()))["success"]
+            until(lambda: {row["name"] for row in json.loads(get(url + "/stats/requests"))["stats"]} >= VARIANTS)
+            assert json.loads(get(url + "/stop", b""))["success"]
+        finally:
+            process.terminate()
+            process.communicate(timeout=30)
+
+
+def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Waits for what Locust does not announce."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def get(url: str, body: bytes | None = None) -> bytes:
+    with urllib.request.urlopen(url, body, timeout=10) as response:
+        content: bytes = response.read()
+        return content

@@ -1,0 +1,94 @@
+"""The ways to ask, against a real server: what arrives, when, in which form, and whose time it is counted as."""
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from loadtest.plan import Load
+from loadtest.users.arrivals import exponential_p
+from loadtest.users.recorder import STEADY, load_samples
+from tests.loadtest.conftest import LOADTEST, flags
+from tests.loadtest.test_run import started, wait_for_block
+from tests.support.serving import ROOT, ServerProcess, serving
+
+ONE = ("--variants", "fp32-onnxruntime", "--rounds", "1")
+
+
+def measured(server: ServerProcess, repository: Path, out: Path, *more: str) -> dict[str, Any]:
+    """The only cell of a short run with these flags in place of users."""
+    given = flags(server, repository, out, *ONE, *more)
+    at = given.index("--users")
+    done = subprocess.run(
+        [*LOADTEST, *given[:at], *given[at + 2 :]], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    (cell,) = json.loads((out / "results.json").read_text())["cells"]
+    return dict(cell)
+
+
+def test_requests_arrive_at_the_asked_rate_as_a_poisson_process(
+    server: ServerProcess, repository: Path, tmp_path: Path
+) -> None:
+    cell = measured(server, repository, tmp_path / "run", "--rates", "200", "--duration", "2")
+    samples = load_samples(tmp_path / "run" / "samples.npz")
+    rows = samples.of(cell["variant"], Load("server", 200), STEADY)
+    assert cell["asked_rps"] == pytest.approx(200, rel=0.02)
+    assert cell["throughput_rps"] == pytest.approx(200, rel=0.1)  # answers to some of the last come after the end
+    assert exponential_p(np.diff(np.sort(rows["due"])), 200) > 0.05
+    assert cell["connections"] == 8
+
+
+def test_a_server_that_stands_still_shows_in_the_percentiles_of_an_open_loop(repository: Path, tmp_path: Path) -> None:
+    given = ("--rates", "100", "--duration", "4", "--warmup", "0", *ONE)
+    with serving(repository) as server:
+        run = flags(server, repository, tmp_path / "run", *given)
+        at = run.index("--users")
+        with started(*run[:at], *run[at + 2 :]) as process:
+            wait_for_block(process, 1)
+            time.sleep(1.0)
+            server.signal(signal.SIGSTOP)
+            time.sleep(2.0)
+            server.signal(signal.SIGCONT)
+            process.communicate(timeout=60)
+    (cell,) = json.loads((tmp_path / "run" / "results.json").read_text())["cells"]
+    assert cell["failures"] == 0
+    assert cell["latency_ms"]["p99"] > 1700
+    assert 300 < cell["samples"] <= 400  # nobody was asked less for it
+
+
+@pytest.mark.parametrize(("form", "transport"), [("tensor", "stream"), ("pixels", "unary"), ("jpeg", "stream")])
+def test_offline_requests_have_many_rows_in_every_form_and_on_each_transport(
+    form: str, transport: str, server: ServerProcess, repository: Path, tmp_path: Path
+) -> None:
+    more = ("--offline", "16", "--duration", "0.2", "--warmup", "0", "--form", form, "--transport", transport)
+    cell = measured(server, repository, tmp_path / "run", *more)
+    assert (cell["rows"], cell["connections"], cell["failures"]) == (16, 8, 0)
+    assert cell["asked_rps"] is None
+    assert cell["requests"] > 8
+
+
+def test_arrivals_are_carried_by_a_stream_too(server: ServerProcess, repository: Path, tmp_path: Path) -> None:
+    more = ("--rates", "100", "--duration", "0.5", "--warmup", "0", "--transport", "stream", "--connections", "2")
+    cell = measured(server, repository, tmp_path / "run", *more)
+    assert (cell["failures"], cell["requests"]) == (0, 52)  # and the first call of each connection
+
+
+def test_another_server_joins_as_a_column_of_its_own(server: ServerProcess, repository: Path, tmp_path: Path) -> None:
+    with serving(repository) as other:
+        given = flags(server, repository, tmp_path / "run", *ONE, "--users", "2", "--duration", "0.2", "--ceiling", "0")
+        given[given.index("--target") + 1] += f",other={other.grpc_address}"
+        done = subprocess.run([*LOADTEST, *given], cwd=ROOT, capture_output=True, text=True, timeout=60)
+        counted = other.metrics()
+    assert done.returncode == 0, done.stderr
+    cells = json.loads((tmp_path / "run" / "results.json").read_text())["cells"]
+    names = ["fp32-onnxruntime", "fp32-onnxruntime @ other", "fp32-openvino @ other"]
+    assert [cell["variant"] for cell in cells] == names
+    assert sum(value for (name, _), value in counted.items() if name == "pareto_requests_total") == sum(
+        cell["requests"] for cell in cells[1:]
+    )

@@ -1,0 +1,151 @@
+"""The page: names as agreed in protos, counts as the client's, one series per state."""
+
+from collections import Counter
+from pathlib import Path
+
+import grpc
+import pytest
+
+from protos import telemetry
+from protos.tensors import encode_request
+from protos.v1 import inference_pb2 as pb
+from tests.support import toy
+from tests.support.serving import Samples, ServerProcess, serving
+
+VARIANTS = ("fp32-onnxruntime", "fp32-openvino")
+MIX = (
+    # (variant asked for, rows, times)
+    ("", 1, 3),
+    (VARIANTS[0], 2, 4),
+    (VARIANTS[0], 65, 2),
+    (VARIANTS[1], 3, 5),
+    (VARIANTS[1], 0, 6),
+    ("nope", 1, 7),
+)
+
+
+def of(page: Samples, name: str, *labels: str) -> dict[tuple[str, ...], float]:
+    """The samples of one series, by the values of `labels`, those of 0 left out."""
+    return {
+        tuple(dict(pairs)[label] for label in labels): value
+        for (series, pairs), value in page.items()
+        if series == name and value
+    }
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Counter[tuple[str, str]], Samples]:
+    """What a client counted, by the variant asked for and the code, and the page after it."""
+    counted: Counter[tuple[str, str]] = Counter()
+    with serving(toy.repository(tmp_path_factory.mktemp("mixed"))) as server, server.stub() as stub:
+        for variant, rows, times in MIX:
+            for _ in range(times):
+                try:
+                    stub.ModelInfer(encode_request("toy", variant, {"input": toy.images(rows)}), timeout=10)
+                    counted[variant, "OK"] += 1
+                except grpc.RpcError as error:
+                    counted[variant, error.code().name] += 1
+        return counted, server.metrics()
+
+
+def test_requests_are_those_that_the_client_counted_by_variant_and_code(
+    mixed: tuple[Counter[tuple[str, str]], Samples],
+) -> None:
+    counted, page = mixed
+    assert counted == {
+        ("", "OK"): 3,
+        (VARIANTS[0], "OK"): 4,
+        (VARIANTS[0], "INVALID_ARGUMENT"): 2,
+        (VARIANTS[1], "OK"): 5,
+        (VARIANTS[1], "INVALID_ARGUMENT"): 6,
+        ("nope", "NOT_FOUND"): 7,
+    }
+    assert of(page, "pareto_requests_total", "model", "variant", "code") == {
+        ("toy", VARIANTS[0], "OK"): 7,
+        ("toy", VARIANTS[0], "INVALID_ARGUMENT"): 2,
+        ("toy", VARIANTS[1], "OK"): 5,
+        ("toy", VARIANTS[1], "INVALID_ARGUMENT"): 6,
+    }
+    assert of(page, "grpc_server_handled_total", "grpc_method", "grpc_code") == {
+        ("ServerReady", "OK"): 1,
+        ("ModelInfer", "OK"): 12,
+        ("ModelInfer", "INVALID_ARGUMENT"): 8,
+        ("ModelInfer", "NOT_FOUND"): 7,
+    }
+
+
+def test_durations_and_batches_are_those_of_the_successes(
+    mixed: tuple[Counter[tuple[str, str]], Samples],
+) -> None:
+    _, page = mixed
+    for name in ("request_duration_seconds", "queue_duration_seconds", "compute_duration_seconds", "batch_size"):
+        assert of(page, f"pareto_{name}_count", "variant") == {(VARIANTS[0],): 7, (VARIANTS[1],): 5}
+    assert of(page, "pareto_batch_size_sum", "variant") == {(VARIANTS[0],): 11, (VARIANTS[1],): 15}
+    for variant in VARIANTS:
+        total, queue, compute = (
+            of(page, f"pareto_{part}_duration_seconds_sum", "variant")[variant,]
+            for part in ("request", "queue", "compute")
+        )
+        assert 0 < queue + compute < total
+
+
+def test_nothing_is_in_flight_queued_or_rejected_afterwards(
+    mixed: tuple[Counter[tuple[str, str]], Samples],
+) -> None:
+    _, page = mixed
+    for name in ("pareto_inflight_requests", "pareto_queue_depth", "pareto_rejected_total"):
+        assert [value for (series, _), value in page.items() if series == name] != []
+        assert of(page, name, "variant") == {}
+
+
+def test_no_label_is_a_requests_own_text(mixed: tuple[Counter[tuple[str, str]], Samples]) -> None:
+    _, page = mixed
+    assert {value for _, labels in page for name, value in labels if name == "variant"} == set(VARIANTS)
+
+
+def test_the_page_holds_every_agreed_metric_and_no_other(server: ServerProcess) -> None:
+    with server.stub() as stub:
+        stub.ServerLive(pb.ServerLiveRequest(), timeout=10)  # so that one call is counted
+    names = {name for name, _ in server.metrics() if not name.startswith("process_") and not name.endswith("_created")}
+    assert names == {name for metric in telemetry.METRICS for name in metric.series}
+    assert any(name == "process_resident_memory_bytes" for name, _ in server.metrics())
+
+
+def test_every_code_of_every_variant_is_there_before_it_is_counted(repository: Path) -> None:
+    codes = (
+        "OK", "CANCELLED", "NOT_FOUND", "INVALID_ARGUMENT", "UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED",
+        "INTERNAL",
+    )  # fmt: skip
+    with serving(repository) as server:
+        requests = {
+            labels: value for (name, labels), value in server.metrics().items() if name == "pareto_requests_total"
+        }
+    assert requests == {
+        (("code", code), ("model", "toy"), ("variant", variant)): 0 for code in codes for variant in VARIANTS
+    }
+
+
+def test_a_variant_is_described_as_its_manifest_does(server: ServerProcess, repository: Path) -> None:
+    page = server.metrics()
+    labels = ("model", "variant", "recipe", "runtime", "precision")
+    assert of(page, "pareto_variant_info", *labels) == {
+        ("toy", VARIANTS[0], "fp32", "onnxruntime", "fp32"): 1,
+        ("toy", VARIANTS[1], "fp32", "openvino", "fp32"): 1,
+    }
+    assert of(page, "pareto_variant_quality", "variant", "metric") == {
+        (variant, metric): value
+        for variant in VARIANTS
+        for metric, value in (("top1", 0.75), ("top1_parent", 0.75), ("top1_fp32", 0.75), ("agreement", 1.0))
+    }
+    size = (repository / "toy" / VARIANTS[0] / "model.onnx").stat().st_size
+    assert of(page, "pareto_variant_artifact_bytes", "variant") == {(VARIANTS[0],): size, (VARIANTS[1],): size}
+    assert all(of(page, "pareto_model_load_duration_seconds", "variant")[variant,] > 0 for variant in VARIANTS)
+
+
+def test_a_variant_has_one_state_of_four(server: ServerProcess) -> None:
+    states = [labels for (name, labels) in server.metrics() if name == "pareto_variant_state"]
+    assert len(states) == 4 * len(VARIANTS)
+    assert of(server.metrics(), "pareto_variant_state", "variant", "state") == {
+        (VARIANTS[0], "READY"): 1,
+        (VARIANTS[1], "READY"): 1,
+    }

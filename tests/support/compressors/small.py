@@ -1,0 +1,39 @@
+"""A small convolutional network with everything that exporters and pruning must cope with, and data for it."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from compressors.data.datasets import Dataset, Split
+from protos.manifest import Preprocessing
+
+
+class Small(nn.Module):
+    """Convolutions with batch norm, a residual sum, pooling and a classifier; (N, 3, 8, 8) to (N, classes)."""
+
+    def __init__(self, classes: int = 3) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+        self.block = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16))
+        self.relu = nn.ReLU()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Linear(16, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        x = self.relu(x + self.block(x))
+        return self.classifier(self.pool(x).flatten(1))
+
+
+def dataset(rows: int = 96) -> Dataset:
+    """Noise with one brighter channel, which is the label: (N, 3, 8, 8), three classes."""
+    generator = np.random.default_rng(0)
+
+    def split(count: int) -> Split:
+        labels = generator.integers(0, 3, count)
+        images = generator.integers(0, 160, (count, 3, 8, 8), dtype=np.uint8)
+        images[np.arange(count), labels] += 60
+        return Split(images, labels)
+
+    preprocessing = Preprocessing((8, 8), (0.4, 0.4, 0.4), (0.25, 0.25, 0.25), "NCHW")
+    return Dataset("small", split(rows), split(rows), split(rows), ("red", "green", "blue"), preprocessing)

@@ -1,0 +1,111 @@
+"""Runtimes that wait, fail or answer wrongly on command, and a server in this process that can host them."""
+
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+
+from server.execution.batcher import BatchLimit
+from server.execution.engine import Engine, Reason
+from server.execution.slots import Slots
+from server.lifecycle import Server
+from server.runtimes import Array
+from server.settings import Settings
+
+
+class Gate:
+    """Answers with what it was given, once `open` is set; `calls` holds the rows of each execution."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.entered = threading.Event()
+        self.calls: list[int] = []
+        self.closed = False
+
+    def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
+        self.calls.append(len(inputs["input"]))
+        self.entered.set()
+        assert self.open.wait(30)
+        return {"logits": inputs["input"]}
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Poisonable(Gate):
+    """A gate that raises where an input holds a NaN, whoever else is in its batch."""
+
+    def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
+        outputs = super().infer(inputs)
+        if np.isnan(inputs["input"]).any():
+            raise RuntimeError("secret of /home/someone")
+        return outputs
+
+
+class Forgetful(Gate):
+    """A gate that never answers the last row."""
+
+    def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
+        return {name: array[:-1] for name, array in super().infer(inputs).items()}
+
+
+class Faulty:
+    """Raises, or answers what `outcome` returns."""
+
+    def __init__(self, outcome: Callable[[], dict[str, Array]]) -> None:
+        self._outcome = outcome
+
+    def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
+        return self._outcome()
+
+    def close(self) -> None:
+        pass
+
+
+class Record:
+    """Keeps what an engine reports."""
+
+    def __init__(self) -> None:
+        self.executions: list[int] = []
+        self.rejections: list[Reason] = []
+
+    def executed(self, rows: int, seconds: float | None) -> None:
+        self.executions.append(rows)
+
+    def rejected(self, reason: Reason) -> None:
+        self.rejections.append(reason)
+
+
+def raising() -> dict[str, Array]:
+    """An outcome that holds what no client may read."""
+    raise RuntimeError("secret of /home/someone")
+
+
+def one_row_too_few() -> dict[str, Array]:
+    return {"logits": np.zeros((0, 3), np.float32)}
+
+
+@asynccontextmanager
+async def running(repository: Path, **settings: int | float) -> AsyncIterator[Server]:
+    """A server in this process, loaded, on free ports, without the notice at its end."""
+    options = {"port": 0, "metrics_port": 0, "drain_notice": 0.0, **settings}
+    server = Server(Settings(repository, **options))
+    await server.start()
+    try:
+        await server.loading
+        yield server
+    finally:
+        await server.drain()
+        await server.stop()
+
+
+def host(server: Server, runtime: Gate | Faulty, queue_size: int = 8, rows: int = 1) -> Engine:
+    """Puts `runtime` behind the default variant of `toy`, in batches of `rows` at most, in place of its engine."""
+    hosted = server.registry.find("toy", "")
+    assert hosted.engine is not None
+    hosted.engine.close()
+    hosted.engine = Engine(runtime, hosted.label, queue_size, Slots(1), hosted.metrics, BatchLimit(rows))
+    hosted.metrics.watch_queue(hosted.engine.depth)
+    return hosted.engine

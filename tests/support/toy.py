@@ -1,0 +1,118 @@
+"""A model small enough to build in milliseconds, published for real: what tests serve instead of a mock.
+
+`toy` takes an RGB image (N, 3, 4, 4) and answers (N, 3): twice the mean of each channel. The label of an
+image is thus its strongest channel, and every answer can be worked out by hand.
+"""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from protos.manifest import (
+    Golden,
+    Network,
+    Preprocessing,
+    Quality,
+    Recipe,
+    RuntimeName,
+    Sources,
+    Step,
+    TensorSpec,
+    Variant,
+)
+from protos.repository import (
+    EvaluationSet,
+    GoldenSet,
+    describe_files,
+    promote,
+    publish,
+    save_evaluation_set,
+    save_golden,
+)
+from protos.support import machine
+
+MODEL = "toy"
+LABELS = ("red", "green", "blue")
+
+
+def answer(images: np.ndarray) -> np.ndarray:
+    """What `toy` answers for images (N, 3, 4, 4): (N, 3) float32."""
+    return (2 * images.mean(axis=(2, 3))).astype(np.float32)
+
+
+def images(rows: int, seed: int = 0) -> np.ndarray:
+    """Random images (rows, 3, 4, 4), float32."""
+    return np.random.default_rng(seed).random((rows, 3, 4, 4), np.float32)
+
+
+def evaluation_set() -> EvaluationSet:
+    """Twelve images whose strongest channel is `i % 3`; every fourth is labelled as the next channel.
+
+    FP32 is thus right on 9 of 12, the 0.75 of every manifest.
+    """
+    strongest = np.arange(12) % 3
+    pixels = np.full((12, 4, 4, 3), 50, np.uint8)
+    pixels[np.arange(12), :, :, (strongest + 1) % 3] = 150
+    pixels[np.arange(12), :, :, strongest] = 200
+    return EvaluationSet(pixels, np.where(np.arange(12) % 4 == 3, (strongest + 1) % 3, strongest), strongest)
+
+
+def repository(root: Path, runtimes: tuple[RuntimeName, ...] = ("onnxruntime", "openvino")) -> Path:
+    """Publishes `toy` as fp32 in `runtimes` (those that read ONNX), the first of them the default; returns `root`."""
+    golden = images(4, seed=1)
+    save_golden(root, MODEL, GoldenSet(golden, answer(golden).argmax(1), answer(golden)))
+    save_evaluation_set(root, MODEL, evaluation_set())
+    for runtime in runtimes:
+        publish_variant(root, runtime)
+    promote(root, MODEL, f"fp32-{runtimes[0]}")
+    return root
+
+
+def publish_variant(
+    root: Path,
+    runtime: RuntimeName,
+    recipe: str = "fp32",
+    factor: float | list[float] = 2.0,
+    tolerance: float = 1e-3,
+) -> Path:
+    """Publishes one variant; a `factor` other than 2, or one for each channel, gives wrong answers."""
+    with tempfile.TemporaryDirectory() as folder:
+        onnx.save(_graph(factor), Path(folder) / "model.onnx")
+        variant = Variant(
+            model=MODEL,
+            variant=f"{recipe}-{runtime}",
+            recipe=Recipe(recipe, (Step("constant", {"factor": factor}),)),
+            runtime=runtime,
+            precision="fp32",
+            entry="model.onnx",
+            inputs=(TensorSpec("input", "FP32", (-1, 3, 4, 4)),),
+            outputs=(TensorSpec("logits", "FP32", (-1, 3)),),
+            preprocessing=Preprocessing((4, 4), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "NCHW"),
+            labels=LABELS,
+            files=describe_files(Path(folder)),
+            golden=Golden(measured_error=0.0, tolerance=tolerance),
+            machine=machine.describe("onnx"),
+            sources=Sources(study="0" * 64, parent_weights="0" * 64, seed=0),
+            network=Network(parameters=1, nonzero_parameters=1, macs=3),
+            quality=Quality("top1", 0.75, "toy", 12, parent=0.75, fp32=0.75, agreement=1.0),
+        )
+        return publish(root, variant, Path(folder))
+
+
+def _graph(factor: float | list[float]) -> onnx.ModelProto:
+    factors = np.atleast_1d(factor).tolist()
+    graph = helper.make_graph(
+        [
+            helper.make_node("GlobalAveragePool", ["input"], ["pooled"]),
+            helper.make_node("Flatten", ["pooled"], ["means"]),
+            helper.make_node("Mul", ["means", "factor"], ["logits"]),
+        ],
+        MODEL,
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, 4, 4])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3])],
+        [helper.make_tensor("factor", TensorProto.FLOAT, [len(factors)], factors)],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
