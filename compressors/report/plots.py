@@ -15,15 +15,10 @@ import plotly.offline
 
 from compressors.report.table import compared_with
 from protos.errors import UsageError
+from protos.frontier import pareto_frontier
 from protos.manifest import Variant
 from protos.repository import Entry
-
-COLORS = {"pytorch": "#D55E00", "torchscript": "#E69F00", "onnxruntime": "#0072B2", "openvino": "#009E73"}
-"""Okabe and Ito's palette, which most colour-blind people can tell apart."""
-GREY = "#64748b"
-_FILLED = ("circle", "square", "diamond", "triangle-up", "cross", "star", "pentagon", "x", "hexagram", "triangle-down")
-SHAPES = (*_FILLED, *(f"{shape}-open" for shape in _FILLED))
-"""For recipes, in the order of their names."""
+from protos.support.plot_style import GREY, colors, shapes
 
 _AMOUNTS = ("ratio", "sparsity")
 """Parameters of a step that say how much it removes."""
@@ -99,23 +94,27 @@ def _scatter(variants: list[Variant], metric: Metric, title: str) -> go.Figure:
     points = sorted(((x, v) for v in variants if (x := metric(v)) is not None), key=lambda p: (p[0], -_top1(p[1])))
     if not points:
         return go.Figure()
-    recipes = sorted({v.recipe.name for v in variants})
-    shapes = {name: SHAPES[i % len(SHAPES)] for i, name in enumerate(recipes)}
-    figure, best = _empty(title), _frontier(points)
+    color, shape = colors(v.runtime for v in variants), shapes(v.recipe.name for v in variants)
+    best = [points[i] for i in pareto_frontier([x for x, _ in points], [_top1(v) for _, v in points])]
+    figure = _empty(title)
     figure.add_scatter(
         x=[x for x, _ in best], y=[_top1(v) for _, v in best], mode="lines", hoverinfo="skip", name="frontier",
         line={"color": GREY, "dash": "dot", "width": 1.5, "shape": "hv"},
     )  # fmt: skip
-    colors = [COLORS.get(v.runtime, GREY) for _, v in points]
     figure.add_scatter(
         x=[x for x, _ in points], y=[_top1(v) for _, v in points], mode="markers", showlegend=False,
         text=[v.variant for _, v in points], hovertemplate="<b>%{text}</b><br>%{y:.2%}, %{x:.3g}<extra></extra>",
-        marker={"color": colors, "size": 11, "symbol": [shapes[v.recipe.name] for _, v in points], "opacity": 0.8},
+        marker={
+            "color": [color[v.runtime] for _, v in points],
+            "symbol": [shape[v.recipe.name].marker for _, v in points],
+            "size": 11,
+            "opacity": 0.8,
+        },
     )  # fmt: skip
-    for runtime in sorted({v.runtime for v in variants}):
-        _explain(figure, runtime, COLORS.get(runtime, GREY), "square")
-    for recipe, shape in shapes.items():
-        _explain(figure, recipe, GREY, shape)
+    for runtime in sorted(color):
+        _explain(figure, runtime, color[runtime], "square")
+    for recipe, its in shape.items():
+        _explain(figure, recipe, GREY, its.marker)
     figure.update_xaxes(type="log", tickvals=_ticks([x for x, _ in points]))
     figure.update_layout(annotations=_names(best, points))
     return figure
@@ -156,15 +155,6 @@ def _kind(v: Variant) -> str:
     """The last step's name and what it says besides amounts and training, such as its scope."""
     step = v.recipe.steps[-1]
     return " ".join([step.name, *(str(value) for value in step.parameters.values() if isinstance(value, str))])
-
-
-def _frontier(points: Sequence[Point]) -> list[Point]:
-    """Of points by rising cost, those that are more accurate than all cheaper ones."""
-    best: list[Point] = []
-    for x, v in points:
-        if not best or _top1(v) > _top1(best[-1][1]):
-            best.append((x, v))
-    return best
 
 
 def _names(best: Sequence[Point], points: Sequence[Point]) -> list[dict[str, object]]:

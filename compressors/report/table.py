@@ -16,8 +16,10 @@ from rich.console import Console
 from rich.table import Table
 
 from compressors.report import notes, unbuilt
+from protos.frontier import FP32, fp32_baseline
 from protos.manifest import Footprint, Json, Latency, Quality, Throughput, Variant, to_json
-from protos.repository import FIRST_DEFAULT, Entry
+from protos.repository import Entry
+from protos.support import markdown
 from protos.support.significance import mcnemar_p
 
 Format = Literal["table", "markdown", "csv", "json"]
@@ -134,9 +136,10 @@ def show(entries: list[Entry], form: Format) -> str:
 
 
 def compared_with(variants: list[Variant]) -> Variant | None:
-    """The variant that ratios are to: FP32 PyTorch, or FP32 in another runtime where there is no such."""
-    fp32 = [v for v in variants if v.recipe.name == FIRST_DEFAULT.partition("-")[0]]
-    return min(fp32, key=lambda v: (v.variant != FIRST_DEFAULT, v.variant), default=None)
+    """Returns the variant that ratios are to, see `protos.frontier`; None without an FP32 variant."""
+    fp32 = {v.variant: v for v in variants if v.recipe.name == FP32}
+    name = fp32_baseline({n: v.quality.value if v.quality else None for n, v in fp32.items()})
+    return fp32[name] if name else None
 
 
 def _model(model: str, entries: list[Entry], form: Format) -> str:
@@ -145,7 +148,8 @@ def _model(model: str, entries: list[Entry], form: Format) -> str:
     shown = _with_values(variants, base)
     rows = [[column.text(v, base) for column in shown] for v in variants]
     rows += [[name] + [ABSENT] * (len(shown) - 1) for name in missing]
-    table = _markdown(shown, rows) if form == "markdown" else _terminal(model, shown, rows)
+    headings = [column.heading for column in shown]
+    table = markdown.table(headings, rows, right=1) if form == "markdown" else _terminal(model, shown, rows)
     said = {name: [reason] for name, reason in missing.items()} | notes.of(variants)
     lines = [f"{', '.join(names)}: {text}." for text, names in _by_text(said).items()]
     broken = [f"BROKEN {entry.name}: {entry.broken}" for entry in entries if entry.broken]
@@ -207,11 +211,6 @@ def _table(model: str, columns: list[Column], rows: list[list[str]], shown: Sequ
     for row in rows:
         table.add_row(*(row[i] for i in shown))
     return table
-
-
-def _markdown(columns: list[Column], rows: list[list[str]]) -> str:
-    lines = [[column.heading for column in columns], ["---"] + ["---:"] * (len(columns) - 1), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _csv(models: Mapping[str, list[Entry]]) -> str:

@@ -8,6 +8,8 @@ It is what the last build left out, and is written whole or not at all. No serve
 import json
 from pathlib import Path
 
+from protos.support import atomic
+
 FILE = "unbuilt.json"
 
 
@@ -19,9 +21,7 @@ def save(folder: Path, refused: dict[str, str], failed: dict[str, str]) -> None:
         (folder / FILE).unlink(missing_ok=True)
         return
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{FILE}.tmp"
-    temporary.write_text(json.dumps(reasons, indent=2) + "\n")
-    temporary.rename(folder / FILE)
+    atomic.write_text(folder / FILE, json.dumps(reasons, indent=2) + "\n")
 
 
 def load(folder: Path) -> dict[str, str]:

@@ -7,9 +7,8 @@ nowhere. It is no evidence either way: one that the generator limited is at leas
 import math
 from collections.abc import Sequence
 
-from loadtest import stats
 from loadtest.analysis.results import Cell
-from protos.repository import FIRST_DEFAULT
+from protos.frontier import FP32, fp32_baseline, pareto_frontier
 
 
 def spoiled(cell: Cell) -> bool:
@@ -37,21 +36,22 @@ def doubt(cell: Cell) -> str:
 
 
 def baseline_of(cells: Sequence[Cell]) -> Cell | None:
-    """What the others are compared with: `fp32-pytorch`, or the most accurate FP32 cell, of those the slowest."""
-    fp32 = [cell for cell in cells if cell.facts.recipe == "fp32" and cell.facts.top1 is not None]
-    return max(fp32, key=lambda cell: (cell.variant == FIRST_DEFAULT, _top1(cell), _p99(cell)), default=None)
+    """Returns the slowest cell of the FP32 variant that the others are compared with, of those of known accuracy."""
+    fp32 = [cell for cell in cells if cell.facts.recipe == FP32 and cell.facts.top1 is not None]
+    name = fp32_baseline({cell.variant: cell.facts.top1 for cell in fp32})
+    return max((cell for cell in fp32 if cell.variant == name), key=_p99, default=None)
 
 
 def p99_frontier(cells: Sequence[Cell]) -> list[Cell]:
     """The believable cells of known accuracy that none beats in both p99 and top-1, by rising p99."""
     able = [cell for cell in cells if believable(cell) and cell.facts.top1 is not None]
-    return [able[i] for i in stats.frontier([_p99(cell) for cell in able], [_top1(cell) for cell in able])]
+    return [able[i] for i in pareto_frontier([_p99(cell) for cell in able], [_top1(cell) for cell in able])]
 
 
 def throughput_frontier(cells: Sequence[Cell]) -> list[Cell]:
     """The same for throughput, by falling throughput."""
     able = [cell for cell in cells if believable(cell) and cell.facts.top1 is not None]
-    return [able[i] for i in stats.frontier([-cell.throughput_rps for cell in able], [_top1(cell) for cell in able])]
+    return [able[i] for i in pareto_frontier([-cell.throughput_rps for cell in able], [_top1(cell) for cell in able])]
 
 
 def _top1(cell: Cell) -> float:

@@ -32,6 +32,7 @@ from protos.errors import IntegrityError, InvalidInputError, UsageError
 from protos.manifest import TensorSpec, Variant
 from protos.preprocessing import normalise
 from protos.repository import TEST, Entry, EvaluationSet, load_evaluation_set, scan_model
+from protos.support.significance import share_equal
 from protos.tensors import decode_response, encode_request
 from protos.v1 import inference_pb2 as pb
 
@@ -136,7 +137,7 @@ def _check(entry: Entry, test: EvaluationSet, metadata: pb.ModelMetadataResponse
     manifest, quality = entry.variant, entry.variant.quality
     if quality is None:
         raise _refusal(name, "its manifest has no quality")
-    fp32 = _share_equal(test.predictions, test.labels)
+    fp32 = share_equal(test.predictions, test.labels)
     if (quality.samples, quality.fp32) != (len(test), fp32):
         raise _refusal(
             name,
@@ -199,17 +200,12 @@ def _accuracy(check: Check, predictions: NDArray[np.int64], failures: list[CallE
     return Accuracy(
         variant=check.manifest.variant,
         samples=int(answered.sum()),
-        top1=_share_equal(predictions[answered], test.labels[answered]) if answered.any() else None,
+        top1=share_equal(predictions[answered], test.labels[answered]) if answered.any() else None,
         manifest_top1=check.top1,
         flips=tuple(Flip(int(i), int(test.labels[i]), int(test.predictions[i]), int(predictions[i])) for i in flipped),
         failures=dict(Counter(error.status for error in failures)),
         first_failure=str(failures[0]) if failures else None,
     )
-
-
-def _share_equal(predictions: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
-    """As compressors count it, so that equal answers are equal figures."""
-    return float((predictions == labels).mean())
 
 
 def _specs(tensors: Sequence[pb.ModelMetadataResponse.TensorMetadata]) -> tuple[TensorSpec, ...]:

@@ -16,6 +16,7 @@ from loadtest.client.metrics_page import Facts
 from loadtest.plan import Block, Plan
 from loadtest.users.recorder import load_samples
 from protos.errors import UsageError
+from protos.support import atomic
 from protos.support.strict import decode
 
 _PLAN = "plan.json"
@@ -32,7 +33,7 @@ class Journal:
         mine = json.loads(json.dumps(known, default=str))
         if not about.is_file():
             self.folder.mkdir(parents=True, exist_ok=True)
-            about.write_text(json.dumps(mine | {"began": time.time()}, indent=2) + "\n")
+            atomic.write_text(about, json.dumps(mine | {"began": time.time()}, indent=2) + "\n")
         kept = json.loads(about.read_text())
         if {key: kept.get(key) for key in mine} != mine:
             raise UsageError(f"--out: '{self.folder}' holds blocks of another plan: remove it, or take another --out")
@@ -53,9 +54,7 @@ class Journal:
         described = self.folder / f"{name}.json"
         measured.samples.save(described.with_suffix(".npz"))
         record = {field.name: getattr(measured, field.name) for field in dataclasses.fields(Record)}
-        temporary = described.with_suffix(".tmp")
-        temporary.write_text(json.dumps(record, default=dataclasses.asdict))
-        temporary.rename(described)
+        atomic.write_text(described, json.dumps(record, default=dataclasses.asdict))
 
     def kept(self) -> int:
         """How many blocks there are."""

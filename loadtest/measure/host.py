@@ -17,6 +17,8 @@ from pathlib import Path
 
 import psutil
 
+from protos.support import cgroup
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -53,7 +55,7 @@ class Conditions:
     """Share of everything else: the neighbours that can be seen from here."""
 
 
-def read(cgroups: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> Reading:
+def read(cgroups: Path = cgroup.ROOT, membership: Path = cgroup.MEMBERSHIP) -> Reading:
     """The counters now."""
     cpu = psutil.cpu_times()._asdict()
     within = cpu.get("guest", 0.0) + cpu.get("guest_nice", 0.0)  # the kernel counts guests in user and nice, too
@@ -64,7 +66,7 @@ def read(cgroups: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/
         total=total,
         own=time.process_time(),
         steal=steal,
-        throttled=throttled_seconds(cgroups, membership),
+        throttled=cgroup.throttled_seconds(cgroups, membership),
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     )
 
@@ -85,31 +87,6 @@ def between(before: Reading, after: Reading, with_seconds: float | None = 0.0) -
         own=_share(own, total),
         others=None if own is None else _share(max(0.0, busy - own), total),
     )
-
-
-def throttled_seconds(cgroups: Path, membership: Path) -> float | None:
-    """How long quotas have held back this process's cgroup and those above it; None where no file says so.
-
-    Source: https://docs.kernel.org/scheduler/sched-bwc.html#statistics (cgroup v1),
-    https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files
-    """
-    found = []
-    lines = membership.read_text().splitlines() if membership.is_file() else []
-    for _, controllers, path in (line.split(":", 2) for line in lines):
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        root = cgroups / controllers  # without controllers it is cgroup v2's one tree
-        folder = root / path.lstrip("/")
-        for level in (folder, *(above for above in folder.parents if above.is_relative_to(root))):
-            found += _throttled(level / "cpu.stat")
-    return sum(found) if found else None
-
-
-def _throttled(stat: Path) -> list[float]:
-    """Seconds, if that file has them."""
-    words = dict(line.split() for line in stat.read_text().splitlines()) if stat.is_file() else {}
-    units = {"throttled_usec": 1e-6, "throttled_time": 1e-9}  # cgroup v2, v1
-    return [int(words[name]) * unit for name, unit in units.items() if name in words]
 
 
 def _moved(before: float | None, after: float | None) -> float | None:

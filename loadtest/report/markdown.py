@@ -13,6 +13,7 @@ from loadtest.analysis.results import Cell, Results
 from loadtest.report.columns import COLUMNS
 from loadtest.report.flips import Gallery
 from protos.support import options
+from protos.support.markdown import table
 
 
 def cells_csv(cells: Sequence[Cell]) -> str:
@@ -35,11 +36,11 @@ def markdown(results: Results, decision: Decision, asked: str, ranked: Sequence[
         "## Ranks by p50",
         *(_ranks(each) for each in ranked),
         "## All cells",
-        _table([c.title for c in COLUMNS if c.brief], [[c.text(x) for c in COLUMNS if c.brief] for x in results.cells]),
+        table([c.title for c in COLUMNS if c.brief], [[c.text(x) for c in COLUMNS if c.brief] for x in results.cells]),
     ]
     if seen.flips:
         rows = [[f.accuracy.variant, f.accuracy.lost, f.accuracy.gained, f.other, f"{f.p:.3g}"] for f in seen.flips]
-        sections += ["## Flips against FP32", _table(["variant", "lost", "gained", "other", "McNemar's p"], rows)]
+        sections += ["## Flips against FP32", table(["variant", "lost", "gained", "other", "McNemar's p"], rows)]
     if results.warnings:
         sections += ["## Warnings", "\n".join(f"- {warning}" for warning in results.warnings)]
     sections += ["## Plan", f"```toml\n{options.to_toml(results.plan)}```"]
@@ -55,7 +56,7 @@ def _decision(decision: Decision, asked: str) -> Iterator[str]:
     elif asked:
         yield f"No answer: {decision.why_not}."
     if decision.losers:
-        yield _table(["loser", "why"], [[each.variant, "; ".join(each.reasons)] for each in decision.losers])
+        yield table(["loser", "why"], [[each.variant, "; ".join(each.reasons)] for each in decision.losers])
     if decision.frontier and not asked:
         yield "\n".join(
             f"- **{each.cell.variant}**, {each.cell.load.name}: {_said(each)}" for each in decision.frontier
@@ -71,10 +72,5 @@ def _ranks(ranked: Standings) -> str:
     note = "" if ranked.enough else f" ({ranked.rounds} rounds, {ranked.needed} needed: no difference can be shown)"
     rows = [[place.rank, place.cell.variant, place.cell.latency_ms.p50] for place in ranked.places]
     rows += [["-", f"{cell.variant}: {why}", None] for cell, why in ranked.left_out]
-    table = _table(["rank", "variant", "p50 ms"], [[a, b, "" if c is None else f"{c:.2f}"] for a, b, c in rows])
-    return f"{ranked.load.name}{note}:\n\n{table}"
-
-
-def _table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    lines = [titles, ["---"] * len(titles), *rows]
-    return "\n".join("| " + " | ".join(str(value).replace("|", "\\|") for value in line) + " |" for line in lines)
+    ranks = table(["rank", "variant", "p50 ms"], [[a, b, "" if c is None else f"{c:.2f}"] for a, b, c in rows])
+    return f"{ranked.load.name}{note}:\n\n{ranks}"

@@ -9,27 +9,17 @@ from collections.abc import Iterable, Sequence
 
 from loadtest.analysis.results import Cell
 from loadtest.analysis.validity import spoiled
+from protos.support.plot_style import GREY, colors, shapes
 
-RUNTIME_COLORS = {"pytorch": "#D55E00", "torchscript": "#E69F00", "onnxruntime": "#0072B2", "openvino": "#009E73"}
-"""Okabe and Ito's palette, which most colour-blind people can tell apart."""
-
-OTHER_COLORS = ("#CC79A7", "#56B4E9", "#8C564B", "#7F7F7F")
-SHAPES = (("circle", "●", "solid"), ("square", "■", "dash"), ("diamond", "◆", "dot"), ("triangle-up", "▲", "dashdot"))
-"""Marker, the same as a character, and line dash, for recipes in the order in which the server lists them."""
-
-INK, GRID = "#64748b", "rgba(128,128,128,0.2)"
+INK, GRID = GREY, "rgba(128,128,128,0.2)"
 
 
 class Look:
     """Colours and shapes for the variants of one run."""
 
     def __init__(self, cells: Sequence[Cell]) -> None:
-        runtimes = dict.fromkeys(_runtime(cell) for cell in cells)
-        others = [runtime for runtime in runtimes if runtime not in RUNTIME_COLORS]
-        extra = {runtime: OTHER_COLORS[i % len(OTHER_COLORS)] for i, runtime in enumerate(others)}
-        self.colors = {runtime: (RUNTIME_COLORS | extra)[runtime] for runtime in runtimes}
-        recipes = dict.fromkeys(cell.facts.recipe or "" for cell in cells)
-        self.shapes = {recipe: SHAPES[i % len(SHAPES)] for i, recipe in enumerate(recipes)}
+        self.colors = colors(_runtime(cell) for cell in cells)
+        self.shapes = shapes(cell.facts.recipe or "" for cell in cells)
 
     def color(self, cell: Cell) -> str:
         """The colour of the cell's runtime."""
@@ -37,11 +27,11 @@ class Look:
 
     def dash(self, cell: Cell) -> str:
         """The dash of lines of the cell's recipe."""
-        return self.shapes[cell.facts.recipe or ""][2]
+        return self.shapes[cell.facts.recipe or ""].dash
 
     def symbol(self, cell: Cell) -> str:
         """The marker of the cell's recipe; hollow where the cell is not to be believed."""
-        return self.shapes[cell.facts.recipe or ""][0] + ("-open" if spoiled(cell) else "")
+        return self.shapes[cell.facts.recipe or ""].marker + ("-open" if spoiled(cell) else "")
 
 
 def layout(x: str, y: str, height: int) -> dict[str, object]:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from loadtest import stats
 from loadtest.analysis.results import Cell
 from loadtest.analysis.validity import p99_frontier, spoiled, throughput_frontier
 from loadtest.report.plot_style import INK, Look, escape, layout, log_ticks
+from protos.frontier import pareto_frontier
 
 _LABEL_SPACE = 0.65
 """Room for names beside the outermost frontier point, as a share of the points' span."""
@@ -32,7 +32,7 @@ def accuracy_against_size(cells: Sequence[Cell], look: Look) -> go.Figure:
     """Top-1 over the artifact's size, the same under every load; the upper left is good."""
     shown = [cell for cell in cells if cell.facts.artifact_bytes and cell.facts.top1 is not None]
     xs = [(cell.facts.artifact_bytes or 0) / 1e6 for cell in shown]
-    best = [shown[i] for i in stats.frontier(xs, [cell.facts.top1 or 0.0 for cell in shown])]
+    best = [shown[i] for i in pareto_frontier(xs, [cell.facts.top1 or 0.0 for cell in shown])]
     return _scatter(shown, xs, best, look, "artifact on disk, MB", "left")
 
 

@@ -1,7 +1,6 @@
 """The machine that a figure was measured on, and the cores that this process may really use.
 
 A container's quota and an affinity mask count, the machine's size does not.
-Source: https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files
 """
 
 import importlib.metadata
@@ -9,6 +8,8 @@ import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
+
+from protos.support import cgroup
 
 _INSTRUCTION_SETS = (
     "avx2", "fma", "avx512f", "avx512bw", "avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile",
@@ -59,26 +60,10 @@ def versions(*libraries: str) -> dict[str, str]:
     return installed
 
 
-def available_cores(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> int:
-    """Whole cores under the affinity mask and the cgroup v2 quotas of this process and its parents; at least 1."""
-    cores = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    for folder in _cgroup_folders(root, membership):
-        cores = min(cores, _quota(folder / "cpu.max"))
-    return max(1, int(cores))
-
-
-def _cgroup_folders(root: Path, membership: Path) -> list[Path]:
-    """The folder of this process's cgroup and all above it, up to `root`."""
-    lines = membership.read_text().splitlines() if membership.is_file() else []
-    own = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), "")
-    folder = root / own
-    return [folder, *(parent for parent in folder.parents if parent.is_relative_to(root))]
-
-
-def _quota(path: Path) -> float:
-    """Cores that one `cpu.max` ("150000 100000", "max 100000") allows; infinite where it says nothing."""
-    words = path.read_text().split() if path.is_file() else []
-    return int(words[0]) / int(words[1]) if len(words) == 2 and words[0] != "max" else float("inf")
+def available_cores(root: Path = cgroup.ROOT, membership: Path = cgroup.MEMBERSHIP) -> int:
+    """Returns the whole cores under the affinity mask and the cgroup quotas of this process; at least 1."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, int(min(cores, cgroup.cpu_quota(root, membership))))
 
 
 def _cpuinfo() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Percentiles, sample sizes, frontiers and the generator's limit, against values worked out by hand."""
+"""Percentiles, sample sizes and the generator's limit, against values worked out by hand."""
 
 import numpy as np
 import pytest
@@ -27,28 +27,6 @@ def test_quantiles_keep_microseconds_apart() -> None:
 @pytest.mark.parametrize(("share", "limited"), [(0.0, False), (0.9, False), (0.901, True), (1.4, True)])
 def test_a_generator_above_nine_tenths_of_a_core_is_the_limit(share: float, limited: bool) -> None:
     assert stats.is_generator_limited(share) is limited
-
-
-def test_the_frontier_holds_the_points_that_none_beats_by_rising_cost() -> None:
-    costs = [3.0, 1.0, 2.0, 4.0, 2.5]
-    gains = [0.97, 0.90, 0.95, 0.96, 0.94]
-    assert stats.frontier(costs, gains) == [1, 2, 0]
-
-
-def test_of_equal_cost_only_the_better_is_on_the_frontier() -> None:
-    assert stats.frontier([1.0, 1.0], [0.5, 0.6]) == [1]
-
-
-def test_of_equal_gain_only_the_cheaper_is_on_the_frontier() -> None:
-    assert stats.frontier([2.0, 1.0], [0.5, 0.5]) == [1]
-
-
-def test_equal_points_are_all_on_the_frontier() -> None:
-    assert stats.frontier([1.0, 1.0, 2.0], [0.5, 0.5, 0.4]) == [0, 1]
-
-
-def test_the_frontier_of_nothing_is_empty() -> None:
-    assert stats.frontier([], []) == []
 
 
 def test_thinned_ranks_keep_both_ends_and_are_denser_towards_the_last() -> None:

@@ -107,7 +107,7 @@ def test_publishing_again_replaces_the_variant(root: Path) -> None:
 
 
 def test_leftovers_of_an_interruption_are_removed_by_the_next_publication(root: Path) -> None:
-    leftover = root / "toy" / ".fp32-openvino.abc"
+    leftover = root / "toy" / ".fp32-openvino.tmp"
     leftover.mkdir()
     toy.publish_variant(root, "openvino")
     assert not leftover.exists()

@@ -44,7 +44,7 @@ from protos.support import machine
 from server import runtimes
 from tests.support.compressors.small import Small, dataset
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LOWERINGS: dict[str, Lowering] = {
     "fp32": FLOAT32,
     "int8": StaticInt8(),

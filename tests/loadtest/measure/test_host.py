@@ -1,11 +1,11 @@
-"""Two readings and their difference: made-up counters, cgroup files of both versions, and this machine."""
+"""Two readings and their difference: made-up counters, and this machine."""
 
 import dataclasses
 from pathlib import Path
 
 import pytest
 
-from loadtest.measure.host import Conditions, Reading, between, read, throttled_seconds
+from loadtest.measure.host import Conditions, Reading, between, read
 
 BEFORE = Reading(at=10.0, busy=100.0, total=400.0, own=5.0, steal=1.0, throttled=2.0, load=0.5)
 AFTER = Reading(at=12.0, busy=106.0, total=408.0, own=6.0, steal=1.4, throttled=2.5, load=0.7)
@@ -42,35 +42,7 @@ def test_ticks_that_lag_behind_make_no_negative_share() -> None:
     assert between(BEFORE, AFTER, with_seconds=7.0).others == 0.0
 
 
-def write(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    return path
-
-
-def test_cgroup_v2_counts_microseconds_of_this_group_and_those_above(tmp_path: Path) -> None:
-    membership = write(tmp_path / "membership", "0::/kube/pod\n")
-    write(tmp_path / "fs/kube/pod/cpu.stat", "usage_usec 9\nnr_throttled 3\nthrottled_usec 1500000\n")
-    write(tmp_path / "fs/kube/cpu.stat", "usage_usec 9\nthrottled_usec 250000\n")
-    write(tmp_path / "fs/cpu.stat", "usage_usec 9\n")
-    assert throttled_seconds(tmp_path / "fs", membership) == pytest.approx(1.75)
-
-
-def test_cgroup_v1_counts_nanoseconds(tmp_path: Path) -> None:
-    membership = write(tmp_path / "membership", "9:name=systemd:/\n4:memory:/a\n1:cpu,cpuacct:/a\n")
-    write(tmp_path / "fs/cpu,cpuacct/a/cpu.stat", "nr_periods 5\nthrottled_time 500000000\n")
-    write(tmp_path / "fs/memory/a/cpu.stat", "throttled_time 7000000000\n")
-    assert throttled_seconds(tmp_path / "fs", membership) == pytest.approx(0.5)
-
-
-def test_a_path_of_the_host_is_looked_for_at_the_root_that_the_container_sees(tmp_path: Path) -> None:
-    membership = write(tmp_path / "membership", "1:cpu:/docker/0123\n")
-    write(tmp_path / "fs/cpu/cpu.stat", "throttled_time 1000000000\n")
-    assert throttled_seconds(tmp_path / "fs", membership) == pytest.approx(1.0)
-
-
 def test_without_cgroups_throttling_is_absent(tmp_path: Path) -> None:
-    assert throttled_seconds(tmp_path / "fs", tmp_path / "membership") is None
     assert read(tmp_path / "fs", tmp_path / "membership").throttled is None
 
 
