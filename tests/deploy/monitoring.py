@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from tests.deploy.files import RULES, read
-from tests.support.serving import eventually, free_port
+from tests.support.serving import eventually, quiet_port
 
 
 class Prometheus:
@@ -47,7 +47,7 @@ def monitoring(folder: Path, target: str) -> Iterator[Prometheus]:
     config["rule_files"] = [str(RULES)]
     config["scrape_configs"][0]["static_configs"][0]["targets"] = [target]
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-    port = free_port()  # Prometheus cannot say which one it got for port 0
+    port = quiet_port()  # Prometheus cannot say which one it got for port 0
     arguments = [
         f"--config.file={folder / 'prometheus.yml'}",
         f"--storage.tsdb.path={folder / 'data'}",

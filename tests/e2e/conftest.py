@@ -12,12 +12,12 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.support.serving import ROOT, free_port
+from tests.support.serving import ROOT, quiet_port
 
 
 def start_demo(*variables: str, **streams: Any) -> subprocess.Popen[str]:
     """`make demo` in a session of its own, so that whatever it leaves behind can be told."""
-    command = ["make", "demo", f"PORT={free_port()}", f"METRICS_PORT={free_port()}", *variables]
+    command = ["make", "demo", f"PORT={quiet_port()}", f"METRICS_PORT={quiet_port()}", *variables]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     return subprocess.Popen(command, cwd=ROOT, text=True, start_new_session=True, env=environment, **streams)
 

@@ -1,6 +1,8 @@
 """A real `pareto-serve` process for tests: started on free ports, waited for, asked over real sockets, stopped."""
 
 import asyncio
+import contextlib
+import random
 import re
 import signal
 import socket
@@ -29,9 +31,9 @@ START_SECONDS = 120.0
 class ServerProcess:
     """One server: `grpc_address` and `metrics_address` are "host:port"; `log` is what it wrote so far."""
 
-    def __init__(self, arguments: list[str], program: str = "server") -> None:
+    def __init__(self, arguments: list[str], program: str = "server", root: Path = ROOT) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", program, *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", program, *arguments], cwd=root, stderr=subprocess.PIPE, text=True
         )
         self._lines: list[str] = []
         self._news = threading.Condition()
@@ -105,14 +107,17 @@ class ServerProcess:
 
 
 @contextmanager
-def serving(repository: Path, *flags: str, ready: bool = True, program: str = "server") -> Iterator[ServerProcess]:
+def serving(
+    repository: Path, *flags: str, ready: bool = True, program: str = "server", root: Path = ROOT
+) -> Iterator[ServerProcess]:
     """A server of `repository` on free ports, loaded, and stopped at the end; `ready`: something must be READY.
 
-    `program` is the module that is run.
+    `program` is the module that is run, from the folder `root`.
     """
     server = ServerProcess(
         ["--repository", str(repository), "--port", "0", "--metrics-port", "0", "--drain-notice", "0", *flags],
         program,
+        root,
     )
     try:
         server.wait_until_loaded()
@@ -132,12 +137,17 @@ async def eventually(question: Callable[[], object], wanted: object = True, seco
         await asyncio.sleep(0.01)
 
 
-def free_port() -> int:
-    """A port that nothing listens on now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
+def quiet_port() -> int:
+    """Returns a port for a program that cannot say which one it got for port 0.
+
+    It lies below those that the kernel gives out by itself, so that nobody gets it by chance before the program does.
+    """
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for port in random.sample(range(10_000, lowest), 100):
+        with socket.socket() as found, contextlib.suppress(OSError):
+            found.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port")
 
 
 def connect(address: str) -> grpc.Channel:
