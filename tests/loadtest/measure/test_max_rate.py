@@ -32,11 +32,12 @@ LIMIT_MS = 200.0
 
 QUICK = """
 import sys
-from loadtest import capacity, search, stats
+from loadtest import stats
 from loadtest.__main__ import main
+from loadtest.measure import max_rate, rate_search
 stats.CONFIDENCE = 0.8
-search.MAJORITY, search.VERIFICATIONS, capacity.START = 1, 3, 0.7
-capacity.Range = lambda *rates, seconds: search.Range(*rates, width=0.24, seconds=seconds)
+rate_search.MAJORITY, rate_search.VERIFICATIONS, max_rate.START = 1, 3, 0.7
+max_rate.Range = lambda *rates, seconds: rate_search.Range(*rates, width=0.24, seconds=seconds)
 sys.exit(main(sys.argv[1:]))
 """
 """A coarse search, of single trials with half the samples."""
