@@ -27,13 +27,13 @@ class Progress:
         """How many variants are READY and how many FAILED, once `loaded`."""
 
     def restart(self) -> None:
-        """Back to where a new process begins."""
+        """Goes back to where a new process begins."""
         self.listening.clear()
         self.loaded.clear()
 
 
-class Child:
-    """A process that was started and the link to it; `live` has to run for the other methods to have an effect."""
+class WorkerProcess:
+    """A process that was started and the socket to it; `live` has to run for the other methods to have an effect."""
 
     def __init__(self, process: Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._process, self._reader, self._writer = process, reader, writer
@@ -45,7 +45,7 @@ class Child:
         """Why it cannot work as the settings ask."""
 
     async def live(self, progress: Progress) -> int:
-        """Listens to it until its end; its exit code, or less than 0 the signal that ended it."""
+        """Listens to it until its end; returns its exit code, or less than 0 the signal that ended it."""
         try:
             async for line in self._reader:
                 self._hear(line, progress)
@@ -58,7 +58,7 @@ class Child:
                 _answer(self._asked.popleft())
 
     def drain(self) -> None:
-        """It finishes what it has accepted, and ends."""
+        """Lets it finish what it has accepted, and end."""
         self._writer.write(DRAIN)
 
     def kill(self) -> None:
@@ -67,7 +67,7 @@ class Child:
             self._process.kill()
 
     async def read(self, seconds: float) -> None:
-        """Renews `reading`, unless it does not answer within `seconds`."""
+        """Renews `reading` where it answers within `seconds`."""
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._asked.append(answer)
         self._writer.write(READ)
@@ -88,8 +88,8 @@ class Child:
             _answer(self._asked.popleft())
 
 
-async def start(number: int, port: int, late: bool, flags: Sequence[str]) -> Child:
-    """Starts worker `number`, which shall listen on `port`, `late` when it has loaded, and do what `flags` say."""
+async def start(number: int, port: int, late: bool, flags: Sequence[str]) -> WorkerProcess:
+    """Starts worker `number` with `flags`; it listens on `port` at once, or with `late` when it has loaded."""
     ours, theirs = socket.socketpair()
     with theirs, _signals_blocked():
         process = await asyncio.create_subprocess_exec(
@@ -98,7 +98,7 @@ async def start(number: int, port: int, late: bool, flags: Sequence[str]) -> Chi
             pass_fds=[theirs.fileno()],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},  # it shall import what this process does
         )
-    return Child(process, *await asyncio.open_unix_connection(sock=ours, limit=LONGEST))
+    return WorkerProcess(process, *await asyncio.open_unix_connection(sock=ours, limit=LONGEST))
 
 
 @contextmanager

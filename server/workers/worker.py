@@ -39,21 +39,21 @@ logger = logging.getLogger(__name__)
 
 
 class Supervision:
-    """The worker's end of the link: reports, and does what it is asked."""
+    """The worker's end of the socket: reports, and does what it is asked."""
 
-    def __init__(self, link: socket.socket, instruments: CollectorRegistry, drain: Callable[[], object]) -> None:
-        self._link, self._instruments, self._drain = link, instruments, drain
+    def __init__(self, connection: socket.socket, instruments: CollectorRegistry, drain: Callable[[], object]) -> None:
+        self._socket, self._instruments, self._drain = connection, instruments, drain
         self._sending = threading.Lock()
         threading.Thread(target=self._listen, name="supervision", daemon=True).start()
 
     def report(self, kind: str, what: object = None) -> None:
-        """Tells the supervisor; one that is gone is not waited for."""
+        """Tells the supervisor, if it is still there."""
         with self._sending, contextlib.suppress(OSError):
-            self._link.sendall(json.dumps([kind, what]).encode() + b"\n")
+            self._socket.sendall(json.dumps([kind, what]).encode() + b"\n")
 
     def _listen(self) -> None:
         with contextlib.suppress(OSError):
-            for word in self._link.makefile("rb"):
+            for word in self._socket.makefile("rb"):
                 if word == READ:
                     self.report("reading", self._read())
                 elif word == DRAIN:
@@ -71,18 +71,18 @@ class Supervision:
 def main(arguments: list[str]) -> int:
     """Works until it is told to drain; returns the exit code."""
     number, descriptor, port, entrance, *flags = arguments
-    link = socket.socket(fileno=int(descriptor))
-    link.set_inheritable(False)  # a helper process of an engine would keep it open after the end of this one
+    connection = socket.socket(fileno=int(descriptor))
+    connection.set_inheritable(False)  # a helper process of an engine would keep it open after the end of this one
     settings = replace(parse(flags, os.environ), port=int(port))
     logs.configure(settings.log_level, settings.log_format)
     for handler in logging.getLogger().handlers:
         handler.addFilter(_signed(int(number)))
-    return asyncio.run(_work(settings, link, late=entrance == "late"))
+    return asyncio.run(_work(settings, connection, late=entrance == "late"))
 
 
-async def _work(settings: Settings, link: socket.socket, late: bool) -> int:
+async def _work(settings: Settings, connection: socket.socket, late: bool) -> int:
     loop, stop, instruments = asyncio.get_running_loop(), asyncio.Event(), CollectorRegistry()
-    supervision = Supervision(link, instruments, lambda: loop.call_soon_threadsafe(stop.set))
+    supervision = Supervision(connection, instruments, lambda: loop.call_soon_threadsafe(stop.set))
     from server.lifecycle import Server  # takes a second, in which the supervision already works
 
     try:

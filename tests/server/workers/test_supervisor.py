@@ -81,10 +81,10 @@ def test_the_plan_is_one_line_and_fits_the_cores(server: ServerProcess) -> None:
 def test_loading_is_over_when_the_last_worker_has_loaded(caplog: pytest.LogCaptureFixture) -> None:
     """What the benchmark, among others, waits for."""
     first, last = Progress(), Progress()
-    team = SimpleNamespace(seats=[SimpleNamespace(progress=first), SimpleNamespace(progress=last)])
+    pool = SimpleNamespace(workers=[SimpleNamespace(progress=first), SimpleNamespace(progress=last)])
 
     async def run() -> None:
-        announcing = asyncio.create_task(_announce(team, Plan(2, 1, 1, 2), "grpc:1", "metrics:2"))
+        announcing = asyncio.create_task(_announce(pool, Plan(2, 1, 1, 2), "grpc:1", "metrics:2"))
         for progress in (first, last):
             progress.listening.set()
         first.states, last.states = (2, 0), (1, 1)
