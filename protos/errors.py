@@ -8,7 +8,7 @@
     |   `-- GoldenError      its answers on the golden inputs are not those that were measured
     `-- RequestError         one request cannot be answered
         |-- NotFoundError        no model or variant of that name
-        |-- InvalidInputError    a tensor that does not fit; the text names it, what came and what was expected
+        |-- InvalidInputError    a tensor that does not fit; the text names it, what it got and what it expected
         |-- UnavailableError     the variant is loading, failed or unloading, or the server drains
         |-- OverloadedError      admission is full
         |-- ExpiredError         its deadline passed before it was executed

@@ -51,7 +51,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From an RGB image to the input tensor: resize to (height, width), scale to 0..1, (x - mean) / std."""
+    """How an RGB image becomes the input tensor: resize to (height, width), scale to 0..1, (x - mean) / std."""
 
     resize: tuple[int, int]
     mean: tuple[float, ...]
@@ -71,7 +71,7 @@ class File:
 
     @property
     def loaded_as(self) -> str:
-        """Its path when it is loaded, without the suffix of a compressed file."""
+        """The file's path when it is loaded, without the suffix of a compressed file."""
         return self.path if self.unpacked_bytes is None else self.path.removesuffix(PACKED)
 
 
@@ -194,12 +194,12 @@ class Variant:
 
 
 def to_json(variant: Variant) -> str:
-    """The text of `manifest.json`: two-space indent, keys in the order of the dataclasses, no absent values."""
+    """Returns the text of `manifest.json`: two-space indent, keys in the order of the dataclasses, no absent values."""
     return json.dumps(_encode(variant), indent=2) + "\n"
 
 
 def from_json(text: str) -> Variant:
-    """The variant of a manifest's text; `ManifestError` names what does not fit and where."""
+    """Reads a manifest's text; `ManifestError` names what does not fit and where."""
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:  # the latter of brackets without end

@@ -27,7 +27,7 @@ def pack(folder: Path) -> None:
 
 
 def unpacked_bytes(path: Path) -> int | None:
-    """The size after unpacking; None for a file that is not packed."""
+    """Returns the size after unpacking; None for a file that is not packed."""
     if not path.name.endswith(PACKED):
         return None
     with lzma.open(path) as stream:
@@ -50,7 +50,7 @@ def unpack(folder: Path, files: tuple[File, ...], target: Path) -> None:
 
 
 def _unpack(packed: Path, target: Path, size: int) -> bool:
-    """Whether the file was whole and of that size."""
+    """Unpacks a file; tells whether it was whole and of that size."""
     unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY)
     try:
         with packed.open("rb") as source, target.open("wb") as unpacked:

@@ -11,7 +11,7 @@ from protos.tensors import Array
 
 
 def normalise(images: Array, preprocessing: Preprocessing) -> Array:
-    """uint8 RGB (N, H, W, 3) to float32 (N, 3, H, W), row-major: to 0..1, less the mean, by the standard deviation."""
+    """Turns uint8 RGB (N, H, W, 3) into float32 (N, 3, H, W), row-major: (pixel / 255 - mean) / std."""
     mean, std = (np.array(v, np.float32).reshape(3, 1, 1) for v in (preprocessing.mean, preprocessing.std))
     scaled = images.transpose(0, 3, 1, 2).astype(np.float32, order="C") / np.float32(255)
     return (scaled - mean) / std

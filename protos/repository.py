@@ -38,8 +38,8 @@ FIRST_DEFAULT = "fp32-pytorch"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-Stamp = tuple[int, ...]
-"""Identity, time and size of a manifest's file: another publication has another stamp."""
+Fingerprint = tuple[int, ...]
+"""Identity, time and size of a manifest's file: another publication has another fingerprint."""
 
 
 @dataclass(frozen=True)
@@ -51,17 +51,17 @@ class Entry:
     folder: Path
     variant: Variant | None
     broken: VariantError | None
-    stamp: Stamp | None = None
-    """Of the manifest, taken before it was read; None where there is none."""
+    fingerprint: Fingerprint | None = None
+    """The manifest's fingerprint, taken before the manifest was read; None where there is no manifest."""
 
 
 @dataclass(frozen=True)
-class Look:
-    """One model at a glance: what tells whether anything of it has changed."""
+class Snapshot:
+    """What tells whether anything of one model has changed: its default and its manifests' fingerprints."""
 
     default: str
-    stamps: dict[str, Stamp | None]
-    """By variant."""
+    fingerprints: dict[str, Fingerprint | None]
+    """The fingerprint of each variant's manifest, by the variant's name."""
 
 
 @dataclass(frozen=True)
@@ -86,14 +86,14 @@ class EvaluationSet:
 
 
 def check_name(name: str) -> str:
-    """`name`, if it can be a folder's: letters, digits, '.', '_', '-', the first a letter or digit; else ValueError."""
+    """Returns `name` if a folder can have it: letters, digits, '.', '_', '-', the first a letter or digit; else ValueError."""
     if not _NAME.fullmatch(name):
-        raise ValueError(f"'{name}' came, expected letters, digits, '.', '_' or '-', the first a letter or digit")
+        raise ValueError(f"got '{name}', expected letters, digits, '.', '_' or '-', the first a letter or digit")
     return name
 
 
 def scan(root: Path) -> list[Entry]:
-    """Every variant folder below `root`, by model and name; manifests are read, files are not yet verified.
+    """Returns every variant folder below `root`, by model and name; manifests are read, files are not yet verified.
 
     Raises `FileNotFoundError` where `root` is not a folder.
     """
@@ -103,23 +103,25 @@ def scan(root: Path) -> list[Entry]:
 
 
 def scan_model(root: Path, model: str) -> list[Entry]:
-    """The variants of one model, as `scan` lists them; none where there is no such model.
+    """Returns the variants of one model, as `scan` lists them; none where there is no such model.
 
     `model` is compared with the names of folders and never becomes part of a path: it may be anything.
     """
     return [read_entry(variant) for folder in _folders(root) if folder.name == model for variant in _folders(folder)]
 
 
-def glance(root: Path) -> dict[str, Look]:
-    """What `scan` would find, by model; no manifest is read. Raises `FileNotFoundError` as it does."""
+def snapshot(root: Path) -> dict[str, Snapshot]:
+    """Returns a snapshot of each model, by name; reads no manifest. Raises `FileNotFoundError` as `scan` does."""
     return {
-        model.name: Look(default_variant(root, model.name), {folder.name: stamp(folder) for folder in _folders(model)})
+        model.name: Snapshot(
+            default_variant(root, model.name), {folder.name: fingerprint(folder) for folder in _folders(model)}
+        )
         for model in _folders(root)
     }
 
 
-def stamp(folder: Path) -> Stamp | None:
-    """The stamp of a variant's manifest."""
+def fingerprint(folder: Path) -> Fingerprint | None:
+    """Returns the fingerprint of a variant's manifest, or None where there is no manifest."""
     try:
         status = (folder / MANIFEST).stat()
     except OSError:
@@ -128,8 +130,8 @@ def stamp(folder: Path) -> Stamp | None:
 
 
 def read_entry(folder: Path) -> Entry:
-    """One variant's folder, as `scan` lists it."""
-    model, name, before = folder.parent.name, folder.name, stamp(folder)
+    """Reads one variant's folder, as `scan` lists it."""
+    model, name, before = folder.parent.name, folder.name, fingerprint(folder)
     try:
         variant = from_json((folder / MANIFEST).read_text())
         if (variant.model, variant.variant) != (model, name):
@@ -148,9 +150,9 @@ def read_entry(folder: Path) -> Entry:
 
 
 def verify(entry: Entry) -> Variant:
-    """The entry's variant, after each of its files was found to have the size and hash of its manifest.
+    """Returns the entry's variant once each of its files has the size and hash that its manifest says.
 
-    Raises the `VariantError` that the entry came with, or `IntegrityError`.
+    Raises the entry's own `VariantError`, or `IntegrityError`.
     """
     if entry.variant is None:
         assert entry.broken is not None
@@ -161,13 +163,13 @@ def verify(entry: Entry) -> Variant:
             raise IntegrityError(f"file '{file.path}' is missing")
         if (size := path.stat().st_size) != file.bytes:
             raise IntegrityError(f"file '{file.path}' has {size} bytes, expected {file.bytes}")
-        if (digest := sha256(path)) != file.sha256:
-            raise IntegrityError(f"file '{file.path}' was altered: sha256 {digest}, expected {file.sha256}")
+        if (found := sha256(path)) != file.sha256:
+            raise IntegrityError(f"file '{file.path}' was altered: sha256 {found}, expected {file.sha256}")
     return entry.variant
 
 
 def describe_files(folder: Path) -> tuple[File, ...]:
-    """Every file below `folder` but the manifest, with its size and hash, by path."""
+    """Returns every file below `folder` but the manifest, with its size and hash, by path."""
     paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
     return tuple(File(p.relative_to(folder).as_posix(), sha256(p), p.stat().st_size, unpacked_bytes(p)) for p in paths)
 
@@ -193,7 +195,7 @@ def publish(root: Path, variant: Variant, artifact: Path) -> Path:
 
 
 def load_golden(root: Path, model: str) -> GoldenSet:
-    """The golden set of a model; `IntegrityError` where it is missing or not readable. No pickle is read."""
+    """Reads the golden set of a model; `IntegrityError` where it is missing or not readable. No pickle is read."""
     return GoldenSet(*_load_arrays(root, model, GOLDEN, ("inputs", "labels", "outputs")))
 
 
@@ -203,16 +205,16 @@ def save_golden(root: Path, model: str, golden: GoldenSet) -> None:
 
 
 def load_evaluation_set(root: Path, model: str) -> EvaluationSet:
-    """The test split of a model; `IntegrityError` where it is missing, not readable or no test split."""
+    """Reads the test split of a model; `IntegrityError` where it is missing, not readable or no test split."""
     images, labels, predictions = _load_arrays(root, model, TEST, ("images", "labels", "predictions"))
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not len(images):
         raise IntegrityError(
-            f"'{TEST}' of model '{model}': images {images.dtype} {list(images.shape)} came, expected uint8 (N, H, W, 3)"
+            f"'{TEST}' of model '{model}': got images {images.dtype} {list(images.shape)}, expected uint8 (N, H, W, 3)"
         )
     for name, classes in (("labels", labels), ("predictions", predictions)):
         if classes.dtype != np.int64 or classes.shape != (len(images),):
             raise IntegrityError(
-                f"'{TEST}' of model '{model}': {name} {classes.dtype} {list(classes.shape)} came,"
+                f"'{TEST}' of model '{model}': got {name} {classes.dtype} {list(classes.shape)},"
                 f" expected int64 [{len(images)}]"
             )
     return EvaluationSet(images, labels, predictions)
@@ -224,7 +226,7 @@ def save_evaluation_set(root: Path, model: str, test: EvaluationSet) -> None:
 
 
 def default_variant(root: Path, model: str) -> str:
-    """The variant that an empty version means; damage to the file that names it makes it one that does not exist."""
+    """Returns the variant that an empty version means; a damaged file names one that does not exist."""
     path = root / check_name(model) / DEFAULT
     return path.read_text(errors="replace").strip() if path.is_file() else FIRST_DEFAULT
 
@@ -233,18 +235,18 @@ def promote(root: Path, model: str, variant: str) -> None:
     """Makes `variant` the model's default; `NotFoundError` where the repository has no such variant."""
     known = [entry.name for entry in scan(root) if entry.model == model]
     if variant not in known:
-        raise NotFoundError(f"variant '{variant}' of model '{model}' came, expected one of {known}")
+        raise NotFoundError(f"got variant '{variant}' of model '{model}', expected one of {known}")
     atomic.write_text(root / model / DEFAULT, variant + "\n")
 
 
 def sha256(path: Path) -> str:
-    """The hexadecimal digest of a file."""
+    """Returns the SHA-256 of a file in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _load_arrays(root: Path, model: str, file: str, names: tuple[str, ...]) -> list[NDArray[Any]]:
-    """The named arrays of one of a model's files, or `IntegrityError`. No pickle is read."""
+    """Reads the named arrays from one of a model's files; raises `IntegrityError`. No pickle is read."""
     path = root / check_name(model) / file
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
@@ -267,5 +269,5 @@ def _folders(path: Path) -> list[Path]:
 
 
 def _why(error: Exception) -> str:
-    """In words for whoever is told, which may be a client: no path, and no text of a library."""
+    """Says why in words that a client may read: no path, and no text of a library."""
     return str(error.strerror) if isinstance(error, OSError) and error.strerror else "its contents are damaged"

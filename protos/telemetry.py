@@ -101,10 +101,10 @@ SUPERVISOR_METRICS = (WORKERS, WORKER_RESTARTS)
 
 
 def of_parent(metric: str) -> str:
-    """Value of the label `metric` for the same metric of the variant's parent."""
+    """Returns the value of the label `metric` for the same metric of the variant's parent."""
     return f"{metric}_parent"
 
 
 def of_fp32(metric: str) -> str:
-    """Value of the label `metric` for the same metric of the FP32 variant."""
+    """Returns the value of the label `metric` for the same metric of the FP32 variant."""
     return f"{metric}_fp32"

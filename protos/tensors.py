@@ -6,7 +6,7 @@ four-byte little-endian length each.
 
 What comes from a client is checked here: its headers (name, datatype, shape) by `check` against what a model
 expects, before anything is decoded; its contents by `decode_request` against the headers. Every
-`InvalidInputError` names the tensor, what came and what was expected.
+`InvalidInputError` names the tensor, what it got and what it expected.
 Source: https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_grpc.md
 """
 
@@ -24,7 +24,7 @@ from protos.v1 import inference_pb2 as pb
 
 Array = NDArray[Any]
 Header = tuple[str, tuple[int, ...]]
-"""Datatype and shape of one tensor, as they came."""
+"""Datatype and shape of one tensor, as the request says them."""
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype(np.bool_),
@@ -66,7 +66,7 @@ CONTENTS_FIELD = {
 
 
 def datatype_of(array: Array) -> str:
-    """The OIP datatype of an array; `TypeError` for a dtype that the protocol does not have."""
+    """Returns the OIP datatype of an array; raises `TypeError` for a dtype that the protocol does not have."""
     try:
         return _DATATYPES.get(array.dtype) or _DATATYPES[array.dtype.newbyteorder("<")]
     except KeyError:
@@ -74,7 +74,7 @@ def datatype_of(array: Array) -> str:
 
 
 def to_raw(array: Array) -> bytes:
-    """One tensor's raw contents: little-endian, row-major; BYTES elements with their lengths."""
+    """Returns one tensor's raw contents: little-endian, row-major; BYTES elements with their lengths."""
     if array.dtype == np.object_:
         return b"".join(struct.pack("<I", len(item)) + item for item in array.ravel())
     if array.dtype not in _DATATYPES:  # big-endian
@@ -83,7 +83,7 @@ def to_raw(array: Array) -> bytes:
 
 
 def decode_request(request: pb.ModelInferRequest) -> dict[str, Array]:
-    """The named inputs of a request, as read-only views of its bytes where they came raw.
+    """Returns the named inputs of a request, as read-only views of its bytes where its contents are raw.
 
     Raises `InvalidInputError` for: no inputs, a name given twice, raw and typed contents together, a
     number of raw buffers that is not that of the inputs, an unknown datatype, more than 64 or negative
@@ -93,12 +93,12 @@ def decode_request(request: pb.ModelInferRequest) -> dict[str, Array]:
 
 
 def decode_response(response: pb.ModelInferResponse) -> dict[str, Array]:
-    """The named outputs of a response; errors as in `decode_request`."""
+    """Returns the named outputs of a response; errors as in `decode_request`."""
     return _decode(response.outputs, response.raw_output_contents)
 
 
 def encode_request(model: str, variant: str, inputs: dict[str, Array], request_id: str = "") -> pb.ModelInferRequest:
-    """A request with raw contents; an empty variant asks for the model's default."""
+    """Returns a request with raw contents; an empty variant asks for the model's default."""
     request = pb.ModelInferRequest(model_name=model, model_version=variant, id=request_id)
     for name, array in inputs.items():
         request.inputs.add(name=name, datatype=datatype_of(array), shape=array.shape)
@@ -107,7 +107,7 @@ def encode_request(model: str, variant: str, inputs: dict[str, Array], request_i
 
 
 def encode_response(model: str, variant: str, outputs: dict[str, Array], request_id: str = "") -> pb.ModelInferResponse:
-    """A response with raw contents that names the variant which answered."""
+    """Returns a response with raw contents that names the variant which answered."""
     response = pb.ModelInferResponse(model_name=model, model_version=variant, id=request_id)
     for name, array in outputs.items():
         response.outputs.add(name=name, datatype=datatype_of(array), shape=array.shape)
@@ -116,10 +116,10 @@ def encode_response(model: str, variant: str, outputs: dict[str, Array], request
 
 
 def check(request: pb.ModelInferRequest, specs: Sequence[TensorSpec], max_batch: int) -> int:
-    """The number of rows that a request says it holds, or `InvalidInputError` where its inputs are not `specs`.
+    """Returns the rows that a request says it holds; `InvalidInputError` where its inputs are not `specs`.
 
     Looks at the headers only, and is called before `decode_request`, so that contents which the model does not
-    take are never decoded: its cost grows with `specs`, not with what came. Checked in this order: that each
+    take are never decoded: its cost grows with `specs`, not with the request. Checked in this order: that each
     header is sound (as in `decode_request`), names, datatype, rank, each fixed dimension, then that all inputs
     have one number of rows, between 1 and `max_batch`.
     """
@@ -127,7 +127,7 @@ def check(request: pb.ModelInferRequest, specs: Sequence[TensorSpec], max_batch:
 
 
 def read(request: pb.ModelInferRequest, specs: Sequence[TensorSpec], max_batch: int) -> tuple[int, dict[str, Array]]:
-    """The rows and the named inputs of a request: `check`, then `decode_request`, reading the headers once."""
+    """Returns the rows and the named inputs of a request: `check`, then `decode_request`, reading the headers once."""
     rows, headers = _check(request, specs, max_batch)
     return rows, _contents(request.inputs, headers, request.raw_input_contents)
 
@@ -137,29 +137,29 @@ def _check(request: pb.ModelInferRequest, specs: Sequence[TensorSpec], max_batch
     expected = {spec.name: spec for spec in specs}
     if headers.keys() != expected.keys():
         more = " and others" if len(request.inputs) > len(headers) else ""
-        raise InvalidInputError(f"inputs {sorted(headers)}{more} came, expected {sorted(expected)}")
+        raise InvalidInputError(f"got inputs {sorted(headers)}{more}, expected {sorted(expected)}")
     rows = {spec.name: _fitting_rows(spec, *headers[spec.name]) for spec in specs}
     batch = rows[specs[0].name]
     if len(rows) > 1 and len(set(rows.values())) != 1:
-        raise InvalidInputError(f"inputs of one request need one number of rows, {rows} came")
+        raise InvalidInputError(f"got rows {rows}, expected one number of rows in all inputs")
     if not 1 <= batch <= max_batch:
-        raise InvalidInputError(f"input '{specs[0].name}': batch {batch} came, expected 1 to {max_batch}")
+        raise InvalidInputError(f"input '{specs[0].name}': got batch {batch}, expected 1 to {max_batch}")
     return batch, headers
 
 
 def _fitting_rows(spec: TensorSpec, datatype: str, shape: tuple[int, ...]) -> int:
     if datatype != spec.datatype:
-        raise InvalidInputError(f"input '{spec.name}': datatype {datatype} came, expected {spec.datatype}")
+        raise InvalidInputError(f"input '{spec.name}': got datatype {datatype}, expected {spec.datatype}")
     if shape and shape[1:] == spec.shape[1:] and spec.shape[0] == -1:  # nearly always, and quickly found
         return shape[0]
     if len(shape) != len(spec.shape):
         raise InvalidInputError(
-            f"input '{spec.name}': shape {list(shape)} of rank {len(shape)} came,"
+            f"input '{spec.name}': got shape {list(shape)} of rank {len(shape)},"
             f" expected rank {len(spec.shape)} as in {list(spec.shape)}"
         )
     if any(want not in (-1, got) for got, want in zip(shape, spec.shape, strict=True)):
         raise InvalidInputError(
-            f"input '{spec.name}': shape {list(shape)} came, expected {list(spec.shape)} (-1 is free)"
+            f"input '{spec.name}': got shape {list(shape)}, expected {list(spec.shape)} (-1 is free)"
         )
     return shape[0]
 
@@ -171,12 +171,15 @@ class _Tensor(Protocol):
     datatype: str
 
     @property
-    def shape(self) -> Sequence[int]: ...
+    def shape(self) -> Sequence[int]:
+        """Returns the length of each dimension."""
 
     @property
-    def contents(self) -> pb.InferTensorContents: ...
+    def contents(self) -> pb.InferTensorContents:
+        """Returns the typed contents."""
 
-    def HasField(self, field_name: Literal["contents"]) -> bool: ...
+    def HasField(self, field_name: Literal["contents"]) -> bool:
+        """Tells whether a field was set."""
 
 
 def _decode(tensors: Sequence[_Tensor], raw_contents: Sequence[bytes]) -> dict[str, Array]:
@@ -189,10 +192,10 @@ def _contents(
     if raw_contents:
         # An empty message is no contents: MLServer sends one beside the raw contents of each output.
         if typed := [t.name for t in tensors if t.HasField("contents") and t.contents.ByteSize()]:
-            raise InvalidInputError(f"tensor '{typed[0]}': raw and typed contents came together, expected one kind")
+            raise InvalidInputError(f"tensor '{typed[0]}': got raw and typed contents, expected one kind")
         if len(raw_contents) != len(tensors):
             raise InvalidInputError(
-                f"{len(raw_contents)} raw contents came for {len(tensors)} tensors"
+                f"got {len(raw_contents)} raw contents for {len(tensors)} tensors"
                 f" {[tensor.name for tensor in tensors]}, expected one for each"
             )
         return {name: _from_raw(name, *headers[name], raw) for name, raw in zip(headers, raw_contents, strict=True)}
@@ -201,19 +204,19 @@ def _contents(
 
 def _headers(tensors: Sequence[_Tensor]) -> dict[str, Header]:
     if not tensors:
-        raise InvalidInputError("no tensors came, expected at least one")
+        raise InvalidInputError("got no tensors, expected at least one")
     headers: dict[str, Header] = {}
     for tensor in tensors:
         name, datatype, dims = tensor.name, tensor.datatype, tensor.shape  # a field is not free to read
         if name in headers:
-            raise InvalidInputError(f"tensor '{name}' came twice, expected once")
+            raise InvalidInputError(f"tensor '{name}': got it twice, expected once")
         if datatype not in DTYPES:
-            raise InvalidInputError(f"tensor '{name}': datatype '{datatype}' came, expected one of {', '.join(DTYPES)}")
+            raise InvalidInputError(f"tensor '{name}': got datatype '{datatype}', expected one of {', '.join(DTYPES)}")
         if (rank := len(dims)) > MAX_RANK:  # before they are read: a message has room for millions
-            raise InvalidInputError(f"tensor '{name}': rank {rank} came, expected at most {MAX_RANK}")
+            raise InvalidInputError(f"tensor '{name}': got rank {rank}, expected at most {MAX_RANK}")
         shape = tuple(dims[:])  # a copy is read faster than the field
         if shape and min(shape) < 0:
-            raise InvalidInputError(f"tensor '{name}': shape {list(shape)} came, expected no negative dimension")
+            raise InvalidInputError(f"tensor '{name}': got shape {list(shape)}, expected no negative dimension")
         headers[name] = datatype, shape
     return headers
 
@@ -225,7 +228,7 @@ def _from_raw(name: str, datatype: str, shape: tuple[int, ...], raw: bytes) -> A
     expected = math.prod(shape) * dtype.itemsize  # Python integers: huge dimensions cannot overflow
     if len(raw) != expected:
         raise InvalidInputError(
-            f"tensor '{name}': {len(raw)} bytes came, expected {expected} for {datatype} {list(shape)}"
+            f"tensor '{name}': got {len(raw)} bytes, expected {expected} for {datatype} {list(shape)}"
         )
     return _reshape(name, np.frombuffer(raw, dtype), shape)
 
@@ -235,18 +238,18 @@ def _from_typed(name: str, datatype: str, shape: tuple[int, ...], contents: pb.I
     if field is None:
         raise InvalidInputError(f"tensor '{name}': {datatype} has no typed contents, expected raw contents")
     if foreign := [other.name for other, _ in contents.ListFields() if other.name != field]:
-        raise InvalidInputError(f"tensor '{name}': {foreign[0]} came, expected {field} for {datatype}")
+        raise InvalidInputError(f"tensor '{name}': got {foreign[0]}, expected {field} for {datatype}")
     values = getattr(contents, field)
     if datatype == "BYTES":
         return _bytes_array(name, shape, list(values))
     if len(values) != math.prod(shape):
         raise InvalidInputError(
-            f"tensor '{name}': {len(values)} values came, expected {math.prod(shape)} for shape {list(shape)}"
+            f"tensor '{name}': got {len(values)} values, expected {math.prod(shape)} for shape {list(shape)}"
         )
     wide = np.array(values)
     array = wide.astype(DTYPES[datatype])
     if array.dtype.kind in "iu" and (array != wide).any():
-        raise InvalidInputError(f"tensor '{name}': a value came that {datatype} cannot hold")
+        raise InvalidInputError(f"tensor '{name}': got a value that {datatype} cannot hold")
     return _reshape(name, array, shape)
 
 
@@ -254,13 +257,13 @@ def _reshape(name: str, array: Array, shape: tuple[int, ...]) -> Array:
     try:
         return array.reshape(shape)
     except ValueError:  # zero elements, but a rank or a dimension beyond what NumPy can hold
-        raise InvalidInputError(f"tensor '{name}': shape {list(shape)} came, which is too large") from None
+        raise InvalidInputError(f"tensor '{name}': got shape {list(shape)}, which is too large") from None
 
 
 def _bytes_array(name: str, shape: tuple[int, ...], items: list[bytes]) -> Array:
     if len(items) != math.prod(shape):
         raise InvalidInputError(
-            f"tensor '{name}': {len(items)} BYTES elements came, expected {math.prod(shape)} for shape {list(shape)}"
+            f"tensor '{name}': got {len(items)} BYTES elements, expected {math.prod(shape)} for shape {list(shape)}"
         )
     array = np.empty(len(items), np.object_)
     array[:] = items
@@ -272,11 +275,11 @@ def _split_bytes(name: str, raw: bytes, count: int) -> list[bytes]:
     offset = 0
     while offset < len(raw):
         if len(items) == count:  # a message has room for millions of empty ones
-            raise InvalidInputError(f"tensor '{name}': more than the {count} BYTES elements of its shape came")
+            raise InvalidInputError(f"tensor '{name}': got more than the {count} BYTES elements of its shape")
         end = offset + 4
         length = int.from_bytes(raw[offset:end], "little")
         if end + length > len(raw):
-            raise InvalidInputError(f"tensor '{name}': BYTES contents end inside an element, {len(raw)} bytes came")
+            raise InvalidInputError(f"tensor '{name}': got {len(raw)} bytes, which end inside a BYTES element")
         items.append(raw[end : end + length])
         offset = end + length
     return items

@@ -15,7 +15,7 @@ _INSTRUCTION_SETS = (
     "avx2", "fma", "avx512f", "avx512bw", "avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile",
     "amx_int8", "amx_bf16",
 )  # fmt: skip
-"""Those that decide how fast int8 and bf16 run on x86, by their names in /proc/cpuinfo."""
+"""The ones that decide how fast int8 and bf16 run on x86, by their names in /proc/cpuinfo."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class Machine:
     python: str
     libraries: dict[str, str]
     load_average: tuple[float, float, float]
-    """Over 1, 5 and 15 minutes, when it was described: not near 0 means that others were at work."""
+    """The load over 1, 5 and 15 minutes when it was described; not near 0 means that other processes were at work."""
 
 
 def describe(*libraries: str) -> Machine:
-    """This machine, with the versions of those `libraries` (distribution names) that are installed."""
+    """Describes this machine, with the versions of those `libraries` (distribution names) that are installed."""
     info = _cpuinfo()
     flags = set(info.get("flags", "").split())
     return Machine(
@@ -50,7 +50,7 @@ def describe(*libraries: str) -> Machine:
 
 
 def versions(*libraries: str) -> dict[str, str]:
-    """Distribution name to version, for those that are installed."""
+    """Returns the version of each library that is installed, by its distribution name."""
     installed = {}
     for name in libraries:
         try:

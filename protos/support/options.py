@@ -3,7 +3,7 @@
 `queue_size: int = 128` is the flag `--queue-size`, its docstring the help; with the prefix `PARETO_` it is
 the variable `PARETO_QUEUE_SIZE` as well, and by `fill` a key of a TOML file. A flag goes before the environment,
 the environment before the default. A value that does not fit is a `UsageError` which names where it was given,
-what came and what was expected.
+what it got and what it expected.
 
 A field is a str, int, float (seconds), Path (a folder, or by its rule a file), a bool (the bare flag, or yes or
 no), a `Literal` of strings, a tuple of one of these (separated by commas), or one of these or None. Not covered:
@@ -39,12 +39,12 @@ Rule = Mapping[str, object]
 """The `metadata` of a field whose values are fewer than its type allows, or written in a way of their own.
 
 `accepts` tells which values fit, `convert` makes one from text and raises `ValueError`; `expected` says in an error
-what fits, `metavar` in the help.
+what fits, `metavar` in the help; `nargs` is argparse's: "+" lets a person separate values by spaces too.
 """
 
 
 def between(low: Number, high: Number) -> Rule:
-    """The rule of a field whose value is a number from `low` to `high`."""
+    """Returns the rule of a field whose value is a number from `low` to `high`."""
     noun = _PLAIN[type(low)].expected
     return {"accepts": lambda value: low <= value <= high, "expected": f"{noun} from {low} to {high}"}
 
@@ -59,13 +59,13 @@ EXISTING_FILE: Rule = {"accepts": Path.is_file, "expected": "a file that exists"
 """The rule of a field whose value is a file to read from."""
 
 
-def add_flags(parser: argparse.ArgumentParser, kind: type[Dataclass], prefix: str = "") -> None:
-    """A flag for each field of `kind`; argparse insists on none, `read` does."""
+def add_flags(parser: argparse._ActionsContainer, kind: type[Dataclass], prefix: str = "") -> None:
+    """Adds a flag for each field of `kind`; argparse requires none of them, `read` does."""
     hints, texts = typing.get_type_hints(kind), docstrings(kind)
     for option in dataclasses.fields(kind):
         parser.add_argument(
             _flag(option.name),
-            nargs="?" if hints[option.name] is bool else None,
+            nargs=option.metadata.get("nargs", "?" if hints[option.name] is bool else None),
             const="yes" if hints[option.name] is bool else None,
             metavar=option.metadata.get("metavar", _kind(hints[option.name]).metavar),
             help=(texts[option.name] + _shown(option.default)).replace("%", "%%"),
@@ -75,11 +75,15 @@ def add_flags(parser: argparse.ArgumentParser, kind: type[Dataclass], prefix: st
 def read(
     kind: type[Options], flags: argparse.Namespace, environment: Mapping[str, str] | None = None, prefix: str = ""
 ) -> Options:
-    """The `kind` that parsed flags ask for, and variables of `prefix` where one is given; raises `UsageError`."""
+    """Makes a `kind` of parsed flags, and of the variables that begin with `prefix` if there is one.
+
+    Raises `UsageError` for what is missing or does not fit.
+    """
     hints = typing.get_type_hints(kind)
     values: dict[str, object] = {}
     for option in dataclasses.fields(kind):
-        sources: dict[str, str | None] = {_flag(option.name): getattr(flags, option.name)}
+        text = getattr(flags, option.name)
+        sources: dict[str, str | None] = {_flag(option.name): ",".join(text) if isinstance(text, list) else text}
         if prefix:
             variable = prefix + option.name.upper()
             sources[variable] = (environment or {}).get(variable)
@@ -92,7 +96,7 @@ def read(
 
 
 def fill(flags: argparse.Namespace, kind: type[Dataclass], path: Path) -> None:
-    """Takes the values of a TOML file for the flags that were not given; `UsageError` where it is not one of `kind`."""
+    """Takes the flags that were not given from a TOML file; raises `UsageError` if it has a key that `kind` lacks."""
     names = [option.name for option in dataclasses.fields(kind)]
     try:
         values = tomllib.loads(path.read_text())
@@ -106,7 +110,7 @@ def fill(flags: argparse.Namespace, kind: type[Dataclass], path: Path) -> None:
 
 
 def to_toml(options: Dataclass, without: Sequence[str] = ()) -> str:
-    """The text of a TOML file from which `fill` makes the same options, but for the fields named in `without`."""
+    """Returns the text of a TOML file from which `fill` makes the same options, except the fields in `without`."""
     values = {name: value for name, value in vars(options).items() if value not in (None, ()) and name not in without}
     return "".join(f"{name} = {json.dumps(value, default=str)}\n" for name, value in values.items())
 
@@ -116,7 +120,7 @@ def _text(value: object) -> str:
 
 
 def docstrings(kind: type[Dataclass]) -> dict[str, str]:
-    """The string below each field of `kind`. Python keeps none for attributes, so its source is read."""
+    """Returns the string below each field of `kind`. Python keeps none for attributes, so this reads the source."""
     (body,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     assert isinstance(body, ast.ClassDef)
     texts = {}
@@ -129,10 +133,10 @@ def docstrings(kind: type[Dataclass]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Kind:
-    """What an annotation means."""
+    """How to read the text of one annotated type, and how errors and help describe it."""
 
     convert: Callable[[str], object]
-    """From text; raises `ValueError`."""
+    """Makes a value from text; raises `ValueError`."""
     expected: str
     metavar: str
 
@@ -169,7 +173,7 @@ def _convert(kind: _Kind, rule: Mapping[str, typing.Any], source: str, text: str
             return value
     except ValueError:
         pass
-    raise UsageError(f"{source}: '{text}' came, expected {rule.get('expected', kind.expected)}")
+    raise UsageError(f"{source}: got '{text}', expected {rule.get('expected', kind.expected)}")
 
 
 def _flag(name: str) -> str:
@@ -177,7 +181,7 @@ def _flag(name: str) -> str:
 
 
 def _shown(default: object) -> str:
-    """A default as the help shows it; one of nothing explains itself."""
+    """Returns a default as the help shows it; an empty one is not shown."""
     if default is dataclasses.MISSING:
         return " (required)"
     if isinstance(default, bool):

@@ -14,12 +14,12 @@ T = TypeVar("T")
 
 
 def decode(kind: type[T], data: object, where: str) -> T:
-    """`data` as an instance of the dataclass `kind`; `ValueError` for an unknown key, a missing one or a wrong type.
+    """Returns `data` as an instance of the dataclass `kind`; `ValueError` for an unknown key, a missing one or a wrong type.
 
     What the dataclass refuses itself, by a `ValueError` that begins with the field's name, is named with its place too.
     """
     if not isinstance(data, dict):
-        raise ValueError(f"{where}: {data!r} came, expected keys and values")
+        raise ValueError(f"{where}: got {data!r}, expected keys and values")
     fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
     if unknown := sorted(data.keys() - fields.keys()):
         raise ValueError(f"{where}: unknown key '{unknown[0]}', expected one of {', '.join(fields)}")
@@ -45,12 +45,12 @@ def _value(kind: Any, data: Any, where: str) -> Any:
         return _value(members[0], data, where) if len(members) == 1 else data
     if origin is Literal:
         if data not in arguments:
-            raise ValueError(f"{where}: {data!r} came, expected one of {', '.join(map(str, arguments))}")
+            raise ValueError(f"{where}: got {data!r}, expected one of {', '.join(map(str, arguments))}")
         return data
     if origin is tuple and isinstance(data, list):
         items = [arguments[0]] * len(data) if arguments[-1] is Ellipsis else arguments
         if len(items) != len(data):
-            raise ValueError(f"{where}: {len(data)} values came, expected {len(items)}")
+            raise ValueError(f"{where}: got {len(data)} values, expected {len(items)}")
         return tuple(_value(item, x, f"{where}[{i}]") for i, (item, x) in enumerate(zip(items, data, strict=True)))
     if origin is dict and isinstance(data, dict):
         return {key: _value(arguments[1], item, f"{where}.{key}") for key, item in data.items()}
@@ -59,5 +59,5 @@ def _value(kind: Any, data: Any, where: str) -> Any:
     if kind is float and type(data) is int:
         return float(data)
     if type(data) is not kind:
-        raise ValueError(f"{where}: {data!r} came, expected {getattr(kind, '__name__', kind)}")
+        raise ValueError(f"{where}: got {data!r}, expected {getattr(kind, '__name__', kind)}")
     return data

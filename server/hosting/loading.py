@@ -12,7 +12,7 @@ from time import perf_counter
 
 from protos.errors import VariantError
 from protos.manifest import Variant
-from protos.repository import Entry, load_golden, read_entry, stamp, verify
+from protos.repository import Entry, fingerprint, load_golden, read_entry, verify
 from server import runtimes
 from server.execution.slots import Slots
 
@@ -56,10 +56,10 @@ class Loader:
             try:
                 loaded = self._open(entry)
             except Exception:
-                if stamp(entry.folder) in (None, entry.stamp):
+                if fingerprint(entry.folder) in (None, entry.fingerprint):
                     raise
             else:
-                if stamp(entry.folder) in (None, entry.stamp):
+                if fingerprint(entry.folder) in (None, entry.fingerprint):
                     return loaded
                 loaded.runtime.close()
             entry = read_entry(entry.folder)

@@ -19,7 +19,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from protos.errors import ControlError, NotFoundError
-from protos.repository import Entry, Look, default_variant, glance, scan_model
+from protos.repository import Entry, Snapshot, default_variant, scan_model, snapshot
 from server.hosting.registry import Hosted, Registry
 
 SECOND_LOOK_SECONDS = 0.2
@@ -103,16 +103,16 @@ class Control:
             await asyncio.gather(*(self._registry.unload(hosted) for hosted in served))
 
     async def _follow(self) -> None:
-        looks = await asyncio.to_thread(glance, self._registry.root)
+        looks = await asyncio.to_thread(snapshot, self._registry.root)
         for model in sorted({*looks, *self._registry.models()} - self._unloaded):
             if self._look(model) != looks.get(model):
                 async with self._turn:
                     await self._refresh(model, again=False)
 
-    def _look(self, model: str) -> Look:
+    def _look(self, model: str) -> Snapshot:
         """What the repository held when it was last looked at."""
-        stamps = {name: hosted.entry.stamp for name, hosted in self._registry.of(model).items()}
-        return Look(self._registry.default(model), stamps)
+        fingerprints = {name: hosted.entry.fingerprint for name, hosted in self._registry.of(model).items()}
+        return Snapshot(self._registry.default(model), fingerprints)
 
     async def _refresh(self, model: str, again: bool) -> dict[str, str]:
         """Brings the registry in step with the folder of `model`; `again`: tries also what failed and has not changed.
@@ -139,7 +139,7 @@ class Control:
         if hosted.variant is not None and hosted.variant == entry.variant:  # published again as it was
             hosted.entry, hosted.reason = entry, ""
             return None
-        return hosted if hosted.entry.stamp != entry.stamp or (again and hosted.reason) else None
+        return hosted if hosted.entry.fingerprint != entry.fingerprint or (again and hosted.reason) else None
 
     async def _scan(self, model: str) -> dict[str, Entry]:
         def scan() -> dict[str, Entry]:

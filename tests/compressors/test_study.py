@@ -62,8 +62,8 @@ def test_a_chain_lists_every_step_with_all_parameters(tmp_path: Path) -> None:
     [
         ('models = { m = "resnet18" }', "", "'models' is missing"),
         ('{ m = "resnet18" }', "{}", "study.models: none came"),
-        ("{ m = ", '{ "../m" = ', "'../m' came, expected letters"),
-        ("calibration = 8", "calibration = '8'", "study.calibration: '8' came, expected int"),
+        ("{ m = ", '{ "../m" = ', "got '../m', expected letters"),
+        ("calibration = 8", "calibration = '8'", "study.calibration: got '8', expected int"),
         ("calibration = 8", "calibration = 8\nspeed = 1", "unknown key 'speed'"),
         ('"resnet18"', '"resnet99"', "study.models.m: 'resnet99' came, expected one of resnet18"),
         (
@@ -73,7 +73,7 @@ def test_a_chain_lists_every_step_with_all_parameters(tmp_path: Path) -> None:
         ),
         ("calibration = 8", "calibration = 8\ninput = { std = [1, 1, 0] }", "std: .* came, expected values above 0"),
         ('"train"', '"load"', "recipes.fp32: unknown key 'fit'"),
-        ('["onnxruntime"]', '["tensorrt"]', r"study.runtimes\[0\]: 'tensorrt' came"),
+        ('["onnxruntime"]', '["tensorrt"]', r"study.runtimes\[0\]: got 'tensorrt'"),
         ('["onnxruntime"]', "[]", "expected at least one"),
         ('"static-int8"', '"int4"', "recipes.int8.step: 'int4' came, expected one of train"),
         ('parent = "fp32"', 'parent = "fp16"', "recipes.int8.parent: 'fp16' came"),
@@ -104,7 +104,7 @@ def test_a_chain_lists_every_step_with_all_parameters(tmp_path: Path) -> None:
         (
             'parent = "fp32"',
             'parent = "fp32"\nranges = "kl"',
-            "recipes.int8.ranges: 'kl' came, expected one of",
+            "recipes.int8.ranges: got 'kl', expected one of",
         ),
         ('"static-int8"', '"accuracy-aware-int8"\nmax_drop = -1', "max_drop: -1.0 came, expected more than 0"),
         ("[recipes.int8]", "[published.n]\n[recipes.int8]", "study.published: 'n' came, expected one of m"),
@@ -134,11 +134,11 @@ FIT = "fit = { epochs = 1, batch = 2, learning_rate = 0.1 }"
         ('"element-pruning"\nsparsity = 0', "more.sparsity: 0.0 came, expected more than 0 and less than 1"),
         (
             '"element-pruning"\nsparsity = 0.5\nscope = "layer"',
-            "more.scope: 'layer' came, expected one of local",
+            "more.scope: got 'layer', expected one of local",
         ),
         ('"element-pruning"\nsparsity = 0.5\nrounds = 2', "more.rounds: 2 came without a fit"),
         ('"clustering"\nclusters = 1', "more.clusters: 1 came, expected at least 2"),
-        ('"clustering"\nclusters = 2.5', "more.clusters: 2.5 came, expected int"),
+        ('"clustering"\nclusters = 2.5', "more.clusters: got 2.5, expected int"),
         ('"weight-rounding"\nbits = 4', "recipes.more: unknown key 'bits'"),
         (f'"fine-tune"\nteacher = "a/b"\n{FIT}', "more.teacher: one came, expected fit.distillation above 0"),
         ('"qat"', "recipes.more: 'fit' is missing"),

@@ -90,7 +90,7 @@ def test_images_as_pixels_and_as_files_give_it_the_same_answer(session: dict[str
         ("raw and typed together", "INVALID_ARGUMENT", ["'input'", "raw and typed"]),
         ("two inputs of one name", "INVALID_ARGUMENT", ["'input'", "twice"]),
         ("negative dim", "INVALID_ARGUMENT", ["'input'", "[-4, 3, 4, 4]", "no negative"]),
-        ("huge dim", "INVALID_ARGUMENT", ["'input'", f"batch {2**62} came", "expected 1 to 64"]),
+        ("huge dim", "INVALID_ARGUMENT", ["'input'", f"got batch {2**62}", "expected 1 to 64"]),
         ("unknown output", "INVALID_ARGUMENT", ["'nope'", "'logits'"]),
         ("fewer than no classes", "INVALID_ARGUMENT", ["'logits'", "'classification'", "at least 1"]),
     ],

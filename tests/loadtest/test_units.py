@@ -64,8 +64,8 @@ def test_flags_take_quantities() -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--p99", "20m"), "--p99: '20m' came, expected a time such as 20ms or 0.5s"),
-        (("--error-rate", "200%"), "--error-rate: '200%' came, expected a share such as 0.1% or 0.001"),
+        (("--p99", "20m"), "--p99: got '20m', expected a time such as 20ms or 0.5s"),
+        (("--error-rate", "200%"), "--error-rate: got '200%', expected a share such as 0.1% or 0.001"),
         (("--error-rate", "100%"), "--error-rate: 1.0 came, expected less than 1"),
     ],
 )

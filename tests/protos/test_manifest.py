@@ -36,13 +36,13 @@ def _set(data: dict[str, Any], path: str, value: object) -> None:
     ("path", "value", "message"),
     [
         ("schema", 2, "manifest has schema 2, expected 1"),
-        ("runtime", "tensorrt", "manifest.runtime: 'tensorrt' came, expected one of pytorch"),
-        ("network.macs", "3", "manifest.network.macs: '3' came, expected int"),
+        ("runtime", "tensorrt", "manifest.runtime: got 'tensorrt', expected one of pytorch"),
+        ("network.macs", "3", "manifest.network.macs: got '3', expected int"),
         ("network.flops", 3, "manifest.network: unknown key 'flops'"),
         ("quality", {"metric": "top1"}, "manifest.quality: 'value' is missing"),
-        ("preprocessing.resize", [1, 2, 3], "manifest.preprocessing.resize: 3 values came, expected 2"),
+        ("preprocessing.resize", [1, 2, 3], "manifest.preprocessing.resize: got 3 values, expected 2"),
         ("entry", "other.onnx", "'other.onnx' is not among its files"),
-        ("labels", "red", "manifest.labels: 'red' came"),
+        ("labels", "red", "manifest.labels: got 'red'"),
     ],
 )
 def test_what_does_not_fit_is_named_with_its_place(text: str, path: str, value: object, message: str) -> None:

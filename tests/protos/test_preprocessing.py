@@ -8,7 +8,7 @@ from protos.preprocessing import normalise
 
 PIXELS = np.random.default_rng(3).integers(0, 256, (2, 4, 5, 3), np.uint8)
 VIEW = PIXELS.transpose(0, 3, 1, 2).copy().transpose(0, 2, 3, 1)
-"""Of the order in which compressors keep images."""
+"""Images in the order in which compressors keep images."""
 MEAN, STD = (0.5, 0.25, 0.1), (0.2, 0.5, 2.0)
 
 

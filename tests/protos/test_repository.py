@@ -122,24 +122,24 @@ def test_a_scan_of_no_model_lists_nothing_whatever_its_name(root: Path, name: st
     assert repository.scan_model(root, name) == []
 
 
-def test_a_glance_is_another_after_each_publication_and_promotion_and_only_then(root: Path) -> None:
-    glances = [repository.glance(root)]
+def test_a_snapshot_is_another_after_each_publication_and_promotion_and_only_then(root: Path) -> None:
+    snapshots = [repository.snapshot(root)]
     for change in (
         lambda: toy.publish_variant(root, "onnxruntime"),
         lambda: repository.promote(root, "toy", "fp32-openvino"),
         lambda: shutil.rmtree(root / "toy" / "fp32-openvino"),
         lambda: (root / "toy" / "fp32-onnxruntime" / "manifest.json").unlink(),
     ):
-        assert repository.glance(root) == glances[-1]
+        assert repository.snapshot(root) == snapshots[-1]
         change()
-        assert repository.glance(root) != glances[-1]
-        glances.append(repository.glance(root))
-    assert glances[-1] == {"toy": repository.Look("fp32-openvino", {"fp32-onnxruntime": None})}
+        assert repository.snapshot(root) != snapshots[-1]
+        snapshots.append(repository.snapshot(root))
+    assert snapshots[-1] == {"toy": repository.Snapshot("fp32-openvino", {"fp32-onnxruntime": None})}
 
 
-def test_a_glance_sees_the_stamps_of_the_scan(root: Path) -> None:
-    stamps = {entry.name: entry.stamp for entry in repository.scan(root)}
-    assert repository.glance(root)["toy"] == repository.Look("fp32-onnxruntime", stamps)
+def test_a_snapshot_has_the_fingerprints_of_the_scan(root: Path) -> None:
+    fingerprints = {entry.name: entry.fingerprint for entry in repository.scan(root)}
+    assert repository.snapshot(root)["toy"] == repository.Snapshot("fp32-onnxruntime", fingerprints)
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "a b", "-x", "a\0"])
@@ -191,10 +191,10 @@ def test_a_test_split_that_cannot_be_read_is_named(root: Path, content: bytes | 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"images": np.zeros((12, 3, 4, 4), np.uint8)}, r"images uint8 \[12, 3, 4, 4\] came, expected uint8 \(N, H"),
-        ({"images": np.zeros((12, 4, 4, 3), np.float32)}, r"images float32 \[12, 4, 4, 3\] came"),
-        ({"labels": np.zeros(11, np.int64)}, r"labels int64 \[11\] came, expected int64 \[12\]"),
-        ({"predictions": np.zeros(12, np.float32)}, r"predictions float32 \[12\] came, expected int64 \[12\]"),
+        ({"images": np.zeros((12, 3, 4, 4), np.uint8)}, r"got images uint8 \[12, 3, 4, 4\], expected uint8 \(N, H"),
+        ({"images": np.zeros((12, 4, 4, 3), np.float32)}, r"got images float32 \[12, 4, 4, 3\]"),
+        ({"labels": np.zeros(11, np.int64)}, r"got labels int64 \[11\], expected int64 \[12\]"),
+        ({"predictions": np.zeros(12, np.float32)}, r"got predictions float32 \[12\], expected int64 \[12\]"),
     ],
 )
 def test_arrays_that_are_no_test_split_are_named(root: Path, changes: dict[str, np.ndarray], message: str) -> None:
@@ -216,9 +216,9 @@ def test_a_test_split_is_written_whole_or_not_at_all(root: Path, monkeypatch: py
 
 
 def test_a_damaged_test_split_is_no_matter_of_the_variants(root: Path) -> None:
-    before = (repository.scan(root), repository.glance(root))
+    before = (repository.scan(root), repository.snapshot(root))
     (root / "toy" / "test.npz").write_bytes(b"damaged")
-    assert (repository.scan(root), repository.glance(root)) == before
+    assert (repository.scan(root), repository.snapshot(root)) == before
 
 
 def test_promote_sets_the_default(root: Path) -> None:
@@ -238,6 +238,6 @@ def test_without_a_promotion_the_default_is_fp32_pytorch(root: Path) -> None:
 
 
 def test_promoting_what_is_not_there_names_what_is(root: Path) -> None:
-    with pytest.raises(NotFoundError, match=r"'int8-openvino' of model 'toy' came, expected one of \['fp32-onnx"):
+    with pytest.raises(NotFoundError, match=r"variant 'int8-openvino' of model 'toy', expected one of \['fp32-onnx"):
         repository.promote(root, "toy", "int8-openvino")
     assert repository.default_variant(root, "toy") == "fp32-onnxruntime"

@@ -60,23 +60,23 @@ def test_a_response_names_the_variant_that_answered() -> None:
 
 
 BAD = {
-    "no inputs": (pb.ModelInferRequest(), "no tensors came"),
-    "one byte too few": (request("FP32", [1, 2, 3], bytes(23)), "23 bytes came, expected 24"),
-    "one byte too many": (request("FP32", [1, 2, 3], bytes(25)), "25 bytes came, expected 24"),
-    "negative dimension": (request("FP32", [-1, 2, 3], bytes(24)), r"shape \[-1, 2, 3\] came"),
-    "huge dimensions": (request("FP32", [2**62, 2**62], bytes(24)), "24 bytes came, expected 8507"),
+    "no inputs": (pb.ModelInferRequest(), "got no tensors"),
+    "one byte too few": (request("FP32", [1, 2, 3], bytes(23)), "got 23 bytes, expected 24"),
+    "one byte too many": (request("FP32", [1, 2, 3], bytes(25)), "got 25 bytes, expected 24"),
+    "negative dimension": (request("FP32", [-1, 2, 3], bytes(24)), r"got shape \[-1, 2, 3\]"),
+    "huge dimensions": (request("FP32", [2**62, 2**62], bytes(24)), "got 24 bytes, expected 8507"),
     "huge but empty": (request("FP32", [0, 2**62, 2**62], b""), "which is too large"),
-    "rank beyond NumPy": (request("FP32", [0] * 100, b""), "rank 100 came, expected at most 64"),
-    "unknown datatype": (request("FP8", [1], b"1"), "datatype 'FP8' came"),
-    "typed values too few": (request("FP32", [1, 2, 3], fp32_contents=[1.0]), "1 values came, expected 6"),
-    "typed of another type": (request("FP32", [1], int_contents=[1]), "int_contents came, expected fp32_contents"),
+    "rank beyond NumPy": (request("FP32", [0] * 100, b""), "got rank 100, expected at most 64"),
+    "unknown datatype": (request("FP8", [1], b"1"), "got datatype 'FP8'"),
+    "typed values too few": (request("FP32", [1, 2, 3], fp32_contents=[1.0]), "got 1 values, expected 6"),
+    "typed of another type": (request("FP32", [1], int_contents=[1]), "got int_contents, expected fp32_contents"),
     "value out of range": (request("UINT8", [1], uint_contents=[256]), "UINT8 cannot hold"),
     "FP16 typed": (request("FP16", [1], fp32_contents=[1.0]), "expected raw contents"),
-    "raw and typed": (request("FP32", [1], bytes(4), fp32_contents=[1.0]), "raw and typed contents came together"),
+    "raw and typed": (request("FP32", [1], bytes(4), fp32_contents=[1.0]), "got raw and typed contents"),
     "BYTES cut": (request("BYTES", [1], b"\4\0\0\0abc"), "end inside an element"),
     "BYTES too many": (request("BYTES", [1], b"\0\0\0\0" * 2), "more than the 1 BYTES elements of its shape"),
     "BYTES length cut": (request("BYTES", [2], b"\0\0\0\0\0"), "end inside an element"),
-    "BYTES count": (request("BYTES", [2], b"\1\0\0\0a"), "1 BYTES elements came, expected 2"),
+    "BYTES count": (request("BYTES", [2], b"\1\0\0\0a"), "got 1 BYTES elements, expected 2"),
 }
 
 
@@ -96,14 +96,14 @@ def test_a_name_that_comes_twice_is_named() -> None:
     message = request("FP32", [1], bytes(4))
     message.inputs.append(message.inputs[0])
     message.raw_input_contents.append(bytes(4))
-    with pytest.raises(InvalidInputError, match="'image' came twice"):
+    with pytest.raises(InvalidInputError, match="'image': got it twice"):
         decode_request(message)
 
 
 def test_raw_contents_must_be_one_for_each_input() -> None:
     message = request("FP32", [1], bytes(4))
     message.raw_input_contents.append(bytes(4))
-    with pytest.raises(InvalidInputError, match=r"2 raw contents came for 1 tensors \['image'\]"):
+    with pytest.raises(InvalidInputError, match=r"got 2 raw contents for 1 tensors \['image'\]"):
         decode_request(message)
 
 
@@ -133,20 +133,20 @@ def shaped(*shape: int) -> Callable[[pb.ModelInferRequest], None]:
 
 
 MISFITS = {
-    "no inputs": (lambda m: m.ClearField("inputs"), "no tensors came"),
-    "name": (renamed, r"inputs \['picture'\] came, expected \['image'\]"),
-    "name twice": (doubled, "'image' came twice"),
-    "too many": (crowded, r"inputs \['0', 'image'\] and others came, expected \['image'\]"),
-    "unknown datatype": (typed("FP8"), "datatype 'FP8' came, expected one of BOOL"),
-    "datatype": (typed("FP64"), "datatype FP64 came, expected FP32"),
-    "no rank": (shaped(), r"shape \[\] of rank 0 came, expected rank 3"),
-    "rank": (shaped(1, 6), "rank 2 came, expected rank 3"),
-    "rank beyond NumPy": (shaped(*[1] * 100), "rank 100 came, expected at most 64"),
-    "dimension": (shaped(1, 2, 4), r"shape \[1, 2, 4\] came, expected \[-1, 2, 3\]"),
-    "negative dimension": (shaped(-1, 2, 3), r"shape \[-1, 2, 3\] came, expected no negative dimension"),
-    "no rows": (shaped(0, 2, 3), "batch 0 came, expected 1 to 8"),
-    "too many rows": (shaped(9, 2, 3), "batch 9 came, expected 1 to 8"),
-    "huge batch": (shaped(2**62, 2, 3), "batch 4611686018427387904 came, expected 1 to 8"),
+    "no inputs": (lambda m: m.ClearField("inputs"), "got no tensors"),
+    "name": (renamed, r"got inputs \['picture'\], expected \['image'\]"),
+    "name twice": (doubled, "'image': got it twice"),
+    "too many": (crowded, r"got inputs \['0', 'image'\] and others, expected \['image'\]"),
+    "unknown datatype": (typed("FP8"), "got datatype 'FP8', expected one of BOOL"),
+    "datatype": (typed("FP64"), "got datatype FP64, expected FP32"),
+    "no rank": (shaped(), r"got shape \[\] of rank 0, expected rank 3"),
+    "rank": (shaped(1, 6), "rank 2, expected rank 3"),
+    "rank beyond NumPy": (shaped(*[1] * 100), "got rank 100, expected at most 64"),
+    "dimension": (shaped(1, 2, 4), r"got shape \[1, 2, 4\], expected \[-1, 2, 3\]"),
+    "negative dimension": (shaped(-1, 2, 3), r"got shape \[-1, 2, 3\], expected no negative dimension"),
+    "no rows": (shaped(0, 2, 3), "got batch 0, expected 1 to 8"),
+    "too many rows": (shaped(9, 2, 3), "got batch 9, expected 1 to 8"),
+    "huge batch": (shaped(2**62, 2, 3), "got batch 4611686018427387904, expected 1 to 8"),
 }
 
 
@@ -163,5 +163,5 @@ def test_a_header_that_the_model_does_not_take_is_named_whatever_the_contents(
 def test_inputs_with_different_numbers_of_rows_are_named() -> None:
     specs = (TensorSpec("a", "FP32", (-1, 1)), TensorSpec("b", "FP32", (-1, 1)))
     message = encode_request("m", "", {"a": np.zeros((1, 1), np.float32), "b": np.zeros((2, 1), np.float32)})
-    with pytest.raises(InvalidInputError, match=r"one number of rows, \{'a': 1, 'b': 2\} came"):
+    with pytest.raises(InvalidInputError, match=r"got rows \{'a': 1, 'b': 2\}, expected one number of rows"):
         check(message, specs, max_batch=8)

@@ -101,7 +101,7 @@ def test_a_second_server_does_not_share_the_port_of_the_first(server: ServerProc
 
 def test_a_missing_repository_is_one_clear_line() -> None:
     line = refusal("--repository", "/no/such/folder")
-    assert line == "pareto-serve: --repository: '/no/such/folder' came, expected a folder that exists"
+    assert line == "pareto-serve: --repository: got '/no/such/folder', expected a folder that exists"
 
 
 def test_more_threads_than_cores_are_one_clear_line(repository: Path) -> None:

@@ -157,8 +157,8 @@ def test_changed_code_makes_another_network(user: Path) -> None:
         ),
         (["--onnx", "theirs.onnx", "--data", "seven.npz"], "10 classes apart, the data has 7"),
         (["--onnx", "theirs.py"], r"theirs\.py: not an ONNX graph"),
-        (["--onnx", "theirs.onnx", "--weights", "resnet20.th"], "--weights came with --onnx"),
-        (["--study", "digits", "--mean", "0,0,0"], "--name came with --study"),
+        (["--onnx", "theirs.onnx", "--weights", "resnet20.th"], "got --weights with --onnx"),
+        (["--study", "digits", "--mean", "0,0,0"], "got --name with --study"),
     ],
 )
 def test_what_does_not_fit_is_one_line_before_any_work(user: Path, words: list[str], message: str) -> None:

@@ -134,7 +134,7 @@ def test_contents_that_do_not_fit_their_headers_are_a_wrong_answer(checks: dict[
 
     found, _ = asked(short, checks[FP32])
     assert found.failures == {"WRONG_ANSWER": 4}
-    assert "1 values came, expected 9 for shape [3, 3]" in str(found.first_failure)
+    assert "got 1 values, expected 9 for shape [3, 3]" in str(found.first_failure)
 
 
 def together(parties: int) -> Answer:

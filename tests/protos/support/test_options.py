@@ -99,7 +99,7 @@ def test_a_file_gives_what_the_flags_leave_out_and_is_made_of_options_again(tmp_
     [
         ("speed = 1", "unknown key 'speed', expected one of name, folder"),
         ("name = ", "Invalid value"),
-        ("count = 10", "--count: '10' came, expected a whole number from 1 to 9"),
+        ("count = 10", "--count: got '10', expected a whole number from 1 to 9"),
         (None, "No such file"),
     ],
 )
@@ -114,16 +114,16 @@ def test_a_file_that_does_not_fit_is_refused(text: str | None, message: str, tmp
     ("flags", "environment", "message"),
     [
         ((), {}, "--name or TOY_NAME is missing"),
-        (("--folder", "/no/such"), {}, "--folder: '/no/such' came, expected a folder that exists"),
-        (("--folder", "\0"), {}, "--folder: '\0' came, expected a folder that exists"),
-        (("--count", "x"), {}, "--count: 'x' came, expected a whole number from 1 to 9"),
-        (("--count", "10"), {}, "--count: '10' came, expected a whole number from 1 to 9"),
-        (("--count", "0"), {}, "--count: '0' came, expected a whole number from 1 to 9"),
-        (("--count", ""), {}, "--count: '' came, expected a whole number from 1 to 9"),
-        ((), {"TOY_PAUSE": "nan"}, "TOY_PAUSE: 'nan' came, expected a number from 0.0 to 1.0"),
-        (("--rate", "fast"), {}, "--rate: 'fast' came, expected a number"),
-        (("--level", "loud"), {}, "--level: 'loud' came, expected one of low, high"),
-        ((), {"TOY_SIZES": "1,x"}, "TOY_SIZES: '1,x' came, expected a whole number, or several separated by commas"),
+        (("--folder", "/no/such"), {}, "--folder: got '/no/such', expected a folder that exists"),
+        (("--folder", "\0"), {}, "--folder: got '\0', expected a folder that exists"),
+        (("--count", "x"), {}, "--count: got 'x', expected a whole number from 1 to 9"),
+        (("--count", "10"), {}, "--count: got '10', expected a whole number from 1 to 9"),
+        (("--count", "0"), {}, "--count: got '0', expected a whole number from 1 to 9"),
+        (("--count", ""), {}, "--count: got '', expected a whole number from 1 to 9"),
+        ((), {"TOY_PAUSE": "nan"}, "TOY_PAUSE: got 'nan', expected a number from 0.0 to 1.0"),
+        (("--rate", "fast"), {}, "--rate: got 'fast', expected a number"),
+        (("--level", "loud"), {}, "--level: got 'loud', expected one of low, high"),
+        ((), {"TOY_SIZES": "1,x"}, "TOY_SIZES: got '1,x', expected a whole number, or several separated by commas"),
     ],
 )
 def test_a_value_that_does_not_fit_is_named_with_its_source(

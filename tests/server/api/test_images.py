@@ -175,15 +175,15 @@ def test_an_image_at_the_limit_is_not_a_bomb(stub: GRPCInferenceServiceStub, siz
 
 
 BAD_SHAPES = {
-    "four channels": (np.zeros((1, 4, 4, 4), np.uint8), "[1, 4, 4, 4] came, expected [-1, -1, -1, 3]"),
-    "channels first": (np.zeros((1, 3, 4, 4), np.uint8), "[1, 3, 4, 4] came, expected [-1, -1, -1, 3]"),
-    "an image that is no batch": (np.zeros((4, 4, 3), np.uint8), "of rank 3 came, expected rank 4"),
+    "four channels": (np.zeros((1, 4, 4, 4), np.uint8), "got shape [1, 4, 4, 4], expected [-1, -1, -1, 3]"),
+    "channels first": (np.zeros((1, 3, 4, 4), np.uint8), "got shape [1, 3, 4, 4], expected [-1, -1, -1, 3]"),
+    "an image that is no batch": (np.zeros((4, 4, 3), np.uint8), "of rank 3, expected rank 4"),
     "no height": (np.zeros((1, 0, 4, 3), np.uint8), "an image of 0 x 4 came"),
-    "no images": (np.zeros((0, 4, 4, 3), np.uint8), "batch 0 came, expected 1 to 4"),
-    "too many images": (np.zeros((5, 4, 4, 3), np.uint8), "batch 5 came, expected 1 to 4"),
-    "no files": (files(), "batch 0 came, expected 1 to 4"),
-    "too many files": (files(*[GOOD] * 5), "batch 5 came, expected 1 to 4"),
-    "two files a row": (files(GOOD, GOOD).reshape(1, 2), "[1, 2] came, expected [-1, 1]"),
+    "no images": (np.zeros((0, 4, 4, 3), np.uint8), "got batch 0, expected 1 to 4"),
+    "too many images": (np.zeros((5, 4, 4, 3), np.uint8), "got batch 5, expected 1 to 4"),
+    "no files": (files(), "got batch 0, expected 1 to 4"),
+    "too many files": (files(*[GOOD] * 5), "got batch 5, expected 1 to 4"),
+    "two files a row": (files(GOOD, GOOD).reshape(1, 2), "got shape [1, 2], expected [-1, 1]"),
 }
 
 
@@ -202,13 +202,13 @@ def claimed(datatype: str, shape: list[int], raw: bytes) -> pb.ModelInferRequest
 @pytest.mark.parametrize(
     ("message", "text"),
     [
-        (claimed("BYTES", [], b"\0\0\0\0"), "[] of rank 0 came, expected rank 1"),
-        (claimed("UINT8", [], b"\0"), "[] of rank 0 came, expected rank 4"),
-        (claimed("UINT8", [1, 4, 4, 3], bytes(47)), "47 bytes came, expected 48"),
-        (claimed("UINT8", [1, 2**40, 2**40, 3], bytes(48)), "48 bytes came, expected"),
+        (claimed("BYTES", [], b"\0\0\0\0"), "[] of rank 0, expected rank 1"),
+        (claimed("UINT8", [], b"\0"), "[] of rank 0, expected rank 4"),
+        (claimed("UINT8", [1, 4, 4, 3], bytes(47)), "got 47 bytes, expected 48"),
+        (claimed("UINT8", [1, 2**40, 2**40, 3], bytes(48)), "got 48 bytes, expected"),
         (claimed("BYTES", [1], b"\5\0\0\0abc"), "end inside an element"),
-        (claimed("BYTES", [2], b"\0\0\0\0"), "1 BYTES elements came, expected 2"),
-        (claimed("BYTES", [1], bytes(4 * 30_000)), "more than the 1 BYTES elements of its shape came"),
+        (claimed("BYTES", [2], b"\0\0\0\0"), "got 1 BYTES elements, expected 2"),
+        (claimed("BYTES", [1], bytes(4 * 30_000)), "got more than the 1 BYTES elements of its shape"),
     ],
 )
 def test_contents_that_do_not_fit_the_shape_of_images_are_an_invalid_argument(
