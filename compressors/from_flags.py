@@ -20,13 +20,13 @@ def studies(flags: argparse.Namespace) -> tuple[tuple[Study, ...], Path | None]:
     """The studies that the flags mean, and where their data lies; `UsageError` for flags that do not go together."""
     if flags.study:
         if given := [name for name in _OF_OWN if getattr(flags, name) is not None]:
-            raise UsageError(f"--{given[0].replace('_', '-')} came with --study, expected --model or --onnx with it")
+            raise UsageError(f"got --{given[0].replace('_', '-')} with --study, expected --model or --onnx with it")
         return study.load(flags.study), Path(flags.data) if flags.data else None
     needed = ("name", "data", "weights") if flags.model else ("name", "data")
     if missing := [name for name in needed if getattr(flags, name) is None]:
         raise UsageError(f"--{missing[0]} is missing: your own model needs {', '.join(f'--{n}' for n in needed)}")
     if flags.onnx and flags.weights:
-        raise UsageError("--weights came with --onnx, whose file has them inside")
+        raise UsageError("got --weights with --onnx, whose file has them inside")
     return _own(flags)
 
 

@@ -93,7 +93,7 @@ def load(name: str) -> tuple[Study, ...]:
         text = path.read_bytes()
     except FileNotFoundError:
         known = ", ".join(sorted(p.stem for p in STUDIES.glob("*.toml")))
-        raise UsageError(f"study '{name}' came, expected one of {known}, or the path of a .toml file") from None
+        raise UsageError(f"got study '{name}', expected one of {known}, or the path of a .toml file") from None
     try:
         file = decode(_File, tomllib.loads(text.decode()), "study")
         return _check(file, hashlib.sha256(text).hexdigest())
@@ -123,7 +123,7 @@ def own(
 def _check(file: _File, digest: str) -> tuple[Study, ...]:
     _one_of("study.data", file.data, known())
     if not file.models:
-        raise ValueError("study.models: none came, expected at least one")
+        raise ValueError("study.models: got none, expected at least one")
     for model, network in file.models.items():
         where = f"study.models.{check_name(model)}"
         if ":" not in network:
@@ -207,10 +207,10 @@ def _step(where: str, table: dict[str, Json]) -> Step:
 
 def _runtimes(where: str, runtimes: tuple[RuntimeName, ...]) -> None:
     if not runtimes or len(set(runtimes)) != len(runtimes):
-        raise ValueError(f"{where}: {list(runtimes)} came, expected at least one, none twice")
+        raise ValueError(f"{where}: got {list(runtimes)}, expected at least one, none twice")
 
 
 def _one_of(where: str, name: object, known: Mapping[str, object]) -> str:
     if not isinstance(name, str) or name not in known:
-        raise ValueError(f"{where}: {name!r} came, expected one of {', '.join(known)}")
+        raise ValueError(f"{where}: got {name!r}, expected one of {', '.join(known)}")
     return name

@@ -98,10 +98,10 @@ def _find(name: str, root: Path) -> Entry | Path:
     for entry in repository.scan_model(root, model) if root.is_dir() else []:
         if entry.name == variant:
             if network and _variant(entry).runtime != "pytorch":
-                raise UsageError(f"teacher '{name}' came, expected a variant whose runtime is pytorch")
+                raise UsageError(f"got teacher '{name}', expected a variant whose runtime is pytorch")
             _variant(entry)
             return entry
-    raise UsageError(f"teacher '{name}' came, expected a .pt2 file or MODEL/VARIANT of the repository '{root}'")
+    raise UsageError(f"got teacher '{name}', expected a .pt2 file or MODEL/VARIANT of the repository '{root}'")
 
 
 def _weights(found: Entry | Path) -> dict[str, torch.Tensor]:

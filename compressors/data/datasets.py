@@ -60,9 +60,9 @@ class Form:
 
     def __post_init__(self) -> None:
         if self.size is not None and min(self.size) < 1:
-            raise ValueError(f"size: {list(self.size)} came, expected a height and a width of 1 or more")
+            raise ValueError(f"size: got {list(self.size)}, expected a height and a width of 1 or more")
         if self.std is not None and min(self.std) <= 0:
-            raise ValueError(f"std: {list(self.std)} came, expected values above 0")
+            raise ValueError(f"std: got {list(self.std)}, expected values above 0")
 
     def applied(self, own: Preprocessing) -> Preprocessing:
         """The preprocessing `own`, with what is given here instead."""
@@ -104,13 +104,13 @@ def load(name: str, path: Path | None, calibration: int, seed: int, form: Form =
     for a path that does not hold what the data set needs.
     """
     if name not in known():
-        raise UsageError(f"data set '{name}' came, expected one of {', '.join(known())}")
+        raise UsageError(f"got data set '{name}', expected one of {', '.join(known())}")
     title, source = (name, DATASETS[name](path, seed)) if name in DATASETS else _own(name, path, seed, form)
     train, test, labels, own = source
     if form.size is not None and form.size != own.resize:
-        raise UsageError(f"input size {list(form.size)} came, expected {list(own.resize)}, as {name} has it")
+        raise UsageError(f"got input size {list(form.size)}, expected {list(own.resize)}, as {name} has it")
     if not 1 <= calibration < len(train):
-        raise UsageError(f"calibration = {calibration} came, expected 1 to {len(train) - 1} of the training images")
+        raise UsageError(f"got calibration = {calibration}, expected 1 to {len(train) - 1} of the training images")
     order = np.random.default_rng(seed).permutation(len(train))
     held, rest = order[:calibration], order[calibration:]
     return Dataset(title, train.take(rest), train.take(held), test, labels, form.applied(own))

@@ -72,8 +72,8 @@ def image_folder(path: Path, size: Size | None, resize: bool = False) -> Raw:
 def _pixels(image: Image.Image, size: Size, resize: bool, name: str) -> NDArray[np.uint8]:
     if image.size != size[::-1]:
         if not resize:
-            came, expected = (f"{width}x{height}" for height, width in (image.size[::-1], size))
-            raise UsageError(f"{name}: an image of {came} came, expected {expected}")
+            got, expected = (f"{width}x{height}" for height, width in (image.size[::-1], size))
+            raise UsageError(f"{name}: got an image of {got}, expected {expected}")
         image = image.resize(size[::-1], Image.Resampling.BILINEAR)
     return np.asarray(image).transpose(2, 0, 1)
 
@@ -125,20 +125,20 @@ def _raw(arrays: Mapping[str, NDArray[np.generic]], size: Size | None, seed: int
     if "images" in arrays and "labels" in arrays:
         arrays = _split(arrays, seed, where)
     if missing := [name for name in _NEEDED if name not in arrays]:
-        came = ", ".join(arrays) or "nothing"
-        raise UsageError(f"{where}: {came} came, expected {', '.join(_NEEDED)}; '{missing[0]}' is missing")
+        got = ", ".join(arrays) or "nothing"
+        raise UsageError(f"{where}: got {got}, expected {', '.join(_NEEDED)}; '{missing[0]}' is missing")
     train, test = (_part(arrays[f"{p}_images"], arrays[f"{p}_labels"], size, where) for p in ("train", "test"))
     classes = int(max(train[1].max(), test[1].max())) + 1
     names = tuple(map(str, arrays["names"])) if "names" in arrays else tuple(map(str, range(classes)))
     if len(names) < classes:
-        raise UsageError(f"{where}: a label {classes - 1} came with {len(names)} names")
+        raise UsageError(f"{where}: got label {classes - 1} with {len(names)} names, expected a name for each class")
     return Raw(train, test, names)
 
 
 def _split(arrays: Mapping[str, NDArray[np.generic]], seed: int, where: str) -> Mapping[str, NDArray[np.generic]]:
     """A third for the test split, drawn with `seed`."""
     if len(arrays["images"]) != len(arrays["labels"]):
-        raise UsageError(f"{where}: {len(arrays['images'])} images came with {len(arrays['labels'])} labels")
+        raise UsageError(f"{where}: got {len(arrays['images'])} images with {len(arrays['labels'])} labels")
     order = np.random.default_rng(seed).permutation(len(arrays["labels"]))
     third = len(order) // 3
     parts = {"test": np.sort(order[:third]), "train": np.sort(order[third:])}
@@ -149,14 +149,14 @@ def _split(arrays: Mapping[str, NDArray[np.generic]], seed: int, where: str) -> 
 def _part(images: NDArray[np.generic], labels: NDArray[np.generic], size: Size | None, where: str) -> Part:
     shape = list(images.shape)
     if images.dtype != np.uint8 or images.ndim != 4 or 3 not in (shape[1], shape[3]) or not len(images):
-        raise UsageError(f"{where}: images {images.dtype} {shape} came, expected uint8 (N, H, W, 3) or (N, 3, H, W)")
+        raise UsageError(f"{where}: got images {images.dtype} {shape}, expected uint8 (N, H, W, 3) or (N, 3, H, W)")
     if labels.shape != (len(images),) or labels.dtype.kind not in "iu" or labels.min() < 0:
         raise UsageError(
-            f"{where}: labels {labels.dtype} {list(labels.shape)} came with {len(images)} images,"
+            f"{where}: got labels {labels.dtype} {list(labels.shape)} with {len(images)} images,"
             " expected one class index for each, 0 or more"
         )
     if shape[3] == 3:
         images = images.transpose(0, 3, 1, 2)
     if size is not None and images.shape[2:] != size:
-        raise UsageError(f"{where}: images of {list(images.shape[1:])} came, expected {[3, *size]}")
+        raise UsageError(f"{where}: got images of {list(images.shape[1:])}, expected {[3, *size]}")
     return np.ascontiguousarray(images).astype(np.uint8, copy=False), labels.astype(np.int64)

@@ -79,7 +79,7 @@ class AccuracyAwareInt8:
 
     def __post_init__(self) -> None:
         if not 0 < self.max_drop < 100:
-            raise ValueError(f"max_drop: {self.max_drop} came, expected more than 0 and less than 100 points")
+            raise ValueError(f"max_drop: got {self.max_drop}, expected more than 0 and less than 100 points")
 
 
 @dataclass(frozen=True)

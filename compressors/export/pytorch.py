@@ -129,7 +129,7 @@ def _compile(quantized: nn.Module, job: Job) -> None:
 
 
 def _forget_sources(program: torch.export.ExportedProgram) -> None:
-    """Drops from every node where in this machine's Python files it came from."""
+    """Removes the stack traces of every node: they name files of this machine."""
     for module in program.graph_module.modules():
         if isinstance(module, torch.fx.GraphModule):
             for node in module.graph.nodes:

@@ -95,8 +95,8 @@ def _rename(graph: onnx_ir.Graph, name: str) -> None:
     for value in weights:  # old graphs list them among the inputs
         graph.inputs.remove(value)
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-        came = f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs"
-        raise UsageError(f"{name}: {came} came, expected one of each")
+        got = f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs"
+        raise UsageError(f"{name}: got {got}, expected one of each")
     (taken,), (given,) = graph.inputs, graph.outputs
     if taken.dtype != onnx_ir.DataType.FLOAT or taken.shape is None or len(taken.shape) != 4 or taken.shape[1] != 3:
         raise UsageError(f"{name}: input '{taken.name}' is {taken.dtype} {taken.shape}, expected FLOAT [N,3,H,W]")

@@ -43,10 +43,10 @@ class Load:
         path = Path(self.file).resolve()
         if not path.is_file():
             raise ValueError(f"file: there is no file '{self.file}'")
-        digest = sha256(path)
-        if self.sha256 not in ("", digest):
-            raise ValueError(f"sha256: {self.sha256} came, the file has {digest}")
-        for name, value in (("file", path.name), ("sha256", digest), ("_path", path)):
+        found = sha256(path)
+        if self.sha256 not in ("", found):
+            raise ValueError(f"sha256: got a file with {found}, expected {self.sha256}")
+        for name, value in (("file", path.name), ("sha256", found), ("_path", path)):
             object.__setattr__(self, name, value)
 
     @property
@@ -105,8 +105,8 @@ def check(network: nn.Module, shape: tuple[int, ...], classes: int) -> None:
     except Exception as error:  # a user's network fails in its own way
         raise UsageError(f"the network takes no input of {wanted}: {first_line(error)}") from None
     if not isinstance(answer, torch.Tensor) or answer.ndim != 2 or len(answer) != 2:
-        came = list(answer.shape) if isinstance(answer, torch.Tensor) else type(answer).__name__
-        raise UsageError(f"the network answers {came} for two inputs of {wanted}, expected [2, classes]")
+        got = list(answer.shape) if isinstance(answer, torch.Tensor) else type(answer).__name__
+        raise UsageError(f"got {got} from the network for two inputs of {wanted}, expected [2, classes]")
     if answer.shape[1] != classes:
         raise UsageError(f"the network tells {answer.shape[1]} classes apart, the data has {classes}")
 

@@ -1,7 +1,7 @@
 """Feature review: the student's stages learn what the teacher's stages hold, the deep ones reviewing the early ones.
 
 Chen et al. 2021, ReviewKD (https://arxiv.org/abs/2104.09044). From the deepest stage to the first, attention
-based fusion (ABF) mixes a stage's features with what came from the deeper ones; each mixture is compared with the
+based fusion (ABF) mixes a stage's features with what the deeper ones handed on; each mixture is compared with the
 teacher's features of that stage by a hierarchical context loss (HCL). The fusions are trained with the student and
 thrown away. Not covered: the paper's warm-up of the weight, and vectors as a last stage.
 """
@@ -103,7 +103,7 @@ def reviewing(student: nn.Module, teacher: nn.Module, how: Review, example: torc
 def _features(network: nn.Module, stages: Sequence[str], example: torch.Tensor) -> list[torch.Tensor]:
     known = dict(network.named_modules())
     if unknown := [stage for stage in stages if stage not in known]:
-        raise ValueError(f"review.stages: '{unknown[0]}' came, expected a layer such as '{list(known)[1]}'")
+        raise ValueError(f"review.stages: got '{unknown[0]}', expected a layer such as '{list(known)[1]}'")
     features: list[torch.Tensor] = []
     hooks = [_record(known[stage], features) for stage in stages]
     was_training = network.training
@@ -113,7 +113,7 @@ def _features(network: nn.Module, stages: Sequence[str], example: torch.Tensor) 
     for hook in hooks:
         hook.remove()
     if len(features) != len(stages) or any(feature.ndim != 4 for feature in features):
-        raise ValueError(f"review.stages: {list(stages)} came, expected layers that each give one (N, C, H, W)")
+        raise ValueError(f"review.stages: got {list(stages)}, expected layers that each give one (N, C, H, W)")
     return features
 
 

@@ -24,10 +24,10 @@ class Review:
 
     def __post_init__(self) -> None:
         if not self.weight > 0:
-            raise ValueError(f"weight: {self.weight} came, expected more than 0")
+            raise ValueError(f"weight: got {self.weight}, expected more than 0")
         if not self.stages or len(self.teacher_stages) not in (0, len(self.stages)):
             raise ValueError(
-                f"stages: {len(self.stages)} and {len(self.teacher_stages)} came, expected as many of both"
+                f"stages: got {len(self.stages)} and {len(self.teacher_stages)}, expected as many of both"
             )
 
 
@@ -63,7 +63,7 @@ class FineTune:
 
     def __post_init__(self) -> None:
         if self.teacher is not None and self.fit.distillation == 0 and self.review is None:
-            raise ValueError("teacher: one came, expected fit.distillation above 0, or review, with it")
+            raise ValueError("teacher: got one, expected fit.distillation above 0, or review, with it")
         _has_layers(self.teacher, self.review)
 
 
@@ -114,7 +114,7 @@ class ElementPruning:
         _share("sparsity", self.sparsity)
         _at_least("rounds", self.rounds, 1)
         if self.rounds > 1 and self.fit is None:
-            raise ValueError(f"rounds: {self.rounds} came without a fit, expected a fit to go between them")
+            raise ValueError(f"rounds: got {self.rounds} without a fit, expected a fit to go between them")
 
 
 @dataclass(frozen=True)
@@ -148,14 +148,14 @@ FIRST_STEPS = (Train, Load)
 
 def _has_layers(teacher: str | None, review: Review | None) -> None:
     if review is not None and teacher is not None and ":" not in teacher:
-        raise ValueError(f"teacher: '{teacher}' came, whose layers review cannot see: expected NETWORK:{teacher}")
+        raise ValueError(f"teacher: got '{teacher}', whose layers review cannot see, expected NETWORK:{teacher}")
 
 
 def _share(name: str, value: float) -> None:
     if not 0 < value < 1:
-        raise ValueError(f"{name}: {value} came, expected more than 0 and less than 1")
+        raise ValueError(f"{name}: got {value}, expected more than 0 and less than 1")
 
 
 def _at_least(name: str, value: int, least: int) -> None:
     if value < least:
-        raise ValueError(f"{name}: {value} came, expected at least {least}")
+        raise ValueError(f"{name}: got {value}, expected at least {least}")

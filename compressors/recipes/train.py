@@ -57,11 +57,11 @@ class Fit:
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch", 1), ("shift", 0)):
             if (value := getattr(self, name)) < least:
-                raise ValueError(f"{name}: {value} came, expected at least {least}")
+                raise ValueError(f"{name}: got {value}, expected at least {least}")
         if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate: {self.learning_rate} came, expected more than 0")
+            raise ValueError(f"learning_rate: got {self.learning_rate}, expected more than 0")
         if not 0 <= self.distillation <= 1:
-            raise ValueError(f"distillation: {self.distillation} came, expected 0 to 1")
+            raise ValueError(f"distillation: got {self.distillation}, expected 0 to 1")
 
 
 class Guide(Protocol):

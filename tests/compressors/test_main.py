@@ -79,7 +79,7 @@ def test_promote_sets_the_default(root: Path) -> None:
         (["promote", "a", "b", "--repository", "nowhere"], "pareto-compress: repository 'nowhere' is not a folder"),
         (["plot", "nowhere"], "pareto-compress: repository 'nowhere' is not a folder"),
         (["build", "--onnx", "x.onnx"], "pareto-compress: --name is missing"),
-        (["build", "--study", "mnist"], "pareto-compress: study 'mnist' came, expected one of digits"),
+        (["build", "--study", "mnist"], "pareto-compress: got study 'mnist', expected one of digits"),
         (["build", "--study", "digits", "--data", "x"], "pareto-compress: the digits are part of scikit-learn"),
         (["build", "--study", "resnet18-cifar10", "--data", "nowhere"], "pareto-compress: --data nowhere: expected"),
     ],

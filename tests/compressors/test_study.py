@@ -61,41 +61,41 @@ def test_a_chain_lists_every_step_with_all_parameters(tmp_path: Path) -> None:
     ("old", "new", "message"),
     [
         ('models = { m = "resnet18" }', "", "'models' is missing"),
-        ('{ m = "resnet18" }', "{}", "study.models: none came"),
+        ('{ m = "resnet18" }', "{}", "study.models: got none"),
         ("{ m = ", '{ "../m" = ', "got '../m', expected letters"),
         ("calibration = 8", "calibration = '8'", "study.calibration: got '8', expected int"),
         ("calibration = 8", "calibration = 8\nspeed = 1", "unknown key 'speed'"),
-        ('"resnet18"', '"resnet99"', "study.models.m: 'resnet99' came, expected one of resnet18"),
+        ('"resnet18"', '"resnet99"', "study.models.m: got 'resnet99', expected one of resnet18"),
         (
             '"digits"',
             '"mnist"',
-            "study.data: 'mnist' came, expected one of digits, cifar10, cifar100, folder, arrays, function",
+            "study.data: got 'mnist', expected one of digits, cifar10, cifar100, folder, arrays, function",
         ),
-        ("calibration = 8", "calibration = 8\ninput = { std = [1, 1, 0] }", "std: .* came, expected values above 0"),
+        ("calibration = 8", "calibration = 8\ninput = { std = [1, 1, 0] }", "std: got .*, expected values above 0"),
         ('"train"', '"load"', "recipes.fp32: unknown key 'fit'"),
         ('["onnxruntime"]', '["tensorrt"]', r"study.runtimes\[0\]: got 'tensorrt'"),
         ('["onnxruntime"]', "[]", "expected at least one"),
-        ('"static-int8"', '"int4"', "recipes.int8.step: 'int4' came, expected one of train"),
-        ('parent = "fp32"', 'parent = "fp16"', "recipes.int8.parent: 'fp16' came"),
+        ('"static-int8"', '"int4"', "recipes.int8.step: got 'int4', expected one of train"),
+        ('parent = "fp32"', 'parent = "fp16"', "recipes.int8.parent: got 'fp16'"),
         ('parent = "fp32"', "", "step 'static-int8' needs a parent"),
         ('parent = "fp32"', 'parent = "int8"', "its own parent, by int8 -> int8"),
         ('parent = "fp32"', 'parent = "fp32"\nratio = 1', "recipes.int8: unknown key 'ratio'"),
         ("epochs = 1,", "", "recipes.fp32.fit: 'epochs' is missing"),
-        ("epochs = 1,", "epochs = 0,", "recipes.fp32.fit.epochs: 0 came, expected at least 1"),
+        ("epochs = 1,", "epochs = 0,", "recipes.fp32.fit.epochs: got 0, expected at least 1"),
         (
             "learning_rate = 0.1",
             "learning_rate = 0.0",
-            "recipes.fp32.fit.learning_rate: 0.0 came, expected more than 0",
+            "recipes.fp32.fit.learning_rate: got 0.0, expected more than 0",
         ),
-        ("rate = 0.1", "rate = 0.1, distillation = 1.5", "recipes.fp32.fit.distillation: 1.5 came, expected 0 to 1"),
+        ("rate = 0.1", "rate = 0.1, distillation = 1.5", "recipes.fp32.fit.distillation: got 1.5, expected 0 to 1"),
         (
             "rate = 0.1",
             "rate = 0.1, distillation = 0.5",
             "recipes.fp32.teacher: it and fit.distillation above 0, or review,",
         ),
-        ("[recipes.fp32]", "[recipes.base]", "recipes.int8.parent: 'fp32' came, expected one of int8, base"),
+        ("[recipes.fp32]", "[recipes.base]", "recipes.int8.parent: got 'fp32', expected one of int8, base"),
         ("calibration = 8", "calibration = ", "s.toml: "),
-        ('parent = "fp32"', 'parent = "fp32"\nmodels = ["n"]', "recipes.int8.models: 'n' came, expected one of m"),
+        ('parent = "fp32"', 'parent = "fp32"\nmodels = ["n"]', "recipes.int8.models: got 'n', expected one of m"),
         (
             'parent = "fp32"',
             'parent = "fp32"\nfuse = false\nruntimes = ["openvino"]',
@@ -106,14 +106,14 @@ def test_a_chain_lists_every_step_with_all_parameters(tmp_path: Path) -> None:
             'parent = "fp32"\nranges = "kl"',
             "recipes.int8.ranges: got 'kl', expected one of",
         ),
-        ('"static-int8"', '"accuracy-aware-int8"\nmax_drop = -1', "max_drop: -1.0 came, expected more than 0"),
-        ("[recipes.int8]", "[published.n]\n[recipes.int8]", "study.published: 'n' came, expected one of m"),
+        ('"static-int8"', '"accuracy-aware-int8"\nmax_drop = -1', "max_drop: got -1.0, expected more than 0"),
+        ("[recipes.int8]", "[published.n]\n[recipes.int8]", "study.published: got 'n', expected one of m"),
         (
             "[recipes.int8]",
             "[published.m]\nint8-openvino = '1 ms'\n[recipes.int8]",
-            "study.published.m: 'int8-openvino' came, expected one of fp32-onnxruntime, int8-onnxruntime",
+            "study.published.m: got 'int8-openvino', expected one of fp32-onnxruntime, int8-onnxruntime",
         ),
-        ('parent = "fp32"', 'parent = "fp32"\nruntimes = []', r"recipes.int8.runtimes: \[\] came"),
+        ('parent = "fp32"', 'parent = "fp32"\nruntimes = []', r"recipes.int8.runtimes: got \[\]"),
     ],
 )
 def test_what_cannot_be_carried_out_is_one_clear_line(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -129,9 +129,9 @@ FIT = "fit = { epochs = 1, batch = 2, learning_rate = 0.1 }"
 @pytest.mark.parametrize(
     ("step", "message"),
     [
-        (f'"channel-pruning"\nratio = 1.5\n{FIT}', "more.ratio: 1.5 came, expected more than 0 and less than 1"),
-        (f'"channel-pruning"\nratio = 0.5\nrounds = 0\n{FIT}', "more.rounds: 0 came, expected at least 1"),
-        ('"element-pruning"\nsparsity = 0', "more.sparsity: 0.0 came, expected more than 0 and less than 1"),
+        (f'"channel-pruning"\nratio = 1.5\n{FIT}', "more.ratio: got 1.5, expected more than 0 and less than 1"),
+        (f'"channel-pruning"\nratio = 0.5\nrounds = 0\n{FIT}', "more.rounds: got 0, expected at least 1"),
+        ('"element-pruning"\nsparsity = 0', "more.sparsity: got 0.0, expected more than 0 and less than 1"),
         (
             '"element-pruning"\nsparsity = 0.5\nscope = "layer"',
             "more.scope: got 'layer', expected one of local",
@@ -140,7 +140,7 @@ FIT = "fit = { epochs = 1, batch = 2, learning_rate = 0.1 }"
         ('"clustering"\nclusters = 1', "more.clusters: 1 came, expected at least 2"),
         ('"clustering"\nclusters = 2.5', "more.clusters: got 2.5, expected int"),
         ('"weight-rounding"\nbits = 4', "recipes.more: unknown key 'bits'"),
-        (f'"fine-tune"\nteacher = "a/b"\n{FIT}', "more.teacher: one came, expected fit.distillation above 0"),
+        (f'"fine-tune"\nteacher = "a/b"\n{FIT}', "more.teacher: got one, expected fit.distillation above 0"),
         ('"qat"', "recipes.more: 'fit' is missing"),
     ],
 )
@@ -157,7 +157,7 @@ def test_nothing_follows_int8(tmp_path: Path) -> None:
 
 
 def test_an_unknown_study_names_those_that_are_there() -> None:
-    with pytest.raises(UsageError, match="'mnist' came, expected one of digits, engines, resnet18-cifar10"):
+    with pytest.raises(UsageError, match="got 'mnist', expected one of digits, engines, resnet18-cifar10"):
         study.load("mnist")
 
 

@@ -87,7 +87,7 @@ def test_a_folder_without_the_splits_is_named(tmp_path: Path) -> None:
 
 
 def test_an_image_of_another_size_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"0\.png: an image of 28x28 came, expected 32x32"):
+    with pytest.raises(UsageError, match=r"0\.png: got an image of 28x28, expected 32x32"):
         datasets.load("cifar10", image_folder(tmp_path, size=28), calibration=2, seed=0)
 
 
@@ -100,7 +100,7 @@ def test_splits_of_different_classes_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("calibration", [0, 1197])
 def test_calibration_must_leave_images_to_train_on(calibration: int) -> None:
-    with pytest.raises(UsageError, match=f"calibration = {calibration} came, expected 1 to 1196"):
+    with pytest.raises(UsageError, match=f"got calibration = {calibration}, expected 1 to 1196"):
         datasets.load("digits", None, calibration, seed=0)
 
 
@@ -134,7 +134,7 @@ def test_a_folder_of_any_size_is_resized_as_a_server_does(tmp_path: Path) -> Non
 def test_a_folder_without_a_wanted_size_has_that_of_its_first_image(tmp_path: Path) -> None:
     assert datasets.load("folder", image_folder(tmp_path, size=20), 2, 0).preprocessing.resize == (20, 20)
     Image.new("RGB", (20, 21)).save(tmp_path / "test" / "dog" / "9.png")
-    with pytest.raises(UsageError, match=r"9\.png: an image of 20x21 came, expected 20x20"):
+    with pytest.raises(UsageError, match=r"9\.png: got an image of 20x21, expected 20x20"):
         datasets.load("folder", tmp_path, 2, 0)
 
 
@@ -173,12 +173,12 @@ def test_a_function_returns_such_arrays(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"images": np.zeros((9, 4, 5, 3), np.float32)}, r"images float32 \[6, 4, 5, 3\] came, expected uint8"),
-        ({"images": np.zeros((9, 4, 5), np.uint8)}, r"images uint8 \[6, 4, 5\] came"),
-        ({"labels": np.zeros(8, np.int64)}, "9 images came with 8 labels"),
+        ({"images": np.zeros((9, 4, 5, 3), np.float32)}, r"got images float32 \[6, 4, 5, 3\], expected uint8"),
+        ({"images": np.zeros((9, 4, 5), np.uint8)}, r"got images uint8 \[6, 4, 5\]"),
+        ({"labels": np.zeros(8, np.int64)}, "got 9 images with 8 labels"),
         ({"labels": np.arange(9) - 1.0}, "labels float64"),
         ({"labels": np.full(9, -1)}, "expected one class index for each, 0 or more"),
-        ({"names": np.array(["a"])}, "a label 2 came with 1 names"),
+        ({"names": np.array(["a"])}, "got label 2 with 1 names"),
     ],
 )
 def test_arrays_that_do_not_fit_are_named(tmp_path: Path, changes: dict[str, np.ndarray], message: str) -> None:
@@ -189,7 +189,7 @@ def test_arrays_that_do_not_fit_are_named(tmp_path: Path, changes: dict[str, np.
 
 def test_arrays_of_other_names_are_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "bad.npz", x=np.zeros(3))
-    with pytest.raises(UsageError, match=r"x came, expected train_images, .*; 'train_images' is missing"):
+    with pytest.raises(UsageError, match=r"got x, expected train_images, .*; 'train_images' is missing"):
         datasets.load("arrays", tmp_path / "bad.npz", 2, 0)
     (tmp_path / "worse.npz").write_text("no archive")
     with pytest.raises(UsageError, match=r"not an \.npz file of arrays"):
@@ -201,5 +201,5 @@ def test_another_normalisation_is_another_data_set() -> None:
     assert (
         datasets.load("digits", None, 128, 0, form).fingerprint() != datasets.load("digits", None, 128, 0).fingerprint()
     )
-    with pytest.raises(UsageError, match=r"input size \[28, 28\] came, expected \[32, 32\], as digits has it"):
+    with pytest.raises(UsageError, match=r"got input size \[28, 28\], expected \[32, 32\], as digits has it"):
         datasets.load("digits", None, 128, 0, datasets.Form(size=(28, 28)))

@@ -116,7 +116,7 @@ def test_nothing_else_is_refused() -> None:
 
 @pytest.mark.parametrize("drop", [0, -1, 100])
 def test_a_drop_that_bounds_nothing_is_refused(drop: float) -> None:
-    with pytest.raises(ValueError, match=r"max_drop: .* came, expected more than 0 and less than 100 points"):
+    with pytest.raises(ValueError, match=r"max_drop: got .*, expected more than 0 and less than 100 points"):
         AccuracyAwareInt8(drop)
 
 

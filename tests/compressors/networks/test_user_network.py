@@ -147,7 +147,7 @@ def test_changed_code_makes_another_network(user: Path) -> None:
         (["--model", "theirs:resnet21", "--weights", "resnet20.th"], "theirs' has no attribute 'resnet21'"),
         (["--model", "nowhere:resnet20", "--weights", "resnet20.th"], "No module named 'nowhere'"),
         (["--model", "theirs:not_a_network", "--weights", "resnet20.th"], "it makes a str, expected a torch.nn.Module"),
-        ([*NETWORK, "--input-shape", "3,28,28"], r"images of \[3, 32, 32\] came, expected \[3, 28, 28\]"),
+        ([*NETWORK, "--input-shape", "3,28,28"], r"got images of \[3, 32, 32\], expected \[3, 28, 28\]"),
         ([*NETWORK, "--input-shape", "1,32,32"], "1 channels, expected 3"),
         ([*NETWORK, "--data", "none.npz"], "--data none.npz: there is no such file"),
         ([*NETWORK, "--data", "seven.npz"], "'linear.bias' has shape"),

@@ -92,7 +92,7 @@ def test_an_interrupted_one_ends_with_the_same_weights(at: Workplace, monkeypatc
 @pytest.mark.parametrize(
     ("stages", "message"),
     [
-        (("stem", "layer9"), r"review\.stages: 'layer9' came, expected a layer such as 'stem'"),
+        (("stem", "layer9"), r"review\.stages: got 'layer9', expected a layer such as 'stem'"),
         (("stem", "classifier"), r"expected layers that each give one \(N, C, H, W\)"),
     ],
 )
@@ -102,11 +102,11 @@ def test_what_is_no_stage_is_named(at: Workplace, stages: tuple[str, ...], messa
 
 
 def test_a_teacher_without_layers_is_refused() -> None:
-    with pytest.raises(ValueError, match="'a/b' came, whose layers review cannot see: expected NETWORK:a/b"):
+    with pytest.raises(ValueError, match="got 'a/b', whose layers review cannot see, expected NETWORK:a/b"):
         FineTune(FIT, teacher="a/b", review=HOW)
-    with pytest.raises(ValueError, match="weight: 0 came"):
+    with pytest.raises(ValueError, match="weight: got 0"):
         Review(0, ("stem",))
-    with pytest.raises(ValueError, match="stages: 2 and 1 came"):
+    with pytest.raises(ValueError, match="stages: got 2 and 1"):
         Review(1.0, ("stem", "block"), ("stem",))
 
 
