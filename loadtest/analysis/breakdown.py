@@ -70,7 +70,7 @@ def break_down(cell: Cell, samples: Samples, ceiling: Ceiling | None) -> Breakdo
 
 def summary(breakdowns: Sequence[Breakdown]) -> str:
     """Where the time went that the fastest variant saves against FP32; empty where that cannot be said."""
-    able = {each.cell.variant: each for each in breakdowns if not spoiled(each.cell) and "compute" in each.parts}
+    able = {each.cell.variant: each for each in breakdowns if is_valid(each.cell) and "compute" in each.parts}
     baseline = baseline_of([each.cell for each in able.values()])
     if baseline is None:
         return ""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from loadtest import stats
 from loadtest.analysis.paired_comparison import compare
 from loadtest.analysis.results import Cell, Results
-from loadtest.analysis.validity import baseline_of, believable, doubt, p99_frontier
+from loadtest.analysis.validity import baseline_of, has_valid_p99, invalid_reason, p99_frontier
 from loadtest.plan import Plan
 
 KEPT_UP = 0.98
@@ -147,8 +147,8 @@ def _of_speed(cell: Cell, constraints: Constraints) -> list[str]:
     if p99 is None:
         needed = f"{cell.samples} of the {stats.samples_needed(0.99)} needed"
         return [f"not enough samples for p99 at {cell.load.name}: {needed}"]
-    if not believable(cell):
-        return [f"at {cell.load.name} it could not be judged: {doubt(cell)}"]
+    if not has_valid_p99(cell):
+        return [f"at {cell.load.name} it could not be judged: {invalid_reason(cell)}"]
     if limit is not None and p99 > limit:
         return [f"p99 is {p99:.2f} ms at {cell.load.name}, {p99 - limit:.2f} more than the {limit:g} allowed"]
     return []

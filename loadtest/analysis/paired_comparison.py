@@ -13,7 +13,7 @@ The second is there because bootstrap intervals are too narrow when rounds are f
 variants they exclude 1 in 5 to 8% of runs rather than 5%. The test is exact: where two variants are equal and the
 order is random, either of the two is as likely the faster in each round. Both together are wrong in 3 to 4%.
 
-A figure is one where less is better, such as p50 in milliseconds; for throughput take seconds per call. Not
+Less must be better in what is compared, such as p50 in milliseconds; for throughput take seconds per call. Not
 covered: a drift that follows the order of the blocks within a round, which is why that order is random.
 """
 
@@ -31,38 +31,38 @@ from loadtest.stats import CONFIDENCE
 
 RESAMPLES = 9_999
 SEED = 0
-"""Of the bootstrap: the same rounds give the same interval."""
+"""The seed of the bootstrap: the same rounds give the same interval."""
 
 Verdict = Literal["faster", "slower", "tied", "too few rounds"]
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairedComparison:
     """One variant against another; a ratio below 1 says that the first is faster."""
 
     ratio: float
-    """Median over the rounds of the first's figure by the second's."""
+    """Median over the rounds of the first's value by the second's."""
     interval: tuple[float, float] | None
     """`CONFIDENCE` interval of the ratio; None with too few rounds."""
     p: float | None
-    """Of the signed-rank test, corrected for the number of comparisons made; None with too few rounds."""
+    """p of the signed-rank test, corrected for the number of comparisons made; None with too few rounds."""
     rounds: int
     verdict: Verdict
     """What the first is, compared with the second. "tied": no difference was shown, there may be one."""
 
 
 @dataclass(frozen=True)
-class Ranking:
+class PairedRanks:
     """All variants of a run, and what was shown of each two of them."""
 
     ranks: tuple[tuple[str, ...], ...]
     """The best first. Those that share a rank are ordered by what was measured, which decides nothing."""
-    comparisons: Mapping[tuple[str, str], Comparison]
-    """Each two variants once, the one that was measured to be faster first."""
+    comparisons: Mapping[tuple[str, str], PairedComparison]
+    """Every pair of variants once, the one that was measured to be faster first."""
 
 
 def rounds_needed(comparisons: int = 1) -> int:
-    """Least number of rounds that can show any difference: 6 for one comparison, 11 for the 28 of 8 variants.
+    """Returns the least number of rounds that can show any difference: 6 for one comparison, 11 for the 28 of 8 variants.
 
     If two variants are equal, one of them wins all n rounds with probability 2 / 2**n. While that is more than
     1 - `CONFIDENCE`, shared between the comparisons, not even a clean sweep is evidence.
@@ -70,25 +70,25 @@ def rounds_needed(comparisons: int = 1) -> int:
     return math.ceil(math.log2(2 * comparisons / (1 - CONFIDENCE)))
 
 
-def compare(first: Sequence[float], second: Sequence[float]) -> Comparison:
-    """Compares two variants by their figures in the same rounds. `ValueError` where those cannot be paired."""
+def compare_pair(first: Sequence[float], second: Sequence[float]) -> PairedComparison:
+    """Compares two variants by their values in the same rounds. `ValueError` where those cannot be paired."""
     logs = _logs({"first": first, "second": second})
     ratios = logs["first"] - logs["second"]
     return _judge(ratios, _signed_rank_p(ratios), comparisons=1)
 
 
-def ranking(figures: Mapping[str, Sequence[float]]) -> Ranking:
-    """Ranks variants by their figures in the same rounds. `ValueError` where those cannot be paired.
+def compare_all(values: Mapping[str, Sequence[float]]) -> PairedRanks:
+    """Ranks variants by their values in the same rounds. `ValueError` where those cannot be paired.
 
-    Each two are compared, with Holm's correction (https://www.jstor.org/stable/4615733): the probability of even
+    Every pair is compared, with Holm's correction (https://www.jstor.org/stable/4615733): the probability of even
     one false claim in the whole ranking is at most 1 - `CONFIDENCE`. Ties are not transitive, so the rule is: a
     variant ranks right below the last one that was shown to be faster than it, and first if there is none. Whoever
     was shown to be slower ranks lower, and nobody ranks lower without having been shown to be slower than one of
     the rank above.
 
-    Variants are placed in the order of the median, over the rounds, of their figure by the round's geometric mean.
+    Variants are placed in the order of the median, over the rounds, of their value by the round's geometric mean.
     """
-    logs = _logs(figures)
+    logs = _logs(values)
     pairs = list(itertools.combinations(_by_median(logs), 2))
     ratios = [logs[first] - logs[second] for first, second in pairs]
     corrected = holm([_signed_rank_p(each) for each in ratios])
@@ -101,33 +101,33 @@ def ranking(figures: Mapping[str, Sequence[float]]) -> Ranking:
         if place == len(ranks):
             ranks.append([])
         ranks[place].append(variant)
-    return Ranking(tuple(map(tuple, ranks)), comparisons)
+    return PairedRanks(tuple(map(tuple, ranks)), comparisons)
 
 
-def _logs(figures: Mapping[str, Sequence[float]]) -> dict[str, NDArray[np.float64]]:
-    """The logarithms of figures that can be paired."""
-    if len(rounds := {len(values) for values in figures.values()}) > 1 or 0 in rounds:
-        raise ValueError(f"{sorted(rounds)} rounds came, expected the same rounds of all variants, at least 1")
-    for name, values in figures.items():
-        if wrong := [value for value in values if not 0 < value < math.inf]:
-            raise ValueError(f"{name}: the figure {wrong[0]} came, expected finite numbers above 0")
-    return {name: np.log(values) for name, values in figures.items()}
+def _logs(values: Mapping[str, Sequence[float]]) -> dict[str, NDArray[np.float64]]:
+    """Returns the logarithms of values that can be paired."""
+    if len(rounds := {len(each) for each in values.values()}) > 1 or 0 in rounds:
+        raise ValueError(f"got {sorted(rounds)} rounds, expected the same rounds of all variants, at least 1")
+    for name, each in values.items():
+        if wrong := [value for value in each if not 0 < value < math.inf]:
+            raise ValueError(f"{name}: got {wrong[0]}, expected finite numbers above 0")
+    return {name: np.log(each) for name, each in values.items()}
 
 
-def _judge(ratios: NDArray[np.float64], p: float, comparisons: int) -> Comparison:
-    """The verdict on paired log ratios; `p` is corrected for the number of comparisons already."""
+def _judge(ratios: NDArray[np.float64], p: float, comparisons: int) -> PairedComparison:
+    """Returns the verdict on paired log ratios; `p` is corrected for the number of comparisons already."""
     ratio, rounds = float(np.exp(np.median(ratios))), len(ratios)
     if rounds < rounds_needed(comparisons):
-        return Comparison(ratio, None, None, rounds, "too few rounds")
+        return PairedComparison(ratio, None, None, rounds, "too few rounds")
     low, high = _interval(ratios)
     verdict: Verdict = "tied"
     if p <= 1 - CONFIDENCE and not low <= 1 <= high:
         verdict = "faster" if high < 1 else "slower"
-    return Comparison(ratio, (low, high), p, rounds, verdict)
+    return PairedComparison(ratio, (low, high), p, rounds, verdict)
 
 
 def _interval(ratios: NDArray[np.float64]) -> tuple[float, float]:
-    """Of the ratio, by the bias-corrected and accelerated bootstrap (BCa).
+    """Returns the interval of the ratio, by the bias-corrected and accelerated bootstrap (BCa).
 
     That is undefined where leaving out a round never moves the median, as when most rounds gave the same ratio:
     then the plain percentiles of the bootstrap are taken, which are that ratio itself if all rounds gave it.
@@ -147,14 +147,14 @@ def _interval(ratios: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _signed_rank_p(ratios: NDArray[np.float64]) -> float:
-    """Two-sided; rounds without any difference count for neither side."""
+    """Returns the two-sided p; rounds without any difference count for neither side."""
     from scipy.stats import wilcoxon  # takes a second to import
 
     return float(wilcoxon(ratios).pvalue) if np.any(ratios) else 1.0
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Corrected p-values: each times the number of those that are not smaller, and never below a smaller one's."""
+    """Returns corrected p-values: each times the number of those that are not smaller, and never below a smaller one's."""
     corrected, last = [0.0] * len(p), 0.0
     for done, index in enumerate(sorted(range(len(p)), key=p.__getitem__)):
         last = corrected[index] = max(last, min(1.0, p[index] * (len(p) - done)))

@@ -1,15 +1,15 @@
 """Who is faster than whom under one load, and who is tied: ranks by the paired medians of the rounds.
 
-Cells whose calls failed, and those that the generator limited, are left out, and so is what has too few samples
-for a p50. A round in which one of the others has none is dropped for all: pairs need both.
+Cells that are not valid are left out, and so is what has too few samples for a p50. A round in which one of the
+others has none is dropped for all: pairs need both.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loadtest.analysis.paired_comparison import Ranking, ranking, rounds_needed
+from loadtest.analysis.paired_comparison import PairedRanks, compare_all, rounds_needed
 from loadtest.analysis.results import Cell
-from loadtest.analysis.validity import doubt, spoiled
+from loadtest.analysis.validity import invalid_reason, is_valid
 from loadtest.plan import Load
 
 
@@ -24,7 +24,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Standings:
+class Ranking:
     """The ranks of one load."""
 
     load: Load
@@ -32,9 +32,9 @@ class Standings:
     left_out: tuple[tuple[Cell, str], ...]
     """Cells that were not ranked, with the reason."""
     rounds: int
-    """That all ranked cells have a figure in."""
+    """How many rounds have a p50 of every ranked cell."""
     needed: int
-    """To show any difference among so many variants."""
+    """How many rounds it takes to show any difference among so many variants."""
 
     @property
     def enough(self) -> bool:
@@ -42,25 +42,25 @@ class Standings:
         return len(self.places) < 2 or self.rounds >= self.needed
 
     def tied_with(self, place: Place) -> tuple[str, ...]:
-        """The others of its rank."""
+        """Returns the other variants of that place's rank."""
         return tuple(p.cell.variant for p in self.places if p.rank == place.rank and p is not place)
 
 
-def standings(cells: Sequence[Cell], load: Load) -> Standings:
-    """Of the cells of one load."""
+def rank_cells(cells: Sequence[Cell], load: Load) -> Ranking:
+    """Ranks the cells of one load."""
     mine = [cell for cell in cells if cell.load == load]
-    able = [cell for cell in mine if not spoiled(cell) and cell.latency_ms.p50 is not None]
-    left_out = tuple((cell, doubt(cell)) for cell in mine if cell not in able)
+    able = [cell for cell in mine if is_valid(cell) and cell.latency_ms.p50 is not None]
+    left_out = tuple((cell, invalid_reason(cell)) for cell in mine if cell not in able)
     p50s = [{each.round: each.latency_ms.p50 for each in cell.rounds} for cell in able]
     shared = [number for number in (p50s[0] if p50s else {}) if all(p50.get(number) for p50 in p50s)]
     needed = rounds_needed(max(1, len(able) * (len(able) - 1) // 2))
     if not shared:
-        return Standings(load, (), left_out, 0, needed)
-    ranked = ranking({cell.variant: [p50[n] or 0.0 for n in shared] for cell, p50 in zip(able, p50s, strict=True)})
-    return Standings(load, _places(able, ranked), left_out, len(shared), needed)
+        return Ranking(load, (), left_out, 0, needed)
+    ranked = compare_all({cell.variant: [p50[n] or 0.0 for n in shared] for cell, p50 in zip(able, p50s, strict=True)})
+    return Ranking(load, _places(able, ranked), left_out, len(shared), needed)
 
 
-def _places(cells: Sequence[Cell], ranked: Ranking) -> tuple[Place, ...]:
+def _places(cells: Sequence[Cell], ranked: PairedRanks) -> tuple[Place, ...]:
     named, first = {cell.variant: cell for cell in cells}, ranked.ranks[0][0]
     places = []
     for rank, variants in enumerate(ranked.ranks, 1):

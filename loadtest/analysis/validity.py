@@ -1,4 +1,4 @@
-"""Which cells can be believed, and which of those nothing beats.
+"""Which cells are valid evidence, and which of those nothing beats.
 
 A cell whose calls failed, that the generator limited, or that has too few samples for p99 is on no frontier and ships
 nowhere. It is no evidence either way: one that the generator limited is at least as fast as was seen.
@@ -11,18 +11,18 @@ from loadtest.analysis.results import Cell
 from protos.frontier import FP32, fp32_baseline, pareto_frontier
 
 
-def spoiled(cell: Cell) -> bool:
-    """Whether the cell's speed is not the variant's: calls failed, or the generator may have been the limit."""
-    return cell.generator_limited or bool(cell.failures)
+def is_valid(cell: Cell) -> bool:
+    """Returns whether the cell's speed is the variant's: no call failed, and the generator was not the limit."""
+    return not (cell.generator_limited or cell.failures)
 
 
-def believable(cell: Cell) -> bool:
-    """Whether the cell's p99 can be compared."""
-    return not spoiled(cell) and cell.latency_ms.p99 is not None
+def has_valid_p99(cell: Cell) -> bool:
+    """Returns whether the cell's p99 can be compared."""
+    return is_valid(cell) and cell.latency_ms.p99 is not None
 
 
-def doubt(cell: Cell) -> str:
-    """Why a cell that is not believable could not be judged, and what is known of it all the same."""
+def invalid_reason(cell: Cell) -> str:
+    """Returns why a cell without a valid p99 could not be judged, and what is known of it all the same."""
     reasons = []
     if cell.failures:
         reasons.append("1 call failed" if cell.failures == 1 else f"{cell.failures} calls failed")
@@ -43,20 +43,22 @@ def baseline_of(cells: Sequence[Cell]) -> Cell | None:
 
 
 def p99_frontier(cells: Sequence[Cell]) -> list[Cell]:
-    """The believable cells of known accuracy that none beats in both p99 and top-1, by rising p99."""
-    able = [cell for cell in cells if believable(cell) and cell.facts.top1 is not None]
-    return [able[i] for i in pareto_frontier([_p99(cell) for cell in able], [_top1(cell) for cell in able])]
+    """Returns the valid cells of known accuracy that none beats in both p99 and top-1, by rising p99."""
+    return _frontier(cells, [_p99(cell) for cell in cells])
 
 
 def throughput_frontier(cells: Sequence[Cell]) -> list[Cell]:
-    """The same for throughput, by falling throughput."""
-    able = [cell for cell in cells if believable(cell) and cell.facts.top1 is not None]
-    return [able[i] for i in pareto_frontier([-cell.throughput_rps for cell in able], [_top1(cell) for cell in able])]
+    """Returns the valid cells of known accuracy that none beats in both throughput and top-1, by falling throughput."""
+    return _frontier(cells, [-cell.throughput_rps for cell in cells])
 
 
-def _top1(cell: Cell) -> float:
-    assert cell.facts.top1 is not None
-    return cell.facts.top1
+def _frontier(cells: Sequence[Cell], costs: Sequence[float]) -> list[Cell]:
+    able = [
+        (cell, cost, cell.facts.top1)
+        for cell, cost in zip(cells, costs, strict=True)
+        if has_valid_p99(cell) and cell.facts.top1 is not None
+    ]
+    return [able[i][0] for i in pareto_frontier([cost for _, cost, _ in able], [top1 for _, _, top1 in able])]
 
 
 def _p99(cell: Cell) -> float:

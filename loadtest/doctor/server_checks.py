@@ -21,7 +21,7 @@ from loadtest.client.metrics_page import ScrapeError, scrape
 from loadtest.client.payloads import DEFAULT_VARIANT, make_inputs, wire_version
 from loadtest.doctor.findings import Diagnosis, Finding, Settings, Verdict, plain
 from loadtest.doctor.probe import Probe, Reply
-from loadtest.doctor.variant_checks import OIP, Patient, try_everything
+from loadtest.doctor.variant_checks import OIP, ModelUnderTest, try_everything
 from loadtest.interrupt import Sleep
 from protos.errors import UsageError
 from protos.telemetry import REQUESTS
@@ -67,7 +67,7 @@ def examine(target: str, settings: Settings, console: Console, sleep: Sleep) -> 
         note([health, *_reflection(probe), _metrics(host, int(port) + 1)])
         models, finding = _models(probe, settings.model, extensions)
         note([finding])
-        ready, others = list[Patient](), list[Patient]()
+        ready, others = list[ModelUnderTest](), list[ModelUnderTest]()
         for model in models:
             metadata = probe.ask(OIP + "ModelMetadata", pb.ModelMetadataRequest(name=model), pb.ModelMetadataResponse)
             note([_described(model, metadata)])
@@ -239,7 +239,7 @@ def _readiness(model: str, reasons: dict[str, str]) -> Finding:
     return _finding(model, "ModelReady", "fails", f"{seen}; {'; '.join(left_out)}", "run leaves out what is not ready")
 
 
-def _patient(probe: Probe, model: str, variant: str, settings: Settings) -> tuple[Patient | None, Finding]:
+def _patient(probe: Probe, model: str, variant: str, settings: Settings) -> tuple[ModelUnderTest | None, Finding]:
     """The variant with one row for it, if one can be made."""
     what, request = "payload", pb.ModelMetadataRequest(name=model, version=wire_version(variant))
     reply = probe.ask(OIP + "ModelMetadata", request, pb.ModelMetadataResponse)
@@ -249,10 +249,10 @@ def _patient(probe: Probe, model: str, variant: str, settings: Settings) -> tupl
         inputs = make_inputs(model, reply.message, settings.repository, seed=0)
     except UsageError as error:
         return None, _finding(model, what, "fails", str(error), "requests cannot be made for it")
-    return Patient(model, variant, reply.message, inputs.tensors[0]), _finding(model, what, "ok", inputs.source)
+    return ModelUnderTest(model, variant, reply.message, inputs.tensors[0]), _finding(model, what, "ok", inputs.source)
 
 
-def _extensions(probe: Probe, patient: Patient, listed: Sequence[str]) -> Iterator[Finding]:
+def _extensions(probe: Probe, patient: ModelUnderTest, listed: Sequence[str]) -> Iterator[Finding]:
     """Those that a load test's reader may want, whether listed or not."""
     name, version = patient.model, wire_version(patient.variant)
     config = probe.ask(OIP + "ModelConfig", pb.ModelConfigRequest(name=name, version=version), pb.ModelConfigResponse)

@@ -39,7 +39,7 @@ MESSAGE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class Patient:
+class ModelUnderTest:
     """The variant that is examined, and one row for it."""
 
     model: str
@@ -82,7 +82,7 @@ class Patient:
         return None
 
 
-def try_everything(probe: Probe, patient: Patient) -> Iterator[Finding]:
+def try_everything(probe: Probe, patient: ModelUnderTest) -> Iterator[Finding]:
     """All trials; the right request is the first, and where it fails the last."""
     reply = _infer(probe, patient.request())
     fault = patient.fault(reply.message, 1) if reply.message else str(reply)
@@ -100,7 +100,7 @@ def try_everything(probe: Probe, patient: Patient) -> Iterator[Finding]:
     yield from _stream(probe, patient)
 
 
-def _finding(patient: Patient, what: str, verdict: Verdict, seen: str, means: str = "") -> Finding:
+def _finding(patient: ModelUnderTest, what: str, verdict: Verdict, seen: str, means: str = "") -> Finding:
     return Finding(patient.label, what, verdict, plain(seen), means)
 
 
@@ -108,7 +108,7 @@ def _infer(probe: Probe, request: pb.ModelInferRequest) -> Reply[pb.ModelInferRe
     return probe.ask(OIP + "ModelInfer", request, pb.ModelInferResponse)
 
 
-def _contents_of_answers(patient: Patient, reply: Reply[pb.ModelInferResponse]) -> Finding:
+def _contents_of_answers(patient: ModelUnderTest, reply: Reply[pb.ModelInferResponse]) -> Finding:
     assert reply.message
     if reply.message.raw_output_contents:
         return _finding(patient, "contents of answers", "ok", "raw")
@@ -116,7 +116,7 @@ def _contents_of_answers(patient: Patient, reply: Reply[pb.ModelInferResponse]) 
     return _finding(patient, "contents of answers", "ok", "typed, although the request was raw", means)
 
 
-def _typed_contents(probe: Probe, patient: Patient) -> Finding:
+def _typed_contents(probe: Probe, patient: ModelUnderTest) -> Finding:
     what, request = "typed contents in a request", patient.request()
     for tensor, array in zip(request.inputs, patient.row.values(), strict=True):
         if tensor.datatype not in CONTENTS_FIELD:
@@ -131,7 +131,7 @@ def _typed_contents(probe: Probe, patient: Patient) -> Finding:
     return _finding(patient, what, "fails" if fault else "ok", fault or f"understood, answered {kind}")
 
 
-def _batch(probe: Probe, patient: Patient) -> Finding:
+def _batch(probe: Probe, patient: ModelUnderTest) -> Finding:
     if not patient.free_batch:
         seen = "the first dimension of its inputs is not free"
         return _finding(patient, "rows of a request", "absent", seen, "every request is one row")
@@ -146,12 +146,12 @@ def _batch(probe: Probe, patient: Patient) -> Finding:
     return _finding(patient, "rows of a request", "fails" if refused else "ok", seen, means)
 
 
-def _refusal(patient: Patient, reply: Reply[pb.ModelInferResponse], rows: int) -> str:
+def _refusal(patient: ModelUnderTest, reply: Reply[pb.ModelInferResponse], rows: int) -> str:
     """Why a request was not answered as it should be; empty where it was."""
     return str(reply) if reply.message is None else patient.fault(reply.message, rows) or ""
 
 
-def _wrong_tensors(probe: Probe, patient: Patient) -> Iterator[Finding]:
+def _wrong_tensors(probe: Probe, patient: ModelUnderTest) -> Iterator[Finding]:
     (name, array), *_ = patient.row.items()
     other = np.dtype("<i4") if array.dtype != np.dtype("<i4") else np.dtype("<f4")
     for what, wrong in (
@@ -162,7 +162,7 @@ def _wrong_tensors(probe: Probe, patient: Patient) -> Iterator[Finding]:
         yield _no(patient, what, reply, "INVALID_ARGUMENT", "a mistake in a payload is not noticed")
 
 
-def _unknown(probe: Probe, patient: Patient) -> Iterator[Finding]:
+def _unknown(probe: Probe, patient: ModelUnderTest) -> Iterator[Finding]:
     request = patient.request()
     request.model_name = NOBODY
     unnoticed = "a wrong model name is not noticed"
@@ -173,7 +173,7 @@ def _unknown(probe: Probe, patient: Patient) -> Iterator[Finding]:
     yield _no(patient, "unknown version", _infer(probe, request), "NOT_FOUND", ignored)
 
 
-def _deadline(probe: Probe, patient: Patient) -> Finding:
+def _deadline(probe: Probe, patient: ModelUnderTest) -> Finding:
     """Whether a call ends whose deadline is over; several, since a quick answer may win the race with gRPC's clock."""
     what, request = "deadline already past", patient.request()
     seconds = []
@@ -190,7 +190,7 @@ def _deadline(probe: Probe, patient: Patient) -> Finding:
     return _finding(patient, what, "fails", seen, means)
 
 
-def _no(patient: Patient, what: str, reply: Reply[pb.ModelInferResponse], status: str, if_answered: str) -> Finding:
+def _no(patient: ModelUnderTest, what: str, reply: Reply[pb.ModelInferResponse], status: str, if_answered: str) -> Finding:
     """What a request that is wrong came to: the protocol has it refused with `status`."""
     if reply.status == status:
         return _finding(patient, what, "ok", str(reply))
@@ -200,7 +200,7 @@ def _no(patient: Patient, what: str, reply: Reply[pb.ModelInferResponse], status
     return _finding(patient, what, "fails", str(reply), means)
 
 
-def _messages(probe: Probe, patient: Patient) -> Finding:
+def _messages(probe: Probe, patient: ModelUnderTest) -> Finding:
     """How large a message may be.
 
     The messages are for a model that is not there: gRPC refuses one that is too large before it is looked into, and
@@ -232,7 +232,7 @@ def _large(size: int) -> pb.ModelInferRequest:
     return encode_request(NOBODY, "", {"text": text})
 
 
-def _stream(probe: Probe, patient: Patient) -> Iterator[Finding]:
+def _stream(probe: Probe, patient: ModelUnderTest) -> Iterator[Finding]:
     """ModelStreamInfer: in which dialect, whether answers bear their request's id, and where errors go."""
     what = "ModelStreamInfer"
     right = [patient.request(request_id=f"doctor-{number}") for number in (1, 2)]
@@ -260,7 +260,7 @@ def _stream(probe: Probe, patient: Patient) -> Iterator[Finding]:
     yield _errors_on_a_stream(probe, patient, right)
 
 
-def _errors_on_a_stream(probe: Probe, patient: Patient, right: Sequence[pb.ModelInferRequest]) -> Finding:
+def _errors_on_a_stream(probe: Probe, patient: ModelUnderTest, right: Sequence[pb.ModelInferRequest]) -> Finding:
     wrong = patient.request(request_id="doctor-wrong")
     wrong.model_name = NOBODY
     reply = probe.ask_on_stream(OIP + "ModelStreamInfer", [right[0], wrong, right[1]], pb.ModelStreamInferResponse)

@@ -8,7 +8,7 @@ import io
 from collections.abc import Iterator, Sequence
 
 from loadtest.analysis.decision import Choice, Decision
-from loadtest.analysis.ranking import Standings
+from loadtest.analysis.ranking import Ranking
 from loadtest.analysis.results import Cell, Results
 from loadtest.report.columns import COLUMNS
 from loadtest.report.flips import Gallery
@@ -25,7 +25,7 @@ def cells_csv(cells: Sequence[Cell]) -> str:
     return text.getvalue()
 
 
-def markdown(results: Results, decision: Decision, asked: str, ranked: Sequence[Standings], seen: Gallery) -> str:
+def markdown(results: Results, decision: Decision, asked: str, ranked: Sequence[Ranking], seen: Gallery) -> str:
     """Decision, ranks, cells, flips, machine, plan and warnings."""
     machine = results.machine
     sections = [
@@ -68,7 +68,7 @@ def _said(choice: Choice) -> str:
     return f"{choice.sentence}.{tied}"
 
 
-def _ranks(ranked: Standings) -> str:
+def _ranks(ranked: Ranking) -> str:
     note = "" if ranked.enough else f" ({ranked.rounds} rounds, {ranked.needed} needed: no difference can be shown)"
     rows = [[place.rank, place.cell.variant, place.cell.latency_ms.p50] for place in ranked.places]
     rows += [["-", f"{cell.variant}: {why}", None] for cell, why in ranked.left_out]

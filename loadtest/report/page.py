@@ -18,14 +18,14 @@ from markupsafe import Markup
 from loadtest import stats
 from loadtest.analysis import breakdown
 from loadtest.analysis.decision import Constraints, decide
-from loadtest.analysis.ranking import Standings, standings
+from loadtest.analysis.ranking import Ranking, rank_cells
 from loadtest.analysis.results import Cell, Results
 from loadtest.analysis.validity import p99_frontier, throughput_frontier
 from loadtest.plan import Load, Scenario
 from loadtest.report import latency_figures, markdown, plots
 from loadtest.report.columns import COLUMNS
 from loadtest.report.flips import gallery
-from loadtest.report.plot_style import Look
+from loadtest.report.plot_style import PlotStyle
 from loadtest.report.table import confirmed
 from loadtest.report.timeline import timeline
 from loadtest.users.recorder import Samples
@@ -50,7 +50,7 @@ class Group:
     """What the page shows for one load."""
 
     load: Load
-    standings: Standings
+    ranking: Ranking
     frontier: frozenset[str]
     plots: tuple[Plot, ...]
     breakdown: Plot
@@ -71,8 +71,8 @@ def write_report(results: Results, samples: Samples, path: Path) -> None:
         lstrip_blocks=True,
     )
     environment.filters["show"] = _show
-    look, decision = Look(results.cells), decide(results)
-    groups = [_group(results, load, samples, look) for load in results.plan.loads]
+    style, decision = PlotStyle(results.cells), decide(results)
+    groups = [_group(results, load, samples, style) for load in results.plan.loads]
     seen = gallery(results)
     page = environment.get_template("report.html.j2").render(
         results=results,
@@ -81,15 +81,15 @@ def write_report(results: Results, samples: Samples, path: Path) -> None:
         asked=asked(decision.constraints),
         no_frontier=_no_frontier(results.cells),
         groups=groups,
-        size=_size(results.cells, look),
-        curves=tuple(_curves(results.cells, look)),
+        size=_size(results.cells, style),
+        curves=tuple(_curves(results.cells, style)),
         timeline=Plot(
-            "timeline", "What clients, server and machine saw", _json(timeline(results.cells, samples, look))
+            "timeline", "What clients, server and machine saw", _json(timeline(results.cells, samples, style))
         ),
         gallery=seen,
         parts=breakdown.PARTS,
         columns=[c for c in COLUMNS if c.percentile or any(c.value(cell) is not None for cell in results.cells)],
-        look=look,
+        style=style,
         plan=options.to_toml(results.plan),
         stats=stats,
         confirmed=confirmed,
@@ -100,7 +100,7 @@ def write_report(results: Results, samples: Samples, path: Path) -> None:
     path.write_text(page, encoding="utf-8")
     path.with_name("cells.csv").write_text(markdown.cells_csv(results.cells), encoding="utf-8")
     text = markdown.markdown(
-        results, decision, asked(decision.constraints), [group.standings for group in groups], seen
+        results, decision, asked(decision.constraints), [group.ranking for group in groups], seen
     )
     path.with_suffix(".md").write_text(text, encoding="utf-8")
 
@@ -123,19 +123,19 @@ def _no_frontier(cells: Sequence[Cell]) -> str:
     return "no cell can be believed, see the warnings"
 
 
-def _group(results: Results, load: Load, samples: Samples, look: Look) -> Group:
+def _group(results: Results, load: Load, samples: Samples, style: PlotStyle) -> Group:
     mine = [cell for cell in results.cells if cell.load == load]
     ceiling = next((each for each in results.ceilings if each.load == load), None)
     best = p99_frontier(mine) + throughput_frontier(mine)
     split = [each for cell in mine if (each := breakdown.break_down(cell, samples, ceiling))]
     return Group(
         load=load,
-        standings=standings(mine, load),
+        ranking=rank_cells(mine, load),
         frontier=frozenset(cell.variant for cell in best),
         plots=(
-            _scatter(f"p99-{load.key}", "Accuracy against p99", plots.accuracy_against_p99(mine, look), mine),
+            _scatter(f"p99-{load.key}", "Accuracy against p99", plots.accuracy_against_p99(mine, style), mine),
             _scatter(
-                f"rps-{load.key}", "Accuracy against throughput", plots.accuracy_against_throughput(mine, look), mine
+                f"rps-{load.key}", "Accuracy against throughput", plots.accuracy_against_throughput(mine, style), mine
             ),
         ),
         breakdown=Plot(
@@ -149,31 +149,31 @@ def _group(results: Results, load: Load, samples: Samples, look: Look) -> Group:
             Plot(
                 f"latency-{load.key}",
                 "Share of answers within a time",
-                _json(latency_figures.distributions(mine, samples, look)),
+                _json(latency_figures.distributions(mine, samples, style)),
             ),
             Plot(
                 f"tail-{load.key}",
                 "The tail: share that takes longer",
-                _json(latency_figures.tails(mine, samples, look)),
+                _json(latency_figures.tails(mine, samples, style)),
             ),
         ),
         busiest=max(mine, key=lambda cell: cell.throughput_rps),
     )
 
 
-def _size(cells: Sequence[Cell], look: Look) -> Plot:
+def _size(cells: Sequence[Cell], style: PlotStyle) -> Plot:
     """Of each variant once: its size is the same under every load."""
     once = list({cell.variant: cell for cell in cells}.values())
     if all(cell.facts.artifact_bytes is None for cell in once):
         return Plot("size", "Accuracy against size", None, "The size of the variants is not known: see the warnings.")
-    return _scatter("size", "Accuracy against size", plots.accuracy_against_size(once, look), once)
+    return _scatter("size", "Accuracy against size", plots.accuracy_against_size(once, style), once)
 
 
-def _curves(cells: Sequence[Cell], look: Look) -> Iterator[Plot]:
+def _curves(cells: Sequence[Cell], style: PlotStyle) -> Iterator[Plot]:
     titles = {"closed": "users", "server": "arrivals per second", "offline": "rows per request"}
     for scenario in get_args(Scenario):
         for percentile in ("p50", "p99"):
-            drawn = latency_figures.load_curves(cells, scenario, percentile, look)
+            drawn = latency_figures.load_curves(cells, scenario, percentile, style)
             if drawn:
                 title = f"{percentile} against throughput, over {titles[scenario]}"
                 yield Plot(f"curve-{percentile}-{scenario}", title, _json(drawn))

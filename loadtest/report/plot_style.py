@@ -14,7 +14,7 @@ from protos.support.plot_style import GREY, colors, shapes
 INK, GRID = GREY, "rgba(128,128,128,0.2)"
 
 
-class Look:
+class PlotStyle:
     """Colours and shapes for the variants of one run."""
 
     def __init__(self, cells: Sequence[Cell]) -> None:

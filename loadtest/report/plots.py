@@ -7,37 +7,37 @@ import plotly.graph_objects as go
 
 from loadtest.analysis.results import Cell
 from loadtest.analysis.validity import p99_frontier, spoiled, throughput_frontier
-from loadtest.report.plot_style import INK, Look, escape, layout, log_ticks
+from loadtest.report.plot_style import INK, PlotStyle, escape, layout, log_ticks
 from protos.frontier import pareto_frontier
 
 _LABEL_SPACE = 0.65
 """Room for names beside the outermost frontier point, as a share of the points' span."""
 
 
-def accuracy_against_p99(cells: Sequence[Cell], look: Look) -> go.Figure:
+def accuracy_against_p99(cells: Sequence[Cell], style: PlotStyle) -> go.Figure:
     """Top-1 over p99 for the cells of one load; the upper left is good."""
     shown = [cell for cell in cells if cell.latency_ms.p99 is not None and cell.facts.top1 is not None]
     xs = [cell.latency_ms.p99 or math.nan for cell in shown]
-    return _scatter(shown, xs, p99_frontier(shown), look, "p99 latency, ms", "left")
+    return _scatter(shown, xs, p99_frontier(shown), style, "p99 latency, ms", "left")
 
 
-def accuracy_against_throughput(cells: Sequence[Cell], look: Look) -> go.Figure:
+def accuracy_against_throughput(cells: Sequence[Cell], style: PlotStyle) -> go.Figure:
     """Top-1 over throughput for the cells of one load; the upper right is good."""
     shown = [cell for cell in cells if cell.throughput_rps and cell.facts.top1 is not None]
     xs = [cell.throughput_rps for cell in shown]
-    return _scatter(shown, xs, throughput_frontier(shown)[::-1], look, "throughput, requests per second", "right")
+    return _scatter(shown, xs, throughput_frontier(shown)[::-1], style, "throughput, requests per second", "right")
 
 
-def accuracy_against_size(cells: Sequence[Cell], look: Look) -> go.Figure:
+def accuracy_against_size(cells: Sequence[Cell], style: PlotStyle) -> go.Figure:
     """Top-1 over the artifact's size, the same under every load; the upper left is good."""
     shown = [cell for cell in cells if cell.facts.artifact_bytes and cell.facts.top1 is not None]
     xs = [(cell.facts.artifact_bytes or 0) / 1e6 for cell in shown]
     best = [shown[i] for i in pareto_frontier(xs, [cell.facts.top1 or 0.0 for cell in shown])]
-    return _scatter(shown, xs, best, look, "artifact on disk, MB", "left")
+    return _scatter(shown, xs, best, style, "artifact on disk, MB", "left")
 
 
 def _scatter(
-    cells: Sequence[Cell], xs: Sequence[float], best: Sequence[Cell], look: Look, title: str, good: str
+    cells: Sequence[Cell], xs: Sequence[float], best: Sequence[Cell], style: PlotStyle, title: str, good: str
 ) -> go.Figure:
     """Points, the frontier through `best` (by rising x) as stairs, and its points named."""
     figure = go.Figure()
@@ -60,11 +60,11 @@ def _scatter(
             name=cell.variant,
             meta=cell.variant,
             marker={
-                "color": look.color(cell),
-                "symbol": look.symbol(cell),
+                "color": style.color(cell),
+                "symbol": style.symbol(cell),
                 "size": 13 if on else 10,
                 "opacity": 1 if on else 0.75,
-                "line": {"width": 1.5, "color": look.color(cell)},
+                "line": {"width": 1.5, "color": style.color(cell)},
             },
             hovertemplate=_hover(cell),
         )

@@ -17,7 +17,7 @@ import plotly.graph_objects as go
 
 from loadtest import stats
 from loadtest.analysis.results import Cell, Round, steady
-from loadtest.report.plot_style import INK, Look, axis, brief, escape, layout, log_ticks
+from loadtest.report.plot_style import INK, PlotStyle, axis, brief, escape, layout, log_ticks
 from loadtest.users.recorder import Rows, Samples
 
 MOST_POINTS = 20
@@ -42,15 +42,15 @@ class _Spell:
         return float(self.calls["due"].mean())
 
 
-def timeline(cells: Sequence[Cell], samples: Samples, look: Look) -> go.Figure:
+def timeline(cells: Sequence[Cell], samples: Samples, style: PlotStyle) -> go.Figure:
     """All blocks of a run in which a call succeeded."""
     spells = sorted(_spells(cells, samples), key=lambda spell: spell.at)
     figure = go.Figure()
     for variant in dict.fromkeys(cell.variant for cell in cells):
         mine = [spell for spell in spells if spell.cell.variant == variant]
         if mine:
-            _add_latencies(figure, mine, look)
-            _add_server(figure, mine, look)
+            _add_latencies(figure, mine, style)
+            _add_server(figure, mine, style)
     _add_canary(figure, spells)
     _add_shares(figure, spells)
     figure.update_layout(layout("", "latency, ms", 760))
@@ -73,7 +73,7 @@ def _spells(cells: Sequence[Cell], samples: Samples) -> Iterator[_Spell]:
                 yield _Spell(cell, each, calls)
 
 
-def _add_latencies(figure: go.Figure, spells: Sequence[_Spell], look: Look) -> None:
+def _add_latencies(figure: go.Figure, spells: Sequence[_Spell], style: PlotStyle) -> None:
     for name, q, width in (("p50", 0.5, 2.2), ("p99", 0.99, 1.0)):
         xs, ys, texts = list[float | None](), list[float | None](), list[str]()
         for spell in spells:
@@ -82,17 +82,17 @@ def _add_latencies(figure: go.Figure, spells: Sequence[_Spell], look: Look) -> N
             ys += [*(y for _, y in points), None]
             texts += [spell.cell.load.name] * (len(points) + 1)
         figure.add_scatter(
-            **_style(spells[0], look, f"{name} %{{y:.2f}} ms"),
+            **_style(spells[0], style, f"{name} %{{y:.2f}} ms"),
             x=xs,
             y=ys,
             text=texts,
             mode="lines+markers",
-            line={"color": look.color(spells[0].cell), "width": width, "dash": "solid" if name == "p50" else "dot"},
-            marker={"size": 5 if name == "p50" else 3, "symbol": look.symbol(spells[0].cell).removesuffix("-open")},
+            line={"color": style.color(spells[0].cell), "width": width, "dash": "solid" if name == "p50" else "dot"},
+            marker={"size": 5 if name == "p50" else 3, "symbol": style.symbol(spells[0].cell).removesuffix("-open")},
         )
 
 
-def _add_server(figure: go.Figure, spells: Sequence[_Spell], look: Look) -> None:
+def _add_server(figure: go.Figure, spells: Sequence[_Spell], style: PlotStyle) -> None:
     parts: dict[str, tuple[str, Callable[[Round], float | None]]] = {
         "compute": ("", lambda each: each.server.compute_ms_mean),
         "queue": ("-open", lambda each: each.server.queue_ms_mean),
@@ -100,7 +100,7 @@ def _add_server(figure: go.Figure, spells: Sequence[_Spell], look: Look) -> None
     for name, (suffix, value) in parts.items():
         shown = [(spell, known) for spell in spells if (known := value(spell.round))]
         figure.add_scatter(
-            **_style(spells[0], look, f"{name} %{{y:.3f}} ms"),
+            **_style(spells[0], style, f"{name} %{{y:.3f}} ms"),
             x=brief(spell.at for spell, _ in shown),
             y=brief(known for _, known in shown),
             text=[spell.cell.load.name for spell, _ in shown],
@@ -108,8 +108,8 @@ def _add_server(figure: go.Figure, spells: Sequence[_Spell], look: Look) -> None
             mode="markers",
             marker={
                 "size": 7,
-                "color": look.color(spells[0].cell),
-                "symbol": look.symbol(spells[0].cell).removesuffix("-open") + suffix,
+                "color": style.color(spells[0].cell),
+                "symbol": style.symbol(spells[0].cell).removesuffix("-open") + suffix,
             },
         )
 
@@ -162,7 +162,7 @@ def _percentiles(calls: Rows, q: float) -> list[_Point]:
     return points
 
 
-def _style(spell: _Spell, look: Look, text: str) -> dict[str, object]:
+def _style(spell: _Spell, style: PlotStyle, text: str) -> dict[str, object]:
     name = spell.cell.variant
     hover = f"<b>{escape(name)}</b>, %{{text}}<br>{text}<extra></extra>"
     return {"name": name, "meta": name, "hovertemplate": hover}

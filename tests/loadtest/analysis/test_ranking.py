@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from loadtest.analysis.ranking import standings
+from loadtest.analysis.ranking import rank_cells
 from loadtest.analysis.results import Cell, LatencyMs
 from tests.support.loadtest.cells import cell, closed
 
@@ -18,7 +18,7 @@ def of_rounds(variant: str, p50s: Sequence[float | None], **figures: bool) -> Ce
 
 
 def ranks(*cells: Cell) -> list[tuple[int, str]]:
-    return [(place.rank, place.cell.variant) for place in standings(cells, closed(1)).places]
+    return [(place.rank, place.cell.variant) for place in rank_cells(cells, closed(1)).places]
 
 
 def test_what_is_faster_in_every_round_ranks_higher() -> None:
@@ -29,35 +29,35 @@ def test_what_is_faster_in_every_round_ranks_higher() -> None:
 def test_what_is_faster_in_every_second_round_is_tied() -> None:
     cells = of_rounds("a-x", [1.0, 1.2] * 4), of_rounds("b-x", [1.1, 1.0] * 4)
     assert sorted(ranks(*cells)) == [(1, "a-x"), (1, "b-x")]
-    found = standings(cells, closed(1))
+    found = rank_cells(cells, closed(1))
     assert found.tied_with(found.places[0]) == (found.places[1].cell.variant,)
 
 
 def test_the_ratio_says_how_many_times_slower_than_the_first() -> None:
-    first, second = standings([of_rounds("a-x", [1.0] * 6), of_rounds("b-x", [3.0] * 6)], closed(1)).places
+    first, second = rank_cells([of_rounds("a-x", [1.0] * 6), of_rounds("b-x", [3.0] * 6)], closed(1)).places
     assert (first.ratio, first.interval) == (None, None)
     assert second.ratio == pytest.approx(3.0)
     assert second.interval == pytest.approx((3.0, 3.0))
 
 
 def test_too_few_rounds_say_how_many_are_needed() -> None:
-    found = standings([of_rounds("a-x", [1.0] * 3), of_rounds("b-x", [9.0] * 3)], closed(1))
+    found = rank_cells([of_rounds("a-x", [1.0] * 3), of_rounds("b-x", [9.0] * 3)], closed(1))
     assert (found.rounds, found.needed, found.enough) == (3, 6, False)
     assert [place.rank for place in found.places] == [1, 1]
 
 
 def test_a_round_without_a_figure_is_dropped_for_all() -> None:
-    found = standings([of_rounds("a-x", [1.0, None, 1.0]), of_rounds("b-x", [1.0, 1.0, 1.0])], closed(1))
+    found = rank_cells([of_rounds("a-x", [1.0, None, 1.0]), of_rounds("b-x", [1.0, 1.0, 1.0])], closed(1))
     assert found.rounds == 2
 
 
-def test_cells_that_cannot_be_believed_are_left_out_with_the_reason() -> None:
+def test_cells_that_are_not_valid_are_left_out_with_the_reason() -> None:
     cells = [
         of_rounds("a-x", [1.0] * 6),
         of_rounds("b-x", [0.5] * 6, generator_limited=True),
         replace(of_rounds("c-x", [0.5] * 6), latency_ms=LatencyMs(None, None, None)),
     ]
-    found = standings(cells, closed(1))
+    found = rank_cells(cells, closed(1))
     assert ranks(*cells) == [(1, "a-x")]
     assert [(left.variant, why) for left, why in found.left_out] == [
         ("b-x", "limited by the generator, p99 at most 1.00 ms"),
@@ -65,5 +65,5 @@ def test_cells_that_cannot_be_believed_are_left_out_with_the_reason() -> None:
     ]
 
 
-def test_without_a_single_believable_cell_nothing_is_ranked() -> None:
-    assert standings([cell("a-x", generator_limited=True)], closed(1)).places == ()
+def test_without_a_single_valid_cell_nothing_is_ranked() -> None:
+    assert rank_cells([cell("a-x", generator_limited=True)], closed(1)).places == ()

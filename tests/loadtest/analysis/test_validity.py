@@ -1,7 +1,7 @@
-"""Which cells can be believed, and which of those nothing beats."""
+"""Which cells are valid evidence, and which of those nothing beats."""
 
 from loadtest.analysis.results import Cell
-from loadtest.analysis.validity import baseline_of, doubt, p99_frontier, throughput_frontier
+from loadtest.analysis.validity import baseline_of, invalid_reason, p99_frontier, throughput_frontier
 from tests.support.loadtest.cells import cell
 
 
@@ -12,11 +12,11 @@ def names(cells: list[Cell]) -> list[str]:
 FP32 = cell("fp32-pytorch", p99=8.0, top1=0.98)
 
 
-def test_a_doubt_says_what_is_known_all_the_same() -> None:
-    assert doubt(cell("a-x", 2.5, generator_limited=True)) == "limited by the generator, p99 at most 2.50 ms"
-    assert doubt(cell("a-x", None)) == "too few samples"
-    assert doubt(cell("a-x", 2.5, failures=1)) == "1 call failed"
-    assert doubt(cell("a-x", 2.5, failures=3, generator_limited=True)) == "3 calls failed, limited by the generator"
+def test_an_invalid_cell_says_why_and_what_is_known_all_the_same() -> None:
+    assert invalid_reason(cell("a-x", 2.5, generator_limited=True)) == "limited by the generator, p99 at most 2.50 ms"
+    assert invalid_reason(cell("a-x", None)) == "too few samples"
+    assert invalid_reason(cell("a-x", 2.5, failures=1)) == "1 call failed"
+    assert invalid_reason(cell("a-x", 2.5, failures=3, generator_limited=True)) == "3 calls failed, limited by the generator"
 
 
 def test_fp32_pytorch_is_the_baseline_even_if_another_fp32_is_more_accurate() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from loadtest.analysis.results import ServerSide
 from loadtest.report.latency_figures import distributions, load_curves, tails
-from loadtest.report.plot_style import Look
+from loadtest.report.plot_style import PlotStyle
 from loadtest.report.timeline import timeline
 from loadtest.users.recorder import SAMPLE, STEADY, Samples
 from tests.support.loadtest.cells import cell, closed
@@ -24,7 +24,7 @@ def calls(count: int, seconds: float = 2.0, begin: float = 10.0) -> Samples:
 def traces(samples: Samples) -> dict[str, list[tuple[float, float]]]:
     """Points by what the traces' hover texts call them."""
     made = cell("a-x", server=ServerSide(1, 0.25, 1.5, None))
-    figure = timeline([made], samples, Look([made]))
+    figure = timeline([made], samples, PlotStyle([made]))
     words = ("p50", "p99", "compute", "queue", "canary", "the run itself", "others", "steal")
     assert len(figure.data) == len(words)
     return {
@@ -62,25 +62,25 @@ def test_server_and_machine_are_drawn_where_the_block_lies() -> None:
 def test_blocks_around_which_the_machine_changed_are_marked(reruns: int, steady: bool, color: str) -> None:
     made = cell("a-x")
     made = replace(made, rounds=(replace(made.rounds[0], reruns=reruns, steady=steady),))
-    (canary,) = [trace for trace in timeline([made], calls(10), Look([made])).data if "canary" in trace.hovertemplate]
+    (canary,) = [trace for trace in timeline([made], calls(10), PlotStyle([made])).data if "canary" in trace.hovertemplate]
     assert canary.marker.color == (color,)
 
 
 def test_curves_go_through_the_loads_of_a_variant_and_need_two() -> None:
     cells = [cell("a-x", 20.0, rps=400.0, users=8), cell("a-x", 10.0, rps=200.0, users=1, generator_limited=True)]
-    figure = load_curves(cells, "closed", "p99", Look(cells))
+    figure = load_curves(cells, "closed", "p99", PlotStyle(cells))
     assert figure is not None
     (line,) = figure.data
     assert (line.x, line.y, line.text) == ((200.0, 400.0), (10.0, 20.0), ("1 user", "8 users"))
     assert line.marker.symbol == ("circle-open", "circle")
-    assert load_curves(cells[:1], "closed", "p99", Look(cells)) is None
-    assert load_curves(cells, "server", "p99", Look(cells)) is None
+    assert load_curves(cells[:1], "closed", "p99", PlotStyle(cells)) is None
+    assert load_curves(cells, "server", "p99", PlotStyle(cells)) is None
 
 
 def test_distribution_and_tail_are_of_the_same_calls() -> None:
     made, samples = cell("a-x"), calls(4)
-    (within,) = distributions([made], samples, Look([made])).data
-    (longer,) = tails([made], samples, Look([made])).data
+    (within,) = distributions([made], samples, PlotStyle([made])).data
+    (longer,) = tails([made], samples, PlotStyle([made])).data
     assert within.x == longer.x == (1.0, 1.0, 3.0, 3.0)
     assert within.y == (0.25, 0.5, 0.75, 1.0)
     assert longer.y == (1.0, 0.75, 0.5, 0.25)
