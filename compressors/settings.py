@@ -55,7 +55,9 @@ class UserModel:
     """of pixels from 0 to 1; without it, 1,1,1"""
     calibration: int = 256
     """training images for int8 ranges"""
-    runtimes: tuple[RuntimeName, ...] = field(default=get_args(RuntimeName), metadata={"nargs": "+"})
+    runtimes: tuple[RuntimeName, ...] = field(
+        default=get_args(RuntimeName), metadata={"nargs": "+", "metavar": "RUNTIME"}
+    )
     """runtimes to build for; those that cannot take the model are left out"""
 
 
