@@ -16,17 +16,17 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar, get_args
 
+from compressors.settings import BuildOptions, ListOptions, PlotOptions, PromoteOptions, UserModel
 from protos import repository
 from protos.errors import ParetoServeError
-from protos.manifest import RuntimeName
+from protos.support import options
 
-T = TypeVar("T")
+Parser = argparse.ArgumentParser
 
 
 def main() -> None:
-    """The console script."""
+    """Runs the command line and ends the process with its exit code."""
     arguments = _parser().parse_args()
     logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s", stream=sys.stderr)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # its warnings are for its own developers
@@ -44,52 +44,25 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="pareto-compress", description="Build and inspect variants of a model.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_build(commands.add_parser("build", help="build the variants of a study or of your own model"))
-    listing = commands.add_parser("list", help="the table of a repository, with ratios to FP32 PyTorch")
-    listing.add_argument("repository", type=Path)
-    listing.add_argument("--format", choices=["table", "markdown", "csv", "json"], default="table")
-    listing.set_defaults(run=_list)
-    plot = commands.add_parser("plot", help="a page of figures for each model of a repository")
-    plot.add_argument("repository", type=Path)
-    plot.add_argument("--out", type=Path, default=Path("plots"), help="folder to write to; default: %(default)s")
-    plot.set_defaults(run=_plot)
-    verify = commands.add_parser("verify", help="check every variant's hashes and its answers on the golden inputs")
-    verify.add_argument("repository", type=Path)
-    verify.set_defaults(run=_verify)
-    promote = commands.add_parser("promote", help="make a variant the one that a request without a version gets")
-    promote.add_argument("model")
-    promote.add_argument("variant")
-    promote.add_argument("--repository", type=Path, default=Path("models"), help="default: %(default)s")
-    promote.set_defaults(run=_promote)
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], text: str, *positional: str) -> Parser:
+        made = commands.add_parser(name, help=text)
+        made.set_defaults(run=run)
+        for argument in positional:
+            made.add_argument(argument, type=Path if argument == "repository" else str)
+        return made
+
+    build = command("build", _build, "build the variants of a study or of your own model")
+    options.add_flags(build, BuildOptions)
+    options.add_flags(build.add_argument_group("your own model (docs/own-models.md)"), UserModel)
+    listing = command("list", _list, "the table of a repository, with ratios to FP32 PyTorch", "repository")
+    options.add_flags(listing, ListOptions)
+    plot = command("plot", _plot, "a page of plots for each model of a repository", "repository")
+    options.add_flags(plot, PlotOptions)
+    command("verify", _verify, "check every variant's hashes and its answers on the golden inputs", "repository")
+    text = "make a variant the one that a request without a version gets"
+    options.add_flags(command("promote", _promote, text, "model", "variant"), PromoteOptions)
     return parser
-
-
-def _add_build(build: argparse.ArgumentParser) -> None:
-    what = build.add_mutually_exclusive_group(required=True)
-    what.add_argument("--study", help="a name in compressors/studies, or the path of a .toml file")
-    what.add_argument("--model", metavar="MODULE:FACTORY", help="your own PyTorch network: FP32 and int8 of it")
-    what.add_argument("--onnx", metavar="FILE", help="your own ONNX graph: FP32 and int8 of it")
-    build.add_argument("--repository", type=Path, default=Path("models"), help="default: %(default)s")
-    build.add_argument("--data", help="a folder with train/CLASS/ and test/CLASS/, an .npz, or MODULE:FUNCTION")
-    own = build.add_argument_group("your own model (docs/own-models.md)")
-    own.add_argument("--weights", metavar="FILE", help="the state dict of --model")
-    own.add_argument("--name", help="what it is called in the repository")
-    own.add_argument(
-        "--input-shape", type=_three(int), metavar="3,H,W", help="default: as the graph or the data have it"
-    )
-    own.add_argument("--mean", type=_three(float), metavar="R,G,B", help="of pixels from 0 to 1; default: 0,0,0")
-    own.add_argument("--std", type=_three(float), metavar="R,G,B", help="of pixels from 0 to 1; default: 1,1,1")
-    own.add_argument("--calibration", type=int, metavar="N", help="training images for int8 ranges; default: 256")
-    own.add_argument("--runtimes", nargs="+", choices=get_args(RuntimeName), help="default: all that can take it")
-    build.set_defaults(run=_build)
-
-
-def _three(kind: Callable[[str], T]) -> Callable[[str], tuple[T, T, T]]:
-    def three_numbers(text: str) -> tuple[T, T, T]:  # argparse names it where it fails
-        first, second, third = map(kind, text.split(","))
-        return first, second, third
-
-    return three_numbers
 
 
 def _build(arguments: argparse.Namespace) -> int:
@@ -99,14 +72,15 @@ def _build(arguments: argparse.Namespace) -> int:
     from compressors.report import table
 
     studies, data = from_flags.studies(arguments)
-    teachers.check(studies, arguments.repository)
+    folder = options.read(BuildOptions, arguments).repository
+    teachers.check(studies, folder)
     dataset = read_data(studies[0], data)  # the models of a study share it
-    builds = [Build(each, arguments.repository, dataset) for each in studies]
+    builds = [Build(each, folder, dataset) for each in studies]
     for build in builds:
         build.check()
     for build in builds:
         build.run()
-    entries = [e for e in repository.scan(arguments.repository) if e.model in {each.model for each in studies}]
+    entries = [e for e in repository.scan(folder) if e.model in {each.model for each in studies}]
     print(table.show(entries, "table"))
     failures = {f"{build.study.model}/{name}": cause for build in builds for name, cause in build.failures.items()}
     for name, cause in failures.items():
@@ -117,14 +91,14 @@ def _build(arguments: argparse.Namespace) -> int:
 def _list(arguments: argparse.Namespace) -> int:
     from compressors.report import table
 
-    print(table.show(repository.scan(arguments.repository), arguments.format))
+    print(table.show(repository.scan(arguments.repository), options.read(ListOptions, arguments).format))
     return 0
 
 
 def _plot(arguments: argparse.Namespace) -> int:
     from compressors.report import plots
 
-    for page in plots.write(repository.scan(arguments.repository), arguments.out):
+    for page in plots.write(repository.scan(arguments.repository), options.read(PlotOptions, arguments).out):
         print(page)
     return 0
 
@@ -147,7 +121,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _promote(arguments: argparse.Namespace) -> int:
-    repository.promote(arguments.repository, arguments.model, arguments.variant)
+    repository.promote(options.read(PromoteOptions, arguments).repository, arguments.model, arguments.variant)
     return 0
 
 

@@ -86,7 +86,10 @@ class EvaluationSet:
 
 
 def check_name(name: str) -> str:
-    """Returns `name` if a folder can have it: letters, digits, '.', '_', '-', the first a letter or digit; else ValueError."""
+    """Returns `name` if a folder can have it: letters, digits, '.', '_', '-', the first a letter or digit.
+
+    Raises `ValueError` for any other.
+    """
     if not _NAME.fullmatch(name):
         raise ValueError(f"got '{name}', expected letters, digits, '.', '_' or '-', the first a letter or digit")
     return name

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def decode(kind: type[T], data: object, where: str) -> T:
-    """Returns `data` as an instance of the dataclass `kind`; `ValueError` for an unknown key, a missing one or a wrong type.
+    """Makes the dataclass `kind` of `data`; raises `ValueError` for an unknown or missing key or a wrong type.
 
     What the dataclass refuses itself, by a `ValueError` that begins with the field's name, is named with its place too.
     """

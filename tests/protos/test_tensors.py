@@ -73,9 +73,9 @@ BAD = {
     "value out of range": (request("UINT8", [1], uint_contents=[256]), "UINT8 cannot hold"),
     "FP16 typed": (request("FP16", [1], fp32_contents=[1.0]), "expected raw contents"),
     "raw and typed": (request("FP32", [1], bytes(4), fp32_contents=[1.0]), "got raw and typed contents"),
-    "BYTES cut": (request("BYTES", [1], b"\4\0\0\0abc"), "end inside an element"),
+    "BYTES cut": (request("BYTES", [1], b"\4\0\0\0abc"), "end inside a BYTES element"),
     "BYTES too many": (request("BYTES", [1], b"\0\0\0\0" * 2), "more than the 1 BYTES elements of its shape"),
-    "BYTES length cut": (request("BYTES", [2], b"\0\0\0\0\0"), "end inside an element"),
+    "BYTES length cut": (request("BYTES", [2], b"\0\0\0\0\0"), "end inside a BYTES element"),
     "BYTES count": (request("BYTES", [2], b"\1\0\0\0a"), "got 1 BYTES elements, expected 2"),
 }
 

@@ -1,0 +1,85 @@
+"""What `pareto-compress` can be told: `protos.support.options` makes flags and help of these dataclasses."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeVar, get_args
+
+from protos.manifest import RuntimeName
+from protos.support.options import Rule
+
+MODELS = Path("models")
+Number = TypeVar("Number", int, float)
+Three = tuple[Number, Number, Number]
+
+
+def _three(kind: Callable[[str], Number], metavar: str) -> Rule:
+    """Returns the rule of a field that holds three numbers."""
+
+    def convert(text: str) -> Three[Number]:
+        first, second, third = map(kind, text.split(","))
+        return first, second, third
+
+    return {"convert": convert, "expected": f"three numbers as {metavar}", "metavar": metavar}
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What to build, from which data, and where to."""
+
+    study: str | None = field(default=None, metadata={"metavar": "STUDY"})
+    """a name in compressors/studies, or the path of a .toml file"""
+    model: str | None = field(default=None, metadata={"metavar": "MODULE:FACTORY"})
+    """your own PyTorch network: FP32 and int8 of it"""
+    onnx: str | None = field(default=None, metadata={"metavar": "FILE"})
+    """your own ONNX graph: FP32 and int8 of it"""
+    repository: Path = MODELS
+    """folder to publish the variants to"""
+    data: str | None = field(default=None, metadata={"metavar": "DATA"})
+    """a folder with train/CLASS/ and test/CLASS/, an .npz, or MODULE:FUNCTION"""
+
+
+@dataclass(frozen=True)
+class UserModel:
+    """What `build --model` and `build --onnx` need to know of a user's own model."""
+
+    weights: str | None = field(default=None, metadata={"metavar": "FILE"})
+    """the state dict of --model"""
+    name: str | None = field(default=None, metadata={"metavar": "NAME"})
+    """what it is called in the repository"""
+    input_shape: Three[int] | None = field(default=None, metadata=_three(int, "3,H,W"))
+    """shape of one image; without it, as the graph or the data have it"""
+    mean: Three[float] | None = field(default=None, metadata=_three(float, "R,G,B"))
+    """of pixels from 0 to 1; without it, 0,0,0"""
+    std: Three[float] | None = field(default=None, metadata=_three(float, "R,G,B"))
+    """of pixels from 0 to 1; without it, 1,1,1"""
+    calibration: int = 256
+    """training images for int8 ranges"""
+    runtimes: tuple[RuntimeName, ...] = field(
+        default=get_args(RuntimeName), metadata={"nargs": "+", "metavar": "RUNTIME"}
+    )
+    """runtimes to build for; those that cannot take the model are left out"""
+
+
+@dataclass(frozen=True)
+class ListOptions:
+    """How `list` shows a repository."""
+
+    format: Literal["table", "markdown", "csv", "json"] = "table"
+    """how to print it"""
+
+
+@dataclass(frozen=True)
+class PlotOptions:
+    """Where `plot` writes its pages."""
+
+    out: Path = Path("plots")
+    """folder to write to"""
+
+
+@dataclass(frozen=True)
+class PromoteOptions:
+    """Where `promote` finds the variant."""
+
+    repository: Path = MODELS
+    """folder of built variants"""
