@@ -63,7 +63,7 @@ class Inline(Executor):
         return future
 
 
-class NoScales(footprint.Scales):
+class NoScales(footprint.MemoryProbe):
     """Weighs nothing: that takes processes of its own, see test_footprint."""
 
     def weigh(self, manifest: Path, artifact: Path) -> Footprint:
@@ -79,7 +79,7 @@ def small_world() -> Iterator[pytest.MonkeyPatch]:
         patch.setitem(zoo.NETWORKS, "small", small.Small)
         patch.setitem(datasets.DATASETS, "small", lambda path, seed: source)
         patch.setattr(evaluate, "ROUNDS", 2)
-        patch.setattr(footprint, "Scales", NoScales)
+        patch.setattr(footprint, "MemoryProbe", NoScales)
         patch.setattr(pipeline, "side_by_side", lambda workers: nullcontext(Inline()))
         patch.setattr(pipeline, "in_fresh_process", lambda function, *arguments: function(*arguments))
         yield patch

@@ -199,7 +199,7 @@ def test_a_study_loads_a_users_network_too(user: Path) -> None:
     )
     (declared,) = study.load("s.toml")
     assert declared.form.std == (0.5, 0.5, 0.5)
-    assert isinstance(declared.recipes[0].step, user_network.Load)
+    assert isinstance(declared.recipes[0].step, user_network.LoadFile)
 
 
 def test_a_graph_takes_no_training(user: Path) -> None:
