@@ -29,9 +29,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from compressors.data.datasets import OWN_FORM, Form, known
-from compressors.export.lowerings import Lowering, refusal
+from compressors.export.exporters import refusal
+from compressors.export.lowerings import Lowering
 from compressors.networks import onnx_network
-from compressors.networks.user_network import Load
+from compressors.networks.user_network import LoadFile
 from compressors.networks.zoo import NETWORKS
 from compressors.recipes.recipes import STEPS, Recipe, Step
 from compressors.recipes.steps import FIRST_STEPS
@@ -71,7 +72,7 @@ class Study:
     """What is to be built of one model; `recipes` are in an order in which each parent comes before its children."""
 
     model: str
-    network: str
+    network_name: str
     data: str
     calibration: int
     runtimes: tuple[RuntimeName, ...]
@@ -173,7 +174,7 @@ def _study(model: str, file: _File, scopes: dict[str, _Scope], digest: str) -> S
 
 def _only_lowered(built: Mapping[str, Recipe]) -> None:
     for recipe in built.values():
-        if not isinstance(recipe.step, Lowering | Load):
+        if not isinstance(recipe.step, Lowering | LoadFile):
             kind = recipe.chain()[-1].name
             raise ValueError(f"recipes.{recipe.name}: step '{kind}' needs a PyTorch network, an ONNX graph is none")
 

@@ -172,7 +172,8 @@ class Variant:
     preprocessing: Preprocessing
     labels: tuple[str, ...]
     files: tuple[File, ...]
-    golden: Golden
+    golden: Golden | None = field(default=None, kw_only=True)
+    """None until it is measured; every published variant has one."""
     machine: Machine
     """Where it was built and measured."""
     sources: Sources

@@ -11,13 +11,13 @@ from torch import nn
 
 from compressors.build import teachers
 from compressors.build.cache import Cache, key
+from compressors.build.tools import Tools
 from compressors.data.datasets import Dataset
 from compressors.measure import evaluate
 from compressors.networks import zoo
-from compressors.networks.user_network import Load
+from compressors.networks.user_network import LoadFile
 from compressors.progress import say
-from compressors.recipes import recipes
-from compressors.recipes.recipes import Recipe, Workplace
+from compressors.recipes.recipes import Recipe, StepContext
 from compressors.recipes.train import Teacher
 from compressors.study import REFERENCE, Study
 from protos import repository
@@ -43,8 +43,9 @@ class Trained:
 class Networks:
     """Makes each network of `study` when it is first asked for; the same one is returned after that."""
 
-    def __init__(self, study: Study, dataset: Dataset, cache: Cache, root: Path) -> None:
+    def __init__(self, study: Study, dataset: Dataset, cache: Cache, root: Path, given: Tools) -> None:
         self._study, self._dataset, self._cache, self._root = study, dataset, cache, root
+        self._apply = given.apply
         self._made: dict[str, Trained] = {}
 
     @cached_property
@@ -78,8 +79,8 @@ class Networks:
     def check(self) -> None:
         """`UsageError` where a file that the study loads does not fit the network or the data."""
         for recipe in self._study.recipes:
-            if isinstance(recipe.step, Load):
-                recipes.apply(recipe.step, self._workplace(None, Path(), None))
+            if isinstance(recipe.step, LoadFile):
+                self._apply(recipe.step, self._context(None, Path(), None))
 
     def top1(self, trained: Trained) -> float:
         """The share of the test split that a network gets right."""
@@ -88,20 +89,20 @@ class Networks:
     def _key(self, recipe: Recipe, parent: Trained | None) -> str:
         versions, name = machine.versions(*TRAINED_BY), teachers.named(recipe)
         taught_by = teachers.fingerprint(name, self._root) if name else None
-        network = zoo.identity(self._study.network)
+        network = zoo.identity(self._study.network_name)
         origin = (network, self._study.seed, self.data_sha256, parent.key if parent else None)
         return key(*origin, recipe.chain(), versions, taught_by)
 
     def _make(self, recipe: Recipe, parent: Trained | None, step_key: str) -> None:
         checkpoint = self._cache.work(step_key) / "checkpoint.pt"
-        at = self._workplace(parent.network if parent else None, checkpoint, self._teacher(recipe))
-        network = recipes.apply(recipe.network_step(), at)
+        at = self._context(parent.network if parent else None, checkpoint, self._teacher(recipe))
+        network = self._apply(recipe.network_step(), at)
         with self._cache.appearing(step_key) as staging:
             torch.save(network.state_dict(), staging / "weights.pt")
             np.save(staging / "outputs.npy", evaluate.predict_network(network, self.test_inputs))
 
-    def _workplace(self, parent: nn.Module | None, checkpoint: Path, teacher: Teacher | None) -> Workplace:
-        return Workplace(self._study.network, self._dataset, self._study.seed, parent, checkpoint, teacher)
+    def _context(self, parent: nn.Module | None, checkpoint: Path, teacher: Teacher | None) -> StepContext:
+        return StepContext(self._study.network_name, self._dataset, self._study.seed, parent, checkpoint, teacher)
 
     def _teacher(self, recipe: Recipe) -> Teacher | None:
         example, classes = torch.from_numpy(self.test_inputs[:2]), len(self._dataset.labels)
@@ -109,7 +110,7 @@ class Networks:
 
     def _restore(self, folder: Path, step_key: str) -> Trained:
         weights = torch.load(folder / "weights.pt", weights_only=True)
-        network = zoo.restore(self._study.network, len(self._dataset.labels), weights)
+        network = zoo.restore(self._study.network_name, len(self._dataset.labels), weights)
         size = zoo.measure(network, torch.from_numpy(self.test_inputs[:1]))
-        digest = repository.sha256(folder / "weights.pt")
-        return Trained(network, size, np.load(folder / "outputs.npy"), digest, step_key)
+        weights_sha256 = repository.sha256(folder / "weights.pt")
+        return Trained(network, size, np.load(folder / "outputs.npy"), weights_sha256, step_key)

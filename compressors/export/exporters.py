@@ -2,7 +2,7 @@
 
 An exporter writes a self-contained artifact with a free batch dimension: loading it imports no class of
 this project and reads no pickle. int8 is each runtime's own: its tools quantize what its kernels can run.
-To add a runtime: one file with a function like those below, and one row in `EXPORTERS`.
+To add a runtime: one file with a function from `Job` to `Exported`, and one row in `EXPORTERS`.
 """
 
 import contextlib
@@ -13,8 +13,8 @@ import sys
 import sysconfig
 import tempfile
 import warnings
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +22,20 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from compressors.export.lowerings import Lowering, StaticInt8, missing_instructions
+from compressors.export.lowerings import (
+    AccuracyAwareInt8,
+    BFloat16,
+    DynamicInt8,
+    Float16,
+    Float32,
+    GraphOptimization,
+    Lowering,
+    StaticInt8,
+    WeightInt8,
+    missing_instructions,
+)
 from compressors.networks.layers import weights
-from protos.manifest import Precision, RuntimeName
+from protos.manifest import RuntimeName
 from protos.support import machine
 
 INPUT, OUTPUT = "input", "logits"
@@ -49,20 +60,85 @@ Answer = Callable[[Inputs], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Exporter:
-    """Where a runtime's exporter is, and the distributions that shape what it writes."""
+    """All that is known of a runtime before its exporter is imported."""
 
     function: str
+    """Where its exporter is, as module:function."""
     libraries: tuple[str, ...]
+    """The distributions that shape what it writes."""
+    takes: tuple[type[Lowering], ...] = (Float32,)
+    """The lowerings that its exporter has a function for; all others are refused."""
+    reasons: Mapping[type[Lowering], str] = field(default_factory=dict)
+    """Why it does not take a lowering, in the words of its libraries."""
+    refused_options: Mapping[tuple[str, str | bool], str] = field(default_factory=dict)
+    """Why it does not take a value of an option of static int8, by the option's name and the value."""
+    takes_onnx: bool = False
+    """Whether it is content with an ONNX graph where there is no PyTorch network."""
+    late_imports: tuple[str, ...] = ()
+    """Modules that its library imports only with its first artifact; measuring memory imports them before."""
 
+
+_TORCH = (Float32, Float16, BFloat16, StaticInt8, DynamicInt8)
+_NOT_ORT = "the optimizer is ONNX Runtime's"
+_NOT_TORCH = {
+    AccuracyAwareInt8: "accuracy control is NNCF's, for graphs of OpenVINO and ONNX",
+    WeightInt8: "torch has no 8-bit storage for the weights of convolutions",
+    GraphOptimization: _NOT_ORT,
+}
 
 EXPORTERS: dict[RuntimeName, Exporter] = {
-    "pytorch": Exporter("compressors.export.pytorch:export", ("torch", "torchao")),
-    "torchscript": Exporter("compressors.export.torchscript:export", ("torch",)),
-    "onnxruntime": Exporter(
-        "compressors.export.onnxruntime:export", ("torch", "onnx", "onnxscript", "onnxruntime", "nncf")
+    "pytorch": Exporter(
+        "compressors.export.pytorch:export",
+        ("torch", "torchao"),
+        takes=_TORCH,
+        reasons=_NOT_TORCH,
+        refused_options={
+            ("granularity", "per-tensor"): "Inductor has int8 kernels for weights quantized per channel only",
+            ("ranges", "entropy"): "torchao has no entropy observer",
+            ("ranges", "percentile"): "torchao has no percentile observer",
+            ("fuse", False): "PT2E always folds batch normalization",
+        },
+        late_imports=("torch._inductor.package", "torch._export.serde.serialize", "torch.export.pt2_archive._package"),
     ),
-    "openvino": Exporter("compressors.export.openvino:export", ("torch", "onnx", "onnxscript", "openvino", "nncf")),
+    "torchscript": Exporter(
+        "compressors.export.torchscript:export",
+        ("torch",),
+        takes=_TORCH,
+        reasons=_NOT_TORCH,
+        refused_options={
+            ("ranges", "entropy"): "torch has no entropy observer",
+            ("ranges", "percentile"): "torch has no percentile observer",
+        },
+    ),
+    "onnxruntime": Exporter(
+        "compressors.export.onnxruntime:export",
+        ("torch", "onnx", "onnxscript", "onnxruntime", "nncf"),
+        takes=(Float32, Float16, StaticInt8, DynamicInt8, AccuracyAwareInt8, WeightInt8, GraphOptimization),
+        reasons={BFloat16: "its CPU provider has no bfloat16 kernels"},
+        refused_options={("ranges", "histogram"): "its quantizer has no calibration by least squared error"},
+        takes_onnx=True,
+    ),
+    "openvino": Exporter(
+        "compressors.export.openvino:export",
+        ("torch", "onnx", "onnxscript", "openvino", "nncf"),
+        takes=(*_TORCH, AccuracyAwareInt8, WeightInt8),
+        reasons={GraphOptimization: _NOT_ORT},
+        refused_options={
+            ("ranges", "entropy"): "NNCF has no range estimator by entropy",
+            ("fuse", False): "OpenVINO folds batch normalization whenever it compiles",
+        },
+        takes_onnx=True,
+    ),
 }
+
+
+def refusal(lowering: Lowering, runtime: RuntimeName) -> str | None:
+    """Returns why `runtime` does not take the lowering, known before any work starts; None where it takes it."""
+    row = EXPORTERS[runtime]
+    if type(lowering) not in row.takes:
+        return row.reasons.get(type(lowering), f"its exporter has no function for {type(lowering).__name__}")
+    return next((row.refused_options[o] for o in vars(lowering).items() if o in row.refused_options), None)
+
 
 BATCH_RANGE = "activations have one range for the whole batch: an answer depends a little on the rows beside it"
 """A note on int8 whose ranges are found in each call."""
@@ -92,6 +168,9 @@ class Job:
     """Whether the artifact is to be stored compressed. Batch normalization folded into weights would give each
     channel values of its own."""
 
+    instruction_sets: tuple[str, ...] = field(default_factory=lambda: machine.describe().instruction_sets)
+    """The instruction sets of the machine that measures the artifact."""
+
     def __post_init__(self) -> None:
         assert self.example.is_contiguous()
 
@@ -100,6 +179,10 @@ class Job:
         assert self.calibration is not None
         one_by_one = isinstance(self.lowering, StaticInt8) and self.lowering.ranges == "mean-min-max"
         return list(self.calibration.split(1 if one_by_one else CALIBRATION_BATCH))
+
+    def instructions_note(self) -> tuple[str, ...]:
+        """The note that the lowering's precision is slow on this machine; none where it is not."""
+        return missing_instructions(self.lowering.precision, self.instruction_sets)
 
 
 @dataclass(frozen=True)
@@ -140,11 +223,6 @@ def float_note(names: Sequence[str], total: int) -> tuple[str, ...]:
         return ()
     rest = f" and {len(names) - FEW} more" if len(names) > FEW else ""
     return (f"{len(names)} of {total} layers stay in FP32: {', '.join(names[:FEW])}{rest}",)
-
-
-def instructions_note(precision: Precision) -> tuple[str, ...]:
-    """The note that computing in `precision` is slow on this machine; none where it is not."""
-    return missing_instructions(precision, machine.describe().instruction_sets)
 
 
 def local_paths() -> list[str]:

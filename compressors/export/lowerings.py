@@ -1,16 +1,15 @@
 """Lowering steps: what each runtime's own tools do to a network while it is exported. Data only.
 
-An exporter carries a lowering out in the function that it registered for its type. What a runtime cannot take
-is said here, in `refusal`, so that it is known before any work starts and a table can say why a row is missing.
-To add a lowering: a dataclass here, its name in `recipes.STEPS`, its function in each exporter that can take
-it, and a line in `_REFUSED` for each that cannot.
+An exporter carries a lowering out in the function that it registered for its type; the runtime's row in
+`exporters.EXPORTERS` says which it takes. To add a lowering: a dataclass here, its name in `recipes.STEPS`, and for
+each runtime that can take it a function in its exporter and a place in its row.
 """
 
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from protos.manifest import Precision, RuntimeName
+from protos.manifest import Precision
 
 
 @dataclass(frozen=True)
@@ -102,50 +101,12 @@ Lowering = Float32 | Float16 | BFloat16 | StaticInt8 | DynamicInt8 | AccuracyAwa
 
 FLOAT32 = Float32()
 
-_NOT_NNCF = "accuracy control is NNCF's, for graphs of OpenVINO and ONNX"
-_NOT_ORT = "the optimizer is ONNX Runtime's"
-_NO_STORAGE = "torch has no 8-bit storage for the weights of convolutions"
-
-_REFUSED: dict[tuple[type[Lowering], RuntimeName], str] = {
-    (BFloat16, "onnxruntime"): "its CPU provider has no bfloat16 kernels",
-    (AccuracyAwareInt8, "pytorch"): _NOT_NNCF,
-    (AccuracyAwareInt8, "torchscript"): _NOT_NNCF,
-    (WeightInt8, "pytorch"): _NO_STORAGE,
-    (WeightInt8, "torchscript"): _NO_STORAGE,
-    (GraphOptimization, "pytorch"): _NOT_ORT,
-    (GraphOptimization, "torchscript"): _NOT_ORT,
-    (GraphOptimization, "openvino"): _NOT_ORT,
-}
-"""Why a runtime cannot take a step whatever its parameters."""
-
-_REFUSED_OPTIONS: dict[tuple[RuntimeName, str, str | bool], str] = {
-    ("pytorch", "granularity", "per-tensor"): "Inductor has int8 kernels for weights quantized per channel only",
-    ("pytorch", "ranges", "entropy"): "torchao has no entropy observer",
-    ("pytorch", "ranges", "percentile"): "torchao has no percentile observer",
-    ("pytorch", "fuse", False): "PT2E always folds batch normalization",
-    ("torchscript", "ranges", "entropy"): "torch has no entropy observer",
-    ("torchscript", "ranges", "percentile"): "torch has no percentile observer",
-    ("onnxruntime", "ranges", "histogram"): "its quantizer has no calibration by least squared error",
-    ("openvino", "ranges", "entropy"): "NNCF has no range estimator by entropy",
-    ("openvino", "fuse", False): "OpenVINO folds batch normalization whenever it compiles",
-}
-"""Why a runtime cannot take a parameter of static int8."""
-
 _FAST_WITH: dict[Precision, tuple[frozenset[str], str]] = {
     "int8": (frozenset({"avx512_vnni", "avx_vnni", "amx_int8"}), "no VNNI here: int8 may be slower than FP32"),
     "fp16": (frozenset({"avx512_fp16"}), "no FP16 instructions here: slower than FP32"),
     "bf16": (frozenset({"avx512_bf16", "amx_bf16"}), "no BF16 instructions here: slower than FP32"),
 }
 """The instruction sets one of which a precision needs to be computed fast, and what to say where none is there."""
-
-
-def refusal(lowering: Lowering, runtime: RuntimeName) -> str | None:
-    """Why `runtime` cannot take the step; None where it can."""
-    if reason := _REFUSED.get((type(lowering), runtime)):
-        return reason
-    options = ((field, value) for field, value in vars(lowering).items() if isinstance(value, str | bool))
-    reasons = (_REFUSED_OPTIONS.get((runtime, field, value)) for field, value in options)
-    return next((reason for reason in reasons if reason), None)
 
 
 def missing_instructions(precision: Precision, instruction_sets: Collection[str]) -> tuple[str, ...]:

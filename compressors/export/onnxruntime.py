@@ -31,7 +31,6 @@ from compressors.export.exporters import (
     Job,
     dynamic_note,
     float_note,
-    instructions_note,
 )
 from compressors.export.lowerings import (
     AccuracyAwareInt8,
@@ -117,7 +116,7 @@ def _static_int8(lowering: StaticInt8, job: Job, target: Path) -> tuple[str, ...
     )
     prepared.unlink()
     ranges.unlink()
-    return instructions_note("int8")
+    return job.instructions_note()
 
 
 def _save_ranges(
@@ -149,7 +148,7 @@ def _dynamic_int8(lowering: DynamicInt8, job: Job, target: Path) -> tuple[str, .
         weight_type=quantization.QuantType.QInt8,
     )
     prepared.unlink()
-    return (dynamic_note(job.network), BATCH_RANGE, *instructions_note("int8"))
+    return (dynamic_note(job.network), BATCH_RANGE, *job.instructions_note())
 
 
 @_write.register
@@ -161,7 +160,7 @@ def _accuracy_aware_int8(lowering: AccuracyAwareInt8, job: Job, target: Path) ->
     floats = {tensor.name for tensor in graph.graph.initializer}
     multiplied = [node.input[1] for node in graph.graph.node if node.op_type in _WEIGHTED]
     floating = [name.removesuffix(".weight") for name in multiplied if name in floats]
-    return (*float_note(floating, len(weights(job.network))), *instructions_note("int8"))
+    return (*float_note(floating, len(weights(job.network))), *job.instructions_note())
 
 
 @_write.register

@@ -20,7 +20,6 @@ from compressors.export.exporters import (
     Job,
     dynamic_note,
     float_note,
-    instructions_note,
 )
 from compressors.export.lowerings import (
     AccuracyAwareInt8,
@@ -78,12 +77,12 @@ def _float16(lowering: Float16, model: openvino.Model, job: Job) -> Lowered:
 @_lowered.register
 def _bfloat16(lowering: BFloat16, model: openvino.Model, job: Job) -> Lowered:
     # The manifest's precision is what the adapter asks the plugin for.
-    return model, ("weights are stored in FP32, the CPU plugin computes in BF16", *instructions_note("bf16"))
+    return model, ("weights are stored in FP32, the CPU plugin computes in BF16", *job.instructions_note())
 
 
 @_lowered.register
 def _static_int8(lowering: StaticInt8, model: openvino.Model, job: Job) -> Lowered:
-    return post_training.quantize(model, lowering, job), instructions_note("int8")
+    return post_training.quantize(model, lowering, job), job.instructions_note()
 
 
 @_lowered.register
@@ -91,14 +90,14 @@ def _accuracy_aware_int8(lowering: AccuracyAwareInt8, model: openvino.Model, job
     quantized = post_training.quantize_within(model, lowering, job, _answer)
     weights = _weights(quantized)
     floating = [name for name, node in weights.items() if node.get_element_type() == openvino.Type.f32]
-    return quantized, (*float_note(floating, len(weights)), *instructions_note("int8"))
+    return quantized, (*float_note(floating, len(weights)), *job.instructions_note())
 
 
 @_lowered.register
 def _dynamic_int8(lowering: DynamicInt8, model: openvino.Model, job: Job) -> Lowered:
     compressed = post_training.compress_weights(model, "Convolution", "GroupConvolution")
     _group_size(compressed, GROUP)
-    return compressed, (dynamic_note(job.network), *instructions_note("int8"))
+    return compressed, (dynamic_note(job.network), *job.instructions_note())
 
 
 @_lowered.register

@@ -25,7 +25,6 @@ from compressors.export.exporters import (
     Exported,
     Job,
     dynamic_note,
-    instructions_note,
     local_paths,
 )
 from compressors.export.half import Half
@@ -59,26 +58,26 @@ def _float32(lowering: Float32, job: Job) -> tuple[str, ...]:
 @_write.register
 def _float16(lowering: Float16, job: Job) -> tuple[str, ...]:
     _save(Half(job.network, torch.float16), job)
-    return instructions_note("fp16")
+    return job.instructions_note()
 
 
 @_write.register
 def _bfloat16(lowering: BFloat16, job: Job) -> tuple[str, ...]:
     _save(Half(job.network, torch.bfloat16), job)
-    return instructions_note("bf16")
+    return job.instructions_note()
 
 
 @_write.register
 def _static_int8(lowering: StaticInt8, job: Job) -> tuple[str, ...]:
     _compile(_quantized(job, lowering), job)
-    return instructions_note("int8")
+    return job.instructions_note()
 
 
 @_write.register
 def _dynamic_int8(lowering: DynamicInt8, job: Job) -> tuple[str, ...]:
     _compile(_quantized(job, lowering), job)
     compiled = "compiled ahead of time, unlike FP32: what it gains is the compiler's too"
-    return (dynamic_note(job.network), BATCH_RANGE, compiled, *instructions_note("int8"))
+    return (dynamic_note(job.network), BATCH_RANGE, compiled, *job.instructions_note())
 
 
 def _program(network: nn.Module, job: Job) -> torch.export.ExportedProgram:

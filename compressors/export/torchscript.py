@@ -22,7 +22,7 @@ from torch.ao.quantization.observer import (
 )
 from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 
-from compressors.export.exporters import BATCH_RANGE, REDUCE_RANGE, Exported, Job, dynamic_note, instructions_note
+from compressors.export.exporters import BATCH_RANGE, REDUCE_RANGE, Exported, Job, dynamic_note
 from compressors.export.half import Half
 from compressors.export.lowerings import BFloat16, DynamicInt8, Float16, Float32, Lowering, StaticInt8
 from compressors.networks.layers import weights
@@ -63,12 +63,12 @@ def _float32(lowering: Float32, job: Job) -> Lowered:
 
 @_lowered.register
 def _float16(lowering: Float16, job: Job) -> Lowered:
-    return Half(job.network, torch.float16), instructions_note("fp16")
+    return Half(job.network, torch.float16), job.instructions_note()
 
 
 @_lowered.register
 def _bfloat16(lowering: BFloat16, job: Job) -> Lowered:
-    return Half(job.network, torch.bfloat16), instructions_note("bf16")
+    return Half(job.network, torch.bfloat16), job.instructions_note()
 
 
 @_lowered.register
@@ -76,7 +76,7 @@ def _dynamic_int8(lowering: DynamicInt8, job: Job) -> Lowered:
     torch.backends.quantized.engine = "x86"
     quantized: nn.Module = quantize_dynamic(copy.deepcopy(job.network), {nn.Linear}, dtype=torch.qint8)
     note = dynamic_note(job.network, left_out=weights(quantized))  # what it quantizes is no nn.Linear any more
-    return quantized, (note, BATCH_RANGE, *instructions_note("int8"))
+    return quantized, (note, BATCH_RANGE, *job.instructions_note())
 
 
 @_lowered.register
@@ -89,7 +89,7 @@ def _static_int8(lowering: StaticInt8, job: Job) -> Lowered:
         for batch in job.calibration_batches():
             prepared(batch)
         converted: nn.Module = convert_fx(prepared, backend_config=backend)
-    return converted, instructions_note("int8")
+    return converted, job.instructions_note()
 
 
 def _observers(step: StaticInt8) -> QConfigMapping:

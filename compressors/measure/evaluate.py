@@ -69,7 +69,7 @@ def flips(predictions: Predictions, reference: Predictions, labels: Predictions)
 
 
 def latencies(
-    runtimes: dict[str, Runtime], inputs: dict[str, NDArray[np.float32]], seed: int
+    runtimes: dict[str, Runtime], inputs: dict[str, NDArray[np.float32]], seed: int, rounds: int = ROUNDS
 ) -> dict[str, NDArray[np.float64]]:
     """Seconds of each batch-1 call of each runtime, interleaved; `inputs` (1, ...) by name are the same for all.
 
@@ -80,7 +80,7 @@ def latencies(
     for runtime in runtimes.values():
         for _ in range(WARM_UP_CALLS):
             runtime.infer(inputs)
-    for _ in track(range(ROUNDS), ROUNDS, "latency, rounds over all variants"):
+    for _ in track(range(rounds), rounds, "latency, rounds over all variants"):
         for name in order.permutation(list(runtimes)):
             infer = runtimes[name].infer
             infer(inputs)  # the caches were another variant's
@@ -98,7 +98,7 @@ def summary(seconds: NDArray[np.float64]) -> Latency:
 
 
 def batch_seconds(
-    runtimes: dict[str, Runtime], inputs: dict[str, NDArray[np.float32]], seed: int
+    runtimes: dict[str, Runtime], inputs: dict[str, NDArray[np.float32]], seed: int, long: float = LONG_CALL_SECONDS
 ) -> dict[str, NDArray[np.float64]]:
     """Seconds of calls of each runtime by batch size, (sizes, rounds), interleaved; of `inputs` (N, ...) the
     first rows are taken, over again where they are too few.
@@ -106,7 +106,7 @@ def batch_seconds(
     The sizes are those of `BATCHES` up to the first whose call takes long.
     """
     order = np.random.default_rng(seed)
-    sizes = {name: _bearable(runtime, inputs) for name, runtime in runtimes.items()}
+    sizes = {name: _bearable(runtime, inputs, long) for name, runtime in runtimes.items()}
     seconds = {name: np.zeros((count, BATCH_ROUNDS)) for name, count in sizes.items()}
     for turn in track(range(BATCH_ROUNDS), BATCH_ROUNDS, "throughput, rounds over all variants"):
         for name in order.permutation(list(runtimes)):
@@ -122,10 +122,10 @@ def best_throughput(seconds: NDArray[np.float64]) -> Throughput:
     return Throughput(round(rates[best], 2), batch=BATCHES[best], threads=THREADS)
 
 
-def _bearable(runtime: Runtime, inputs: dict[str, NDArray[np.float32]]) -> int:
+def _bearable(runtime: Runtime, inputs: dict[str, NDArray[np.float32]], long: float) -> int:
     """How many of `BATCHES` are measured; each is warmed up."""
     for count, batch in enumerate(BATCHES, 1):
-        if _call(runtime, inputs, batch) > LONG_CALL_SECONDS:
+        if _call(runtime, inputs, batch) > long:
             return count
     return len(BATCHES)
 

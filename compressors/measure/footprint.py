@@ -1,9 +1,9 @@
 """What an artifact takes beyond its size on disk: compressed for transport, and in memory while it is loaded.
 
 Memory is measured in a process that has loaded nothing before: each runtime has one that imports its library and
-then forks for each variant (`python -m compressors.measure.footprint RUNTIME`), which costs the import once. In the
-fork the libraries' code is made resident and the kernel's high-water mark is set back, so that only what the
-artifact itself adds is counted. Needs Linux.
+then forks for each variant (`python -m compressors.measure.footprint RUNTIME MODULE...`), which costs the import
+once. In the fork the libraries' code is made resident and the kernel's high-water mark is set back, so that only what
+the artifact itself adds is counted. Needs Linux.
 Sources: https://docs.kernel.org/filesystems/proc.html (clear_refs, VmHWM), madvise(2)
 """
 
@@ -26,24 +26,21 @@ _GZIP_LEVEL, _GZIP_FORMAT = 6, 31
 _CHUNK = 1 << 20
 _MADV_POPULATE_READ = 22
 
-_LAZY = {"pytorch": ("torch._inductor.package", "torch._export.serde.serialize", "torch.export.pt2_archive._package")}
-"""What a library imports only when it loads its first artifact."""
 
-
-class Scales:
-    """Weighs artifacts; used with `with`, at the end of which its processes end."""
+class MemoryProbe:
+    """Measures the footprint of artifacts; used with `with`, at the end of which its processes end."""
 
     def __init__(self) -> None:
         self._processes: dict[RuntimeName, subprocess.Popen[str]] = {}
 
-    def __enter__(self) -> "Scales":
+    def __enter__(self) -> "MemoryProbe":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for process in self._processes.values():
             process.communicate()  # closes its input, at which it ends
 
-    def weigh(self, manifest: Path, artifact: Path) -> Footprint:
+    def measure(self, manifest: Path, artifact: Path) -> Footprint:
         """The footprint of the variant of `manifest`, whose files lie in `artifact`.
 
         Raises `RuntimeError` with what went wrong when it was loaded.
@@ -61,8 +58,10 @@ class Scales:
         return Footprint(gzip_bytes=packed, load_peak_bytes=int(answer))
 
     def _process(self, runtime: RuntimeName) -> subprocess.Popen[str]:
+        from compressors.export.exporters import EXPORTERS  # the measuring process must not import torch for it
+
         if runtime not in self._processes:
-            command = [sys.executable, "-m", "compressors.measure.footprint", runtime]
+            command = [sys.executable, "-m", "compressors.measure.footprint", runtime, *EXPORTERS[runtime].late_imports]
             pipe, here = subprocess.PIPE, Path(__file__).parents[2]
             self._processes[runtime] = subprocess.Popen(
                 command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, cwd=here
@@ -105,9 +104,9 @@ def _high_water_bytes() -> int:
     return int(status["VmHWM"].split()[0]) * 1024
 
 
-def _serve(runtime: str) -> None:
+def _serve(runtime: str, *late_imports: str) -> None:
     """Answers each line "manifest<TAB>artifact" with the bytes that a fork measured, or with what went wrong."""
-    for module in (runtimes.RUNTIMES[runtime].partition(":")[0], *_LAZY.get(runtime, ())):
+    for module in (runtimes.RUNTIMES[runtime].partition(":")[0], *late_imports):
         importlib.import_module(module)
     for line in sys.stdin:
         if (child := os.fork()) == 0:
@@ -125,4 +124,4 @@ def _answer(manifest: Path, artifact: Path) -> None:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1])
+    _serve(*sys.argv[1:])

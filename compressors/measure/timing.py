@@ -28,9 +28,9 @@ class Timing:
     """Raw seconds, and the machine that they were taken on."""
 
     singles: Seconds
-    """Of batch-1 calls, (calls,)."""
+    """Seconds of batch-1 calls, (calls,)."""
     batches: Seconds
-    """Of calls at each size of `evaluate.BATCHES`, (sizes, rounds)."""
+    """Seconds of calls at each size of `evaluate.BATCHES`, (sizes, rounds)."""
     machine: Machine
 
 
@@ -41,6 +41,7 @@ def timing(
     open_all: Callable[[], dict[str, Runtime]],
     inputs: NDArray[np.float32],
     seed: int,
+    latencies: Callable[[dict[str, Runtime], dict[str, NDArray[np.float32]], int], Seconds] = evaluate.latencies,
 ) -> Timing:
     """What the cache holds for these variants, by their `keys`, on this machine, or what is measured now.
 
@@ -51,7 +52,7 @@ def timing(
         adapters = open_all()
         say(f"latency of {len(adapters)} variants, interleaved, {evaluate.ROUNDS * evaluate.CALLS} calls each")
         try:
-            singles = evaluate.latencies(adapters, {INPUT: inputs[:1]}, seed)
+            singles = latencies(adapters, {INPUT: inputs[:1]}, seed)
             say(f"throughput, batches up to {evaluate.BATCHES[-1]}")
             batches = evaluate.batch_seconds(adapters, {INPUT: inputs}, seed)
         finally:

@@ -29,7 +29,7 @@ _CLASSES = ("num_classes", "classes", "n_classes", "nclasses")
 
 
 @dataclass(frozen=True)
-class Load:
+class LoadFile:
     """Takes the network's weights, or a whole ONNX graph, from a file instead of training."""
 
     compressible: ClassVar[bool] = False
@@ -87,7 +87,7 @@ def code_sha256(name: str) -> str:
     return sha256(Path(source)) if source else ""
 
 
-def load(network: nn.Module, step: Load) -> None:
+def load(network: nn.Module, step: LoadFile) -> None:
     """Puts what is in the file into `network`; `UsageError` in one line where it does not fit."""
     if isinstance(network, OnnxNetwork):
         network.graph = read_graph(step.path)

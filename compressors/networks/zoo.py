@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from compressors.export.exporters import EXPORTERS
 from compressors.networks import onnx_network, small_cnns, user_network
 from compressors.networks.onnx_network import OnnxNetwork
 from compressors.networks.torchvision import torchvision
@@ -62,7 +63,7 @@ def identity(name: str) -> str:
 
 def refusal(name: str, runtime: RuntimeName) -> str | None:
     """Why `runtime` cannot run the network at all; None where it can."""
-    if name == onnx_network.NAME and runtime in ("pytorch", "torchscript"):
+    if name == onnx_network.NAME and not EXPORTERS[runtime].takes_onnx:
         return "an ONNX graph brings no PyTorch network"
     return None
 

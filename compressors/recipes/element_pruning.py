@@ -30,8 +30,8 @@ def sparsify(network: nn.Module, sparsity: float, scope: Literal["local", "globa
     return pruned
 
 
-class Zeros:
-    """The zeros among a network's conv and linear weights, to be put back after each step of a training.
+class PruningMask:
+    """The zeros among a network's conv and linear weights, to be set back to zero after each step of a training.
 
     A layer that is all zero is left free: it was not pruned, it is waiting for its first values.
     """
@@ -43,7 +43,7 @@ class Zeros:
         self._masks = [(weight, mask) for weight, mask in masks if mask.any() and not mask.all()]
 
     @torch.no_grad()
-    def put_back(self) -> None:
-        """Sets to zero what was zero."""
+    def reapply(self) -> None:
+        """Sets to zero what was zero when training began."""
         for weight, mask in self._masks:
             weight.mul_(mask)

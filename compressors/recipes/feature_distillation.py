@@ -19,7 +19,7 @@ WIDEST = 512
 """Channels of the fused features, unless the student's last stage has fewer."""
 
 
-class Reviewer(nn.Module):
+class FeatureDistillation(nn.Module):
     """The fusions, and the loss of the features that the two networks last computed."""
 
     def __init__(self, student: Sequence[torch.Tensor], teacher: Sequence[torch.Tensor], weight: float) -> None:
@@ -82,14 +82,16 @@ def hierarchical_context(ours: torch.Tensor, theirs: torch.Tensor) -> torch.Tens
 
 
 @contextmanager
-def reviewing(student: nn.Module, teacher: nn.Module, how: Review, example: torch.Tensor) -> Iterator[Reviewer]:
-    """Within the block, the reviewer is given the features of each forward pass of both networks.
+def distilling(
+    student: nn.Module, teacher: nn.Module, how: Review, example: torch.Tensor
+) -> Iterator[FeatureDistillation]:
+    """Within the block, the yielded loss is given the features of each forward pass of both networks.
 
     Raises `ValueError` for a stage that a network does not have or that gives no (N, C, H, W).
     """
     sides = ((student, how.stages), (teacher, how.teacher_stages or how.stages))
     ours, theirs = (_features(network, stages, example) for network, stages in sides)
-    reviewer = Reviewer(ours, theirs, how.weight)
+    reviewer = FeatureDistillation(ours, theirs, how.weight)
     hooks = []
     for (network, stages), kept in zip(sides, (reviewer.student, reviewer.teacher), strict=True):
         hooks += [_record(network.get_submodule(stage), kept) for stage in stages]

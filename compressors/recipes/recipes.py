@@ -30,9 +30,9 @@ from compressors.export.lowerings import (
 )
 from compressors.networks import user_network, zoo
 from compressors.networks.layers import weights
-from compressors.networks.user_network import Load
+from compressors.networks.user_network import LoadFile
 from compressors.recipes import channel_pruning, clustering, element_pruning, gradual, qat, rounding, train
-from compressors.recipes.feature_distillation import reviewing
+from compressors.recipes.feature_distillation import distilling
 from compressors.recipes.steps import (
     ChannelPruning,
     Clustering,
@@ -52,7 +52,7 @@ Step = NetworkStep | Lowering
 
 STEPS: dict[str, type[Step]] = {
     "train": Train,
-    "load": Load,
+    "load": LoadFile,
     "fine-tune": FineTune,
     "qat": QuantizationAwareTraining,
     "channel-pruning": ChannelPruning,
@@ -78,7 +78,7 @@ class Recipe:
     step: Step
     parent: "Recipe | None"
     runtimes: tuple[RuntimeName, ...] = ()
-    """That it is wanted in."""
+    """The runtimes that it is wanted in."""
 
     @property
     def lowering(self) -> Lowering:
@@ -86,7 +86,7 @@ class Recipe:
         return self.step if isinstance(self.step, Lowering) else FLOAT32
 
     @property
-    def network(self) -> "Recipe":
+    def network_recipe(self) -> "Recipe":
         """The recipe that made the network which the runtimes are given: this one, or its parent."""
         return self.parent if isinstance(self.step, Lowering) and self.parent else self
 
@@ -109,15 +109,15 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Workplace:
+class StepContext:
     """What a network step works with."""
 
-    network: str
+    network_name: str
     data: Dataset
     seed: int
     parent: nn.Module | None
     checkpoint: Path
-    """Of the training; what else a step keeps until it is finished lies beside it."""
+    """The file of the training; what else a step keeps until it is finished lies beside it."""
     teacher: Teacher | None = None
     """The one that the step names."""
 
@@ -135,34 +135,34 @@ class Workplace:
                 assert isinstance(teacher, nn.Module)
                 torch.manual_seed(self.seed)
                 example = torch.from_numpy(self.data.inputs(self.data.calibration.take(np.arange(1))))
-                guide = stack.enter_context(reviewing(network, teacher, review, example))
+                guide = stack.enter_context(distilling(network, teacher, review, example))
             if how is not None:
                 train.fit(network, self.data, how, self.seed, self.checkpoint, teacher, guide)
         return network
 
     def restore(self, weights: dict[str, torch.Tensor]) -> nn.Module:
         """The network with the widths and values of `weights`."""
-        return zoo.restore(self.network, len(self.data.labels), weights)
+        return zoo.restore(self.network_name, len(self.data.labels), weights)
 
 
 @singledispatch
-def apply(step: NetworkStep, at: Workplace) -> nn.Module:
+def apply(step: NetworkStep, at: StepContext) -> nn.Module:
     """The network that the step makes, in evaluation mode; the parent is left as it was."""
     raise TypeError(f"{type(step).__name__} is not a network step")
 
 
 @apply.register
-def _train(step: Train, at: Workplace) -> nn.Module:
-    return at.fit(zoo.create(at.network, len(at.data.labels), at.seed), step.fit, step.review)
+def _train(step: Train, at: StepContext) -> nn.Module:
+    return at.fit(zoo.create(at.network_name, len(at.data.labels), at.seed), step.fit, step.review)
 
 
 @apply.register
-def _fine_tune(step: FineTune, at: Workplace) -> nn.Module:
+def _fine_tune(step: FineTune, at: StepContext) -> nn.Module:
     return at.fit(copy.deepcopy(at.base()), step.fit, step.review)
 
 
 @apply.register
-def _quantization_aware_training(step: QuantizationAwareTraining, at: Workplace) -> nn.Module:
+def _quantization_aware_training(step: QuantizationAwareTraining, at: StepContext) -> nn.Module:
     network = copy.deepcopy(at.base())
     with qat.rounding_in_forward(network):
         at.fit(network, step.fit)
@@ -170,15 +170,15 @@ def _quantization_aware_training(step: QuantizationAwareTraining, at: Workplace)
 
 
 @apply.register
-def _load(step: Load, at: Workplace) -> nn.Module:
-    network = zoo.create(at.network, len(at.data.labels), at.seed)
+def _load(step: LoadFile, at: StepContext) -> nn.Module:
+    network = zoo.create(at.network_name, len(at.data.labels), at.seed)
     user_network.load(network, step)
     user_network.check(network, at.data.test.images.shape[1:], len(at.data.labels))
     return network
 
 
 @apply.register
-def _channel_pruning(step: ChannelPruning, at: Workplace) -> nn.Module:
+def _channel_pruning(step: ChannelPruning, at: StepContext) -> nn.Module:
     def one_round(network: nn.Module, ratio: float) -> nn.Module:
         return at.fit(channel_pruning.remove_channels(network, ratio, at.data, at.base()), step.fit, step.review)
 
@@ -187,7 +187,7 @@ def _channel_pruning(step: ChannelPruning, at: Workplace) -> nn.Module:
 
 
 @apply.register
-def _element_pruning(step: ElementPruning, at: Workplace) -> nn.Module:
+def _element_pruning(step: ElementPruning, at: StepContext) -> nn.Module:
     def one_round(network: nn.Module, share: float) -> nn.Module:
         return at.fit(element_pruning.sparsify(network, share, step.scope), step.fit)
 
@@ -196,7 +196,7 @@ def _element_pruning(step: ElementPruning, at: Workplace) -> nn.Module:
 
 
 @apply.register
-def _clustering(step: Clustering, at: Workplace) -> nn.Module:
+def _clustering(step: Clustering, at: StepContext) -> nn.Module:
     network = clustering.share_values(at.base(), step.clusters)
     shared = weights(network).values()
     for weight in shared:
@@ -208,5 +208,5 @@ def _clustering(step: Clustering, at: Workplace) -> nn.Module:
 
 
 @apply.register
-def _weight_rounding(step: WeightRounding, at: Workplace) -> nn.Module:
+def _weight_rounding(step: WeightRounding, at: StepContext) -> nn.Module:
     return rounding.round_weights(at.base())

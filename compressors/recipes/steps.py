@@ -7,7 +7,7 @@ is refused before any work starts.
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from compressors.networks.user_network import Load
+from compressors.networks.user_network import LoadFile
 from compressors.recipes.train import Fit
 
 
@@ -26,9 +26,7 @@ class Review:
         if not self.weight > 0:
             raise ValueError(f"weight: got {self.weight}, expected more than 0")
         if not self.stages or len(self.teacher_stages) not in (0, len(self.stages)):
-            raise ValueError(
-                f"stages: got {len(self.stages)} and {len(self.teacher_stages)}, expected as many of both"
-            )
+            raise ValueError(f"stages: got {len(self.stages)} and {len(self.teacher_stages)}, expected as many of both")
 
 
 @dataclass(frozen=True)
@@ -139,10 +137,17 @@ class WeightRounding:
 
 
 NetworkStep = (
-    Train | Load | FineTune | QuantizationAwareTraining | ChannelPruning | ElementPruning | Clustering | WeightRounding
+    Train
+    | LoadFile
+    | FineTune
+    | QuantizationAwareTraining
+    | ChannelPruning
+    | ElementPruning
+    | Clustering
+    | WeightRounding
 )
 
-FIRST_STEPS = (Train, Load)
+FIRST_STEPS = (Train, LoadFile)
 """Those that start from no other recipe."""
 
 

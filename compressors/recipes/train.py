@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from compressors.data.datasets import Dataset
 from compressors.progress import say, track
-from compressors.recipes.element_pruning import Zeros
+from compressors.recipes.element_pruning import PruningMask
 from protos.support import atomic
 from protos.support.machine import available_cores
 
@@ -100,7 +100,7 @@ def fit(
         weight_decay=how.weight_decay,
         nesterov=True,
     )
-    zeros = Zeros(network)
+    mask = PruningMask(network)
     bfloat16 = torch.cpu._is_avx512_bf16_supported()
     attention = SDPBackend.MATH  # the fused one takes twice as long, most of it backwards
     steps = -(-len(data.train) // how.batch)
@@ -120,7 +120,7 @@ def fit(
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            zeros.put_back()
+            mask.reapply()
             schedule.step()
             total += loss.item()
         _save(checkpoint, epoch + 1, stateful)

@@ -86,6 +86,8 @@ def golden_error(runtime: Runtime, variant: Variant, golden: GoldenSet) -> float
 
 def check_golden(runtime: Runtime, variant: Variant, golden: GoldenSet) -> None:
     """Warms the variant up on the golden inputs; `GoldenError` where it does not keep its tolerance on them."""
+    if variant.golden is None:
+        raise GoldenError("its manifest has no golden error, expected one that was measured")
     error = golden_error(runtime, variant, golden)
     if error > variant.golden.tolerance:
         raise GoldenError(

@@ -14,44 +14,14 @@ from compressors.export import exporters
 from compressors.export.exporters import INPUT, OUTPUT, Job
 from compressors.export.lowerings import FLOAT32, StaticInt8
 from compressors.recipes import clustering
-from protos import packing, repository
-from protos.manifest import (
-    Golden,
-    Network,
-    Preprocessing,
-    Recipe,
-    RuntimeName,
-    Sources,
-    Step,
-    TensorSpec,
-    Variant,
-)
-from protos.support import machine
+from protos import packing
+from protos.manifest import RuntimeName
 from server import runtimes
-from tests.compressors.build.test_pipeline import published, small_world, start
+from tests.support.compressors.artifacts import described
 from tests.support.compressors.small import Small, dataset
+from tests.support.compressors.world import published, small_world, start
 
 CASES = [(runtime, "fp32") for runtime in exporters.EXPORTERS] + [("pytorch", "int8")]
-
-
-def variant_of(folder: Path, runtime: RuntimeName, entry: str) -> Variant:
-    return Variant(
-        model="small",
-        variant=f"x-{runtime}",
-        recipe=Recipe("x", (Step("train", {}),)),
-        runtime=runtime,
-        precision="fp32",
-        entry=entry,
-        inputs=(TensorSpec(INPUT, "FP32", (-1, 3, 8, 8)),),
-        outputs=(TensorSpec(OUTPUT, "FP32", (-1, 3)),),
-        preprocessing=Preprocessing((8, 8), (0.4,) * 3, (0.25,) * 3, "NCHW"),
-        labels=("red", "green", "blue"),
-        files=repository.describe_files(folder),
-        golden=Golden(0.0, 0.0),
-        machine=machine.describe(),
-        sources=Sources("", "", 0),
-        network=Network(1, 1, 1),
-    )
 
 
 @pytest.mark.parametrize(("runtime", "lowering"), CASES, ids=lambda case: str(case))
@@ -69,10 +39,10 @@ def test_a_packed_artifact_answers_as_the_one_that_is_not(runtime: RuntimeName, 
         compressible=True,
     )
     entry = exporters.export(exporters.EXPORTERS[runtime], job).entry
-    plain = variant_of(job.folder, runtime, entry)
+    plain = described(job.folder, runtime, entry)
     expected = runtimes.load(job.folder, plain, 1).infer({INPUT: inputs})[OUTPUT]
     packing.pack(job.folder)
-    packed = variant_of(job.folder, runtime, entry)
+    packed = described(job.folder, runtime, entry)
     assert all(file.path.endswith(".xz") for file in packed.files)
     assert packed.artifact_bytes < 0.75 * plain.artifact_bytes
     assert sum(file.unpacked_bytes or 0 for file in packed.files) == plain.artifact_bytes

@@ -4,28 +4,26 @@ import csv
 import dataclasses
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
+from torch import nn
 
-from compressors import progress, study
-from compressors.build import pipeline
+from compressors.build import publishing
 from compressors.build.pipeline import Build
-from compressors.data import datasets
+from compressors.build.tools import Tools
 from compressors.export import exporters
-from compressors.measure import evaluate, footprint
-from compressors.networks import zoo
+from compressors.measure import evaluate
 from compressors.recipes import recipes
+from compressors.recipes.steps import ChannelPruning, NetworkStep
 from compressors.report import table, unbuilt
 from protos import preprocessing, repository
-from protos.manifest import Footprint, Throughput, Variant, from_json
+from protos.manifest import Throughput, from_json
 from server import runtimes
 from tests.support.compressors import small
+from tests.support.compressors.world import QUICK, published, small_world, start
 
 STUDY = """
 models = { small = "small" }
@@ -51,50 +49,10 @@ NAMES = {
 }
 
 
-class Inline(Executor):
-    """Carries a call out where it is submitted: small exports need no process of their own."""
-
-    def submit(self, function: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        try:
-            future.set_result(function(*arguments, **keywords))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-
-class NoScales(footprint.Scales):
-    """Weighs nothing: that takes processes of its own, see test_footprint."""
-
-    def weigh(self, manifest: Path, artifact: Path) -> Footprint:
-        return Footprint(gzip_bytes=1, load_peak_bytes=1)
-
-
-@contextmanager
-def small_world() -> Iterator[pytest.MonkeyPatch]:
-    """A network and a data set that a study can name, few calls to time, and exports in this process."""
-    everything = small.dataset()
-    source = (everything.train, everything.test, everything.labels, everything.preprocessing)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(zoo.NETWORKS, "small", small.Small)
-        patch.setitem(datasets.DATASETS, "small", lambda path, seed: source)
-        patch.setattr(evaluate, "ROUNDS", 2)
-        patch.setattr(footprint, "Scales", NoScales)
-        patch.setattr(pipeline, "side_by_side", lambda workers: nullcontext(Inline()))
-        patch.setattr(pipeline, "in_fresh_process", lambda function, *arguments: function(*arguments))
-        yield patch
-
-
 @pytest.fixture(autouse=True)
 def world() -> Iterator[None]:
     with small_world():
         yield
-
-
-def start(path: Path) -> Build:
-    """The build of a study of one model, into a repository beside it."""
-    (declared,) = study.load(str(path))
-    return Build(declared, path.parent / "models", pipeline.read_data(declared, None))
 
 
 @pytest.fixture(scope="module")
@@ -109,34 +67,37 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Build:
 
 
 @pytest.fixture
-def build(tmp_path: Path) -> Callable[..., Build]:
-    def make(text: str = STUDY) -> Build:
-        (tmp_path / "small.toml").write_text(text)
-        return start(tmp_path / "small.toml")
-
-    return make
+def done() -> list[str]:
+    """The names of the costly steps, as they are carried out."""
+    return []
 
 
 @pytest.fixture
-def done(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The names of the costly steps, as they are carried out."""
-    steps: list[str] = []
+def noting(done: list[str]) -> Tools:
+    """Quick tools that note in `done` what they do."""
 
-    def noting(name: str, function: Callable[..., object]) -> Callable[..., object]:
+    def noted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def run(*arguments: object) -> object:
-            steps.append(name)
+            done.append(name)
             return function(*arguments)
 
         return run
 
-    monkeypatch.setattr(recipes, "apply", noting("network", recipes.apply))
-    monkeypatch.setattr(pipeline, "export", noting("export", pipeline.export))
-    monkeypatch.setattr(evaluate, "latencies", noting("latency", evaluate.latencies))
-    return steps
+    return dataclasses.replace(
+        QUICK,
+        apply=noted("network", QUICK.apply),
+        export=noted("export", QUICK.export),
+        latencies=noted("latency", QUICK.latencies),
+    )
 
 
-def published(built: Build) -> dict[str, Variant]:
-    return {entry.name: repository.verify(entry) for entry in repository.scan(built.root)}
+@pytest.fixture
+def build(tmp_path: Path, noting: Tools) -> Callable[..., Build]:
+    def make(text: str = STUDY, **changes: Any) -> Build:
+        (tmp_path / "small.toml").write_text(text)
+        return start(tmp_path / "small.toml", dataclasses.replace(noting, **changes))
+
+    return make
 
 
 def test_the_figures_of_others_stand_beside_the_measured_ones(once: Build) -> None:
@@ -194,20 +155,13 @@ def test_the_test_split_makes_the_inputs_and_the_figures_that_were_measured(once
         assert variant.quality.fp32 == (test.predictions == test.labels).mean()
 
 
-def test_a_large_test_split_is_left_out_and_that_is_said(
-    build: Callable[..., Build], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(pipeline, "TEST_SPLIT_BYTES", 96 * 3 * 8 * 8 - 1)
-    monkeypatch.setattr(progress, "console", Console(stderr=True, width=200))
-    fp32, _, _ = STUDY.partition("[recipes.channels50]")
-    built = build(fp32.replace('"torchscript", "onnxruntime"', '"onnxruntime"').replace("epochs = 6", "epochs = 1"))
-    earlier = built.root / "small" / "test.npz"
-    earlier.parent.mkdir(parents=True)
-    earlier.touch()
-    built.run()
+def test_a_large_test_split_is_left_out_and_that_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    test, earlier = small.dataset().test, tmp_path / "small" / "test.npz"
+    publishing.save_test_split(tmp_path, "small", test, test.labels)
+    assert earlier.exists()
+    publishing.save_test_split(tmp_path, "small", test, test.labels, most=test.images.nbytes - 1)
     assert not earlier.exists()
-    assert "test.npz: left out, its images take" in capsys.readouterr().err
-    assert published(built).keys() == {"fp32-onnxruntime"}
+    assert "test.npz: left out, its images take" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_second_build_does_nothing_again(build: Callable[..., Build], done: list[str]) -> None:
@@ -227,16 +181,12 @@ def test_a_changed_recipe_redoes_only_what_it_touches(build: Callable[..., Build
     assert done == ["network", "export", "export", "latency"]
 
 
-def test_an_interrupted_build_goes_on_where_it_stopped(
-    build: Callable[..., Build], done: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_build_goes_on_where_it_stopped(build: Callable[..., Build], done: list[str]) -> None:
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(evaluate, "latencies", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            build().run()
+    with pytest.raises(KeyboardInterrupt):
+        build(latencies=interrupt).run()
     assert not list((build().root / ".build").rglob("*.staging"))
     done.clear()
     build().run()
@@ -256,14 +206,13 @@ def test_a_failed_variant_is_reported_and_the_others_are_built(
     assert published(built).keys() == {name for name in NAMES if name.endswith("onnxruntime")}
 
 
-def test_a_failed_network_costs_only_what_is_made_from_it(
-    build: Callable[..., Build], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*arguments: object) -> None:
-        raise ValueError("no channel left")
+def test_a_failed_network_costs_only_what_is_made_from_it(build: Callable[..., Build]) -> None:
+    def apply(step: NetworkStep, at: recipes.StepContext) -> nn.Module:
+        if isinstance(step, ChannelPruning):
+            raise ValueError("no channel left")
+        return recipes.apply(step, at)
 
-    monkeypatch.setattr(recipes.prune, "remove_channels", fail)
-    built = build()
+    built = build(apply=apply)
     built.run()
     assert built.failures == dict.fromkeys(
         ["channels50-torchscript", "channels50-onnxruntime"], "ValueError: no channel left"
@@ -340,7 +289,7 @@ def test_latencies_are_one_for_each_call_and_interleaved() -> None:
 
         def close(self) -> None: ...
 
-    samples = evaluate.latencies({"a": Fake("a"), "b": Fake("b")}, {}, seed=0)  # type: ignore[dict-item]
+    samples = evaluate.latencies({"a": Fake("a"), "b": Fake("b")}, {}, seed=0, rounds=2)  # type: ignore[dict-item]
     assert {name: len(seconds) for name, seconds in samples.items()} == {"a": 100, "b": 100}
     first_round = calls[2 * evaluate.WARM_UP_CALLS :][: 2 * (evaluate.CALLS + 1)]
     assert first_round in (["a"] * 51 + ["b"] * 51, ["b"] * 51 + ["a"] * 51)
@@ -351,8 +300,7 @@ def test_throughput_is_that_of_the_best_batch() -> None:
     assert evaluate.best_throughput(seconds) == Throughput(2000.0, batch=4, threads=1)
 
 
-def test_a_slow_variant_is_not_asked_for_larger_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate, "LONG_CALL_SECONDS", -1.0)
+def test_a_slow_variant_is_not_asked_for_larger_batches() -> None:
     sizes: list[int] = []
 
     class Fake:
@@ -360,7 +308,7 @@ def test_a_slow_variant_is_not_asked_for_larger_batches(monkeypatch: pytest.Monk
             sizes.append(len(inputs["x"]))
             return {}
 
-    seconds = evaluate.batch_seconds({"a": Fake()}, {"x": np.zeros((2, 1), np.float32)}, seed=0)  # type: ignore[dict-item]
+    seconds = evaluate.batch_seconds({"a": Fake()}, {"x": np.zeros((2, 1), np.float32)}, seed=0, long=-1.0)  # type: ignore[dict-item]
     assert seconds["a"].shape == (1, evaluate.BATCH_ROUNDS)
     assert set(sizes) == {1}
 

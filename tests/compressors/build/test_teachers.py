@@ -10,8 +10,8 @@ from compressors import study
 from compressors.build import teachers
 from compressors.build.pipeline import Build
 from protos.errors import UsageError
-from tests.compressors.build.test_pipeline import small_world, start
 from tests.support.compressors.small import Small, dataset
+from tests.support.compressors.world import small_world, start
 
 STUDENT = """
 models = { student = "small" }

@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from compressors.build import pipeline
-from compressors.export import exporters, lowerings
+from compressors.export import exporters
 from compressors.export.exporters import INPUT, OUTPUT, Job
 from compressors.export.lowerings import (
     FLOAT32,
@@ -28,20 +27,9 @@ from compressors.export.lowerings import (
     WeightInt8,
 )
 from compressors.recipes import train
-from protos.manifest import (
-    Golden,
-    Network,
-    Preprocessing,
-    Recipe,
-    RuntimeName,
-    Sources,
-    Step,
-    TensorSpec,
-    Variant,
-)
-from protos.repository import describe_files
-from protos.support import machine
+from protos.manifest import Variant, to_json
 from server import runtimes
+from tests.support.compressors.artifacts import described
 from tests.support.compressors.small import Small, dataset
 
 ROOT = Path(__file__).parents[3]
@@ -58,7 +46,7 @@ CASES = [
     (runtime, name)
     for runtime in exporters.EXPORTERS
     for name, lowering in LOWERINGS.items()
-    if lowerings.refusal(lowering, runtime) is None
+    if exporters.refusal(lowering, runtime) is None
 ]
 
 
@@ -84,27 +72,6 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> torch.nn.Module:
     return network
 
 
-def described(folder: Path, runtime: RuntimeName, lowering: Lowering, entry: str) -> Variant:
-    """The manifest of an artifact of the small network."""
-    return Variant(
-        model="small",
-        variant=f"lowered-{runtime}",
-        recipe=Recipe("lowered", (Step("train", {}),)),
-        runtime=runtime,
-        precision=lowering.precision,
-        entry=entry,
-        inputs=(TensorSpec(INPUT, "FP32", (-1, 3, 8, 8)),),
-        outputs=(TensorSpec(OUTPUT, "FP32", (-1, 3)),),
-        preprocessing=Preprocessing((8, 8), (0.4,) * 3, (0.25,) * 3, "NCHW"),
-        labels=dataset().labels,
-        files=describe_files(folder),
-        golden=Golden(0.0, 0.0),
-        machine=machine.describe(),
-        sources=Sources("", "", 0),
-        network=Network(1, 1, 1),
-    )
-
-
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[1]}-{case[0]}")
 def case(
     request: pytest.FixtureRequest, network: torch.nn.Module, tmp_path_factory: pytest.TempPathFactory
@@ -117,7 +84,7 @@ def case(
     labels = torch.from_numpy(data.calibration.labels)
     job = Job(network, torch.from_numpy(data.inputs(data.test)[:2]), lowering, calibration, folder, labels)
     entry = exporters.export(exporters.EXPORTERS[runtime], job).entry
-    variant = described(folder, runtime, lowering, entry)
+    variant = described(folder, runtime, entry, lowering)
     adapter = runtimes.load(folder, variant, threads=1)
     yield Case(folder, variant, adapter, entry)
     adapter.close()
@@ -192,7 +159,7 @@ def test_the_artifact_is_self_contained(
     assert stranger.stdin is not None
     assert stranger.stdout is not None
     np.save(tmp_path / "in.npy", images[:2])
-    (tmp_path / "manifest.json").write_text(pipeline.to_json(case.variant))
+    (tmp_path / "manifest.json").write_text(to_json(case.variant))
     print(tmp_path, case.folder, sep="\t", file=stranger.stdin, flush=True)
     assert stranger.stdout.readline() == "done\n"
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), case(images[:2]), rtol=0, atol=1e-4)

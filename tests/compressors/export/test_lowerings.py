@@ -1,5 +1,7 @@
 """Lowerings do what their names say: seen in the artifacts, beyond the answers that `test_export` compares."""
 
+import dataclasses
+import importlib
 import re
 from collections import Counter, OrderedDict
 from pathlib import Path
@@ -31,10 +33,8 @@ from compressors.networks import zoo
 from protos.manifest import RuntimeName
 from protos.support import machine
 from server.runtimes.openvino import IntermediateRepresentation
-from tests.compressors.export.test_conformance import described
+from tests.support.compressors.artifacts import described
 from tests.support.compressors.small import Small, dataset
-
-RUNTIMES: tuple[RuntimeName, ...] = ("pytorch", "torchscript", "onnxruntime", "openvino")
 
 
 def write(network: nn.Module, lowering: Lowering, runtime: RuntimeName, folder: Path) -> Exported:
@@ -101,7 +101,7 @@ def brittle() -> nn.Module:
 def test_what_a_runtime_cannot_take_is_refused_with_its_reason(
     lowering: Lowering, runtime: RuntimeName, reason: str
 ) -> None:
-    assert reason in (lowerings.refusal(lowering, runtime) or "")
+    assert reason in (exporters.refusal(lowering, runtime) or "")
 
 
 def test_nothing_else_is_refused() -> None:
@@ -110,7 +110,7 @@ def test_nothing_else_is_refused() -> None:
     static = [StaticInt8(**{field: value}) for field, values in options.items() for value in values]
     whole = [FLOAT32, Float16(), BFloat16(), DynamicInt8(), AccuracyAwareInt8(1), WeightInt8(), GraphOptimization()]
     every = [*whole, *static]
-    refused = [(step, runtime) for step in every for runtime in RUNTIMES if lowerings.refusal(step, runtime)]
+    refused = [(step, runtime) for step in every for runtime in exporters.EXPORTERS if exporters.refusal(step, runtime)]
     assert len(refused) == 17
 
 
@@ -127,11 +127,36 @@ def test_missing_instructions_are_noted() -> None:
     assert lowerings.missing_instructions("fp32", []) == ()
 
 
-def test_int8_on_a_machine_without_vnni_says_so(
-    small: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("instruction_sets", "notes"),
+    [(("avx2",), ("no VNNI here: int8 may be slower than FP32",)), (("avx2", "avx_vnni"), ())],
+)
+def test_int8_says_where_a_machine_has_no_vnni(
+    instruction_sets: tuple[str, ...], notes: tuple[str, ...], small: nn.Module, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(lowerings, "_FAST_WITH", {"int8": (frozenset({"none has it"}), "slow here")})
-    assert write(small, StaticInt8(), "onnxruntime", tmp_path).notes == ("slow here",)
+    made = dataclasses.replace(job(small, StaticInt8(), tmp_path), instruction_sets=instruction_sets)
+    assert exporters.export(exporters.EXPORTERS["onnxruntime"], made).notes == notes
+
+
+def registered(exporter: exporters.Exporter) -> set[type]:
+    """The lowerings that an exporter's file has a function for."""
+    module = importlib.import_module(exporter.function.partition(":")[0])
+    dispatch = getattr(module, "_write", None) or module._lowered
+    return {kind for kind in dispatch.registry if kind is not object}
+
+
+@pytest.mark.parametrize("runtime", exporters.EXPORTERS)
+def test_a_row_takes_what_its_exporter_has_a_function_for(runtime: RuntimeName) -> None:
+    row = exporters.EXPORTERS[runtime]
+    assert registered(row) == {*row.takes}
+    assert not {*row.reasons} & {*row.takes}
+
+
+def test_a_runtime_with_nothing_but_its_row_takes_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(exporters.EXPORTERS, "toy", exporters.Exporter("toy:export", ()))
+    assert exporters.refusal(FLOAT32, "toy") is None  # type: ignore[arg-type]
+    reason = exporters.refusal(StaticInt8(), "toy")  # type: ignore[arg-type]
+    assert reason == "its exporter has no function for StaticInt8"
 
 
 @pytest.mark.parametrize("granularity", ["per-channel", "per-tensor"])
@@ -347,13 +372,14 @@ def test_openvino_computes_in_the_precision_of_the_manifest(
     lowering: Lowering, precision: str, wide: nn.Module, tmp_path: Path
 ) -> None:
     write(wide, lowering, "openvino", tmp_path)
-    variant = described(tmp_path, "openvino", lowering, "model.xml")
+    variant = described(tmp_path, "openvino", "model.xml", lowering)
     adapter = IntermediateRepresentation(tmp_path / "model.xml", variant, 1)
     operations = [op.get_rt_info() for op in adapter._request.get_compiled_model().get_runtime_model().get_ops()]
     found = {str(op["runtimePrecision"].astype(str)) for op in operations if op["layerType"].astype(str) == CONV}
-    if not lowerings.missing_instructions(lowering.precision, machine.describe().instruction_sets):
-        assert found == {precision}
     adapter.close()
+    # Without instructions for a precision, the plugin computes in FP32.
+    missing = lowerings.missing_instructions(lowering.precision, machine.describe().instruction_sets)
+    assert found == {"f32" if missing else precision}
 
 
 CONV = "Convolution"

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compressors.measure.footprint import Scales, gzip_bytes
+from compressors.measure.footprint import MemoryProbe, gzip_bytes
 from protos import repository
 from tests.support import toy
 
@@ -19,12 +19,12 @@ def test_gzip_bytes_are_those_that_gzip_writes(tmp_path: Path) -> None:
 
 def test_variants_are_weighed_and_damaged_ones_name_their_fault(tmp_path: Path) -> None:
     root = toy.repository(tmp_path / "models")
-    with Scales() as scales:
+    with MemoryProbe() as probe:
         for name in ("fp32-onnxruntime", "fp32-openvino"):
             folder = root / "toy" / name
-            weighed = scales.weigh(folder / repository.MANIFEST, folder)
+            weighed = probe.measure(folder / repository.MANIFEST, folder)
             assert weighed.gzip_bytes == gzip_bytes(folder / "model.onnx")
             assert 0 < weighed.load_peak_bytes < 100e6
         (folder / "model.onnx").write_bytes(b"damaged")
         with pytest.raises(RuntimeError, match="loading it in a process of its own: "):
-            scales.weigh(folder / repository.MANIFEST, folder)
+            probe.measure(folder / repository.MANIFEST, folder)

@@ -16,8 +16,8 @@ from compressors.networks import onnx_network, user_network
 from protos import repository
 from protos.errors import UsageError
 from server import runtimes
-from tests.compressors.build import test_pipeline
 from tests.support.compressors import foreign
+from tests.support.compressors.world import small_world
 
 NETWORK = ["--model", "theirs:resnet20", "--weights", "resnet20.th"]
 
@@ -37,7 +37,7 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     torch.save({"state_dict": state, "best_prec1": 91.7}, "resnet20.th")
     np.savez("photos.npz", **foreign.images())
     onnx.save(graph(), "theirs.onnx")
-    with test_pipeline.small_world():
+    with small_world():
         yield tmp_path
     sys.modules.pop("theirs", None)
 
@@ -199,7 +199,7 @@ def test_a_study_loads_a_users_network_too(user: Path) -> None:
     )
     (declared,) = study.load("s.toml")
     assert declared.form.std == (0.5, 0.5, 0.5)
-    assert isinstance(declared.recipes[0].step, user_network.Load)
+    assert isinstance(declared.recipes[0].step, user_network.LoadFile)
 
 
 def test_a_graph_takes_no_training(user: Path) -> None:

@@ -15,7 +15,7 @@ from compressors.networks.torchvision import torchvision
 from compressors.recipes import channel_pruning
 from protos.manifest import RuntimeName
 from server import runtimes
-from tests.compressors.build.test_packed import variant_of
+from tests.support.compressors.artifacts import described
 from tests.support.compressors.small import Small, dataset
 
 
@@ -160,7 +160,7 @@ def test_small_networks_come_back_and_are_exported(name: str, runtime: RuntimeNa
     inputs = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     job = exporters.Job(network, inputs[:2], FLOAT32, None, tmp_path / "artifact")
     entry = exporters.export(exporters.EXPORTERS[runtime], job).entry
-    adapter = runtimes.load(job.folder, variant_of(job.folder, runtime, entry), 1)
+    adapter = runtimes.load(job.folder, described(job.folder, runtime, entry), 1)
     with torch.no_grad():
         expected = network(inputs).numpy()
     np.testing.assert_allclose(adapter.infer({INPUT: inputs.numpy()})[OUTPUT], expected, rtol=0, atol=1e-5)

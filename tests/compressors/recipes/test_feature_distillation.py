@@ -10,7 +10,7 @@ from torch import nn
 from compressors.build import teachers
 from compressors.networks import zoo
 from compressors.recipes import feature_distillation, recipes, train
-from compressors.recipes.recipes import Workplace
+from compressors.recipes.recipes import StepContext
 from compressors.recipes.steps import FineTune, Review
 from compressors.recipes.train import Fit
 from protos.errors import UsageError
@@ -21,10 +21,10 @@ FIT = Fit(epochs=2, batch=32, learning_rate=0.05)
 
 
 @pytest.fixture
-def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workplace:
+def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StepContext:
     monkeypatch.setitem(zoo.NETWORKS, "small", Small)
     torch.manual_seed(1)
-    return Workplace("small", dataset(), 0, Small().eval(), tmp_path / "checkpoint.pt")
+    return StepContext("small", dataset(), 0, Small().eval(), tmp_path / "checkpoint.pt")
 
 
 def test_the_loss_is_the_mean_of_four_sizes_each_for_half_as_much() -> None:
@@ -44,7 +44,7 @@ def test_stages_of_other_widths_and_sizes_are_compared() -> None:
     student = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 6, 3, 2, 1))
     teacher = nn.Sequential(nn.Conv2d(3, 8, 3, 1, 1), nn.Conv2d(8, 10, 3, 4, 1))
     images = torch.rand(2, 3, 16, 16)
-    with feature_distillation.reviewing(student, teacher, Review(2.0, ("0", "1")), images[:1]) as reviewer:
+    with feature_distillation.distilling(student, teacher, Review(2.0, ("0", "1")), images[:1]) as reviewer:
         student(images)
         teacher(images)
         loss = reviewer.loss()
@@ -55,24 +55,24 @@ def test_stages_of_other_widths_and_sizes_are_compared() -> None:
     assert not any(module._forward_hooks for module in (*student.modules(), *teacher.modules()))
 
 
-def test_training_makes_the_loss_smaller_and_leaves_nothing_in_the_network(at: Workplace) -> None:
+def test_training_makes_the_loss_smaller_and_leaves_nothing_in_the_network(at: StepContext) -> None:
     torch.manual_seed(2)
     student, images = Small(), torch.from_numpy(at.data.inputs(at.data.test))
 
-    def loss(reviewer: feature_distillation.Reviewer) -> float:
+    def loss(reviewer: feature_distillation.FeatureDistillation) -> float:
         with torch.no_grad():
             student(images)
             at.base()(images)
             return float(reviewer.loss())
 
-    with feature_distillation.reviewing(student, at.base(), HOW, images[:1]) as reviewer:
+    with feature_distillation.distilling(student, at.base(), HOW, images[:1]) as reviewer:
         before = loss(reviewer)
         train.fit(student, at.data, dataclasses.replace(FIT, epochs=8), 0, at.checkpoint, at.base(), reviewer)
         assert loss(reviewer) < 0.75 * before
     assert student.state_dict().keys() == Small().state_dict().keys()
 
 
-def test_an_interrupted_one_ends_with_the_same_weights(at: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_one_ends_with_the_same_weights(at: StepContext, monkeypatch: pytest.MonkeyPatch) -> None:
     step = FineTune(FIT, review=HOW)
     whole, save = recipes.apply(step, at), train._save
 
@@ -96,7 +96,7 @@ def test_an_interrupted_one_ends_with_the_same_weights(at: Workplace, monkeypatc
         (("stem", "classifier"), r"expected layers that each give one \(N, C, H, W\)"),
     ],
 )
-def test_what_is_no_stage_is_named(at: Workplace, stages: tuple[str, ...], message: str) -> None:
+def test_what_is_no_stage_is_named(at: StepContext, stages: tuple[str, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         recipes.apply(FineTune(FIT, review=Review(1.0, stages)), at)
 
@@ -110,7 +110,7 @@ def test_a_teacher_without_layers_is_refused() -> None:
         Review(1.0, ("stem", "block"), ("stem",))
 
 
-def test_a_state_dict_is_a_teacher_with_layers(at: Workplace, tmp_path: Path) -> None:
+def test_a_state_dict_is_a_teacher_with_layers(at: StepContext, tmp_path: Path) -> None:
     torch.save(at.base().state_dict(), tmp_path / "w.pt")
     images = torch.from_numpy(at.data.inputs(at.data.test))
     teacher = teachers.load(f"small:{tmp_path / 'w.pt'}", tmp_path, images[:2], 3)

@@ -10,7 +10,7 @@ from torch import nn
 from compressors.networks import zoo
 from compressors.networks.layers import weighted
 from compressors.recipes import gradual, recipes, train
-from compressors.recipes.recipes import Workplace
+from compressors.recipes.recipes import StepContext
 from compressors.recipes.steps import (
     FIRST_STEPS,
     ChannelPruning,
@@ -39,14 +39,14 @@ STEPS: list[NetworkStep] = [
 
 
 @pytest.fixture
-def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workplace:
+def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StepContext:
     monkeypatch.setitem(zoo.NETWORKS, "small", Small)
     torch.manual_seed(0)
-    return Workplace("small", dataset(), 0, Small().eval(), tmp_path / "checkpoint.pt")
+    return StepContext("small", dataset(), 0, Small().eval(), tmp_path / "checkpoint.pt")
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: type(step).__name__)
-def test_each_step_makes_a_new_network_that_comes_back_from_its_weights(step: NetworkStep, at: Workplace) -> None:
+def test_each_step_makes_a_new_network_that_comes_back_from_its_weights(step: NetworkStep, at: StepContext) -> None:
     before = {name: tensor.clone() for name, tensor in at.base().state_dict().items()}
     made = recipes.apply(step, at)
     assert not made.training
@@ -64,13 +64,13 @@ def test_every_network_step_has_a_name_and_is_carried_out() -> None:
     assert named < recipes.apply.registry.keys()
 
 
-def test_gradual_pruning_ends_at_the_very_share_with_its_zeros_held(at: Workplace) -> None:
+def test_gradual_pruning_ends_at_the_very_share_with_its_zeros_held(at: StepContext) -> None:
     made = recipes.apply(ElementPruning(0.8, "global", FIT, rounds=3), at)
     weights = torch.cat([layer.weight.flatten() for _, layer in weighted(made)])
     assert int((weights == 0).sum()) == round(0.8 * weights.numel())
 
 
-def test_gradual_channel_pruning_ends_at_the_widths_of_one_shot(at: Workplace) -> None:
+def test_gradual_channel_pruning_ends_at_the_widths_of_one_shot(at: StepContext) -> None:
     once = recipes.apply(ChannelPruning(0.5, FIT), at)
     gradually = recipes.apply(ChannelPruning(0.5, FIT, rounds=3), dataclasses.replace(at, checkpoint=_other(at)))
     shapes = [[tensor.shape for tensor in network.state_dict().values()] for network in (once, gradually)]
@@ -85,7 +85,9 @@ def test_levels_grow_to_the_final_one() -> None:
 
 
 @pytest.mark.parametrize("step", [ElementPruning(0.5, "local", FIT, 3), ChannelPruning(0.5, FIT, 3)], ids=repr)
-def test_finished_rounds_are_not_done_again(step: NetworkStep, at: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_rounds_are_not_done_again(
+    step: NetworkStep, at: StepContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = recipes.apply(step, dataclasses.replace(at, checkpoint=_other(at)))
     fits: list[nn.Module] = []
     fit = train.fit
@@ -104,13 +106,13 @@ def test_finished_rounds_are_not_done_again(step: NetworkStep, at: Workplace, mo
     assert all(torch.equal(one, other) for one, other in zip(made.parameters(), whole.parameters(), strict=True))
 
 
-def test_fine_tuning_after_clustering_leaves_the_weights_and_moves_the_rest(at: Workplace) -> None:
+def test_fine_tuning_after_clustering_leaves_the_weights_and_moves_the_rest(at: StepContext) -> None:
     plain, tuned = recipes.apply(Clustering(4), at), recipes.apply(Clustering(4, FIT), at)
     for name, parameter in plain.named_parameters():
         assert torch.equal(parameter, tuned.get_parameter(name)) == (parameter.ndim > 1), name
 
 
-def test_training_is_by_the_named_teacher_and_fine_tuning_by_the_parent(at: Workplace) -> None:
+def test_training_is_by_the_named_teacher_and_fine_tuning_by_the_parent(at: StepContext) -> None:
     """With all weight on the teacher, one that always answers the same teaches just that."""
 
     def stubborn(inputs: torch.Tensor) -> torch.Tensor:
@@ -127,7 +129,7 @@ def test_training_is_by_the_named_teacher_and_fine_tuning_by_the_parent(at: Work
         assert not by_parent(inputs).argmax(1).eq(2).all()
 
 
-def _other(at: Workplace) -> Path:
+def _other(at: StepContext) -> Path:
     folder = at.checkpoint.parent / "other"
     folder.mkdir()
     return folder / "checkpoint.pt"
