@@ -21,6 +21,7 @@ from typing import TypeVar, get_args
 from protos import repository
 from protos.errors import ParetoServeError
 from protos.manifest import RuntimeName
+from server.runtimes.golden import check_golden
 
 T = TypeVar("T")
 
@@ -137,7 +138,7 @@ def _verify(arguments: argparse.Namespace) -> int:
         try:
             variant = repository.verify(entry)
             adapter = runtimes.load(entry.folder, variant, threads=1)
-            runtimes.check_golden(adapter, variant, repository.load_golden(arguments.repository, entry.model))
+            check_golden(adapter, variant, repository.load_golden(arguments.repository, entry.model))
             adapter.close()
             print(f"ok      {entry.model}/{entry.name}")
         except Exception as error:  # a damaged artifact fails in its library's own way

@@ -35,6 +35,7 @@ from protos.repository import Entry, EvaluationSet, GoldenSet
 from protos.support import machine
 from protos.support.significance import share_equal
 from server import runtimes
+from server.runtimes.golden import golden_error
 
 GOLDEN_ROWS = 16
 TOLERANCE = 1.5
@@ -228,7 +229,7 @@ class Build:
         adapter = runtimes.load(artifact, variant, evaluate.THREADS)
         try:
             outputs = evaluate.predict(adapter, self.networks.test_inputs, INPUT, OUTPUT)
-            error = runtimes.golden_error(adapter, variant, self.golden)
+            error = golden_error(adapter, variant, self.golden)
         finally:
             adapter.close()
         predictions, labels = outputs.argmax(1), self.dataset.test.labels
