@@ -105,13 +105,14 @@ def _plot(arguments: argparse.Namespace) -> int:
 
 def _verify(arguments: argparse.Namespace) -> int:
     from server import runtimes
+    from server.runtimes.golden import check_golden
 
     failures = 0
     for entry in repository.scan(arguments.repository):
         try:
             variant = repository.verify(entry)
             adapter = runtimes.load(entry.folder, variant, threads=1)
-            runtimes.check_golden(adapter, variant, repository.load_golden(arguments.repository, entry.model))
+            check_golden(adapter, variant, repository.load_golden(arguments.repository, entry.model))
             adapter.close()
             print(f"ok      {entry.model}/{entry.name}")
         except Exception as error:  # a damaged artifact fails in its library's own way

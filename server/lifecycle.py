@@ -32,8 +32,8 @@ from server.api.stream import Streams
 from server.execution.threads import make_plan
 from server.hosting.registry import Registry
 from server.hosting.sync import Control
-from server.observability import announce
-from server.observability.exporters import Sinks
+from server.observability import logs
+from server.observability.exporters import Exporters
 from server.observability.metrics import Metrics
 from server.observability.metrics_page import Page, join
 from server.settings import Settings
@@ -86,8 +86,8 @@ class Server:
         self._control = Control(self.registry)
         self._edge = Edge(metrics.handled)
         self._images = Images(self._plan.slots, settings.queue_size, settings.max_image_pixels)
-        self._sinks = Sinks(settings)
-        inference = Inference(self.registry, settings.max_rows, self._images, self._sinks.watch)
+        self._exporters = Exporters(settings)
+        inference = Inference(self.registry, settings.max_rows, self._images, self._exporters.active)
         self._streams = Streams(inference, settings.stream_requests)
         calls = RepositoryCalls(self.registry, self._control, settings.allow_repository_control)
         servicer = Servicer(self.registry, inference, self._streams, calls, settings)
@@ -115,7 +115,7 @@ class Server:
         await self._grpc.start()
         if self._page:
             self.metrics_address = self._page.address
-            announce.serving(self._plan, self.grpc_address, self.metrics_address)
+            logs.log_serving(self._plan, self.grpc_address, self.metrics_address)
 
     def load(self) -> None:
         """Begins to load the variants; `loading` is over when all of them are READY or FAILED."""
@@ -145,14 +145,14 @@ class Server:
         await self._control.close()
         await self.registry.close(self._settings.drain_timeout)
         self._images.close()
-        await self._sinks.close()
+        await self._exporters.close()
         await self._close_page()
         logger.info("stopped")
 
     async def _load(self) -> None:
         await self._control.start()
         if self._alone:
-            announce.loaded(*self.loaded())
+            logs.log_loaded(*self.loaded())
         if self._settings.watch:
             self._control.watch(self._settings.watch)
 

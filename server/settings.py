@@ -14,7 +14,7 @@ from typing import Literal
 from protos.errors import UsageError
 from protos.support import options
 from protos.support.options import Number
-from server.execution.limits import BatchLimits, make_limits
+from server.execution.batcher import BatchLimits, make_limits
 
 PREFIX = "PARETO_"
 """Of the variables' names."""

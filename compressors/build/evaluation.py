@@ -19,6 +19,7 @@ from protos.repository import GoldenSet
 from protos.support import machine
 from protos.support.significance import share_equal
 from server import runtimes
+from server.runtimes.golden import golden_error
 
 GOLDEN_ROWS = 16
 TOLERANCE = 1.5
@@ -51,7 +52,7 @@ class Evaluation:
         adapter = runtimes.load(artifact, variant, evaluate.THREADS)
         try:
             outputs = evaluate.predict(adapter, self._networks.test_inputs, INPUT, OUTPUT)
-            error = runtimes.golden_error(adapter, variant, self.golden)
+            error = golden_error(adapter, variant, self.golden)
         finally:
             adapter.close()
         golden = Golden(error, TOLERANCE * error + TOLERANCE_FLOOR)

@@ -99,9 +99,7 @@ def write_report(results: Results, samples: Samples, path: Path) -> None:
     )
     path.write_text(page, encoding="utf-8")
     path.with_name("cells.csv").write_text(markdown.cells_csv(results.cells), encoding="utf-8")
-    text = markdown.markdown(
-        results, decision, asked(decision.constraints), [group.ranking for group in groups], seen
-    )
+    text = markdown.markdown(results, decision, asked(decision.constraints), [group.ranking for group in groups], seen)
     path.with_suffix(".md").write_text(text, encoding="utf-8")
 
 

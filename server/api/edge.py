@@ -25,10 +25,14 @@ from prometheus_client import Counter
 
 from protos.errors import InvalidInputError, OverloadedError, UnavailableError
 from server.observability import logs
-from server.status import code_of, is_fault, text_of
+from server.observability.request_record import RequestRecord
+from server.status import is_fault, text_of
 
 SELF_ENDING = "/inference.GRPCInferenceService/ModelStreamInfer"
 """The stream that ends by itself when the server stops."""
+
+RECORDED = "/inference.GRPCInferenceService/ModelInfer"
+"""The method that gets the record of its request in the place of gRPC's context."""
 
 UNDECODABLE = "the message is not the one that this method takes"
 
@@ -38,7 +42,7 @@ logger = logging.getLogger(__name__)
 Handler: TypeAlias = "grpc.RpcMethodHandler[Message, Message]"
 Service: TypeAlias = "grpc.GenericRpcHandler[Message, Message]"
 Context: TypeAlias = "grpc.aio.ServicerContext[Message, Message]"
-Unary: TypeAlias = Callable[[Message, Context], Awaitable[Message]]
+Unary: TypeAlias = Callable[[Message, "Context | RequestRecord"], Awaitable[Message]]
 Stream: TypeAlias = Callable[[Message, Context], Awaitable[None] | AsyncIterator[Message]]
 
 
@@ -50,8 +54,8 @@ class Edge(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         self._services: list[Service] = []
         self._handlers: dict[str, Handler] = {}
         self._closing = asyncio.Event()
-        self._door = asyncio.Event()
-        self._door.set()
+        self._calls_may_begin = asyncio.Event()
+        self._calls_may_begin.set()
 
     def add_generic_rpc_handlers(self, services: Sequence[Service]) -> None:
         """Called by the generated functions that add a service to a server."""
@@ -86,61 +90,61 @@ class Edge(grpc.GenericRpcHandler):  # type: ignore[type-arg]
     @contextmanager
     def holding_calls(self) -> Iterator[None]:
         """Calls that arrive during the block begin after it."""
-        self._door.clear()
+        self._calls_may_begin.clear()
         try:
             yield
         finally:
-            self._door.set()
+            self._calls_may_begin.set()
 
     def _wrap(self, method: str, handler: Handler) -> Handler:
         decode, encode = handler.request_deserializer, handler.response_serializer
         if handler.unary_unary is not None and decode is not None:
-            calls = _Calls(method, "unary", self._handled)
-            behavior = self._unary(calls, cast(Unary, handler.unary_unary), decode)
+            counter = _MethodCounter(method, "unary", self._handled)
+            behavior = self._unary(counter, cast(Unary, handler.unary_unary), decode, method == RECORDED)
             return grpc.unary_unary_rpc_method_handler(behavior, None, encode)
         if handler.unary_stream is not None:
-            calls = _Calls(method, "server_stream", self._handled)
-            stream = self._stream(calls, cast(Stream, handler.unary_stream), decode=decode)
+            counter = _MethodCounter(method, "server_stream", self._handled)
+            stream = self._stream(counter, cast(Stream, handler.unary_stream), decode=decode)
             return grpc.unary_stream_rpc_method_handler(stream, None, encode)
-        calls = _Calls(method, "bidi_stream", self._handled)
-        stream = self._stream(calls, cast(Stream, handler.stream_stream), has_end=method == SELF_ENDING)
+        counter = _MethodCounter(method, "bidi_stream", self._handled)
+        stream = self._stream(counter, cast(Stream, handler.stream_stream), has_end=method == SELF_ENDING)
         return grpc.stream_stream_rpc_method_handler(stream, decode, encode)
 
     def _unary(
-        self, calls: "_Calls", behavior: Unary, decode: Callable[[bytes], Message]
+        self, counter: "_MethodCounter", behavior: Unary, decode: Callable[[bytes], Message], recorded: bool
     ) -> Callable[[bytes, Context], Awaitable[Message]]:
         async def call(raw: bytes, context: Context) -> Message:
-            timeout, request = context.time_remaining(), None
+            record = RequestRecord(context)
             try:
-                await self._door.wait()
+                await self._calls_may_begin.wait()
                 request = _decode(decode, raw)
-                response = await behavior(request, context)
+                response = await behavior(request, record if recorded else context)
             except BaseException as error:
-                await calls.fail(error, context, timeout, getattr(request, "id", ""))
-            calls.count_success()
+                await counter.fail(error, context, record)
+            counter.count_success()
             return response
 
         return call
 
     def _stream(
         self,
-        calls: "_Calls",
+        counter: "_MethodCounter",
         behavior: Stream,
         has_end: bool = False,
         decode: Callable[[bytes], Message] | None = None,
     ) -> Callable[[Message, Context], Awaitable[None]]:
         async def call(request: Message | bytes, context: Context) -> None:
-            timeout = context.time_remaining()
+            record = RequestRecord(context)
             try:
                 if decode is not None:
                     request = _decode(decode, cast(bytes, request))
                 running = _write_all(behavior, cast(Message, request), context)
                 await (running if has_end else self._until_closing(running))
             except DecodeError:  # of a message that a library's handler read from its stream
-                await calls.fail(InvalidInputError(UNDECODABLE), context, timeout, request_id="")
+                await counter.fail(InvalidInputError(UNDECODABLE), context, record)
             except BaseException as error:
-                await calls.fail(error, context, timeout, request_id="")
-            calls.count(grpc.StatusCode.OK)
+                await counter.fail(error, context, record)
+            counter.count(grpc.StatusCode.OK)
 
         return call
 
@@ -156,8 +160,8 @@ class Edge(grpc.GenericRpcHandler):  # type: ignore[type-arg]
             closing.cancel()
 
 
-class _Calls:
-    """The calls of one method: how they are counted, and how they fail."""
+class _MethodCounter:
+    """Counts the calls of one method by their codes, and ends those that fail."""
 
     def __init__(self, method: str, kind: str, handled: Counter) -> None:
         _, service, name = method.split("/")
@@ -177,18 +181,18 @@ class _Calls:
             self._codes[code] = self._handled.labels(*self._labels, code.name)
         self._codes[code].inc()
 
-    async def fail(self, error: BaseException, context: Context, timeout: float | None, request_id: str) -> NoReturn:
+    async def fail(self, error: BaseException, context: Context, record: RequestRecord) -> NoReturn:
         """Counts the call and ends it as `server.status` says; logs what is our fault."""
         if isinstance(error, grpc.aio.AbortError):  # a handler of a library has sent its own status
             self.count(context.code())
             raise error
-        code = code_of(error, context.time_remaining(), timeout)
-        self.count(code)
+        record.end(error)
+        self.count(record.code)
         if not isinstance(error, Exception):
             raise error
         if is_fault(error):
-            logs.log_fault(logger, self._method, request_id, error)
-        await context.abort(code, text_of(error), _hint(error))
+            logs.log_fault(logger, self._method, record.request_id, error)
+        await context.abort(record.code, text_of(error), _hint(error))
 
 
 def _hint(error: Exception) -> tuple[tuple[str, str], ...]:

@@ -4,7 +4,7 @@ Decodes, asks the engine of the variant, encodes. Errors are raised as domain er
 unknown are ignored, as the protocol wants, except those that would silently change what the answer means.
 """
 
-from typing import Protocol
+from collections.abc import Sequence
 
 from protos.errors import InvalidInputError
 from protos.manifest import Variant
@@ -12,20 +12,10 @@ from protos.tensors import check, encode_response, read
 from protos.v1 import inference_pb2 as pb
 from server.api.classification import classify, wanted
 from server.api.images import Images, accepted
-from server.hosting.registry import Registry
-from server.observability.request_record import Metadata, Seen, Watch
+from server.hosting.registry import Hosted, Registry
+from server.observability.request_record import Exporter, RequestRecord
 
 UNSUPPORTED = "shared_memory_region"
-
-
-class Caller(Protocol):
-    """What is asked of the call that brought a request; gRPC's contexts are such."""
-
-    def time_remaining(self) -> float | None:
-        """Seconds until its deadline, where it has one."""
-
-    def invocation_metadata(self) -> Metadata | None:
-        """The headers that the client sent."""
 
 
 _Parametrised = pb.ModelInferRequest.InferInputTensor | pb.ModelInferRequest.InferRequestedOutputTensor
@@ -34,38 +24,47 @@ _Parametrised = pb.ModelInferRequest.InferInputTensor | pb.ModelInferRequest.Inf
 class Inference:
     """Answers for the variants of `registry`; a request holds at most `max_rows` rows."""
 
-    def __init__(self, registry: Registry, max_rows: int, images: Images, watch: Watch | None = None) -> None:
-        self._registry, self._max_rows, self._images, self._watch = registry, max_rows, images, watch
+    def __init__(self, registry: Registry, max_rows: int, images: Images, exporters: Sequence[Exporter] = ()) -> None:
+        self._registry, self._max_rows, self._images, self._exporters = registry, max_rows, images, exporters
 
-    async def answer(self, request: pb.ModelInferRequest, caller: Caller) -> pb.ModelInferResponse:
-        """The response to one request, or the domain error that says why there is none."""
-        if self._watch is None:
-            return await self._answer(request, caller, None)
-        with self._watch.request(request, caller.invocation_metadata(), caller.time_remaining) as seen:
-            return await self._answer(request, caller, seen)
+    async def answer(self, request: pb.ModelInferRequest, record: RequestRecord) -> pb.ModelInferResponse:
+        """Returns the response, or raises the domain error that says why there is none; fills in `record`."""
+        record.arrive(request)
+        readers = list(self._exporters)
+        try:
+            hosted = self._registry.find(request.model_name, request.model_version)
+            hosted.metrics.request_began()
+            readers.insert(0, hosted.metrics.request_ended)
+            response = await self._answer(request, hosted, record)
+            record.end()
+            return response
+        except BaseException as error:
+            record.end(error)
+            raise
+        finally:
+            for read_record in readers:
+                read_record(record)
+            record.caller = None  # metrics keep the record for a while, and need not keep the call
 
-    async def _answer(self, request: pb.ModelInferRequest, caller: Caller, seen: Seen | None) -> pb.ModelInferResponse:
-        hosted = self._registry.find(request.model_name, request.model_version)
-        with hosted.metrics.request(caller.time_remaining) as call:
-            engine, variant = hosted.serving()
-            specs = accepted(request, variant)
-            if specs is variant.inputs:
-                rows, inputs = read(request, specs, self._max_rows)
-                names = _outputs(request, variant)
-            else:
-                rows, names = check(request, specs, self._max_rows), _outputs(request, variant)
-                inputs = await self._images.read(request, variant, hosted.metrics, call.deadline())
-            if seen is not None:
-                seen.admit(variant.model, variant.variant)
-            answer = await engine.infer(inputs, rows, call.decoded(rows))
-            call.answered(answer)
-            if seen is not None:
-                seen.answer = answer
-            outputs = {name: answer.outputs[name] for name in names}
-            for name, count in names.items():
-                if count:  # classes were asked for in the place of numbers
-                    outputs[name] = await classify(outputs[name], count, variant.labels)
-            return encode_response(variant.model, variant.variant, outputs, request.id)
+    async def _answer(
+        self, request: pb.ModelInferRequest, hosted: Hosted, record: RequestRecord
+    ) -> pb.ModelInferResponse:
+        engine, variant = hosted.serving()
+        specs = accepted(request, variant)
+        if specs is variant.inputs:
+            rows, inputs = read(request, specs, self._max_rows)
+            names = _outputs(request, variant)
+        else:
+            rows, names = check(request, specs, self._max_rows), _outputs(request, variant)
+            inputs = await self._images.read(request, variant, hosted.metrics, record.deadline)
+        record.admit(variant.model, variant.variant, rows)
+        answer = await engine.infer(inputs, rows, record.deadline)
+        record.take_answer(answer)
+        outputs = {name: answer.outputs[name] for name in names}
+        for name, count in names.items():
+            if count:  # classes were asked for in the place of numbers
+                outputs[name] = await classify(outputs[name], count, variant.labels)
+        return encode_response(variant.model, variant.variant, outputs, request.id)
 
 
 def _outputs(request: pb.ModelInferRequest, variant: Variant) -> dict[str, int]:

@@ -4,9 +4,6 @@ Errors are raised as domain errors; `server.api.edge` makes statuses of them.
 """
 
 import importlib.metadata
-from typing import TypeAlias
-
-import grpc
 
 from protos.manifest import TensorSpec
 from protos.v1 import inference_pb2 as pb
@@ -17,6 +14,7 @@ from server.api.repository_api import RepositoryCalls
 from server.api.stream import Context as StreamContext
 from server.api.stream import Streams
 from server.hosting.registry import Registry
+from server.observability.request_record import RequestRecord
 from server.settings import Settings
 
 NAME = "paretoserve"
@@ -25,8 +23,6 @@ EXTENSIONS = ("classification", "model_configuration", "statistics", "streaming"
 list, is ModelStreamInfer."""
 CONTROL = "model_repository"
 """The extension that works where repository control is allowed. RepositoryIndex answers without it."""
-
-InferContext: TypeAlias = "grpc.aio.ServicerContext[pb.ModelInferRequest, pb.ModelInferResponse]"
 
 
 class Servicer(GRPCInferenceServiceServicer):
@@ -65,8 +61,10 @@ class Servicer(GRPCInferenceServiceServicer):
             response.outputs.extend(map(_tensor_metadata, variant.outputs))
         return response
 
-    async def ModelInfer(self, request: pb.ModelInferRequest, context: InferContext) -> pb.ModelInferResponse:
-        return await self._inference.answer(request, context)
+    async def ModelInfer(  # type: ignore[override]  # the edge passes a record in the place of the context
+        self, request: pb.ModelInferRequest, record: RequestRecord
+    ) -> pb.ModelInferResponse:
+        return await self._inference.answer(request, record)
 
     async def ModelStreamInfer(self, request_iterator: object, context: StreamContext) -> None:  # type: ignore[override]
         await self._streams.serve(context)

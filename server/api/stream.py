@@ -23,6 +23,7 @@ from protos.errors import InvalidInputError, UnavailableError
 from protos.v1 import inference_pb2 as pb
 from server.api.inference import Inference
 from server.observability import logs
+from server.observability.request_record import RequestRecord
 from server.status import is_fault, text_of
 
 logger = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ class _Stream:
 
     async def _answer(self, request: pb.ModelInferRequest) -> None:
         try:
-            response = await self._inference.answer(request, self._context)
+            response = await self._inference.answer(request, RequestRecord(self._context))
         except Exception as error:
             self._fail(request.id, error)
         else:

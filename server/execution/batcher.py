@@ -11,13 +11,15 @@ ask again soon). A lone request finds nothing else in play and does not pay for 
 Knows neither futures nor runtimes. `put` and `discard` are for any thread, `wait` and `take` for one worker.
 """
 
+import re
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Generic, Protocol, TypeVar
 
-from protos.errors import OverloadedError, UnavailableError
+from protos.errors import OverloadedError, UnavailableError, UsageError
 
 NEVER = 1 << 62
 """More rows than can wait: the worker is awake already."""
@@ -35,6 +37,36 @@ class BatchLimit:
 
 ALONE = BatchLimit(1)
 """One request at a time."""
+
+
+DEFAULT = BatchLimit(16)
+
+FORM = re.compile(r"(?P<name>[^=:]+)=(?P<rows>\d+)(?::(?P<delay>\d+(?:\.\d*)?))?")
+"""`MODEL[/VARIANT]=ROWS[:SECONDS]`; without SECONDS, the server's own delay holds."""
+
+
+@dataclass(frozen=True)
+class BatchLimits:
+    """The limit of every variant."""
+
+    default: BatchLimit = DEFAULT
+    own: Mapping[str, BatchLimit] = field(default_factory=dict)
+    """By `model/variant` or `model`."""
+
+    def of(self, model: str, variant: str) -> BatchLimit:
+        """The limit written for the variant, else that for its model, else the server's."""
+        return self.own.get(f"{model}/{variant}") or self.own.get(model) or self.default
+
+
+def make_limits(rows: int, delay: float, own: Sequence[str]) -> BatchLimits:
+    """The limits that settings ask for; `UsageError` for an entry of `own` that is not of `FORM`."""
+    default, found = BatchLimit(rows, delay), {}
+    for text in own:
+        match = FORM.fullmatch(text)
+        if match is None or int(match["rows"]) < 1:
+            raise UsageError(f"--batch: got '{text}', expected MODEL=ROWS, MODEL/VARIANT=ROWS or either with :SECONDS")
+        found[match["name"]] = BatchLimit(int(match["rows"]), float(match["delay"] or delay))
+    return BatchLimits(default, found)
 
 
 class Item(Protocol):

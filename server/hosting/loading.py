@@ -15,6 +15,7 @@ from protos.manifest import Variant
 from protos.repository import Entry, fingerprint, load_golden, read_entry, verify
 from server import runtimes
 from server.execution.slots import Slots
+from server.runtimes.golden import check_golden
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Loader:
         runtime = runtimes.load(entry.folder, variant, self._threads)
         try:
             with self._slots:
-                runtimes.check_golden(runtime, variant, golden)
+                check_golden(runtime, variant, golden)
         except BaseException:
             runtime.close()
             raise

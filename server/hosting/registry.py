@@ -19,9 +19,8 @@ from typing import Literal
 from protos.errors import NotFoundError, UnavailableError, VariantError
 from protos.manifest import Variant
 from protos.repository import FIRST_DEFAULT, Entry, default_variant, scan
-from server.execution.batcher import ALONE, BatchLimit
+from server.execution.batcher import ALONE, BatchLimit, BatchLimits
 from server.execution.engine import Engine, limit_for
-from server.execution.limits import BatchLimits
 from server.execution.slots import Slots
 from server.execution.threads import Plan
 from server.hosting.loading import Loaded, Loader
@@ -199,7 +198,7 @@ class Registry:
     async def _swap(self, hosted: Hosted, loaded: Loaded) -> None:
         old, hosted.entry, hosted.variant, hosted.reason = hosted.engine, loaded.entry, loaded.variant, ""
         hosted.engine = self._engine(hosted, loaded)
-        hosted.metrics.watch_queue(hosted.engine.depth)
+        hosted.metrics.follow_queue(hosted.engine.depth)
         hosted.metrics.loaded(loaded.seconds)
         hosted.metrics.describe(loaded.variant)
         logger.info("variant %s READY in %.2f s", hosted.label, loaded.seconds)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from protos.errors import UsageError
 from server.observability import logs
-from server.observability.request_record import Sink, Watch
+from server.observability.request_record import Exporter
 from server.settings import Settings
 
 if TYPE_CHECKING:
@@ -18,15 +18,14 @@ ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
 """Of OpenTelemetry's own variables, those that turn tracing on."""
 
 
-class Sinks:
-    """`watch` is what `Inference` needs; None where all is off. `UsageError` where tracing is not installed."""
+class Exporters:
+    """`active` are shown each request at its end. Raises `UsageError` if tracing is wanted and not installed."""
 
     def __init__(self, settings: Settings, environment: Mapping[str, str] = os.environ) -> None:
         self._tracing = _tracing(settings.trace) if traced(settings, environment) else None
-        sinks: list[Sink] = [logs.log_request] if logs.requests.isEnabledFor(logging.DEBUG) else []
+        self.active: list[Exporter] = [logs.log_request] if logs.requests.isEnabledFor(logging.DEBUG) else []
         if self._tracing is not None:
-            sinks.append(self._tracing.export)
-        self.watch = Watch(sinks) if sinks else None
+            self.active.append(self._tracing.export)
 
     async def close(self) -> None:
         """Exports the spans that are left."""

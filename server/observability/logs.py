@@ -10,14 +10,17 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, TextIO
 
+from server.execution.threads import Plan
+
 if TYPE_CHECKING:
-    from server.observability.request_record import Seen
+    from server.observability.request_record import RequestRecord
 
 Fields = dict[str, str | float | None]
 
 LONGEST = 200
 """Characters of what comes from a request."""
 
+logger = logging.getLogger(__name__)
 requests = logging.getLogger("server.requests")
 
 
@@ -67,17 +70,17 @@ def _plain(value: str | float | None) -> str:
     return repr(value) if isinstance(value, str) and not value.isidentifier() else str(value)
 
 
-def log_request(seen: "Seen") -> None:
+def log_request(request: "RequestRecord") -> None:
     """The line of one request, in debug; what did not happen, such as the execution of a refused one, is absent."""
     fields: Fields = {
-        "request_id": seen.request_id[:LONGEST],
-        "model": seen.model[:LONGEST],
-        "variant": seen.variant[:LONGEST],
-        "code": seen.code.name,
-        "seconds": seen.ended - seen.arrived,
+        "request_id": request.request_id[:LONGEST],
+        "model": request.model[:LONGEST],
+        "variant": request.variant[:LONGEST],
+        "code": request.code.name,
+        "seconds": request.seconds,
     }
-    if seen.answer is not None:
-        fields |= {"queue_seconds": seen.answer.queue_seconds, "compute_seconds": seen.answer.compute_seconds}
+    if request.answered:
+        fields |= {"queue_seconds": request.queue_seconds, "compute_seconds": request.compute_seconds}
     requests.debug("request", extra={"fields": fields})
 
 
@@ -85,3 +88,14 @@ def log_fault(logger: logging.Logger, method: str, request_id: str, error: BaseE
     """The line of a call that failed by our fault, with the whole of the error."""
     fields: Fields = {"request_id": request_id[:LONGEST]} if request_id else {}
     logger.error("%s failed", method, exc_info=error, extra={"fields": fields})
+
+
+def log_serving(plan: Plan, grpc: str, metrics: str) -> None:
+    """Says that the ports answer and loading begins, in words that programs wait for."""
+    logger.info("plan: %s", plan)
+    logger.info("serving grpc=%s metrics=%s", grpc, metrics)
+
+
+def log_loaded(ready: int, failed: int) -> None:
+    """Says that start-up loading has finished, in words that programs wait for."""
+    logger.info("%d variants are READY, %d FAILED", ready, failed)

@@ -1,14 +1,13 @@
-"""One inference request as logs and traces want it: who asked for what, when, and how it ended.
+"""The one record of a request: who asked for what, when each part of its way ended, and with which code.
 
-Off, unless debug logs or tracing are on: then `Servicer` gets no `Watch`, and a request costs a comparison with
-None. On, each request has a `Seen`, which the way of the request fills in, and which the sinks get at its end.
+The call that brings a request makes its record, `server.api.inference` fills it in, and its status code is found
+once. Metrics, statistics, the debug log and traces all read this record.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import grpc
 
@@ -19,48 +18,82 @@ from server.status import code_of
 Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
 
 
-@dataclass(slots=True)
-class Seen:
-    """One request; times are those of `perf_counter`."""
+class Caller(Protocol):
+    """What a record asks of the call that brought the request; gRPC's contexts fit."""
 
-    request_id: str
-    model: str
-    variant: str
-    """Of a loaded variant once that is known, as `model` is; before, what the request says."""
-    metadata: Metadata
-    arrived: float = field(default_factory=perf_counter)
-    admitted: float | None = None
-    """When it was handed to the engine; None where it did not get there."""
-    answer: Answer | None = None
+    def time_remaining(self) -> float | None:
+        """Returns the seconds until the call's deadline, or None without one."""
+
+    def invocation_metadata(self) -> Metadata | None:
+        """Returns the headers that the client sent."""
+
+
+@dataclass(slots=True)
+class RequestRecord:
+    """One request. Times are those of `perf_counter`. It holds no tensors, since metrics keep it for a while."""
+
+    caller: Caller | None
+    """The call that brought it; None once it has ended."""
+    began: float = field(default_factory=perf_counter)
+    """When the call began. Its message is parsed later, at `arrived`."""
+    timeout: float | None = field(init=False)
+    """Seconds that the client gave the call, or None without a deadline."""
+    request_id: str = ""
+    model: str = ""
+    variant: str = ""
+    """What the request asks for; from admission on, the names of the variant that answers."""
+    arrived: float = 0.0
+    rows: int = 0
+    admitted: float = 0.0
+    """When its decoded inputs were handed to the engine; 0 if they never were."""
+    answered: float = 0.0
+    """When the engine answered; 0 if it did not."""
+    queue_seconds: float = 0.0
+    compute_seconds: float = 0.0
     ended: float = 0.0
     code: grpc.StatusCode = grpc.StatusCode.OK
 
-    def admit(self, model: str, variant: str) -> None:
-        """It goes to the engine of this variant now."""
-        self.model, self.variant, self.admitted = model, variant, perf_counter()
+    def __post_init__(self) -> None:
+        """Reads the call's timeout."""
+        assert self.caller is not None
+        self.timeout = self.caller.time_remaining()
+
+    @property
+    def deadline(self) -> float | None:
+        """The deadline as a time of `perf_counter`, or None without one."""
+        return None if self.timeout is None else self.began + self.timeout
+
+    @property
+    def seconds(self) -> float:
+        """The time from the parsed request to its end."""
+        return self.ended - self.arrived
+
+    def arrive(self, request: pb.ModelInferRequest) -> None:
+        """Notes what the parsed message asks for."""
+        self.request_id, self.model, self.variant = request.id, request.model_name, request.model_version
+        self.arrived = perf_counter()
+
+    def admit(self, model: str, variant: str, rows: int) -> None:
+        """Notes that `rows` decoded rows go to the engine of this variant now."""
+        self.model, self.variant, self.rows, self.admitted = model, variant, rows, perf_counter()
+
+    def take_answer(self, answer: Answer) -> None:
+        """Notes that the engine answered, and where the time went."""
+        self.answered = perf_counter()
+        self.queue_seconds, self.compute_seconds = answer.queue_seconds, answer.compute_seconds
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Notes the end and its status code. Only the first call counts: whoever sees the end first decides."""
+        if not self.ended:
+            if error is not None:
+                remaining = self.caller.time_remaining() if self.caller else None
+                self.code = code_of(error, remaining, self.timeout)
+            self.ended = perf_counter()
+
+    def metadata(self) -> Metadata:
+        """Returns the headers that the client sent; none once the call is gone."""
+        return (self.caller.invocation_metadata() if self.caller else None) or ()
 
 
-Sink = Callable[[Seen], None]
-
-
-class Watch:
-    """Shows each request that ended to `sinks`."""
-
-    def __init__(self, sinks: Sequence[Sink]) -> None:
-        self._sinks = sinks
-
-    @contextmanager
-    def request(
-        self, request: pb.ModelInferRequest, metadata: Metadata | None, time_remaining: Callable[[], float | None]
-    ) -> Iterator[Seen]:
-        """Watches one request during the block."""
-        seen, timeout = Seen(request.id, request.model_name, request.model_version, metadata or ()), time_remaining()
-        try:
-            yield seen
-        except BaseException as error:
-            seen.code = code_of(error, time_remaining(), timeout)
-            raise
-        finally:
-            seen.ended = perf_counter()
-            for sink in self._sinks:
-                sink(seen)
+Exporter = Callable[[RequestRecord], None]
+"""Is shown each request at its end."""

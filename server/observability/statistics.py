@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from time import time
 
 from protos.v1 import inference_pb2 as pb
+from server.observability.request_record import RequestRecord
 
 
 @dataclass(slots=True)
@@ -28,10 +29,12 @@ class Duration:
     ns: int = 0
 
     def add(self, seconds: float) -> None:
+        """Counts one more, which took `seconds`."""
         self.count += 1
         self.ns += round(seconds * 1e9)
 
     def message(self) -> pb.StatisticDuration:
+        """Returns the protocol's message."""
         return pb.StatisticDuration(count=self.count, ns=self.ns)
 
 
@@ -51,23 +54,21 @@ class Statistics:
     _mutex: threading.Lock = field(default_factory=threading.Lock)
 
     def arrived(self) -> None:
-        """A request came that named the variant."""
+        """Counts the arrival of a request that names the variant."""
         self.last_request = time()
 
     def failed(self, seconds: float) -> None:
-        """A request was not answered, `seconds` after it came."""
+        """Counts a request that failed `seconds` after its arrival."""
         self.fail.add(seconds)
 
-    def answered(
-        self, rows: int, queue: float, compute: float, decoding: float, encoding: float, seconds: float
-    ) -> None:
-        """A request of `rows` rows was answered, `seconds` after it came; where they went, in seconds too."""
-        self.rows += rows
-        self.success.add(seconds)
-        self.queue.add(queue)
-        self.compute_input.add(decoding)
-        self.compute_infer.add(compute)
-        self.compute_output.add(encoding)
+    def answered(self, record: RequestRecord) -> None:
+        """Counts a request that was answered."""
+        self.rows += record.rows
+        self.success.add(record.seconds)
+        self.queue.add(record.queue_seconds)
+        self.compute_input.add(record.admitted - record.arrived)
+        self.compute_infer.add(record.compute_seconds)
+        self.compute_output.add(record.ended - record.answered)
 
     def executed(self, rows: int, seconds: float) -> None:
         """One execution of `rows` rows succeeded."""

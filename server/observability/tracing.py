@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from server.observability.request_record import Metadata, Seen
+from server.observability.request_record import Metadata, RequestRecord
 
 SERVICE, METHOD = "inference.GRPCInferenceService", "ModelInfer"
 LONGEST = 200
@@ -44,46 +44,48 @@ class Tracing:
         self._provider.add_span_processor(processor)
         self._tracer = self._provider.get_tracer("paretoserve")
 
-    def export(self, seen: Seen) -> None:
+    def export(self, record: RequestRecord) -> None:
         """The spans of a request that ended."""
         at = _clock()
-        name, parent = f"{SERVICE}/{METHOD}", _parent(seen.metadata)
-        span = self._tracer.start_span(name, parent, SpanKind.SERVER, _attributes(seen), start_time=at(seen.arrived))
-        if seen.code.name != "OK":
-            span.set_status(Status(StatusCode.ERROR, seen.code.name))
+        name, parent = f"{SERVICE}/{METHOD}", _parent(record.metadata())
+        span = self._tracer.start_span(
+            name, parent, SpanKind.SERVER, _attributes(record), start_time=at(record.arrived)
+        )
+        if record.code.name != "OK":
+            span.set_status(Status(StatusCode.ERROR, record.code.name))
         if span.is_recording():
             inside = set_span_in_context(span)
-            for part, began, ended in _parts(seen):
+            for part, began, ended in _parts(record):
                 self._tracer.start_span(part, inside, start_time=at(began)).end(at(ended))
-        span.end(at(seen.ended))
+        span.end(at(record.ended))
 
     def close(self) -> None:
         """Exports what is left; blocks as long as the exporter's timeout, at most."""
         self._provider.shutdown()
 
 
-def _parts(seen: Seen) -> Iterator[tuple[str, float, float]]:
+def _parts(record: RequestRecord) -> Iterator[tuple[str, float, float]]:
     """Name, begin and end of each part that took place."""
-    yield "receive", seen.arrived, seen.admitted or seen.ended
-    if seen.admitted is not None and seen.answer is not None:
-        began = seen.admitted + seen.answer.queue_seconds
-        ended = began + seen.answer.compute_seconds
-        yield "queue", seen.admitted, began
+    yield "receive", record.arrived, record.admitted or record.ended
+    if record.answered:
+        began = record.admitted + record.queue_seconds
+        ended = began + record.compute_seconds
+        yield "queue", record.admitted, began
         yield "compute", began, ended
-        yield "reply", ended, seen.ended
-    elif seen.admitted is not None:
-        yield "queue", seen.admitted, seen.ended
+        yield "reply", ended, record.ended
+    elif record.admitted:
+        yield "queue", record.admitted, record.ended
 
 
-def _attributes(seen: Seen) -> dict[str, str | int]:
+def _attributes(record: RequestRecord) -> dict[str, str | int]:
     return {
         "rpc.system": "grpc",
         "rpc.service": SERVICE,
         "rpc.method": METHOD,
-        "rpc.grpc.status_code": seen.code.value[0],
-        "paretoserve.request_id": seen.request_id[:LONGEST],
-        "paretoserve.model": seen.model[:LONGEST],
-        "paretoserve.variant": seen.variant[:LONGEST],
+        "rpc.grpc.status_code": record.code.value[0],
+        "paretoserve.request_id": record.request_id[:LONGEST],
+        "paretoserve.model": record.model[:LONGEST],
+        "paretoserve.variant": record.variant[:LONGEST],
     }
 
 

@@ -7,18 +7,15 @@ The heavy library is imported in that file and nowhere else, so that serving one
 """
 
 import importlib
-import math
 import tempfile
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
-from protos.errors import GoldenError, VariantError
+from protos.errors import VariantError
 from protos.manifest import Variant
 from protos.packing import unpack
-from protos.repository import GoldenSet
 
 RUNTIMES = {
     "pytorch": "server.runtimes.pytorch:ExportedProgram",
@@ -63,33 +60,3 @@ def load(folder: Path, variant: Variant, threads: int) -> Runtime:
     with tempfile.TemporaryDirectory(prefix="pareto-") as unpacked:
         unpack(folder, variant.files, Path(unpacked))
         return adapter(Path(unpacked) / variant.entry, variant, threads)
-
-
-def golden_error(runtime: Runtime, variant: Variant, golden: GoldenSet) -> float:
-    """The largest absolute difference of the variant's outputs on the golden inputs from those of FP32.
-
-    The inputs go one row at a time and then all together, so that both ways of serving are warmed up.
-    Raises `GoldenError` where an answer is not finite or has not the golden outputs' shape.
-    """
-    name, output = variant.inputs[0].name, variant.outputs[0].name
-    rows = [golden.inputs[i : i + 1] for i in range(len(golden.inputs))]
-    single = np.concatenate([runtime.infer({name: row})[output] for row in rows])
-    together = runtime.infer({name: golden.inputs})[output]
-    for answer in (single, together):
-        if answer.shape != golden.outputs.shape:
-            raise GoldenError(f"golden outputs have shape {list(answer.shape)}, expected {list(golden.outputs.shape)}")
-    error = float(max(np.abs(answer - golden.outputs).max() for answer in (single, together)))
-    if not math.isfinite(error):
-        raise GoldenError("golden outputs are not finite")
-    return error
-
-
-def check_golden(runtime: Runtime, variant: Variant, golden: GoldenSet) -> None:
-    """Warms the variant up on the golden inputs; `GoldenError` where it does not keep its tolerance on them."""
-    if variant.golden is None:
-        raise GoldenError("its manifest has no golden error, expected one that was measured")
-    error = golden_error(runtime, variant, golden)
-    if error > variant.golden.tolerance:
-        raise GoldenError(
-            f"golden outputs differ by {error:.6g} from FP32, expected at most {variant.golden.tolerance:.6g}"
-        )

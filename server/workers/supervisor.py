@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollecto
 from protos import telemetry
 from protos.support.machine import available_cores
 from server.execution.threads import Plan, make_plan
-from server.observability import announce
+from server.observability import logs
 from server.observability.metrics_page import Page, join
 from server.settings import Settings
 from server.signals import stop_signals
@@ -120,6 +120,6 @@ async def _announce(pool: WorkerPool, plan: Plan, grpc: str, metrics: str) -> No
     """Says once that all workers listen, and once that all have loaded."""
     progress = [worker.progress for worker in pool.workers]
     await asyncio.gather(*(each.listening.wait() for each in progress))
-    announce.serving(plan, grpc, metrics)
+    logs.log_serving(plan, grpc, metrics)
     await asyncio.gather(*(each.loaded.wait() for each in progress))
-    announce.loaded(min(each.states[0] for each in progress), max(each.states[1] for each in progress))
+    logs.log_loaded(min(each.states[0] for each in progress), max(each.states[1] for each in progress))

@@ -22,6 +22,7 @@ from compressors.report import table, unbuilt
 from protos import preprocessing, repository
 from protos.manifest import Throughput, from_json
 from server import runtimes
+from server.runtimes.golden import check_golden
 from tests.support.compressors import small
 from tests.support.compressors.world import QUICK, published, small_world, start
 
@@ -140,7 +141,7 @@ def test_the_golden_set_holds_test_images_and_what_fp32_answers(once: Build) -> 
     assert golden.inputs.shape == (16, 3, 8, 8)
     for entry in repository.scan(once.root):
         adapter = runtimes.load(entry.folder, repository.verify(entry), 1)
-        runtimes.check_golden(adapter, repository.verify(entry), golden)
+        check_golden(adapter, repository.verify(entry), golden)
     test = small.dataset().inputs(small.dataset().test)
     assert all((row == test).all(axis=(1, 2, 3)).any() for row in golden.inputs)
 

@@ -62,7 +62,9 @@ def test_server_and_machine_are_drawn_where_the_block_lies() -> None:
 def test_blocks_around_which_the_machine_changed_are_marked(reruns: int, steady: bool, color: str) -> None:
     made = cell("a-x")
     made = replace(made, rounds=(replace(made.rounds[0], reruns=reruns, steady=steady),))
-    (canary,) = [trace for trace in timeline([made], calls(10), PlotStyle([made])).data if "canary" in trace.hovertemplate]
+    (canary,) = [
+        trace for trace in timeline([made], calls(10), PlotStyle([made])).data if "canary" in trace.hovertemplate
+    ]
     assert canary.marker.color == (color,)
 
 

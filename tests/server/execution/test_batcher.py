@@ -7,9 +7,9 @@ from time import perf_counter
 
 import pytest
 
-from protos.errors import OverloadedError, UnavailableError
+from protos.errors import OverloadedError, UnavailableError, UsageError
 from server.execution import batcher
-from server.execution.batcher import Batcher, BatchLimit
+from server.execution.batcher import Batcher, BatchLimit, make_limits
 from tests.support.serving import eventually
 
 FOR_EVER = 3600.0
@@ -175,3 +175,23 @@ def test_a_worker_that_wakes_up_late_loses_no_signal() -> None:
         while len(queue):
             assert queue.wait()
             queue.take()
+
+
+@pytest.mark.parametrize(
+    ("model", "variant", "limit"),
+    [
+        ("toy", "int8-openvino", BatchLimit(2, 0.5)),
+        ("toy", "fp32-openvino", BatchLimit(8, 0.001)),
+        ("other", "int8-openvino", BatchLimit(4, 0.0)),
+        ("third", "int8-openvino", BatchLimit(16, 0.001)),
+    ],
+)
+def test_the_closest_limit_holds(model: str, variant: str, limit: BatchLimit) -> None:
+    limits = make_limits(16, 0.001, ("toy=8", "toy/int8-openvino=2:0.5", "other=4:0"))
+    assert limits.of(model, variant) == limit
+
+
+@pytest.mark.parametrize("text", ["toy", "toy=", "toy=0", "toy=-1", "=4", "toy=4:", "toy=4:x", "toy=4:-1", "toy=4,5"])
+def test_a_limit_of_another_form_is_a_usage_error(text: str) -> None:
+    with pytest.raises(UsageError, match=r"--batch: got '.*', expected MODEL=ROWS"):
+        make_limits(16, 0.0, (text,))

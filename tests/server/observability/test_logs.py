@@ -14,7 +14,7 @@ import pytest
 
 from protos.tensors import encode_request
 from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
-from server.observability.exporters import Sinks
+from server.observability.exporters import Exporters
 from server.observability.logs import Json, Text, configure
 from server.settings import Settings
 from tests.support import toy
@@ -73,15 +73,15 @@ def test_fields_of_a_line_of_text_cannot_begin_another_line() -> None:
     assert "\n" not in line
 
 
-@pytest.mark.parametrize(("level", "watched"), [("debug", True), ("info", False)])
-def test_requests_are_watched_in_debug_only(
-    repository: Path, root_logger: logging.Logger, level: str, watched: bool
+@pytest.mark.parametrize(("level", "exported"), [("debug", True), ("info", False)])
+def test_requests_are_exported_in_debug_only(
+    repository: Path, root_logger: logging.Logger, level: str, exported: bool
 ) -> None:
     configure(level, "json", io.StringIO())
 
     async def run() -> None:
         async with running(repository) as server:
-            assert (server._sinks.watch is not None) == watched
+            assert bool(server._exporters.active) == exported
 
     asyncio.run(run())
 
@@ -138,4 +138,4 @@ def test_a_server_writes_json_and_nothing_else_where_it_is_told_to(repository: P
 
 def test_nothing_is_shown_anywhere_by_default(repository: Path, root_logger: logging.Logger) -> None:
     configure("info", "text", io.StringIO())
-    assert Sinks(Settings(repository), {}).watch is None
+    assert Exporters(Settings(repository), {}).active == []

@@ -4,11 +4,15 @@ from collections import Counter
 from pathlib import Path
 
 import grpc
+import prometheus_client
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 
 from protos import telemetry
+from protos.telemetry import BATCH_BUCKETS, SECONDS_BUCKETS
 from protos.tensors import encode_request
 from protos.v1 import inference_pb2 as pb
+from server.observability.metrics import Histogram
 from tests.support import toy
 from tests.support.serving import Samples, ServerProcess, serving
 
@@ -149,3 +153,17 @@ def test_a_variant_has_one_state_of_four(server: ServerProcess) -> None:
         (VARIANTS[0], "READY"): 1,
         (VARIANTS[1], "READY"): 1,
     }
+
+
+@pytest.mark.parametrize("buckets", [SECONDS_BUCKETS, BATCH_BUCKETS])
+def test_every_value_falls_into_the_bucket_that_the_library_finds(buckets: tuple[float, ...]) -> None:
+    values = [0.0, -1.0, 1e9, float("inf")]
+    values += [edge * factor for edge in buckets for factor in (0.999, 1.0, 1.001)]
+    pages = []
+    for kind in (Histogram, prometheus_client.Histogram):
+        registry = CollectorRegistry()
+        child = kind("x", "x", ("variant",), registry=registry, buckets=buckets).labels("a")
+        for value in values:
+            child.observe(value)
+        pages.append([line for line in generate_latest(registry).decode().splitlines() if "created" not in line])
+    assert pages[0] == pages[1]

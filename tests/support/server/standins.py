@@ -107,5 +107,5 @@ def host(server: Server, runtime: Gate | Faulty, queue_size: int = 8, rows: int 
     assert hosted.engine is not None
     hosted.engine.close()
     hosted.engine = Engine(runtime, hosted.label, queue_size, Slots(1), hosted.metrics, BatchLimit(rows))
-    hosted.metrics.watch_queue(hosted.engine.depth)
+    hosted.metrics.follow_queue(hosted.engine.depth)
     return hosted.engine
