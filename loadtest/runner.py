@@ -22,7 +22,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from loadtest.analysis.results import Measurement, Results, make_cells
+from loadtest.analysis.results import Results, make_cells
 from loadtest.analysis.warnings import make_warnings
 from loadtest.client.discovery import Subjects, find
 from loadtest.client.payloads import Payload, Source, make_inputs, make_payloads
@@ -31,6 +31,7 @@ from loadtest.measure import accuracy, ceiling
 from loadtest.measure.accuracy import Accuracy, Check
 from loadtest.measure.checkpoint import Journal
 from loadtest.measure.max_rate import search_all
+from loadtest.measure.measurement import Measurement
 from loadtest.measure.noise_probe import Canary, judge
 from loadtest.plan import PLAN, Plan, schedule
 from loadtest.progress import narrate

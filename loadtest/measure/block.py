@@ -1,6 +1,6 @@
 """One block: load on one variant for a while, and all that is measured meanwhile."""
 
-from loadtest.locustfile import swarm  # makes this a Locust process, so before all else
+from loadtest.users.users import swarm  # makes this a Locust process, so before all else
 
 # isort: split
 import time
@@ -10,26 +10,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loadtest.analysis.results import Measurement
-from loadtest.client.discovery import Subject
+from loadtest.client.discovery import ServedVariant
 from loadtest.client.metrics_page import Deltas, deltas
 from loadtest.client.payloads import Payload
 from loadtest.interrupt import Sleep
 from loadtest.measure import host
+from loadtest.measure.measurement import Measurement
 from loadtest.plan import Block, Plan
 from loadtest.users.arrivals import poisson
 from loadtest.users.recorder import Recorder
 
 Payloads = Mapping[tuple[str, int], Sequence[Payload]]
-"""Requests by subject and rows in each."""
+"""Requests by served and rows in each."""
 
 
 @dataclass(frozen=True)
-class Bench:
+class RunContext:
     """What all blocks of a run share."""
 
     plan: Plan
-    subjects: Mapping[str, Subject]
+    variants: Mapping[str, ServedVariant]
     payloads: Payloads
     origin: float
     """When the run began, a time of `perf_counter`."""
@@ -39,8 +39,8 @@ class Bench:
         """One block. Calls under way at its end are waited for, so that every call sent has its sample."""
         plan, load, users = self.plan, block.load, self.plan.users_of(block.load)
         requests, times = self.payloads[block.variant, plan.rows_of(load)], _arrivals(plan, block)
-        subject = self.subjects[block.variant]
-        address, metrics = subject.target.address, subject.metrics
+        served = self.variants[block.variant]
+        address, metrics = served.target.address, served.metrics
         recorder, before, idle = Recorder(), metrics.read(), host.read()
         with swarm(address, requests, users, plan.deadline, recorder.on_request, plan.transport, times) as running:
             recorder.wait_for_users(users, plan.deadline, self.sleep)
@@ -52,7 +52,7 @@ class Bench:
         after, done = metrics.read(), host.read()
         seconds, thread, process = (end - start for start, end in zip(opened, closed, strict=True))
         window, loads = (begun, begun + seconds), tuple(each.key for each in plan.loads)
-        server = deltas(before, after, plan.model, subject.variant) if before and after else None
+        server = deltas(before, after, plan.model, served.variant) if before and after else None
         return Measurement(
             block=block,
             answered=recorder.answered(window),
@@ -63,7 +63,7 @@ class Bench:
             lag_seconds=tuple(running.lags),
             server=server,
             conditions=host.between(idle, done, self._server_seconds(server)),
-            samples=recorder.samples(self.origin, window, block, tuple(self.subjects), loads),
+            samples=recorder.samples(self.origin, window, block, tuple(self.variants), loads),
         )
 
     def _server_seconds(self, server: Deltas | None) -> float | None:

@@ -12,10 +12,10 @@ from dataclasses import replace
 import numpy as np
 
 from loadtest import stats
-from loadtest.analysis.results import Ceiling, steady_latencies
 from loadtest.client.discovery import Metrics
 from loadtest.client.payloads import Payload
 from loadtest.measure.block import Bench
+from loadtest.measure.measurement import Ceiling, steady_latencies
 from loadtest.plan import Block, Target
 from protos.tensors import DTYPES, encode_response
 from protos.v1 import inference_pb2 as pb

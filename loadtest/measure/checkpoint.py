@@ -11,8 +11,8 @@ import shutil
 import time
 from collections.abc import Mapping
 
-from loadtest.analysis.results import Measurement, Record
 from loadtest.client.metrics_page import Facts
+from loadtest.measure.measurement import Measurement, Record
 from loadtest.plan import Block, Plan
 from loadtest.users.recorder import load_samples
 from protos.errors import UsageError

@@ -13,9 +13,9 @@ from dataclasses import replace
 from rich.console import Console
 
 from loadtest import stats
-from loadtest.analysis.results import Measurement, Search, steady_latencies
 from loadtest.measure.block import Bench
 from loadtest.measure.checkpoint import Journal
+from loadtest.measure.measurement import Measurement, Search, steady_latencies
 from loadtest.measure.rate_search import Found, Objective, Range, Trial, find_max_rate
 from loadtest.plan import Block, Load
 from loadtest.users.recorder import STATUSES, STEADY, Samples, merge

@@ -17,7 +17,7 @@ import grpc
 import numpy as np
 import pytest
 
-from loadtest.analysis.results import steady_latencies
+from loadtest.measure.measurement import steady_latencies
 from loadtest.plan import Load
 from loadtest.users.recorder import FIRST, STEADY, load_samples
 from protos.v1 import inference_pb2 as pb
@@ -228,7 +228,7 @@ import os, sys
 from loadtest.__main__ import main
 class Signaller:
     def find_spec(self, name, *_):
-        if name == "loadtest.locustfile":
+        if name == "loadtest.users.users":
             os.kill(os.getpid(), {int(number)})
 sys.meta_path.insert(0, Signaller())
 sys.exit(main(["run", "--target", "127.0.0.1:1", "--model", "m", "--out", "{tmp_path / "run"}", "--wait", "600"]))

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from loadtest.client.survey import ANSWER_SECONDS, Survey, survey, wait_until_ready
 
 from loadtest.client import survey as survey_module
 from loadtest.client.oip import Client
 from loadtest.client.payloads import DEFAULT_VARIANT
-from loadtest.client.survey import ANSWER_SECONDS, Survey, survey, wait_until_ready
 from loadtest.interrupt import Interrupted
 from protos.errors import UsageError
 from tests.support.loadtest.foreign import MODEL, foreign

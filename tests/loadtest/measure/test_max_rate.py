@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 import pytest
 
-from loadtest.analysis.results import Search
+from loadtest.measure.measurement import Search
 from loadtest.measure.rate_search import Found, Objective
 from loadtest.report.table import searches_table
 from loadtest.users.recorder import load_samples

@@ -14,8 +14,9 @@ from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
 from loadtest.analysis.decision import Choice, Constraints, Decision, Loser
-from loadtest.analysis.results import Ceiling, Cell, Results, ServerSide
+from loadtest.analysis.results import Cell, Results, ServerSide
 from loadtest.measure.accuracy import Accuracy, Flip
+from loadtest.measure.measurement import Ceiling
 from loadtest.report.page import asked, write_report
 from loadtest.users.recorder import SAMPLE, STEADY, Samples
 from tests.loadtest.conftest import Run
