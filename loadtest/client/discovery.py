@@ -68,6 +68,11 @@ class Discovery:
     """What the servers call themselves, in the plan's order."""
 
     @property
+    def facts(self) -> dict[str, Facts]:
+        """What is known of each variant."""
+        return {name: served.facts for name, served in self.by_name.items()}
+
+    @property
     def metrics(self) -> tuple[Metrics, ...]:
         """The page of each server that has a variant to measure."""
         return tuple(dict.fromkeys(served.metrics for served in self.by_name.values()))

@@ -1,4 +1,4 @@
-"""One block: load on one variant for a while, and all that is measured meanwhile."""
+"""One block: load on one variant for a while, and everything that is measured meanwhile."""
 
 from loadtest.users.users import swarm  # makes this a Locust process, so before all else
 
@@ -21,22 +21,22 @@ from loadtest.users.arrivals import poisson
 from loadtest.users.recorder import Recorder
 
 Payloads = Mapping[tuple[str, int], Sequence[Payload]]
-"""Requests by served and rows in each."""
+"""Requests by a variant's name in the results and the rows in each request."""
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """What all blocks of a run share."""
+    """What all blocks of a run share, and how one of them is measured."""
 
     plan: Plan
     variants: Mapping[str, ServedVariant]
     payloads: Payloads
     origin: float
-    """When the run began, a time of `perf_counter`."""
+    """The time of `perf_counter` at which the run began."""
     sleep: Sleep
 
     def measure(self, block: Block) -> Measurement:
-        """One block. Calls under way at its end are waited for, so that every call sent has its sample."""
+        """Measures one block. It waits for the calls under way at its end, so every call sent has its sample."""
         plan, load, users = self.plan, block.load, self.plan.users_of(block.load)
         requests, times = self.payloads[block.variant, plan.rows_of(load)], _arrivals(plan, block)
         served = self.variants[block.variant]
@@ -67,14 +67,14 @@ class RunContext:
         )
 
     def _server_seconds(self, server: Deltas | None) -> float | None:
-        """CPU time that the server took on this machine."""
+        """CPU time that the server took on this machine, or None where it is here and does not say."""
         if not self.plan.on_one_machine:
             return 0.0
         return server.cpu_seconds if server else None
 
 
 def _arrivals(plan: Plan, block: Block) -> Sequence[float] | None:
-    """When the requests of a block are due, in seconds after it begins; None where the server sets the pace."""
+    """Seconds after a block's beginning at which its requests are due, or None where the server sets the pace."""
     if block.load.scenario != "server":
         return None
     random = np.random.default_rng([plan.seed, block.round, zlib.crc32(block.variant.encode())])
@@ -83,5 +83,5 @@ def _arrivals(plan: Plan, block: Block) -> Sequence[float] | None:
 
 
 def _clocks() -> tuple[float, float, float]:
-    """Seconds of wall time, of CPU time of this thread, which runs all users, and of this process."""
+    """Wall time, CPU time of this thread, which runs all users, and CPU time of this process, in seconds."""
     return time.perf_counter(), time.thread_time(), time.process_time()

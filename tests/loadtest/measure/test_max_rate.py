@@ -1,4 +1,4 @@
-"""The search for the highest rate against a real server whose capacity is known by construction."""
+"""The search for the highest rate against a real server whose highest rate is known by construction."""
 
 import json
 import signal
@@ -24,19 +24,20 @@ from tests.support.loadtest.foreign import MODEL, Answer, foreign, zeros
 from tests.support.serving import ROOT
 
 SERVICE_SECONDS = 0.002
-CAPACITY = 1 / SERVICE_SECONDS
-"""Of one worker at most: a sleep is never shorter than it was asked to be."""
+MOST_RPS = 1 / SERVICE_SECONDS
+"""Requests per second of one worker at most: a sleep is never shorter than it was asked to be."""
 
 LIMIT_MS = 200.0
 """Reached within any trial that has half as many requests again as can be served, and by no hiccup of a machine."""
 
 QUICK = """
 import sys
-from loadtest import capacity, search, stats
+from loadtest import stats
+from loadtest.measure import max_rate, rate_search
 from loadtest.__main__ import main
 stats.CONFIDENCE = 0.8
-search.MAJORITY, search.VERIFICATIONS, capacity.START = 1, 3, 0.7
-capacity.Range = lambda *rates, seconds: search.Range(*rates, width=0.24, seconds=seconds)
+rate_search.MAJORITY, rate_search.VERIFICATIONS, max_rate.START = 1, 3, 0.7
+max_rate.Range = lambda *rates, seconds: rate_search.Range(*rates, width=0.24, seconds=seconds)
 sys.exit(main(sys.argv[1:]))
 """
 """A coarse search, of single trials with half the samples."""
@@ -82,12 +83,12 @@ def found(done: tuple[subprocess.CompletedProcess[str], Path]) -> dict[str, Any]
 
 
 def test_the_rate_found_is_one_that_the_server_can_serve(found: dict[str, Any]) -> None:
-    assert 0 < found["held"] < 1.5 * CAPACITY  # a busy machine serves less, and none so much for longer than a trial
+    assert 0 < found["held"] < 1.5 * MOST_RPS  # a busy machine serves less, and none so much for longer than a trial
     assert found["held"] < found["broke"]
 
 
-def test_beyond_the_capacity_the_objective_breaks_by_its_p99(found: dict[str, Any]) -> None:
-    over = [trial for trial in found["trials"] if trial["rate"] > 1.5 * CAPACITY]
+def test_beyond_that_rate_the_objective_breaks_by_its_p99(found: dict[str, Any]) -> None:
+    over = [trial for trial in found["trials"] if trial["rate"] > 1.5 * MOST_RPS]
     assert all((trial["p99_ms"] or 0) > LIMIT_MS or trial["achieved"] < 0.98 * trial["rate"] for trial in over)
     assert found["bounded_by"] in ("p99", "generator")
     assert any((trial["p99_ms"] or 0) > LIMIT_MS for trial in found["trials"])
@@ -180,5 +181,5 @@ def test_a_search_without_its_objective_is_one_line() -> None:
     process = subprocess.run([*LOADTEST, "run", *given], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert process.returncode == 2
     assert process.stderr == (
-        "pareto-loadtest: --find-max-rate: no --p99 came, expected the p99 that must hold, such as --p99 20ms\n"
+        "pareto-loadtest: --find-max-rate: got no --p99, expected the p99 that must hold, such as --p99 20ms\n"
     )
