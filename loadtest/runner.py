@@ -148,7 +148,7 @@ def _check_accuracy(plan: Plan, variant: str, check: Check, console: Console, sl
 
 
 def _payloads(plan: Plan, found: Discovery) -> tuple[Payloads, Source]:
-    """The requests for each served."""
+    """Makes the requests for each variant."""
     payloads = dict[tuple[str, int], Sequence[Payload]]()
     for name, served in found.by_name.items():
         for rows in {plan.rows_of(load) for load in plan.loads} | ({plan.rows} if plan.find_max_rate else set()):

@@ -8,7 +8,7 @@ The checkpoint keeps each closed loop and each trial. A search that was interrup
 instead of load, and so comes to where it was.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from rich.console import Console
 
@@ -37,33 +37,29 @@ def search_all(context: RunContext, checkpoint: Checkpoint, console: Console) ->
     objective = Objective(plan.p99, plan.error_rate)
     searches, samples = list[Search](), list[Samples]()
     for number, variant in enumerate(context.variants, 1):
-        search = _VariantSearch(context, checkpoint, number, variant, objective, console)
+        search = _VariantSearch(context, checkpoint, console, number, variant, objective)
         searches.append(Search(variant, objective, search.find()))
         samples += search.samples
     return tuple(searches), merge(samples)
 
 
+@dataclass
 class _VariantSearch:
     """The search of one variant."""
 
-    def __init__(
-        self,
-        context: RunContext,
-        checkpoint: Checkpoint,
-        number: int,
-        variant: str,
-        objective: Objective,
-        console: Console,
-    ) -> None:
-        self._context, self._checkpoint, self._variant, self._objective = context, checkpoint, variant, objective
-        self._console, self._number = console, number
-        self._turns = 0
-        self._trials = list[Trial]()
-        self.samples = list[Samples]()
+    context: RunContext
+    checkpoint: Checkpoint
+    console: Console
+    number: int
+    variant: str
+    objective: Objective
+    turns: int = 0
+    trials: list[Trial] = field(default_factory=list)
+    samples: list[Samples] = field(default_factory=list)
 
     def find(self) -> Found:
         """Runs the closed loops, then searches, unless they show that no rate can hold."""
-        plan, limit = self._context.plan, self._objective.p99_ms
+        plan, limit = self.context.plan, self.objective.p99_ms
         self._say(f"a search for the highest rate with p99 within {limit:g} ms")
         alone, together = (self._closed_loop(users) for users in (1, plan.connections))
         waited = stats.quantile(steady_latencies(alone.samples.rows) * 1e3, 0.5)
@@ -71,39 +67,39 @@ class _VariantSearch:
         if not answered or (waited is not None and waited > limit):
             return Found(None, None, "p99" if answered else "errors", False, None, ())
         start = START * answered
-        found = find_max_rate(self._try, self._objective, Range(start, start / DEPTH, seconds=plan.duration))
+        found = find_max_rate(self._try, self.objective, Range(start, start / DEPTH, seconds=plan.duration))
         self._say(self._so_far())
         return found
 
     def _closed_loop(self, users: int) -> Measurement:
-        return self._measure(Load("closed", users), min(CLOSED_LOOP_SECONDS, self._context.plan.duration), 0)
+        return self._measure(Load("closed", users), min(CLOSED_LOOP_SECONDS, self.context.plan.duration), 0)
 
     def _try(self, rate: float, seconds: float) -> Trial:
-        number = len(self._trials) + 1
+        number = len(self.trials) + 1
         about = f"trial {number}, {rate:.4g} per second for {seconds:.1f} s; {self._so_far()}"
         measured = self._measure(Load("server", rate), seconds, number, about)
         self.samples.append(measured.samples)
         trial = _trial(measured, rate, seconds)
-        self._trials.append(trial)
+        self.trials.append(trial)
         return trial
 
     def _measure(self, load: Load, seconds: float, number: int, about: str = "") -> Measurement:
-        """Returns a block of this load alone, from the checkpoint if it is there; else prints `about` and measures it."""
-        self._turns += 1
-        name, block = f"search-{self._number}-{self._turns}", Block(self._variant, load, number)
-        if (kept := self._checkpoint.read(name, block)) is not None:
+        """Returns a block of this load alone, from the checkpoint if it is there; else measures it."""
+        self.turns += 1
+        name, block = f"search-{self.number}-{self.turns}", Block(self.variant, load, number)
+        if (kept := self.checkpoint.read(name, block)) is not None:
             return kept
         if about:
             self._say(about)
         users, rates = ((int(load.level),), ()) if load.scenario == "closed" else ((), (load.level,))
-        plan = replace(self._context.plan, users=users, rates=rates, offline=(), duration=seconds)
-        measured = replace(self._context, plan=plan).measure(block)
-        self._checkpoint.keep(name, measured)
+        plan = replace(self.context.plan, users=users, rates=rates, offline=(), duration=seconds)
+        measured = replace(self.context, plan=plan).measure(block)
+        self.checkpoint.keep(name, measured)
         return measured
 
     def _so_far(self) -> str:
         """What each trial alone says so far."""
-        outcomes = [(trial.rate, trial.outcome(self._objective)) for trial in self._trials]
+        outcomes = [(trial.rate, trial.outcome(self.objective)) for trial in self.trials]
         held = max((rate for rate, outcome in outcomes if outcome == "holds"), default=None)
         broke = min((rate for rate, outcome in outcomes if outcome in ("p99", "errors")), default=None)
         texts = [] if held is None else [f"held {held:.4g}"]
@@ -111,8 +107,8 @@ class _VariantSearch:
         return "so far " + (", ".join(texts) or "nothing is known")
 
     def _say(self, text: str) -> None:
-        title = f"[{self._number}/{len(self._context.variants)}] {self._variant}"
-        self._console.print(f"{title}: {text}", highlight=False, markup=False, soft_wrap=True)
+        title = f"[{self.number}/{len(self.context.variants)}] {self.variant}"
+        self.console.print(f"{title}: {text}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _trial(measured: Measurement, rate: float, seconds: float) -> Trial:

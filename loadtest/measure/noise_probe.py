@@ -5,8 +5,8 @@
     readings.append(probe.measure())                 # after it, and so before the next
     judge(readings, reruns_of_block, reruns_of_run, most_reruns)
 
-The work hashes and copies memory that no cache holds: neighbours take away either. Its wall time is read, so a neighbour
-who takes the core counts too. Not covered: noise that begins and ends within a block.
+The work hashes and copies memory that no cache holds: neighbours take away either. Its wall time is read, so a
+neighbour who takes the core counts too. Not covered: noise that begins and ends within a block.
 """
 
 import hashlib

@@ -1,8 +1,9 @@
 """What is asked of a server before any load."""
 
 import signal
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 
@@ -12,7 +13,6 @@ from loadtest.client.payloads import DEFAULT_VARIANT
 from loadtest.interrupt import Interrupted
 from protos.errors import UsageError
 from tests.support.loadtest.foreign import MODEL, foreign
-from tests.support.serving import free_port
 
 
 @contextmanager
@@ -26,6 +26,14 @@ def client_of(versions: tuple[str, ...]) -> Iterator[Client]:
 def listing_of(versions: tuple[str, ...], *wanted: str, model: str = MODEL) -> Listing:
     with client_of(versions) as client:
         return list_variants(client, model, wanted)
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """An address where nobody listens: its port is taken."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{taken.getsockname()[1]}"
 
 
 def test_every_ready_variant_is_found_in_the_server_s_order() -> None:
@@ -71,38 +79,37 @@ def test_a_server_that_does_not_answer_is_refused() -> None:
     client.close()
 
 
-def test_a_server_that_is_not_there_is_waited_for_no_longer_than_asked() -> None:
+def test_a_server_that_is_not_there_is_waited_for_no_longer_than_asked(silent: str) -> None:
     now = 0.0
 
     def sleep(seconds: float) -> None:
         nonlocal now
         now += seconds
 
-    client = Client(f"127.0.0.1:{free_port()}", deadline=5.0)
+    client = Client(silent, deadline=5.0)
     wait_until_ready(client, 3.0, sleep, clock=lambda: now)
     client.close()
     assert 3.0 <= now < 3.5
 
 
-def test_waiting_ends_with_what_the_sleep_raises() -> None:
+def test_waiting_ends_with_what_the_sleep_raises(silent: str) -> None:
     def interrupted(_: float) -> None:
         raise Interrupted(signal.SIGINT)
 
-    client = Client(f"127.0.0.1:{free_port()}", deadline=5.0)
+    client = Client(silent, deadline=5.0)
     with pytest.raises(Interrupted):
         wait_until_ready(client, 600.0, interrupted)
     client.close()
 
 
-def test_a_server_that_does_not_answer_at_all_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_does_not_answer_at_all_is_asked_again() -> None:
     asked = []
 
-    def deaf(seconds: float) -> bool:
-        asked.append(seconds)
-        return len(asked) == 3
+    class Deaf(Client):
+        def server_ready(self, seconds: float) -> bool:
+            asked.append(seconds)
+            return len(asked) == 3
 
-    client = Client(f"127.0.0.1:{free_port()}", deadline=600.0)
-    monkeypatch.setattr(client, "server_ready", deaf)
-    wait_until_ready(client, 600.0, lambda _: None)
-    client.close()
+    with closing(Deaf("127.0.0.1:1", deadline=600.0)) as client:
+        wait_until_ready(client, 600.0, lambda _: None)
     assert asked == [ANSWER_SECONDS] * 3

@@ -1,4 +1,4 @@
-"""The search on simulated servers: exact ones, queues whose highest rate is known from theory, and odd ones. All seeded."""
+"""The search on simulated servers: exact ones, queues of known highest rate, and odd ones. All seeded."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -228,7 +228,7 @@ def test_the_found_rate_holds_in_a_fresh_run_and_breaks_at_a_quarter_more(consta
     [
         (lambda: Objective(0.0), "p99_ms: got 0.0, expected milliseconds above 0"),
         (lambda: Objective(20.0, 1.0), "error_rate: got 1.0"),
-        (lambda: Range(start=5.0, lowest=10.0), "lowest 10.0, start 5.0, highest inf came, expected rising ones"),
+        (lambda: Range(start=5.0, lowest=10.0), "rates: got lowest 10.0, start 5.0, highest inf, expected rising ones"),
         (lambda: Range(start=5.0, lowest=1.0, width=0.25), "width: got 0.25, expected .* below 0.25"),
         (lambda: Range(start=5.0, lowest=1.0, seconds=0.0), "seconds: got 0.0"),
     ],
