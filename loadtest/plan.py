@@ -18,9 +18,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from loadtest.units import MEGABYTES, MILLISECONDS, POINTS, RATE, SHARE
+from loadtest.units import (
+    COUNT,
+    COUNTS,
+    MEGABYTES,
+    MILLISECONDS,
+    NAMES,
+    POINTS,
+    RATE,
+    RATES,
+    SHARE,
+    above_zero,
+    at_least,
+)
 from protos.errors import UsageError
-from protos.support.options import PER_SECOND
+from protos.support.options import Rule
 
 Scenario = Literal["closed", "server", "offline"]
 Form = Literal["tensor", "pixels", "jpeg"]
@@ -60,6 +72,21 @@ class Target:
         return f"{variant} @ {self.name}" if self.name else variant
 
 
+def _targets(text: str) -> tuple[Target, ...]:
+    parts = (part.rpartition("=") for part in text.split(","))
+    return tuple(Target(name.strip(), address.strip()) for name, _, address in parts)
+
+
+def _are_targets(text: str) -> bool:
+    """Whether the first target has no name, the others have different names, and each has a host and a port."""
+    first, *names = (target.name for target in _targets(text))
+    addresses = [target.address.rpartition(":") for target in _targets(text)]
+    named = not first and all(names) and len(set(names)) == len(names)
+    return named and all(host and port.isdecimal() for host, _, port in addresses)
+
+
+TARGETS: Rule = {"accepts": _are_targets, "expected": "HOST:PORT, and others as NAME=HOST:PORT"}
+
 DEFAULT_USERS = (1, 8)
 
 PLAN = "plan.toml"
@@ -70,20 +97,20 @@ PLAN = "plan.toml"
 class Plan:
     """What a run measures and how. `UsageError` where it cannot be carried out."""
 
-    target: str
+    target: str = field(metadata=TARGETS)
     """gRPC address of the server, HOST:PORT; others beside it follow with a name: HOST:PORT,triton=HOST:PORT"""
     model: str
     """model to load, as the server names it"""
     out: Path
     """new folder for samples, results and report"""
-    variants: tuple[str, ...] = ()
+    variants: tuple[str, ...] = field(default=(), metadata=NAMES)
     """variants of the first server to compare, separated by commas; without it every one of the model that is ready"""
-    users: tuple[int, ...] = ()
+    users: tuple[int, ...] = field(default=(), metadata=COUNTS)
     """concurrent users, separated by commas; each sends its next request when it has the last answer (default: 1,8
     unless other loads are asked for)"""
-    rates: tuple[float, ...] = field(default=(), metadata=PER_SECOND)
+    rates: tuple[float, ...] = field(default=(), metadata=RATES)
     """arrivals in a second, separated by commas: Poisson, whether or not earlier requests were answered"""
-    offline: tuple[int, ...] = ()
+    offline: tuple[int, ...] = field(default=(), metadata=COUNTS)
     """rows in a request, separated by commas: as fast as possible, with one request on each connection"""
     find_max_rate: bool = False
     """search the highest arrival rate of each variant at which --p99 and --error-rate hold, in trials of --duration or
@@ -98,29 +125,29 @@ class Plan:
     """memory that it may take, such as 200MB"""
     error_rate: float = field(default=0.001, metadata=SHARE)
     """share of the calls that may fail in a search, such as 0.1%"""
-    connections: int = 8
+    connections: int = field(default=8, metadata=COUNT)
     """connections over which requests that arrive at a rate, or offline, are spread"""
-    rows: int = 1
+    rows: int = field(default=1, metadata=COUNT)
     """rows in each request, but for offline"""
     form: Form = "tensor"
     """what a row is sent as: the FP32 tensor, UINT8 pixels or a JPEG file, which the server makes the tensor of"""
     transport: Transport = "unary"
     """a call for each request (ModelInfer), or all of a connection on one stream (ModelStreamInfer)"""
-    duration: float = 3.0
+    duration: float = field(default=3.0, metadata=above_zero())
     """seconds of steady state in one block"""
-    rounds: int = 3
+    rounds: int = field(default=3, metadata=COUNT)
     """blocks of each variant and load; variants take turns within a round"""
-    warmup: float = 0.5
+    warmup: float = field(default=0.5, metadata=at_least(0))
     """seconds of load between the last connection's first call and the steady state of each block, kept apart"""
-    ceiling: float = 1.0
+    ceiling: float = field(default=1.0, metadata=at_least(0))
     """seconds of each load against a server that answers at once: the load generator's ceiling; 0: not measured"""
     check_accuracy: bool = False
     """send the repository's test split as well, under load: top-1 must be the manifest's, and all flips are listed"""
-    reruns: float = 0.25
+    reruns: float = field(default=0.25, metadata=at_least(0))
     """blocks measured again, as a share of all, at most: those around which the machine was not the same"""
-    deadline: float = 10.0
+    deadline: float = field(default=10.0, metadata=above_zero())
     """seconds after which a call is given up and counted as a failure"""
-    wait: float = 0.0
+    wait: float = field(default=0.0, metadata=at_least(0))
     """seconds to give a server that is still starting, until it says that it is ready"""
     repository: Path = Path("models")
     """repository whose golden.npz holds real inputs; without one, inputs are made from the model's metadata"""
@@ -130,36 +157,14 @@ class Plan:
     """seed of the order of the variants and of made-up inputs"""
 
     def __post_init__(self) -> None:
-        rules = {
-            f"--target: '{self.target}' came, expected HOST:PORT, and others as NAME=HOST:PORT": _named(self.targets),
-            f"--users: {list(self.users)} came, expected different numbers of at least 1": _levels(self.users, 1),
-            f"--rates: {list(self.rates)} came, expected different numbers above 0": _levels(self.rates, 1e-9),
-            f"--rate: {self.rate} came, expected more than 0": self.rate is None or 0 < self.rate < float("inf"),
-            f"--max-drop: {self.max_drop} came, expected 0 points or more": self.max_drop is None or self.max_drop >= 0,
-            f"--offline: {list(self.offline)} came, expected different numbers of at least 1": _levels(self.offline, 1),
-            "--find-max-rate: no --p99 came, expected the p99 that must hold, such as --p99 20ms": self.p99 is not None
-            or not self.find_max_rate,
-            f"--error-rate: {self.error_rate} came, expected less than 1": self.error_rate < 1,
-            f"--connections: {self.connections} came, expected at least 1": self.connections >= 1,
-            f"--rows: {self.rows} came, expected at least 1": self.rows >= 1,
-            f"--variants: {list(self.variants)} came, expected each once": all(self.variants)
-            and len(set(self.variants)) == len(self.variants),
-            f"--duration: {self.duration} came, expected more than 0 seconds": 0 < self.duration < float("inf"),
-            f"--rounds: {self.rounds} came, expected at least 1": self.rounds >= 1,
-            f"--warmup: {self.warmup} came, expected 0 seconds or more": 0 <= self.warmup < float("inf"),
-            f"--ceiling: {self.ceiling} came, expected 0 seconds or more": 0 <= self.ceiling < float("inf"),
-            f"--reruns: {self.reruns} came, expected 0 or more": 0 <= self.reruns < float("inf"),
-            f"--wait: {self.wait} came, expected 0 seconds or more": 0 <= self.wait < float("inf"),
-            f"--deadline: {self.deadline} came, expected more than 0 seconds": 0 < self.deadline < float("inf"),
-        }
-        if broken := [rule for rule, holds in rules.items() if not holds]:
-            raise UsageError(broken[0])
+        """Checks the rule over two fields; rules of one field are in its metadata."""
+        if self.find_max_rate and self.p99 is None:
+            raise UsageError("--find-max-rate: got no --p99, expected the p99 that must hold, such as --p99 20ms")
 
     @property
     def targets(self) -> tuple["Target", ...]:
         """The servers, the first without a name."""
-        parts = (part.rpartition("=") for part in self.target.split(","))
-        return tuple(Target(name.strip(), address.strip()) for name, _, address in parts)
+        return _targets(self.target)
 
     @property
     def loads(self) -> tuple[Load, ...]:
@@ -210,17 +215,3 @@ def schedule(plan: Plan, variants: Sequence[str]) -> list[Block]:
         for load in plan.loads:
             blocks += [Block(variant, load, round_) for variant in order.sample(variants, len(variants))]
     return blocks
-
-
-def _named(targets: Sequence[Target]) -> bool:
-    names, parts = [target.name for target in targets], [target.address.rpartition(":") for target in targets]
-    return (
-        names[0] == ""
-        and all(names[1:])
-        and len(set(names)) == len(names)
-        and all(host and port.isdecimal() for host, _, port in parts)
-    )
-
-
-def _levels(levels: Sequence[float], least: float) -> bool:
-    return all(least <= level < float("inf") for level in levels) and len(set(levels)) == len(levels)

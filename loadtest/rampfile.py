@@ -1,11 +1,11 @@
-"""A ramp to saturation by hand: the arrival rate rises in equal steps while the test lasts, and ends at its highest.
+"""A ramp to saturation by hand: the arrival rate rises in equal steps while the test lasts.
 
     locust -f loadtest/rampfile.py --host 127.0.0.1:8001 --model digits --rate 10 -u 50 -t 60s --samples raw.npz
 
-Each of the `-u` users sends `--rate` requests in a second, so here the load rises to 500 in a second, and a server
-that saturates on the way shows where: latencies and failures of the raw samples against the time they were due. A
-file of its own, because Locust always uses a shape that it finds: with it, the number of users on the web page says
-how high the ramp goes. Locust asks a shape once a second, so steps are no shorter.
+Each of the `-u` users sends `--rate` requests per second, so here the load rises to 500 per second. Where the server
+saturates can be seen in the raw samples: latencies and failures over the time they were due. The ramp has a file of
+its own because Locust uses any shape that it finds; with it, the number of users on the web page says how high the
+ramp goes. Locust asks a shape once a second, so steps are no shorter.
 """
 
 from loadtest.locustfile import ArrivalUser  # makes this a Locust process, so before all else
@@ -16,20 +16,20 @@ import math
 from locust import LoadTestShape
 
 SECONDS = 60
-"""Of a ramp without `-t`, as on the web page."""
+"""Length of a ramp without `-t`, as on the web page."""
 
 
 class RampUser(ArrivalUser):
-    """One step: an independent Poisson process of `--rate` arrivals in a second."""
+    """One step of the ramp: an independent Poisson process of `--rate` arrivals per second."""
 
 
 class Ramp(LoadTestShape):
-    """From one user to `-u` of them in the time of `-t`, then the end."""
+    """Rises from one user to `-u` users in the time of `-t`, then ends."""
 
     use_common_options = True
 
     def tick(self) -> tuple[int, float] | None:
-        """How many users there should be now, and how many of them may begin in a second: all."""
+        """Returns how many users there should be now, and that all of them may begin at once; None at the end."""
         assert self.runner
         options = self.runner.environment.parsed_options
         assert options

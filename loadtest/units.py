@@ -1,11 +1,12 @@
-"""Quantities as people write them on a command line: `20ms`, `200MB`, `0.1%`. A bare number is in the field's own unit.
+"""Units and ranges on the command line: `20ms`, `200MB`, `0.1%`. A bare number is in the field's own unit.
 
-Each is a function from text, which raises `ValueError`, and the rule of a `Plan` field that is read by it
+A unit is a function from text, which raises `ValueError`. It and the range make the rule of a `Plan` field
 (`protos.support.options`).
 """
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from protos.support.options import Rule
 
@@ -26,6 +27,24 @@ def share(text: str) -> float:
     return _read(text, {"": 1.0, "%": 0.01}, _SHARE, most=1.0)
 
 
+def at_least(low: float, noun: str = "a number") -> dict[str, Any]:
+    """The rule of a field whose value is a finite number of at least `low`."""
+    return {"accepts": lambda value: low <= value < math.inf, "expected": f"{noun} of at least {low}"}
+
+
+def above_zero() -> dict[str, Any]:
+    """The rule of a field whose value is a finite number above 0."""
+    return {"accepts": lambda value: 0 < value < math.inf, "expected": "a number above 0"}
+
+
+def different(each: dict[str, Any], nouns: str) -> dict[str, Any]:
+    """The rule of a field of several values, no two of them equal, of which the rule `each` accepts each one."""
+    return {
+        "accepts": lambda values: all(map(each["accepts"], values)) and len(set(values)) == len(values),
+        "expected": f"different {nouns}, separated by commas",
+    }
+
+
 def _read(text: str, units: Mapping[str, float], expected: str, least: float = 0.0, most: float = math.inf) -> float:
     number = text.rstrip("%abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
     try:
@@ -33,7 +52,7 @@ def _read(text: str, units: Mapping[str, float], expected: str, least: float = 0
     except (ValueError, KeyError):
         value = math.nan
     if not (least <= value <= most and value < math.inf):
-        raise ValueError(f"'{text}' came, expected {expected}")
+        raise ValueError(f"got '{text}', expected {expected}")
     return value
 
 
@@ -41,6 +60,10 @@ _TIME, _SIZE, _SHARE = "a time such as 20ms or 0.5s", "a size such as 200MB or 1
 
 MILLISECONDS: Rule = {"convert": milliseconds, "expected": _TIME, "metavar": "TIME"}
 MEGABYTES: Rule = {"convert": megabytes, "expected": _SIZE, "metavar": "SIZE"}
-SHARE: Rule = {"convert": share, "expected": _SHARE, "metavar": "SHARE"}
-RATE: Rule = {"metavar": "PER_SECOND"}
-POINTS: Rule = {"metavar": "POINTS"}
+SHARE: Rule = {"convert": share, "accepts": lambda value: value < 1, "expected": _SHARE, "metavar": "SHARE"}
+RATE: Rule = {"metavar": "PER_SECOND"} | above_zero()
+RATES: Rule = {"metavar": "PER_SECOND,..."} | different(above_zero(), "numbers above 0")
+POINTS: Rule = {"metavar": "POINTS"} | at_least(0)
+COUNT = at_least(1, "a whole number")
+COUNTS = different(COUNT, "whole numbers of at least 1")
+NAMES = different({"accepts": bool}, "names")

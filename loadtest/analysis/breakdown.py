@@ -18,8 +18,9 @@ from typing import Literal
 
 import plotly.graph_objects as go
 
-from loadtest.analysis.results import Ceiling, Cell, steady
+from loadtest.analysis.results import Cell
 from loadtest.analysis.validity import baseline_of
+from loadtest.measure.measurement import Ceiling, steady
 from loadtest.report.plot_style import escape, layout
 from loadtest.users.recorder import Samples
 

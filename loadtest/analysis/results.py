@@ -25,51 +25,13 @@ from loadtest.client.metrics_page import Deltas, Facts
 from loadtest.client.payloads import Source
 from loadtest.measure.accuracy import Accuracy
 from loadtest.measure.host import Conditions
-from loadtest.measure.rate_search import Found, Objective
-from loadtest.plan import Block, Load, Plan
-from loadtest.users.recorder import FIRST, STATUSES, STEADY, Rows, Samples, join
+from loadtest.measure.measurement import OK, Ceiling, Measurement, Search, steady, steady_latencies
+from loadtest.plan import Load, Plan
+from loadtest.users.recorder import FIRST, STATUSES, STEADY, join
 from protos.support.machine import Machine
 from protos.support.strict import decode
 
 SCHEMA = 1
-
-_OK = STATUSES.index("OK")
-
-
-@dataclass(frozen=True)
-class Record:
-    """What is known of one block beside its calls: its steady state, and what generator and server used."""
-
-    block: Block
-    answered: int
-    """Successful answers that came within the steady state."""
-    users_begun: int
-    """Users whose first call had ended when the steady state began."""
-    seconds: float
-    """Length of the steady state."""
-    thread_seconds: float
-    """CPU time in the steady state of the one thread that runs all users."""
-    process_seconds: float
-    """CPU time in the steady state of the whole load generator, gRPC's own threads included."""
-    lag_seconds: tuple[float, ...]
-    """By how much timers of the load generator were late."""
-    server: Deltas | None
-    """Over the whole block, warm-up included; None without a metrics page."""
-    conditions: Conditions
-    """Of the machine over the whole block."""
-    canary_seconds: float | None = None
-    """What a fixed piece of work took on this machine right after the block."""
-    reruns: int = 0
-    """How often the block was measured before, and thrown away because the machine had changed."""
-    steady: bool = True
-    """Whether the machine was the same before and after."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measurement(Record):
-    """What one block gave."""
-
-    samples: Samples
 
 
 @dataclass(frozen=True)
@@ -79,19 +41,6 @@ class LatencyMs:
     p50: float | None
     p95: float | None
     p99: float | None
-
-
-@dataclass(frozen=True)
-class Ceiling:
-    """The load generator alone: one load against a server that answers at once."""
-
-    load: Load
-    rps: float
-    """Answers in a second."""
-    p50_ms: float | None
-    """What of a latency is the generator's, gRPC's and the kernel's."""
-    us_per_request: float | None
-    """CPU time of the generator's process."""
 
 
 @dataclass(frozen=True)
@@ -179,15 +128,6 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Search:
-    """What a search for the highest rate of one variant found."""
-
-    variant: str
-    objective: Objective
-    found: Found
-
-
-@dataclass(frozen=True)
 class Results:
     """A whole run, as saved in `results.json`."""
 
@@ -246,23 +186,12 @@ def make_cells(
     return tuple(cells)
 
 
-def steady(rows: Rows) -> Rows:
-    """The successful calls of the steady state: what percentiles are made of."""
-    return np.compress((rows["phase"] == STEADY) & (rows["status"] == _OK), rows)
-
-
-def steady_latencies(rows: Rows) -> NDArray[np.float64]:
-    """Their latencies in seconds, from when they were due."""
-    latencies: NDArray[np.float64] = steady(rows)["latency"]
-    return latencies
-
-
 def _cell(
     plan: Plan, variant: str, load: Load, parts: Sequence[Measurement], facts: Facts, ceiling: float | None
 ) -> Cell:
     rows = join([part.samples for part in parts]).rows
     taken, seconds = steady(rows), sum(part.seconds for part in parts)
-    first = np.compress((rows["phase"] == FIRST) & (rows["status"] == _OK), rows["latency"])
+    first = np.compress((rows["phase"] == FIRST) & (rows["status"] == OK), rows["latency"])
     process, calls = sum(part.process_seconds for part in parts), int((rows["phase"] == STEADY).sum())
     server = _server_side([part.server for part in parts if part.server])
     return Cell(
@@ -272,7 +201,7 @@ def _cell(
         connections=plan.users_of(load),
         rows=plan.rows_of(load),
         requests=len(rows),
-        failures=int((rows["status"] != _OK).sum()),
+        failures=int((rows["status"] != OK).sum()),
         statuses={STATUSES[status]: count for status, count in sorted(Counter(rows["status"].tolist()).items())},
         samples=len(taken),
         seconds=seconds,
@@ -311,7 +240,7 @@ def _round(part: Measurement) -> Round:
         round=part.block.round,
         users_begun=part.users_begun,
         requests=len(rows),
-        failures=int((rows["status"] != _OK).sum()),
+        failures=int((rows["status"] != OK).sum()),
         samples=len(latencies),
         seconds=part.seconds,
         throughput_rps=part.answered / part.seconds,

@@ -1,15 +1,17 @@
-"""What is measured: each variant of the model on each server that the plan names, asked for before any load.
+"""Discovery, before any load: each variant of the model on each server of the plan, and what is known of it.
 
 Servers beside the first have a name, which stands behind their variants': `int8-openvino @ triton`.
 """
 
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 from loadtest.client.metrics_page import Facts, Page, ScrapeError, scrape
-from loadtest.client.oip import Client
-from loadtest.client.survey import Survey, survey, wait_until_ready
+from loadtest.client.oip import CallError, Client
+from loadtest.client.payloads import DEFAULT_VARIANT, wire_version
 from loadtest.interrupt import Sleep
 from loadtest.plan import Plan, Target
 from protos.errors import UsageError
@@ -17,6 +19,11 @@ from protos.repository import scan_model
 from protos.v1 import inference_pb2 as pb
 
 logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.2
+
+ANSWER_SECONDS = 1.0
+"""How long a server that is starting has for its answer, before it is asked again."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +35,7 @@ class Metrics:
     """Why there is none."""
 
     def read(self) -> Page | None:
-        """The page now; None where the server has none or is gone."""
+        """Reads the page; returns None where the server has none or is gone."""
         if self.url is None:
             return None
         try:
@@ -39,11 +46,11 @@ class Metrics:
 
 
 @dataclass(frozen=True)
-class Subject:
+class ServedVariant:
     """One variant on one server."""
 
     variant: str
-    """As the server calls it."""
+    """The server's name for it."""
     target: Target
     metadata: pb.ModelMetadataResponse
     metrics: Metrics
@@ -51,50 +58,110 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Subjects:
-    """All of a run, by the names that results know them by."""
+class Discovery:
+    """All variants of a run, by their names in the results."""
 
-    by_name: Mapping[str, Subject]
+    by_name: Mapping[str, ServedVariant]
     skipped: Mapping[str, str]
-    """Those that cannot be measured, each with the reason."""
+    """Why each other variant cannot be measured."""
     servers: tuple[str, ...]
     """What the servers call themselves, in the plan's order."""
 
     @property
+    def facts(self) -> dict[str, Facts]:
+        """What is known of each variant."""
+        return {name: served.facts for name, served in self.by_name.items()}
+
+    @property
     def metrics(self) -> tuple[Metrics, ...]:
         """The page of each server that has a variant to measure."""
-        return tuple(dict.fromkeys(subject.metrics for subject in self.by_name.values()))
+        return tuple(dict.fromkeys(served.metrics for served in self.by_name.values()))
 
 
-def find(plan: Plan, sleep: Sleep) -> Subjects:
-    """Waits for the servers, asks them what they have, and what is known of it.
+@dataclass(frozen=True)
+class Listing:
+    """The variants of a model on one server: those that are ready, with their metadata, and why others are not."""
 
-    `UsageError` where nobody answers, the model or a wanted variant is unknown, or none is ready.
+    server: str
+    ready: Mapping[str, pb.ModelMetadataResponse]
+    skipped: Mapping[str, str]
+
+
+def discover(plan: Plan, sleep: Sleep) -> Discovery:
+    """Waits for the servers, then asks each for its variants and what is known of them.
+
+    Raises `UsageError` where nobody answers, the model or a wanted variant is unknown, or none is ready.
     """
-    by_name, skipped, servers = dict[str, Subject](), dict[str, str](), list[str]()
+    by_name, skipped, servers = dict[str, ServedVariant](), dict[str, str](), list[str]()
     for target in plan.targets:
-        found, metrics = _survey(plan, target, sleep), _metrics(plan, target)
-        facts = _facts(plan, found, metrics.read())
+        with closing(Client(target.address, plan.deadline)) as client:
+            wait_until_ready(client, plan.wait, sleep)
+            found = list_variants(client, plan.model, () if target.name else plan.variants)
+            serving = _serving(client, plan.model, found.ready)
+        metrics = _metrics(plan, target)
+        facts = _facts(plan, found.ready, serving, metrics.read())
         for variant, metadata in found.ready.items():
-            by_name[target.name_of(variant)] = Subject(variant, target, metadata, metrics, facts[variant])
+            by_name[target.name_of(variant)] = ServedVariant(variant, target, metadata, metrics, facts[variant])
         for variant, reason in found.skipped.items():
             skipped[target.name_of(variant)] = reason
             logger.warning("variant '%s' is left out: %s", target.name_of(variant), reason)
         servers.append(found.server)
-    return Subjects(by_name, skipped, tuple(servers))
+    return Discovery(by_name, skipped, tuple(servers))
 
 
-def _survey(plan: Plan, target: Target, sleep: Sleep) -> Survey:
-    client = Client(target.address, plan.deadline)
+def wait_until_ready(client: Client, seconds: float, sleep: Sleep, clock: Callable[[], float] = time.monotonic) -> None:
+    """Returns as soon as the server says that it is ready, at the latest after `seconds`."""
+    end = clock() + seconds
+    while (left := end - clock()) > 0 and not client.server_ready(min(left, ANSWER_SECONDS)):
+        sleep(POLL_SECONDS)
+
+
+def list_variants(client: Client, model: str, wanted: Sequence[str] = ()) -> Listing:
+    """Asks a server for the `wanted` variants of a model, or for all of them.
+
+    Raises `UsageError` where nobody answers, the model or a wanted variant is unknown, or none is ready.
+    """
     try:
-        wait_until_ready(client, plan.wait, sleep)
-        return survey(client, plan.model, () if target.name else plan.variants)
-    finally:
-        client.close()
+        server = client.server()
+    except CallError as error:
+        raise UsageError(f"the server does not answer: {error}") from error
+    try:
+        known = tuple(client.model(model).versions) or (DEFAULT_VARIANT,)
+    except CallError as error:
+        raise UsageError(f"model '{model}': {error}") from error
+    if unknown := [variant for variant in wanted if variant not in known]:
+        raise UsageError(f"model '{model}': got variant '{unknown[0]}', expected one of {', '.join(known)}")
+    ready, skipped = dict[str, pb.ModelMetadataResponse](), dict[str, str]()
+    for variant in wanted or known:
+        try:
+            if client.ready(model, wire_version(variant)):
+                ready[variant] = client.model(model, wire_version(variant))
+            else:
+                skipped[variant] = "the server says that it is not ready"
+        except CallError as error:
+            skipped[variant] = str(error)
+    if not ready:
+        raise UsageError(f"no variant of model '{model}' is ready: {', '.join(skipped)}")
+    return Listing(f"{server.name} {server.version}".strip(), ready, skipped)
+
+
+def _serving(client: Client, model: str, variants: Iterable[str]) -> dict[str, str]:
+    """How each variant is served, in a few words; empty where the server does not say."""
+    texts = dict[str, str]()
+    for variant in variants:
+        try:
+            config = client.config(model, wire_version(variant))
+        except CallError:
+            return {}  # it lacks the extension
+        threads = config.parameters["threads"].string_value
+        batch = max(config.dynamic_batching.preferred_batch_size, default=1)
+        engine = f"{threads} {'thread' if threads == '1' else 'threads'}, " if threads else ""
+        texts[variant] = f"{engine}batches of at most {batch} rows" if batch > 1 else f"{engine}no batching"
+    return texts
 
 
 def _metrics(plan: Plan, target: Target) -> Metrics:
-    """The page that was asked for, which must be there; or the one above the target's port, which may be."""
+    """The page of `--metrics-url`, which must be there; else one at the port above the target's, if it is there."""
     if plan.metrics_url and not target.name:
         try:
             scrape(plan.metrics_url)
@@ -112,13 +179,13 @@ def _metrics(plan: Plan, target: Target) -> Metrics:
     return Metrics(url)
 
 
-def _facts(plan: Plan, found: Survey, page: Page | None) -> dict[str, Facts]:
-    """What is said about each variant: by the metrics page, by its configuration, and by its manifest."""
+def _facts(plan: Plan, variants: Iterable[str], serving: Mapping[str, str], page: Page | None) -> dict[str, Facts]:
+    """What the metrics page, the configuration and the manifest say about each variant."""
     entries = scan_model(plan.repository, plan.model) if plan.repository.is_dir() else []
     manifests = {entry.name: entry.variant for entry in entries}
     facts = {}
-    for variant in found.ready:
+    for variant in variants:
         said, manifest = page.facts(plan.model, variant) if page else Facts(), manifests.get(variant)
         taken = manifest.footprint.load_peak_bytes if manifest and manifest.footprint else None
-        facts[variant] = replace(said, memory_bytes=taken, serving=found.serving.get(variant))
+        facts[variant] = replace(said, memory_bytes=taken, serving=serving.get(variant))
     return facts

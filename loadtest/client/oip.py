@@ -1,19 +1,16 @@
 """The one client of this package: Open Inference Protocol calls over a connection of its own.
 
-Works blocking as it is, and under gevent once `loadtest.locustfile` was imported. It keeps two promises
-that a measurement needs: each client has its own TCP connection (grpcio would share one among equal
-channels), and no call is without a deadline. Every failure is a `CallError` with a short status, so that
-equal failures count as equal. A `StreamClient` sends its requests on one ModelStreamInfer call instead.
-
-It does not retry: a failed call is a result.
+It blocks, or yields to other greenlets once `loadtest.users.users` was imported. Each client has its own TCP connection
+(grpcio would share one among equal channels), and every call has a deadline. Every failure is a `CallError` with a
+short status, so that equal failures count as equal. Nothing is retried: a failed call is a result.
 """
 
 import itertools
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from typing import cast
+from typing import TypeVar, cast
 
 import grpc
 
@@ -21,6 +18,8 @@ from loadtest.client.payloads import Payload
 from protos.errors import ParetoServeError
 from protos.v1 import inference_pb2 as pb
 from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
+
+Answer = TypeVar("Answer")
 
 WRONG_ANSWER = "WRONG_ANSWER"
 """Status of a call that succeeded with an answer that does not fit its request; not one of gRPC's."""
@@ -56,14 +55,8 @@ class Client:
         self._infer = self._channel.unary_unary(_INFER, None, pb.ModelInferResponse.FromString)  # bytes go out as is
 
     def infer(self, payload: Payload) -> pb.ModelInferResponse:
-        """The answer to a payload, checked to be one: the asked variant and the asked rows."""
-        try:
-            response: pb.ModelInferResponse = self._infer(payload.request, timeout=self._deadline)
-        except grpc.RpcError as error:
-            raise _call_error(error) from None
-        if fault := payload.fault(response):
-            raise CallError(WRONG_ANSWER, fault)
-        return response
+        """Returns the answer to a payload, from the asked variant and with the asked rows; else raises `CallError`."""
+        return _checked(payload, self._ask(self._infer, payload.request))
 
     def server_ready(self, seconds: float) -> bool:
         """Whether a server answers within `seconds` and says that it is ready."""
@@ -73,44 +66,34 @@ class Client:
             return False
 
     def server(self) -> pb.ServerMetadataResponse:
-        """Name, version and extensions of the server that answers."""
-        try:
-            return self._stub.ServerMetadata(pb.ServerMetadataRequest(), timeout=self._deadline)
-        except grpc.RpcError as error:
-            raise _call_error(error) from None
+        """Returns name, version and extensions of the server."""
+        return self._ask(self._stub.ServerMetadata, pb.ServerMetadataRequest())
 
     def model(self, model: str, variant: str = "") -> pb.ModelMetadataResponse:
-        """Variants (as `versions`), inputs and outputs of a model."""
-        try:
-            return self._stub.ModelMetadata(
-                pb.ModelMetadataRequest(name=model, version=variant), timeout=self._deadline
-            )
-        except grpc.RpcError as error:
-            raise _call_error(error) from None
+        """Returns variants (as `versions`), inputs and outputs of a model."""
+        return self._ask(self._stub.ModelMetadata, pb.ModelMetadataRequest(name=model, version=variant))
 
     def config(self, model: str, variant: str) -> pb.ModelConfig:
-        """How a variant is served; the extension `model_configuration`, which a server may lack."""
-        try:
-            request = pb.ModelConfigRequest(name=model, version=variant)
-            return self._stub.ModelConfig(request, timeout=self._deadline).config
-        except grpc.RpcError as error:
-            raise _call_error(error) from None
+        """Returns how a variant is served. A server may lack this extension, `model_configuration`."""
+        return self._ask(self._stub.ModelConfig, pb.ModelConfigRequest(name=model, version=variant)).config
 
     def ready(self, model: str, variant: str) -> bool:
-        """Whether a variant can answer; a `CallError` of NOT_FOUND where there is none of that name."""
-        try:
-            request = pb.ModelReadyRequest(name=model, version=variant)
-            return self._stub.ModelReady(request, timeout=self._deadline).ready
-        except grpc.RpcError as error:
-            raise _call_error(error) from None
+        """Whether a variant can answer. Where there is none of that name the `CallError` says NOT_FOUND."""
+        return self._ask(self._stub.ModelReady, pb.ModelReadyRequest(name=model, version=variant)).ready
 
     def close(self) -> None:
         """Ends the connection."""
         self._channel.close()
 
+    def _ask(self, method: Callable[..., Answer], request: object) -> Answer:
+        try:
+            return method(request, timeout=self._deadline)
+        except grpc.RpcError as error:
+            raise _call_error(error) from None
+
 
 class StreamClient(Client):
-    """The same, with all inferences on one stream, told apart by their ids; the stream begins with the first."""
+    """A client that sends all inferences on one ModelStreamInfer call and tells the answers apart by their ids."""
 
     def __init__(self, target: str, deadline: float) -> None:
         super().__init__(target, deadline)
@@ -121,7 +104,7 @@ class StreamClient(Client):
         self._ended: CallError | None = None
 
     def infer(self, payload: Payload) -> pb.ModelInferResponse:
-        """As `Client.infer`; where the stream ends, so do all that wait on it."""
+        """Does what `Client.infer` does. When the stream ends, every call that waits on it fails."""
         if self._reader is None:
             self._reader = threading.Thread(target=self._read, daemon=True)
             self._reader.start()
@@ -136,9 +119,7 @@ class StreamClient(Client):
             raise CallError("DEADLINE_EXCEEDED", f"no answer on the stream within {self._deadline} s") from None
         finally:
             self._waiting.pop(id_, None)
-        if fault := payload.fault(response):
-            raise CallError(WRONG_ANSWER, fault)
-        return response
+        return _checked(payload, response)
 
     def close(self) -> None:
         """Ends the stream and the connection."""
@@ -162,7 +143,7 @@ class StreamClient(Client):
             yield request
 
     def _answer(self, message: pb.ModelStreamInferResponse) -> None:
-        """Hands an answer to the call that waits for it; an error without an id is of all that wait."""
+        """Hands an answer to the call that waits for it, and an error without an id to all that wait."""
         id_ = message.infer_response.id
         asked = [self._waiting.get(id_)] if id_ else list(self._waiting.values())
         for answer in asked:
@@ -174,6 +155,12 @@ class StreamClient(Client):
                 answer.set_result(message.infer_response)
 
 
+def _checked(payload: Payload, response: pb.ModelInferResponse) -> pb.ModelInferResponse:
+    if fault := payload.fault(response):
+        raise CallError(WRONG_ANSWER, fault)
+    return response
+
+
 def _call_error(error: grpc.RpcError) -> CallError:
-    call = cast(grpc.Call, error)  # what a blocking call raises is both
+    call = cast(grpc.Call, error)  # a blocking call raises an object of both types
     return CallError(call.code().name, call.details() or "no details")

@@ -60,16 +60,16 @@ class Payload:
         if self.variant not in (response.model_version, DEFAULT_VARIANT):
             return f"variant '{response.model_version}' answered, expected '{self.variant}'"
         if (names := {output.name for output in response.outputs}) != self.outputs.keys():
-            return f"outputs {sorted(names)} came, expected {sorted(self.outputs)}"
+            return f"got outputs {sorted(names)}, expected {sorted(self.outputs)}"
         raw = response.raw_output_contents
         if raw and len(raw) != len(response.outputs):
-            return f"{len(raw)} raw contents came for {len(response.outputs)} outputs"
+            return f"got {len(raw)} raw contents, expected one for each of {len(response.outputs)} outputs"
         for index, output in enumerate(response.outputs):
             shape, declared = tuple(output.shape), self.outputs[output.name]
             if not _fits(shape, declared, self.rows):
-                return f"output '{output.name}': shape {list(shape)} came, expected {list(declared)}, rows {self.rows}"
+                return f"output '{output.name}': got shape {list(shape)}, expected {list(declared)}, rows {self.rows}"
             if raw and not _filled(output.datatype, shape, raw[index]):
-                return f"output '{output.name}': {len(raw[index])} bytes came for {output.datatype} {list(shape)}"
+                return f"output '{output.name}': got {len(raw[index])} bytes, expected {output.datatype} {list(shape)}"
         return None
 
 

@@ -12,7 +12,7 @@ of a variant whose answers depend on them, such as one that quantizes by the ran
 the clients of such a variant see just that.
 
 Nothing is retried: a request that failed is counted as such, and its images have no answer. Works with threads, or
-with greenlets once `loadtest.locustfile` was imported. What is not covered: UINT8 and JPEG payloads, streaming.
+with greenlets once `loadtest.users.users` was imported. What is not covered: UINT8 and JPEG payloads, streaming.
 """
 
 import time

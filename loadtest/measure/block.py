@@ -1,6 +1,6 @@
-"""One block: load on one variant for a while, and all that is measured meanwhile."""
+"""One block: load on one variant for a while, and everything that is measured meanwhile."""
 
-from loadtest.locustfile import swarm  # makes this a Locust process, so before all else
+from loadtest.users.users import swarm  # makes this a Locust process, so before all else
 
 # isort: split
 import time
@@ -10,37 +10,37 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loadtest.analysis.results import Measurement
-from loadtest.client.discovery import Subject
+from loadtest.client.discovery import ServedVariant
 from loadtest.client.metrics_page import Deltas, deltas
 from loadtest.client.payloads import Payload
 from loadtest.interrupt import Sleep
 from loadtest.measure import host
+from loadtest.measure.measurement import Measurement
 from loadtest.plan import Block, Plan
 from loadtest.users.arrivals import poisson
 from loadtest.users.recorder import Recorder
 
 Payloads = Mapping[tuple[str, int], Sequence[Payload]]
-"""Requests by subject and rows in each."""
+"""Requests by a variant's name in the results and the rows in each request."""
 
 
 @dataclass(frozen=True)
-class Bench:
-    """What all blocks of a run share."""
+class RunContext:
+    """What all blocks of a run share, and how one of them is measured."""
 
     plan: Plan
-    subjects: Mapping[str, Subject]
+    variants: Mapping[str, ServedVariant]
     payloads: Payloads
     origin: float
-    """When the run began, a time of `perf_counter`."""
+    """The time of `perf_counter` at which the run began."""
     sleep: Sleep
 
     def measure(self, block: Block) -> Measurement:
-        """One block. Calls under way at its end are waited for, so that every call sent has its sample."""
+        """Measures one block. It waits for the calls under way at its end, so every call sent has its sample."""
         plan, load, users = self.plan, block.load, self.plan.users_of(block.load)
         requests, times = self.payloads[block.variant, plan.rows_of(load)], _arrivals(plan, block)
-        subject = self.subjects[block.variant]
-        address, metrics = subject.target.address, subject.metrics
+        served = self.variants[block.variant]
+        address, metrics = served.target.address, served.metrics
         recorder, before, idle = Recorder(), metrics.read(), host.read()
         with swarm(address, requests, users, plan.deadline, recorder.on_request, plan.transport, times) as running:
             recorder.wait_for_users(users, plan.deadline, self.sleep)
@@ -52,7 +52,7 @@ class Bench:
         after, done = metrics.read(), host.read()
         seconds, thread, process = (end - start for start, end in zip(opened, closed, strict=True))
         window, loads = (begun, begun + seconds), tuple(each.key for each in plan.loads)
-        server = deltas(before, after, plan.model, subject.variant) if before and after else None
+        server = deltas(before, after, plan.model, served.variant) if before and after else None
         return Measurement(
             block=block,
             answered=recorder.answered(window),
@@ -63,18 +63,18 @@ class Bench:
             lag_seconds=tuple(running.lags),
             server=server,
             conditions=host.between(idle, done, self._server_seconds(server)),
-            samples=recorder.samples(self.origin, window, block, tuple(self.subjects), loads),
+            samples=recorder.samples(self.origin, window, block, tuple(self.variants), loads),
         )
 
     def _server_seconds(self, server: Deltas | None) -> float | None:
-        """CPU time that the server took on this machine."""
+        """CPU time that the server took on this machine, or None where it is here and does not say."""
         if not self.plan.on_one_machine:
             return 0.0
         return server.cpu_seconds if server else None
 
 
 def _arrivals(plan: Plan, block: Block) -> Sequence[float] | None:
-    """When the requests of a block are due, in seconds after it begins; None where the server sets the pace."""
+    """Seconds after a block's beginning at which its requests are due, or None where the server sets the pace."""
     if block.load.scenario != "server":
         return None
     random = np.random.default_rng([plan.seed, block.round, zlib.crc32(block.variant.encode())])
@@ -83,5 +83,5 @@ def _arrivals(plan: Plan, block: Block) -> Sequence[float] | None:
 
 
 def _clocks() -> tuple[float, float, float]:
-    """Seconds of wall time, of CPU time of this thread, which runs all users, and of this process."""
+    """Wall time, CPU time of this thread, which runs all users, and CPU time of this process, in seconds."""
     return time.perf_counter(), time.thread_time(), time.process_time()

@@ -1,4 +1,4 @@
-"""What the load generator reaches against a server that answers at once: its ceiling, measured before all else.
+"""The load generator's ceiling: what it reaches against a server that answers at once.
 
 A variant's throughput near the ceiling says how fast the generator is, not the variant.
 """
@@ -12,10 +12,10 @@ from dataclasses import replace
 import numpy as np
 
 from loadtest import stats
-from loadtest.analysis.results import Ceiling, steady_latencies
 from loadtest.client.discovery import Metrics
 from loadtest.client.payloads import Payload
-from loadtest.measure.block import Bench
+from loadtest.measure.block import RunContext
+from loadtest.measure.measurement import Ceiling, steady_latencies
 from loadtest.plan import Block, Target
 from protos.tensors import DTYPES, encode_response
 from protos.v1 import inference_pb2 as pb
@@ -23,15 +23,15 @@ from protos.v1 import inference_pb2 as pb
 WARMUP_SECONDS = 0.2
 
 
-def measure(bench: Bench, seconds: float) -> tuple[Ceiling, ...]:
-    """One ceiling for each load of the plan, with the requests of the first variant."""
-    (variant, subject), ceilings = next(iter(bench.subjects.items())), list[Ceiling]()
-    for load in bench.plan.loads:
-        answer = _zeros(bench.payloads[variant, bench.plan.rows_of(load)][0], subject.metadata)
+def measure(context: RunContext, seconds: float) -> tuple[Ceiling, ...]:
+    """Measures one ceiling for each load of the plan, with the requests of the first variant."""
+    (variant, served), ceilings = next(iter(context.variants.items())), list[Ceiling]()
+    for load in context.plan.loads:
+        answer = _zeros(context.payloads[variant, context.plan.rows_of(load)][0], served.metadata)
         with _null_server(answer) as address:
-            plan = replace(bench.plan, duration=seconds, warmup=WARMUP_SECONDS)
-            null = replace(subject, target=Target("null", address), metrics=Metrics(None))
-            taken = replace(bench, plan=plan, subjects={variant: null}).measure(Block(variant, load, 0))
+            plan = replace(context.plan, duration=seconds, warmup=WARMUP_SECONDS)
+            null = replace(served, target=Target("null", address), metrics=Metrics(None))
+            taken = replace(context, plan=plan, variants={variant: null}).measure(Block(variant, load, 0))
         latencies = steady_latencies(taken.samples.rows)
         p50, calls = stats.quantile(latencies * 1e3, 0.5), len(latencies)
         cost = taken.process_seconds / calls * 1e6 if calls else None
@@ -40,7 +40,7 @@ def measure(bench: Bench, seconds: float) -> tuple[Ceiling, ...]:
 
 
 def _zeros(payload: Payload, metadata: pb.ModelMetadataResponse) -> bytes:
-    """A serialized answer as `payload` expects it."""
+    """Returns a serialized answer that `payload` accepts."""
     outputs = {}
     for output in metadata.outputs:
         shape = [payload.rows if size == -1 else size for size in output.shape]
@@ -50,7 +50,7 @@ def _zeros(payload: Payload, metadata: pb.ModelMetadataResponse) -> bytes:
 
 @contextmanager
 def _null_server(answer: bytes) -> Iterator[str]:
-    """Its address."""
+    """Runs a null server that gives `answer`; yields its address."""
     command = [sys.executable, "-m", "loadtest.measure.null_server"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin

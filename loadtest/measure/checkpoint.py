@@ -1,18 +1,20 @@
-"""The blocks of a run that is not finished: each is kept as soon as it is measured, so that a run can go on.
+"""The checkpoint of a run: every block is kept as soon as it is measured, so that an interrupted run can go on.
 
 They lie beside the run's folder, in `<out>.partial/`: the plan, and for each block `<name>.json` with `<name>.npz`.
-A block counts when its .json is there, which is written last. Blocks of the schedule are named by their numbers in it;
-those of a search by the turn in which it asked for them, since the same answers make it ask the same again.
+A block counts once its .json is there, which is written last. A scheduled block is named by its number in the schedule,
+a search's block by its turn in the search, since the same answers make a search ask the same again.
 """
 
 import dataclasses
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
-from loadtest.analysis.results import Measurement, Record
 from loadtest.client.metrics_page import Facts
+from loadtest.interrupt import Interrupted
+from loadtest.measure.measurement import Measurement, Record
 from loadtest.plan import Block, Plan
 from loadtest.users.recorder import load_samples
 from protos.errors import UsageError
@@ -22,11 +24,11 @@ from protos.support.strict import decode
 _PLAN = "plan.json"
 
 
-class Journal:
+class Checkpoint:
     """The kept blocks of a plan."""
 
     def __init__(self, plan: Plan, variants: Mapping[str, Facts]) -> None:
-        """Opens what an earlier run of the plan left; `UsageError` where that was another plan, or other variants."""
+        """Opens what an earlier run of the plan left. Raises `UsageError` if its plan or its variants differ."""
         self.folder = plan.out.with_name(f"{plan.out.name}.partial")
         about = self.folder / _PLAN
         known = {"plan": dataclasses.asdict(plan), "variants": {n: dataclasses.asdict(f) for n, f in variants.items()}}
@@ -38,10 +40,10 @@ class Journal:
         if {key: kept.get(key) for key in mine} != mine:
             raise UsageError(f"--out: '{self.folder}' holds blocks of another plan: remove it, or take another --out")
         self.began: float = kept["began"]
-        """When the run first began, in seconds since 1970."""
+        """The time at which the run first began, in seconds since 1970."""
 
-    def load(self, name: str, block: Block) -> Measurement | None:
-        """The block of that name, if it was measured before."""
+    def read(self, name: str, block: Block) -> Measurement | None:
+        """Returns the block of that name, or None if it was not measured before."""
         described = self.folder / f"{name}.json"
         if not described.is_file():
             return None
@@ -50,16 +52,31 @@ class Journal:
         return Measurement(**vars(record), samples=load_samples(described.with_suffix(".npz")))
 
     def keep(self, name: str, measured: Measurement) -> None:
-        """Writes a block."""
+        """Keeps a block."""
         described = self.folder / f"{name}.json"
         measured.samples.save(described.with_suffix(".npz"))
         record = {field.name: getattr(measured, field.name) for field in dataclasses.fields(Record)}
         atomic.write_text(described, json.dumps(record, default=dataclasses.asdict))
 
     def kept(self) -> int:
-        """How many blocks there are."""
+        """Returns how many blocks were kept."""
         return len({*self.folder.glob("*.json")} - {self.folder / _PLAN})
 
     def remove(self) -> None:
-        """Throws all of it away."""
+        """Throws the checkpoint away."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextmanager
+def checkpointed(plan: Plan, variants: Mapping[str, Facts]) -> Iterator[Checkpoint]:
+    """Yields a run's checkpoint. At the end it is removed, unless the run fails after it has kept a block."""
+    checkpoint = Checkpoint(plan, variants)
+    try:
+        yield checkpoint
+    except BaseException as error:
+        if not (kept := checkpoint.kept()):
+            checkpoint.remove()
+        elif isinstance(error, Interrupted):
+            error.left = f"'{checkpoint.folder}' keeps what was measured, {kept} blocks: the same command goes on"
+        raise
+    checkpoint.remove()

@@ -1,18 +1,18 @@
-"""A fixed piece of work, timed between blocks: if it took longer or shorter, the machine changed, not the variant.
+"""The noise probe: a fixed piece of work, timed between blocks. If its time moved, the machine changed.
 
-    readings = [canary.measure() for _ in range(3)]   # before the first block
+    readings = [probe.measure() for _ in range(3)]   # before the first block
     ...                                               # a block
-    readings.append(canary.measure())                 # after it, and so before the next
+    readings.append(probe.measure())                 # after it, and so before the next
     judge(readings, reruns_of_block, reruns_of_run, most_reruns)
 
-The work is arithmetic on memory that no cache holds, and a copy of that memory: neighbours take away either. It is
-wall time that is read: a neighbour who takes the core counts too. Not covered: what comes and goes within a block.
+The work hashes and copies memory that no cache holds: neighbours take away either. Its wall time is read, so a
+neighbour who takes the core counts too. Not covered: noise that begins and ends within a block.
 """
 
 import hashlib
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -25,31 +25,31 @@ RECENT = 15
 blocks are rerun only until most of these were taken since."""
 
 RERUNS_OF_BLOCK = 2
-"""A block is measured three times at most; the last one is kept, and its canary is in the results."""
+"""A block is measured at most three times; the last measurement is kept, with its reading of the probe."""
 
 REPETITIONS = 5
 
 Judgement = Literal["steady", "rerun", "moved"]
-"""Of a block: its canary did not move; it did; it did, but there were reruns enough."""
+"""A block is kept, is measured again because the probe moved, or is kept although the probe moved."""
 
 
-class Canary:
-    """The work, with its 48 MiB of memory, which is taken once."""
+class NoiseProbe:
+    """The work, on memory that is taken once: `size` bytes to hash, and as many to copy them to."""
 
-    def __init__(self) -> None:
-        self._text = np.random.default_rng(0).bytes(24 << 20)
+    def __init__(self, clock: Callable[[], float] = time.perf_counter, size: int = 24 << 20) -> None:
+        self._clock, self._text = clock, np.random.default_rng(0).bytes(size)
         self._source = np.frombuffer(self._text, np.uint8)
         self._target = np.empty_like(self._source)
 
     def measure(self) -> float:
-        """Seconds of one piece of work, the median of `REPETITIONS`; one thread, some 25 ms each on a quiet core."""
+        """Returns the seconds of one piece of work, the median of `REPETITIONS`: some 25 ms on a quiet core."""
         return statistics.median(self._once() for _ in range(REPETITIONS))
 
     def _once(self) -> float:
-        begun = time.perf_counter()
-        hashlib.sha512(self._text).digest()
+        begun = self._clock()
+        hashlib.sha512(self._text).hexdigest()
         np.copyto(self._target, self._source)
-        return time.perf_counter() - begun
+        return self._clock() - begun
 
 
 def has_moved(before: float, after: float, usual: float) -> bool:
@@ -58,10 +58,9 @@ def has_moved(before: float, after: float, usual: float) -> bool:
 
 
 def judge(readings: Sequence[float], reruns_of_block: int, reruns_of_run: int, most: float) -> Judgement:
-    """What to do with the block just measured.
+    """Judges the block just measured by all `readings` of the run; the last two were taken before and after the block.
 
-    `readings` are all of the run so far; the last two are those before and after the block. A run may have `most`
-    reruns, so that a bad day does not double it.
+    A run may have `most` reruns, so that a bad day does not double it.
     """
     if not has_moved(readings[-2], readings[-1], statistics.median(readings[-RECENT:])):
         return "steady"

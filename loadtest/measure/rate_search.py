@@ -56,9 +56,9 @@ class Objective:
 
     def __post_init__(self) -> None:
         if not 0 < self.p99_ms < math.inf:
-            raise ValueError(f"p99_ms: {self.p99_ms} came, expected milliseconds above 0")
+            raise ValueError(f"p99_ms: got {self.p99_ms}, expected milliseconds above 0")
         if not 0 <= self.error_rate < 1:
-            raise ValueError(f"error_rate: {self.error_rate} came, expected a share of at least 0 and below 1")
+            raise ValueError(f"error_rate: got {self.error_rate}, expected a share of at least 0 and below 1")
 
     @property
     def calls_needed(self) -> int:
@@ -123,13 +123,13 @@ class Range:
     def __post_init__(self) -> None:
         if not 0 < self.lowest <= self.start <= self.highest:
             raise ValueError(
-                f"rates: lowest {self.lowest}, start {self.start}, highest {self.highest} came, expected rising ones"
+                f"rates: got lowest {self.lowest}, start {self.start}, highest {self.highest}, expected rising ones"
                 " above 0"
             )
         if not 0 < self.width < BEYOND - 1:
-            raise ValueError(f"width: {self.width} came, expected a share above 0 and below {BEYOND - 1}")
+            raise ValueError(f"width: got {self.width}, expected a share above 0 and below {BEYOND - 1}")
         if not 0 < self.seconds < math.inf:
-            raise ValueError(f"seconds: {self.seconds} came, expected more than 0")
+            raise ValueError(f"seconds: got {self.seconds}, expected more than 0")
 
 
 @dataclass(frozen=True)

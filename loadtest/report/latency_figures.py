@@ -8,7 +8,8 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from loadtest import stats
-from loadtest.analysis.results import Cell, steady_latencies
+from loadtest.analysis.results import Cell
+from loadtest.measure.measurement import steady_latencies
 from loadtest.plan import Scenario
 from loadtest.report.plot_style import PlotStyle, brief, escape, layout, log_ticks
 from loadtest.users.recorder import Samples

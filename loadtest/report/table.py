@@ -6,7 +6,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from loadtest.analysis.results import Results, Search
+from loadtest.analysis.results import Results
+from loadtest.measure.measurement import Search
 from loadtest.measure.rate_search import BEYOND
 from loadtest.report.columns import COLUMNS, Column
 

@@ -16,7 +16,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from loadtest import stats
-from loadtest.analysis.results import Cell, Round, steady
+from loadtest.analysis.results import Cell, Round
+from loadtest.measure.measurement import steady
 from loadtest.report.plot_style import INK, PlotStyle, axis, brief, escape, layout, log_ticks
 from loadtest.users.recorder import Rows, Samples
 

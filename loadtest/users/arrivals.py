@@ -40,10 +40,10 @@ def exponential_p(observed: NDArray[np.float64], rate: float) -> float:
 
     _check("rate", rate)
     if not len(observed):
-        raise ValueError("no gaps came, expected at least 1")
+        raise ValueError("got no gaps, expected at least 1")
     return float(kstest(observed, "expon", args=(0.0, 1 / rate)).pvalue)
 
 
 def _check(name: str, value: float) -> None:
     if not 0 < value < float("inf"):
-        raise ValueError(f"{name}: {value} came, expected a finite number above 0")
+        raise ValueError(f"{name}: got {value}, expected a finite number above 0")

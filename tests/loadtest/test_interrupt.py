@@ -1,12 +1,21 @@
 """Signals are noted when they come, and raised where it is safe."""
 
 import signal
+from collections.abc import Iterator
 
 import pytest
 
 from loadtest.interrupt import Interrupted, interruptible
 
 INT, TERM = signal.SIGINT, signal.SIGTERM
+
+
+@pytest.fixture(autouse=True)
+def terminal() -> Iterator[None]:
+    """SIGINT as from a terminal: a suite that is started by nohup or in the background inherits it as ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def interrupted(*signals: signal.Signals, seconds: float | None = None, error: bool = False) -> list[str]:

@@ -66,39 +66,41 @@ def test_the_help_of_a_list_shows_it_as_it_is_given() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "message"),
+    ("flag", "value", "expected"),
     [
-        (("--target", "localhost"), "--target: 'localhost' came, expected HOST:PORT, and others as NAME=HOST:PORT"),
-        (("--target", ":8001"), "--target: ':8001' came, expected HOST:PORT, and others as NAME=HOST:PORT"),
-        (("--target", "a:1,b:2"), "--target: 'a:1,b:2' came, expected HOST:PORT, and others as NAME=HOST:PORT"),
-        (("--target", "a=b:1"), "--target: 'a=b:1' came, expected HOST:PORT, and others as NAME=HOST:PORT"),
-        (("--users", "0"), "--users: [0] came, expected different numbers of at least 1"),
-        (("--users", "1,x"), "--users: got '1,x', expected a whole number, or several separated by commas"),
-        (("--users", "2,2"), "--users: [2, 2] came, expected different numbers of at least 1"),
-        (("--rates", "0"), "--rates: [0.0] came, expected different numbers above 0"),
-        (("--rates", "inf"), "--rates: [inf] came, expected different numbers above 0"),
-        (("--offline", "0"), "--offline: [0] came, expected different numbers of at least 1"),
-        (("--connections", "0"), "--connections: 0 came, expected at least 1"),
-        (("--rate", "0"), "--rate: 0.0 came, expected more than 0"),
-        (("--max-drop", "-1"), "--max-drop: -1.0 came, expected 0 points or more"),
-        (("--max-memory", "2km"), "--max-memory: got '2km', expected a size such as 200MB or 1.5GB"),
-        (("--rows", "0"), "--rows: 0 came, expected at least 1"),
-        (("--form", "png"), "--form: got 'png', expected one of tensor, pixels, jpeg"),
-        (("--transport", "http"), "--transport: got 'http', expected one of unary, stream"),
-        (("--variants", "a,a"), "--variants: ['a', 'a'] came, expected each once"),
-        (("--variants", "a,"), "--variants: ['a', ''] came, expected each once"),
-        (("--duration", "0"), "--duration: 0.0 came, expected more than 0 seconds"),
-        (("--duration", "inf"), "--duration: inf came, expected more than 0 seconds"),
-        (("--duration", "nan"), "--duration: nan came, expected more than 0 seconds"),
-        (("--rounds", "0"), "--rounds: 0 came, expected at least 1"),
-        (("--warmup", "-1"), "--warmup: -1.0 came, expected 0 seconds or more"),
-        (("--deadline", "0"), "--deadline: 0.0 came, expected more than 0 seconds"),
+        ("--target", "localhost", "HOST:PORT, and others as NAME=HOST:PORT"),
+        ("--target", ":8001", "HOST:PORT, and others as NAME=HOST:PORT"),
+        ("--target", "a:1,b:2", "HOST:PORT, and others as NAME=HOST:PORT"),
+        ("--target", "a=b:1", "HOST:PORT, and others as NAME=HOST:PORT"),
+        ("--users", "0", "different whole numbers of at least 1, separated by commas"),
+        ("--users", "1,x", "different whole numbers of at least 1, separated by commas"),
+        ("--users", "2,2", "different whole numbers of at least 1, separated by commas"),
+        ("--rates", "0", "different numbers above 0, separated by commas"),
+        ("--rates", "inf", "different numbers above 0, separated by commas"),
+        ("--offline", "0", "different whole numbers of at least 1, separated by commas"),
+        ("--connections", "0", "a whole number of at least 1"),
+        ("--rate", "0", "a number above 0"),
+        ("--max-drop", "-1", "a number of at least 0"),
+        ("--max-memory", "2km", "a size such as 200MB or 1.5GB"),
+        ("--rows", "0", "a whole number of at least 1"),
+        ("--form", "png", "one of tensor, pixels, jpeg"),
+        ("--transport", "http", "one of unary, stream"),
+        ("--variants", "a,a", "different names, separated by commas"),
+        ("--variants", "a,", "different names, separated by commas"),
+        ("--duration", "0", "a number above 0"),
+        ("--duration", "inf", "a number above 0"),
+        ("--duration", "nan", "a number above 0"),
+        ("--rounds", "0", "a whole number of at least 1"),
+        ("--warmup", "-1", "a number of at least 0"),
+        ("--deadline", "0", "a number above 0"),
     ],
 )
-def test_a_value_out_of_range_is_named(flags: tuple[str, ...], message: str) -> None:
+def test_a_value_out_of_range_is_named(flag: str, value: str, expected: str) -> None:
     with pytest.raises(UsageError) as error:
-        plan(*flags)
-    assert str(error.value) == message
+        plan(f"{flag}={value}")
+    assert str(error.value).startswith(f"{flag}: ")
+    assert f"'{value}'" in str(error.value)
+    assert str(error.value).endswith(f", expected {expected}")
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,9 @@
 import itertools
 import json
 import signal
-import subprocess
-import sys
 import threading
 import tomllib
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,45 +13,22 @@ import grpc
 import numpy as np
 import pytest
 
-from loadtest.analysis.results import steady_latencies
+from loadtest.measure.measurement import steady_latencies
 from loadtest.plan import Load
 from loadtest.users.recorder import FIRST, STEADY, load_samples
 from protos.v1 import inference_pb2 as pb
-from tests.loadtest.conftest import LOADTEST, Run, flags
 from tests.support import toy
 from tests.support.loadtest.foreign import MODEL, foreign, zeros
 from tests.support.loadtest.pages import pages
-from tests.support.serving import ROOT, ServerProcess, free_port, serving
+from tests.support.loadtest.runs import LOADTEST, Run, flags, loadtest, results_of, wait_for_block
+from tests.support.processes import finished, python, started
+from tests.support.serving import ServerProcess, free_port, serving
 
 VARIANTS = ("fp32-onnxruntime", "fp32-openvino")
 
 
-def loadtest(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*LOADTEST, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
-
-
-@contextmanager
-def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A load test that is waited for at the end, by force if need be."""
-    process = subprocess.Popen(
-        [*LOADTEST, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.kill()
-
-
 def load_of(cell: dict[str, Any]) -> Load:
     return Load(**cell["load"])
-
-
-def wait_for_block(process: subprocess.Popen[str], number: int) -> None:
-    """Until the progress says that this block begins."""
-    assert process.stderr
-    assert any(line.startswith(f"[{number}/") for line in process.stderr)
 
 
 def test_a_run_without_failures_ends_well(run: Run) -> None:
@@ -161,12 +134,12 @@ def test_a_run_folder_holds_results_samples_and_report_and_nothing_is_left_besid
 def test_a_server_that_dies_is_counted_and_the_run_ends(repository: Path, tmp_path: Path) -> None:
     with serving(repository) as server:
         more = ("--users", "2", "--rounds", "1", "--duration", "1.5", "--warmup", "0")
-        with started(*flags(server, repository, tmp_path / "run", *more)) as process:
+        with started([*LOADTEST, *flags(server, repository, tmp_path / "run", *more)]) as process:
             wait_for_block(process, 2)
             server.signal(signal.SIGKILL)
             stdout, _ = process.communicate(timeout=60)
     assert process.returncode == 1
-    cells = json.loads((tmp_path / "run" / "results.json").read_text())["cells"]
+    cells = results_of(tmp_path / "run")["cells"]
     assert sorted(cell["failures"] > 0 for cell in cells) == [False, True]
     (failed,) = [cell for cell in cells if cell["failures"]]
     assert failed["statuses"]["UNAVAILABLE"] == failed["failures"]
@@ -179,7 +152,7 @@ def test_a_server_that_dies_is_counted_and_the_run_ends(repository: Path, tmp_pa
 def test_an_interrupted_run_leaves_nothing(
     number: signal.Signals, server: ServerProcess, repository: Path, tmp_path: Path
 ) -> None:
-    with started(*flags(server, repository, tmp_path / "run", "--duration", "60")) as process:
+    with started([*LOADTEST, *flags(server, repository, tmp_path / "run", "--duration", "60")]) as process:
         wait_for_block(process, 1)
         process.send_signal(number)
         stdout, stderr = process.communicate(timeout=30)
@@ -197,8 +170,9 @@ def test_an_interrupted_run_does_not_wait_for_calls_that_hang(tmp_path: Path) ->
         return zeros(request, context)
 
     with foreign(("1",), hang) as server:
-        target = ("--target", server.address, "--model", MODEL, "--out", str(tmp_path / "run"))
-        with started("run", *target, "--repository", str(tmp_path), "--deadline", "600", "--duration", "60") as process:
+        command = ("run", "--target", server.address, "--model", MODEL, "--out", str(tmp_path / "run"))
+        more = ("--repository", str(tmp_path), "--deadline", "600", "--duration", "60")
+        with started([*LOADTEST, *command, *more]) as process:
             assert called.wait(30)
             process.send_signal(signal.SIGINT)
             process.communicate(timeout=30)
@@ -211,7 +185,7 @@ def test_a_run_that_waits_for_a_server_is_interrupted_at_once(number: signal.Sig
     with foreign() as server:
         server.ready = False
         target = ("--target", server.address, "--model", MODEL, "--out", str(tmp_path / "run"))
-        with started("run", *target, "--wait", "600") as process:
+        with started([*LOADTEST, "run", *target, "--wait", "600"]) as process:
             assert server.asked.wait(30)
             process.send_signal(number)
             _, stderr = process.communicate(timeout=30)
@@ -228,12 +202,12 @@ import os, sys
 from loadtest.__main__ import main
 class Signaller:
     def find_spec(self, name, *_):
-        if name == "loadtest.locustfile":
+        if name == "loadtest.users.users":
             os.kill(os.getpid(), {int(number)})
 sys.meta_path.insert(0, Signaller())
 sys.exit(main(["run", "--target", "127.0.0.1:1", "--model", "m", "--out", "{tmp_path / "run"}", "--wait", "600"]))
 """
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = finished(python(script))
     assert (done.returncode, done.stdout) == (128 + number, "")
     assert done.stderr == f"pareto-loadtest: {number.name}, nothing was written\n"
 
@@ -249,7 +223,7 @@ runner.write_report = lambda *given: (os.kill(os.getpid(), {int(signal.SIGTERM)}
 sys.exit(main(["run", "--target", "{server.address}", "--model", "{MODEL}", "--out", "{tmp_path / "run"}",
                "--users", "1", "--rounds", "1", "--warmup", "0", "--duration", "0.1"]))
 """
-        done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+        done = finished(python(script))
     assert (done.returncode, done.stdout) == (143, "")
     kept = tmp_path / "run.partial"
     assert done.stderr.endswith(f"SIGTERM, '{kept}' keeps what was measured, 1 blocks: the same command goes on\n")
@@ -260,7 +234,7 @@ def test_an_interrupted_run_goes_on_with_the_blocks_that_it_has(
     server: ServerProcess, repository: Path, tmp_path: Path
 ) -> None:
     given = flags(server, repository, tmp_path / "run", "--users", "2", "--rounds", "1", "--ceiling", "0")
-    with started(*given) as process:
+    with started([*LOADTEST, *given]) as process:
         wait_for_block(process, 2)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
@@ -301,7 +275,7 @@ def test_accuracy_over_the_wire_is_the_manifest_s_and_flips_are_listed(
     short = ("--users", "2", "--rounds", "1", "--duration", "0.1", "--ceiling", "0", "--check-accuracy")
     done = loadtest(*flags(server, repository, tmp_path / "run", *short))
     assert done.returncode == 0, done.stderr
-    checked = json.loads((tmp_path / "run" / "results.json").read_text())["accuracy"]
+    checked = results_of(tmp_path / "run")["accuracy"]
     assert [(each["variant"], each["samples"], each["top1"], each["flips"]) for each in checked] == [
         (variant, 12, 0.75, []) for variant in VARIANTS
     ]
@@ -318,9 +292,9 @@ from loadtest.__main__ import main
 stats.GENERATOR_LIMIT = 0.01  # of the ceiling: any server is beyond it
 sys.exit(main({given}))
 """
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = finished(python(script))
     assert done.returncode == 0, done.stderr
-    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    results = results_of(tmp_path / "run")
     (ceiling,) = results["ceilings"]
     assert ceiling["load"] == {"scenario": "closed", "level": 4}
     assert all(ceiling["rps"] > cell["throughput_rps"] > 0 for cell in results["cells"])
@@ -361,7 +335,7 @@ def test_the_steady_state_begins_when_every_user_has_had_its_first_call(tmp_path
     samples = load_samples(tmp_path / "run" / "samples.npz")
     first, steady = (samples.of("1", Load("closed", 2), phase) for phase in (FIRST, STEADY))
     assert (first["due"] + first["latency"]).max() <= steady["due"].min()
-    (cell,) = json.loads((tmp_path / "run" / "results.json").read_text())["cells"]
+    (cell,) = results_of(tmp_path / "run")["cells"]
     assert [each["users_begun"] for each in cell["rounds"]] == [2]
 
 
@@ -372,9 +346,9 @@ def test_the_steady_state_begins_when_every_user_has_had_its_first_call(tmp_path
         (("--model", "other"), "model 'other': NOT_FOUND: "),
         (
             ("--variants", "int8-openvino"),
-            "variant 'int8-openvino' of model 'toy' came, expected one of fp32-onnxruntime, fp32-openvino\n",
+            "model 'toy': got variant 'int8-openvino', expected one of fp32-onnxruntime, fp32-openvino\n",
         ),
-        (("--users", "0"), "--users: [0] came, expected different numbers of at least 1\n"),
+        (("--users", "0"), "--users: "),
         (("--metrics-url", "http://127.0.0.1:1/metrics"), "--metrics-url: metrics page http://127.0.0.1:1/metrics: "),
     ],
 )
@@ -399,24 +373,20 @@ def test_an_out_folder_that_holds_something_is_not_touched(
 
 def test_a_foreign_server_is_measured_with_made_up_inputs_and_no_server_figures(tmp_path: Path) -> None:
     with foreign(("1", "cold-2")) as server:
-        arguments = (
-            "--target",
-            server.address,
-            "--model",
-            MODEL,
-            "--users",
-            "2",
-            "--duration",
-            "0.5",
-            "--rounds",
-            "1",
+        arguments = ("--target", server.address, "--model", MODEL, "--users", "2", "--duration", "0.5", "--rounds", "1")
+        done = loadtest(
+            "run",
+            *arguments,
             "--ceiling",
             "0",
             "--reruns",
             "0",
+            "--out",
+            str(tmp_path / "run"),
+            "--repository",
+            str(tmp_path / "none"),
         )
-        done = loadtest("run", *arguments, "--out", str(tmp_path / "run"), "--repository", str(tmp_path / "none"))
-    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    results = results_of(tmp_path / "run")
     (cell,) = results["cells"]
     assert done.returncode == 1  # not every variant was measured
     assert (results["inputs"], results["metrics_url"]) == ("synthetic", None)
@@ -437,4 +407,4 @@ def test_a_server_that_is_still_starting_is_waited_for(repository: Path, tmp_pat
     finally:
         server.stop()
     assert done.returncode == 0, done.stderr
-    assert len(json.loads((tmp_path / "r" / "results.json").read_text())["cells"]) == 2
+    assert len(results_of(tmp_path / "r")["cells"]) == 2

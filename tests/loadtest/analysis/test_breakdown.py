@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from loadtest.analysis.breakdown import Breakdown, break_down, summary
-from loadtest.analysis.results import Ceiling, ServerSide
+from loadtest.analysis.results import ServerSide
+from loadtest.measure.measurement import Ceiling
 from loadtest.users.recorder import SAMPLE, STEADY, Samples
 from tests.support.loadtest.cells import NO_SERVER, cell, closed
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from loadtest.analysis.results import LatencyMs, Measurement, Results, ServerSide, make_cells
+from loadtest.analysis.results import LatencyMs, Results, ServerSide, make_cells
 from loadtest.client.metrics_page import Deltas, Facts
+from loadtest.measure.measurement import Measurement
 from loadtest.plan import Block
 from loadtest.users.recorder import AFTER, FIRST, SAMPLE, STEADY, WARMUP, Samples
 from protos.support.machine import Machine

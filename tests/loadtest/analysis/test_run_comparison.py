@@ -13,8 +13,8 @@ from loadtest.analysis.results import Cell, LatencyMs, Results
 from loadtest.analysis.run_comparison import Changes, compare_runs, rounds_needed
 from loadtest.plan import Load
 from protos.errors import UsageError
-from tests.loadtest.conftest import LOADTEST
 from tests.support.loadtest.cells import cell, results
+from tests.support.loadtest.runs import LOADTEST
 from tests.support.serving import ROOT
 
 CALM = (1.00, 1.01, 0.99, 1.02, 0.98, 1.03, 0.97, 1.04)

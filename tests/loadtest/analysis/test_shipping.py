@@ -14,8 +14,8 @@ from loadtest.analysis.decision import Decision, decide
 from loadtest.analysis.results import Results, load_results
 from protos import repository
 from protos.manifest import Footprint, Variant
-from tests.loadtest.conftest import LOADTEST, flags
 from tests.support import toy
+from tests.support.loadtest.runs import LOADTEST, flags
 from tests.support.serving import ROOT, serving
 
 PLAIN, DELAYED = "fp32-onnxruntime", "delayed-onnxruntime"

@@ -1,19 +1,18 @@
 """What is asked of a server before any load."""
 
 import signal
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 
-from loadtest.client import survey as survey_module
+from loadtest.client.discovery import ANSWER_SECONDS, Listing, list_variants, wait_until_ready
 from loadtest.client.oip import Client
 from loadtest.client.payloads import DEFAULT_VARIANT
-from loadtest.client.survey import ANSWER_SECONDS, Survey, survey, wait_until_ready
 from loadtest.interrupt import Interrupted
 from protos.errors import UsageError
 from tests.support.loadtest.foreign import MODEL, foreign
-from tests.support.serving import free_port
 
 
 @contextmanager
@@ -24,43 +23,51 @@ def client_of(versions: tuple[str, ...]) -> Iterator[Client]:
         client.close()
 
 
-def survey_of(versions: tuple[str, ...], *wanted: str, model: str = MODEL) -> Survey:
+def listing_of(versions: tuple[str, ...], *wanted: str, model: str = MODEL) -> Listing:
     with client_of(versions) as client:
-        return survey(client, model, wanted)
+        return list_variants(client, model, wanted)
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """An address where nobody listens: its port is taken."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{taken.getsockname()[1]}"
 
 
 def test_every_ready_variant_is_found_in_the_server_s_order() -> None:
-    found = survey_of(("b", "a"))
+    found = listing_of(("b", "a"))
     assert (found.server, list(found.ready), found.skipped) == ("foreign 1.0", ["b", "a"], {})
 
 
 def test_a_variant_that_is_not_ready_is_listed_with_the_reason() -> None:
-    found = survey_of(("a", "cold-b"))
+    found = listing_of(("a", "cold-b"))
     assert list(found.ready) == ["a"]
     assert found.skipped == {"cold-b": "the server says that it is not ready"}
 
 
 def test_only_the_wanted_variants_are_asked_for() -> None:
-    assert list(survey_of(("a", "b", "c"), "c", "a").ready) == ["c", "a"]
+    assert list(listing_of(("a", "b", "c"), "c", "a").ready) == ["c", "a"]
 
 
 def test_a_server_without_versions_has_one_variant() -> None:
-    assert list(survey_of(()).ready) == [DEFAULT_VARIANT]
+    assert list(listing_of(()).ready) == [DEFAULT_VARIANT]
 
 
 def test_an_unknown_variant_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UsageError, match=r"variant 'c' of model 'foreign' came, expected one of a, b"):
-        survey_of(("a", "b"), "c")
+    with pytest.raises(UsageError, match=r"model 'foreign': got variant 'c', expected one of a, b"):
+        listing_of(("a", "b"), "c")
 
 
 def test_an_unknown_model_is_refused_with_the_server_s_words() -> None:
     with pytest.raises(UsageError, match=r"model 'other': NOT_FOUND: no model 'other'"):
-        survey_of((), model="other")
+        listing_of((), model="other")
 
 
 def test_a_model_of_which_nothing_is_ready_is_refused() -> None:
     with pytest.raises(UsageError, match=r"no variant of model 'foreign' is ready: cold-a, cold-b"):
-        survey_of(("cold-a", "cold-b"))
+        listing_of(("cold-a", "cold-b"))
 
 
 def test_a_server_that_does_not_answer_is_refused() -> None:
@@ -68,43 +75,41 @@ def test_a_server_that_does_not_answer_is_refused() -> None:
         pass
     client = Client(server.address, 10.0)
     with pytest.raises(UsageError, match="the server does not answer: UNAVAILABLE"):
-        survey(client, MODEL)
+        list_variants(client, MODEL)
     client.close()
 
 
-def test_a_server_that_is_not_there_is_waited_for_no_longer_than_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_not_there_is_waited_for_no_longer_than_asked(silent: str) -> None:
     now = 0.0
 
     def sleep(seconds: float) -> None:
         nonlocal now
         now += seconds
 
-    monkeypatch.setattr(survey_module.time, "monotonic", lambda: now)
-    client = Client(f"127.0.0.1:{free_port()}", deadline=5.0)
-    wait_until_ready(client, 3.0, sleep)
+    client = Client(silent, deadline=5.0)
+    wait_until_ready(client, 3.0, sleep, clock=lambda: now)
     client.close()
     assert 3.0 <= now < 3.5
 
 
-def test_waiting_ends_with_what_the_sleep_raises() -> None:
+def test_waiting_ends_with_what_the_sleep_raises(silent: str) -> None:
     def interrupted(_: float) -> None:
         raise Interrupted(signal.SIGINT)
 
-    client = Client(f"127.0.0.1:{free_port()}", deadline=5.0)
+    client = Client(silent, deadline=5.0)
     with pytest.raises(Interrupted):
         wait_until_ready(client, 600.0, interrupted)
     client.close()
 
 
-def test_a_server_that_does_not_answer_at_all_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_does_not_answer_at_all_is_asked_again() -> None:
     asked = []
 
-    def deaf(seconds: float) -> bool:
-        asked.append(seconds)
-        return len(asked) == 3
+    class Deaf(Client):
+        def server_ready(self, seconds: float) -> bool:
+            asked.append(seconds)
+            return len(asked) == 3
 
-    client = Client(f"127.0.0.1:{free_port()}", deadline=600.0)
-    monkeypatch.setattr(client, "server_ready", deaf)
-    wait_until_ready(client, 600.0, lambda _: None)
-    client.close()
+    with closing(Deaf("127.0.0.1:1", deadline=600.0)) as client:
+        wait_until_ready(client, 600.0, lambda _: None)
     assert asked == [ANSWER_SECONDS] * 3

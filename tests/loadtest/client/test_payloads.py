@@ -181,11 +181,11 @@ def test_any_version_is_right_where_none_was_asked_for() -> None:
     ("answer", "fault"),
     [
         (response(version="w"), "variant 'w' answered, expected 'v'"),
-        (response(shape=(2, 3), size=24), "output 'logits': shape [2, 3] came, expected [-1, 3], rows 1"),
-        (response(shape=(1, 4), size=16), "output 'logits': shape [1, 4] came, expected [-1, 3], rows 1"),
-        (response(shape=(3,)), "output 'logits': shape [3] came, expected [-1, 3], rows 1"),
-        (response(size=8), "output 'logits': 8 bytes came for FP32 [1, 3]"),
-        (pb.ModelInferResponse(model_version="v"), "outputs [] came, expected ['logits']"),
+        (response(shape=(2, 3), size=24), "output 'logits': got shape [2, 3], expected [-1, 3], rows 1"),
+        (response(shape=(1, 4), size=16), "output 'logits': got shape [1, 4], expected [-1, 3], rows 1"),
+        (response(shape=(3,)), "output 'logits': got shape [3], expected [-1, 3], rows 1"),
+        (response(size=8), "output 'logits': got 8 bytes, expected FP32 [1, 3]"),
+        (pb.ModelInferResponse(model_version="v"), "got outputs [], expected ['logits']"),
     ],
 )
 def test_a_wrong_answer_is_told_from_a_right_one(answer: pb.ModelInferResponse, fault: str) -> None:
@@ -196,4 +196,4 @@ def test_missing_raw_contents_are_a_wrong_answer() -> None:
     answer = response()
     answer.outputs.add(name="boxes", datatype="FP32", shape=[1, 4])
     payload = Payload("v", b"", 1, {"logits": (-1, 3), "boxes": (-1, 4)})
-    assert payload.fault(answer) == "1 raw contents came for 2 outputs"
+    assert payload.fault(answer) == "got 1 raw contents, expected one for each of 2 outputs"

@@ -14,8 +14,8 @@ import grpc
 import numpy as np
 import pytest
 
+from loadtest.client.discovery import list_variants
 from loadtest.client.oip import Client
-from loadtest.client.survey import survey
 from loadtest.interrupt import Interrupted
 from loadtest.measure.accuracy import Accuracy, Check, Flip, check_accuracy, prepare
 from protos import repository as stored
@@ -49,7 +49,7 @@ def server(models: Path) -> Iterator[ServerProcess]:
 def served(server: ServerProcess) -> dict[str, pb.ModelMetadataResponse]:
     client = Client(server.grpc_address, DEADLINE)
     try:
-        return dict(survey(client, toy.MODEL).ready)
+        return dict(list_variants(client, toy.MODEL).ready)
     finally:
         client.close()
 
@@ -154,7 +154,7 @@ def test_clients_ask_at_the_same_time(checks: dict[str, Check]) -> None:
 
 
 UNDER_LOCUST = """
-import loadtest.locustfile, gevent.monkey, json, sys
+import loadtest.users.users, gevent.monkey, json, sys
 from pathlib import Path
 from loadtest.measure.accuracy import check_accuracy, prepare
 from protos.v1 import inference_pb2 as pb

@@ -1,9 +1,7 @@
-"""The search for the highest rate against a real server whose capacity is known by construction."""
+"""The search for the highest rate against a real server whose highest rate is known by construction."""
 
-import json
 import signal
 import subprocess
-import sys
 import threading
 import time
 from dataclasses import replace
@@ -13,19 +11,19 @@ from typing import Any
 import grpc
 import pytest
 
-from loadtest.analysis.results import Search
+from loadtest.measure.measurement import Search
 from loadtest.measure.rate_search import Found, Objective
 from loadtest.report.table import searches_table
 from loadtest.users.recorder import load_samples
 from protos.v1 import inference_pb2 as pb
-from tests.loadtest.conftest import LOADTEST
 from tests.support.loadtest.cells import results
 from tests.support.loadtest.foreign import MODEL, Answer, foreign, zeros
-from tests.support.serving import ROOT
+from tests.support.loadtest.runs import loadtest, results_of
+from tests.support.processes import finished, python, started
 
 SERVICE_SECONDS = 0.002
-CAPACITY = 1 / SERVICE_SECONDS
-"""Of one worker at most: a sleep is never shorter than it was asked to be."""
+MOST_RPS = 1 / SERVICE_SECONDS
+"""Requests per second of one worker at most: a sleep is never shorter than it was asked to be."""
 
 LIMIT_MS = 200.0
 """Reached within any trial that has half as many requests again as can be served, and by no hiccup of a machine."""
@@ -58,11 +56,11 @@ def one_worker() -> Answer:
 def command(address: str, out: Path, *more: str) -> list[str]:
     target = ("--target", address, "--model", MODEL, "--out", str(out), "--repository", str(out), "--find-max-rate")
     short = ("--duration", "0.5", "--warmup", "0.1", "--ceiling", "0", "--error-rate", "1%", "--connections", "4")
-    return [sys.executable, "-c", QUICK, "run", *target, *short, *more]
+    return python(QUICK, "run", *target, *short, *more)
 
 
 def search(address: str, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(address, out, *more), cwd=ROOT, capture_output=True, text=True, timeout=60)
+    return finished(command(address, out, *more))
 
 
 @pytest.fixture(scope="module")
@@ -76,19 +74,19 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.Completed
 def found(done: tuple[subprocess.CompletedProcess[str], Path]) -> dict[str, Any]:
     process, out = done
     assert process.returncode == 0, process.stderr
-    (each,) = json.loads((out / "results.json").read_text())["searches"]
+    (each,) = results_of(out)["searches"]
     assert (each["variant"], each["objective"]) == ("1", {"p99_ms": LIMIT_MS, "error_rate": 0.01})
     result: dict[str, Any] = each["found"]
     return result
 
 
 def test_the_rate_found_is_one_that_the_server_can_serve(found: dict[str, Any]) -> None:
-    assert 0 < found["held"] < 1.5 * CAPACITY  # a busy machine serves less, and none so much for longer than a trial
+    assert 0 < found["held"] < 1.5 * MOST_RPS  # a busy machine serves less, and none so much for longer than a trial
     assert found["held"] < found["broke"]
 
 
-def test_beyond_the_capacity_the_objective_breaks_by_its_p99(found: dict[str, Any]) -> None:
-    over = [trial for trial in found["trials"] if trial["rate"] > 1.5 * CAPACITY]
+def test_beyond_that_rate_the_objective_breaks_by_its_p99(found: dict[str, Any]) -> None:
+    over = [trial for trial in found["trials"] if trial["rate"] > 1.5 * MOST_RPS]
     assert all((trial["p99_ms"] or 0) > LIMIT_MS or trial["achieved"] < 0.98 * trial["rate"] for trial in over)
     assert found["bounded_by"] in ("p99", "generator")
     assert any((trial["p99_ms"] or 0) > LIMIT_MS for trial in found["trials"])
@@ -115,7 +113,7 @@ def test_a_search_says_what_it_tries_and_what_it_found(
 
 
 def test_no_other_load_is_measured_unless_asked_for(done: tuple[subprocess.CompletedProcess[str], Path]) -> None:
-    assert json.loads((done[1] / "results.json").read_text())["cells"] == []
+    assert results_of(done[1])["cells"] == []
     assert (done[1] / "report.html").is_file()
 
 
@@ -130,7 +128,7 @@ def test_what_no_rate_can_hold_is_not_searched(tmp_path: Path) -> None:
     with foreign(("slow", "broken"), answer) as server:
         process = search(server.address, tmp_path / "run", "--p99", "1ms")
     assert process.returncode == 0, process.stderr
-    searches = json.loads((tmp_path / "run" / "results.json").read_text())["searches"]
+    searches = results_of(tmp_path / "run")["searches"]
     assert [(each["variant"], each["found"]["held"], each["found"]["bounded_by"]) for each in searches] == [
         ("slow", None, "p99"),
         ("broken", None, "errors"),
@@ -142,9 +140,7 @@ def test_what_no_rate_can_hold_is_not_searched(tmp_path: Path) -> None:
 def test_a_search_that_was_interrupted_goes_on_where_it_was(tmp_path: Path) -> None:
     out, goal = tmp_path / "run", ("--p99", f"{LIMIT_MS}ms")
     with foreign(("1",), one_worker()) as server:
-        with subprocess.Popen(
-            command(server.address, out, *goal), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        ) as first:
+        with started(command(server.address, out, *goal)) as first:
             assert first.stderr is not None
             said = next(line for line in first.stderr if ": trial 3," in line)
             first.send_signal(signal.SIGINT)
@@ -154,7 +150,7 @@ def test_a_search_that_was_interrupted_goes_on_where_it_was(tmp_path: Path) -> N
     assert again.returncode == 0, again.stderr
     trials = [line for line in again.stderr.splitlines() if ": trial" in line]
     assert trials[0] == said.rstrip()
-    (each,) = json.loads((out / "results.json").read_text())["searches"]
+    (each,) = results_of(out)["searches"]
     assert len(each["found"]["trials"]) == 2 + len(trials)
     assert not out.with_name("run.partial").exists()
 
@@ -178,8 +174,8 @@ def test_the_table_says_what_was_found_and_whether_it_was_confirmed(found: Found
 
 def test_a_search_without_its_objective_is_one_line() -> None:
     given = ("--target", "127.0.0.1:1", "--model", "m", "--out", "nowhere", "--find-max-rate")
-    process = subprocess.run([*LOADTEST, "run", *given], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    process = loadtest("run", *given)
     assert process.returncode == 2
     assert process.stderr == (
-        "pareto-loadtest: --find-max-rate: no --p99 came, expected the p99 that must hold, such as --p99 20ms\n"
+        "pareto-loadtest: --find-max-rate: got no --p99, expected the p99 that must hold, such as --p99 20ms\n"
     )

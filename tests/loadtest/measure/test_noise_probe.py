@@ -1,8 +1,11 @@
-"""The canary's rule on made-up readings, and that the work can be timed."""
+"""The noise probe's rule on made-up readings, and the work itself."""
+
+import itertools
+import time
 
 import pytest
 
-from loadtest.measure.noise_probe import Canary, has_moved, judge
+from loadtest.measure.noise_probe import NoiseProbe, has_moved, judge
 
 STEADY = [1.0] * 6
 
@@ -19,11 +22,11 @@ def test_a_block_between_usual_readings_is_steady() -> None:
     assert judge([1.0, 1.5, 1.02, 0.99], 0, 0, 5) == "steady"
 
 
-def test_a_block_that_ends_on_a_slow_canary_is_rerun() -> None:
+def test_a_block_that_ends_on_a_slow_probe_is_rerun() -> None:
     assert judge([*STEADY, 1.2], 0, 0, 5) == "rerun"
 
 
-def test_a_block_that_begins_on_a_slow_canary_is_rerun() -> None:
+def test_a_block_that_begins_on_a_slow_probe_is_rerun() -> None:
     assert judge([*STEADY, 1.2, 1.0], 0, 0, 5) == "rerun"
 
 
@@ -43,5 +46,11 @@ def test_a_machine_that_changed_for_good_is_steady_again_after_eight_readings() 
     assert judge([*before, *[1.3] * 8], 0, 0, 5) == "steady"
 
 
-def test_the_work_takes_time() -> None:
-    assert Canary().measure() > 0
+def test_a_reading_is_the_median_of_five_pieces_of_work() -> None:
+    times = itertools.accumulate([0.0, 1.0, 0.0, 9.0, 0.0, 2.0, 0.0, 3.0, 0.0, 100.0])
+    assert NoiseProbe(times.__next__, size=1).measure() == 3.0
+
+
+def test_the_work_grows_with_the_memory_that_it_passes_over() -> None:
+    large, small = (NoiseProbe(time.thread_time, size).measure() for size in (24 << 20, 24 << 10))
+    assert large > 20 * small  # a thousand times the memory, in CPU time of this thread: neighbours do not count

@@ -1,4 +1,4 @@
-"""The search on simulated servers: exact ones, queues whose capacity is known from theory, and odd ones. All seeded."""
+"""The search on simulated servers: exact ones, queues of known highest rate, and odd ones. All seeded."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -19,9 +19,9 @@ def trial(
     return Trial(rate, rate if achieved is None else achieved, calls, failures, p99_ms, limited)
 
 
-def exact(capacity: float) -> Callable[[float, float], Trial]:
-    """A server that holds any rate up to its capacity and none above."""
-    return lambda rate, _: trial(rate, 10.0 if rate <= capacity else 100.0)
+def exact(limit: float) -> Callable[[float, float], Trial]:
+    """A server that holds any rate up to its limit and none above."""
+    return lambda rate, _: trial(rate, 10.0 if rate <= limit else 100.0)
 
 
 class Queue:
@@ -165,8 +165,8 @@ def test_a_server_that_got_slower_meanwhile_moves_the_bracket_down() -> None:
         while True:
             yield 150.0
 
-    capacity = slowing()
-    found = find_max_rate(lambda rate, _: exact(next(capacity))(rate, 1.0), OBJECTIVE, WITHIN)
+    limits = slowing()
+    found = find_max_rate(lambda rate, _: exact(next(limits))(rate, 1.0), OBJECTIVE, WITHIN)
     assert found.held is not None
     assert 150 / 1.05**2 <= found.held <= 150
     assert (found.held_again, found.breaks_beyond) == (True, True)
@@ -197,7 +197,7 @@ MM1 = 1000 - math.log(100) / 0.020
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_the_capacity_of_a_noisy_queue_is_found(seed: int) -> None:
+def test_the_highest_rate_of_a_noisy_queue_is_found(seed: int) -> None:
     found = find_max_rate(Queue(seed, accidents=0.1), Objective(20.0, 0.0), WITHIN)
     assert found.held is not None
     assert found.broke is not None
@@ -226,11 +226,11 @@ def test_the_found_rate_holds_in_a_fresh_run_and_breaks_at_a_quarter_more(consta
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: Objective(0.0), "p99_ms: 0.0 came, expected milliseconds above 0"),
-        (lambda: Objective(20.0, 1.0), "error_rate: 1.0 came"),
-        (lambda: Range(start=5.0, lowest=10.0), "lowest 10.0, start 5.0, highest inf came, expected rising ones"),
-        (lambda: Range(start=5.0, lowest=1.0, width=0.25), "width: 0.25 came, expected .* below 0.25"),
-        (lambda: Range(start=5.0, lowest=1.0, seconds=0.0), "seconds: 0.0 came"),
+        (lambda: Objective(0.0), "p99_ms: got 0.0, expected milliseconds above 0"),
+        (lambda: Objective(20.0, 1.0), "error_rate: got 1.0"),
+        (lambda: Range(start=5.0, lowest=10.0), "rates: got lowest 10.0, start 5.0, highest inf, expected rising ones"),
+        (lambda: Range(start=5.0, lowest=1.0, width=0.25), "width: got 0.25, expected .* below 0.25"),
+        (lambda: Range(start=5.0, lowest=1.0, seconds=0.0), "seconds: got 0.0"),
     ],
 )
 def test_bad_settings_are_refused(make: Callable[[], object], text: str) -> None:

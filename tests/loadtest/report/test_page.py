@@ -14,13 +14,14 @@ from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
 from loadtest.analysis.decision import Choice, Constraints, Decision, Loser
-from loadtest.analysis.results import Ceiling, Cell, Results, ServerSide
+from loadtest.analysis.results import Cell, Results, ServerSide
 from loadtest.measure.accuracy import Accuracy, Flip
+from loadtest.measure.measurement import Ceiling
 from loadtest.report.page import asked, write_report
 from loadtest.users.recorder import SAMPLE, STEADY, Samples
-from tests.loadtest.conftest import Run
 from tests.support.browser import chromium, open_page
 from tests.support.loadtest.cells import cell, closed, results
+from tests.support.loadtest.runs import Run
 
 ASKED = Constraints(p99_ms=20.0, rate=200.0, max_drop=1.0, max_megabytes=150.0)
 EVIL = "</script><script>document.title='broken'</script>"

@@ -64,10 +64,10 @@ def test_the_right_shape_at_another_rate_is_found_out() -> None:
     ("rate", "seconds", "name"), [(0.0, 1.0, "rate"), (1.0, -1.0, "seconds"), (float("inf"), 1.0, "rate")]
 )
 def test_arrivals_need_a_rate_and_a_time(rate: float, seconds: float, name: str) -> None:
-    with pytest.raises(ValueError, match=f"{name}: .* came, expected a finite number above 0"):
+    with pytest.raises(ValueError, match=f"{name}: got .*, expected a finite number above 0"):
         poisson(rate, seconds, rng())
 
 
 def test_no_gaps_cannot_be_tested() -> None:
-    with pytest.raises(ValueError, match="no gaps came"):
+    with pytest.raises(ValueError, match="got no gaps"):
         exponential_p(np.array([]), 1.0)

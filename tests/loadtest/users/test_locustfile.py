@@ -85,7 +85,7 @@ def test_a_ramp_raises_the_rate_of_arrivals(server: ServerProcess, repository: P
 def test_an_unknown_variant_ends_locust_with_the_reason(server: ServerProcess, repository: Path) -> None:
     done = by_hand(server, repository, "--model", "toy", "--variants", "int4-openvino")
     assert done.returncode == 2
-    assert "variant 'int4-openvino' of model 'toy' came, expected one of" in done.stderr
+    assert "model 'toy': got variant 'int4-openvino', expected one of" in done.stderr
 
 
 def test_a_forgotten_model_ends_locust_with_the_reason(server: ServerProcess, repository: Path) -> None:

@@ -1,8 +1,6 @@
 """The ways to ask, against a real server: what arrives, when, in which form, and whose time it is counted as."""
 
-import json
 import signal
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -13,9 +11,9 @@ import pytest
 from loadtest.plan import Load
 from loadtest.users.arrivals import exponential_p
 from loadtest.users.recorder import STEADY, load_samples
-from tests.loadtest.conftest import LOADTEST, flags
-from tests.loadtest.test_run import started, wait_for_block
-from tests.support.serving import ROOT, ServerProcess, serving
+from tests.support.loadtest.runs import LOADTEST, flags, loadtest, results_of, wait_for_block
+from tests.support.processes import started
+from tests.support.serving import ServerProcess, serving
 
 ONE = ("--variants", "fp32-onnxruntime", "--rounds", "1")
 
@@ -24,11 +22,9 @@ def measured(server: ServerProcess, repository: Path, out: Path, *more: str) -> 
     """The only cell of a short run with these flags in place of users."""
     given = flags(server, repository, out, *ONE, *more)
     at = given.index("--users")
-    done = subprocess.run(
-        [*LOADTEST, *given[:at], *given[at + 2 :]], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
+    done = loadtest(*given[:at], *given[at + 2 :])
     assert done.returncode == 0, done.stderr
-    (cell,) = json.loads((out / "results.json").read_text())["cells"]
+    (cell,) = results_of(out)["cells"]
     return dict(cell)
 
 
@@ -49,14 +45,14 @@ def test_a_server_that_stands_still_shows_in_the_percentiles_of_an_open_loop(rep
     with serving(repository) as server:
         run = flags(server, repository, tmp_path / "run", *given)
         at = run.index("--users")
-        with started(*run[:at], *run[at + 2 :]) as process:
+        with started([*LOADTEST, *run[:at], *run[at + 2 :]]) as process:
             wait_for_block(process, 1)
             time.sleep(1.0)
             server.signal(signal.SIGSTOP)
             time.sleep(2.0)
             server.signal(signal.SIGCONT)
             process.communicate(timeout=60)
-    (cell,) = json.loads((tmp_path / "run" / "results.json").read_text())["cells"]
+    (cell,) = results_of(tmp_path / "run")["cells"]
     assert cell["failures"] == 0
     assert cell["latency_ms"]["p99"] > 1700
     assert 300 < cell["samples"] <= 400  # nobody was asked less for it
@@ -83,10 +79,10 @@ def test_another_server_joins_as_a_column_of_its_own(server: ServerProcess, repo
     with serving(repository) as other:
         given = flags(server, repository, tmp_path / "run", *ONE, "--users", "2", "--duration", "0.2", "--ceiling", "0")
         given[given.index("--target") + 1] += f",other={other.grpc_address}"
-        done = subprocess.run([*LOADTEST, *given], cwd=ROOT, capture_output=True, text=True, timeout=60)
+        done = loadtest(*given)
         counted = other.metrics()
     assert done.returncode == 0, done.stderr
-    cells = json.loads((tmp_path / "run" / "results.json").read_text())["cells"]
+    cells = results_of(tmp_path / "run")["cells"]
     names = ["fp32-onnxruntime", "fp32-onnxruntime @ other", "fp32-openvino @ other"]
     assert [cell["variant"] for cell in cells] == names
     assert sum(value for (name, _), value in counted.items() if name == "pareto_requests_total") == sum(

@@ -1,0 +1,219 @@
+"""Locust users that infer, and the swarm of them that measures one block.
+
+Importing this module makes the process a Locust process: gevent patches the standard library, and grpcio is told so.
+Import it before anything that opens sockets. A run by hand (`locust -f`) starts at `loadtest/locustfile.py`.
+"""
+
+from locust import User, constant, task  # patches the standard library, so before all else
+
+# isort: split
+import itertools
+import random
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from time import perf_counter, sleep
+from typing import ClassVar
+
+import gevent
+import numpy as np
+from gevent.event import Event
+from gevent.pool import Group
+from grpc.experimental.gevent import init_gevent  # type: ignore[import-not-found]
+from locust.env import Environment
+from locust.event import Events
+from locust.exception import StopTest, StopUser
+
+from loadtest.client.oip import CallError, Client, StreamClient
+from loadtest.client.payloads import Payload
+from loadtest.plan import Transport
+from loadtest.users.arrivals import gaps
+from loadtest.users.recorder import FIRST_CALL, LATE
+from loadtest.users.timer import Timer
+
+init_gevent()
+
+FAILURE_PAUSE_SECONDS = 0.1
+"""A user pauses after a failed call, so that a server that is gone is not called thousands of times a second."""
+
+STOP_GRACE_SECONDS = 5.0
+"""Time beyond the deadline in which users end the call they are in."""
+
+TICK_SECONDS = 0.01
+"""How often the swarm checks how late the load generator's timers are."""
+
+_NO_CONTEXT: dict[str, object] = {}
+
+
+class OipUser(User):
+    """A user with a connection of its own, which sends its payloads in turn."""
+
+    abstract = True  # to be subclassed: what Locust runs by hand is `VariantUser`
+    wait_time = constant(0)
+    payloads: ClassVar[Sequence[Payload]] = ()
+    deadline: ClassVar[float] = 10.0
+    transport: ClassVar[Transport] = "unary"
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        if not self.payloads or not self.host:
+            environment.process_exit_code = 2
+            raise StopTest("nothing to send, or nowhere to send it: --host and --model are needed")
+        connect = StreamClient if self.transport == "stream" else Client
+        self.client = connect(self.host, self.deadline)  # a connection of this user's own
+        self._next = itertools.cycle(random.sample(self.payloads, len(self.payloads))).__next__
+
+    def on_start(self) -> None:
+        """Opens the connection by a first call."""
+        self.call(perf_counter(), FIRST_CALL)
+
+    def on_stop(self) -> None:
+        """Closes the connection."""
+        self.client.close()
+
+    def call(self, due: float, context: Mapping[str, object]) -> bool:
+        """Makes one call and returns whether it succeeded. Locust gets its latency from `due` on, in milliseconds."""
+        payload, failure = self._next(), None
+        try:
+            self.client.infer(payload)
+        except CallError as error:
+            failure = error
+        self.environment.events.request.fire(
+            request_type="ModelInfer",
+            name=payload.name,
+            response_time=(perf_counter() - due) * 1000,
+            response_length=0,
+            exception=failure,
+            context=context,
+        )
+        return failure is None
+
+
+class InferenceUser(OipUser):
+    """A user that sends its next request as soon as it has the last answer: a closed loop."""
+
+    abstract = True
+
+    @task
+    def infer(self) -> None:
+        """Makes one call, and pauses if it failed."""
+        if not self.call(perf_counter(), _NO_CONTEXT):
+            sleep(FAILURE_PAUSE_SECONDS)
+
+
+class PoissonUser(OipUser):
+    """A user that sends its requests when they are due, whether or not earlier ones were answered: an open loop.
+
+    A latency counts from when the request was due, so a server that stands still does not get fewer requests. Users
+    are independent: together their requests arrive like those of one user at the sum of the rates.
+    """
+
+    abstract = True
+    rate: ClassVar[float] = 1.0
+    """Arrivals per second of each user."""
+
+    def on_start(self) -> None:
+        """Opens the connection and plans the arrivals."""
+        super().on_start()
+        self._calls, self._arrivals, self._timer = Group(), self.arrivals(), Timer()
+
+    def on_stop(self) -> None:
+        """Waits for the calls under way, which have a deadline, and closes the connection."""
+        self._calls.join()
+        self._timer.close()
+        super().on_stop()
+
+    def arrivals(self) -> Iterator[float]:
+        """Yields when requests are due, as times of `perf_counter`."""
+        due = perf_counter()
+        for gap in gaps(self.rate, np.random.default_rng()):
+            due += gap
+            yield due
+
+    @task
+    def infer(self) -> None:
+        """Waits until the next request is due and sends it. The user ends after its last arrival."""
+        if (due := next(self._arrivals, None)) is None:
+            raise StopUser
+        self._timer.wait_until(due)
+        self._calls.spawn(self._call_late, due)
+
+    def _call_late(self, due: float) -> None:
+        self.call(due, {LATE: perf_counter() - due})
+
+
+class VariantUser(InferenceUser):
+    """A closed-loop user by hand: sends real inputs to the variants of `--model`, in random order."""
+
+
+class ArrivalUser(PoissonUser):
+    """An open-loop user by hand, at `--rate` arrivals per second; that flag puts it in `VariantUser`'s place."""
+
+    abstract = True
+
+
+class Swarm:
+    """A block's users at work."""
+
+    def __init__(self, times: Sequence[float]) -> None:
+        self.lags = array("d")
+        """How many seconds late the load generator's timers were, sampled every `TICK_SECONDS`."""
+        self._times, self._users, self._began = times, itertools.count(), Event()
+        self._origin = 0.0
+
+    def begin(self) -> float:
+        """Starts the arrivals, if there are any, and returns the time of `perf_counter` from which they count."""
+        self._origin = perf_counter()
+        self._began.set()
+        return self._origin
+
+    def arrivals(self, users: int) -> Iterator[float]:
+        """Waits for `begin`, then yields the arrivals of the next of `users` users: every `users`-th one."""
+        first = next(self._users)
+        self._began.wait()
+        for after in self._times[first::users]:
+            yield self._origin + after
+
+    def tick(self) -> None:
+        """Samples `lags` until it is killed."""
+        while True:
+            due = perf_counter() + TICK_SECONDS
+            sleep(TICK_SECONDS)
+            self.lags.append(perf_counter() - due)
+
+
+@contextmanager
+def swarm(
+    target: str,
+    payloads: Sequence[Payload],
+    users: int,
+    deadline: float,
+    listener: Callable[..., None],
+    transport: Transport = "unary",
+    times: Sequence[float] | None = None,
+) -> Iterator[Swarm]:
+    """Runs `users` users inside the `with` block: each as fast as it gets answers, or all together at `times`.
+
+    `times` are seconds after `Swarm.begin`. `listener` gets each call as Locust's `request` event. At the end calls
+    under way are waited for, unless the `with` block ends by an exception.
+    """
+    running = Swarm(times or ())
+    body = {"payloads": payloads, "deadline": deadline, "transport": transport}
+    if times is None:
+        user = type("BlockUser", (InferenceUser,), body)
+    else:
+        user = type("BlockUser", (PoissonUser,), body | {"arrivals": lambda self: running.arrivals(users)})
+    own = Events()  # type: ignore[no-untyped-call]  # the listeners below are for runs by hand
+    own.request.add_listener(listener)  # type: ignore[no-untyped-call]
+    environment = Environment(user_classes=[user], host=target, events=own, stop_timeout=deadline + STOP_GRACE_SECONDS)
+    runner = environment.create_local_runner()
+    runner.start(users, spawn_rate=users)
+    ticking = gevent.spawn(running.tick)
+    try:
+        yield running
+    except BaseException:
+        environment.stop_timeout = 0.0
+        raise
+    finally:
+        ticking.kill()
+        runner.quit()

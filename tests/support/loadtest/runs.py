@@ -1,0 +1,56 @@
+"""`pareto-loadtest` as a process: its flags for a short run, what a run leaves behind, and how far it is."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.support import toy
+from tests.support.processes import finished
+from tests.support.serving import ServerProcess
+
+LOADTEST = [sys.executable, "-m", "loadtest"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished `pareto-loadtest run` and the server's metrics right after it."""
+
+    out: Path
+    stdout: str
+    stderr: str
+    exit_code: int
+    metrics: dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+    @property
+    def results(self) -> dict[str, Any]:
+        return results_of(self.out)
+
+
+def flags(server: ServerProcess, repository: Path, out: Path, *more: str) -> list[str]:
+    """A short run against a server; later flags win."""
+    return [
+        *("run", "--target", server.grpc_address, "--metrics-url", f"http://{server.metrics_address}/metrics"),
+        *("--model", toy.MODEL, "--repository", str(repository), "--out", str(out)),
+        *("--users", "1,4", "--duration", "0.8", "--warmup", "0.2", "--rounds", "2", "--ceiling", "0.2"),
+        *("--reruns", "0", *more),
+    ]
+
+
+def loadtest(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    """`pareto-loadtest`, run to its end."""
+    return finished([*LOADTEST, *arguments])
+
+
+def results_of(out: Path) -> dict[str, Any]:
+    """The `results.json` of a run's folder."""
+    document: dict[str, Any] = json.loads((out / "results.json").read_text())
+    return document
+
+
+def wait_for_block(process: "subprocess.Popen[str]", number: int) -> None:
+    """Returns when the progress says that this block begins."""
+    assert process.stderr
+    assert any(line.startswith(f"[{number}/") for line in process.stderr)
