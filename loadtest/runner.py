@@ -22,6 +22,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from loadtest.analysis.decision import Decision, decide
 from loadtest.analysis.results import Measurement, Results, make_cells
 from loadtest.analysis.warnings import make_warnings
 from loadtest.client.discovery import Subjects, find
@@ -50,7 +51,7 @@ ROWS_OF_CHECK = 8
 """Images in one request, where accuracy is checked."""
 
 
-def run(plan: Plan, console: Console, sleep: Sleep) -> Results:
+def run(plan: Plan, console: Console, sleep: Sleep) -> tuple[Results, Decision]:
     """Carries out a plan and writes `plan.out`; progress goes to `console`.
 
     Raises `UsageError` before any load where the plan cannot be carried out, and whatever `sleep` raises. Blocks
@@ -92,7 +93,8 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> Results:
             ),
             searches=searches,
         )
-        _write(results, join([measurement.samples for measurement in measurements]), trials, sleep)
+        decision = decide(results)
+        _write(results, decision, join([measurement.samples for measurement in measurements]), trials, sleep)
     except Interrupted as interrupt:
         if kept := journal.kept():
             interrupt.left = f"'{journal.folder}' keeps what was measured, {kept} blocks: the same command goes on"
@@ -101,7 +103,7 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> Results:
         if not journal.kept():
             journal.remove()
     journal.remove()
-    return results
+    return results, decision
 
 
 def _measure_all(bench: Bench, journal: Journal, console: Console) -> list[Measurement]:
@@ -147,7 +149,7 @@ def _payloads(plan: Plan, found: Subjects) -> tuple[Payloads, Source]:
     return payloads, inputs.source
 
 
-def _write(results: Results, samples: Samples, trials: Samples | None, sleep: Sleep) -> None:
+def _write(results: Results, decision: Decision, samples: Samples, trials: Samples | None, sleep: Sleep) -> None:
     """The run's folder, whole or not at all."""
     plan = results.plan
     with atomic.new_folder(plan.out) as folder:
@@ -156,7 +158,7 @@ def _write(results: Results, samples: Samples, trials: Samples | None, sleep: Sl
             trials.save(folder / TRIALS)
         results.save(folder / RESULTS)
         (folder / PLAN).write_text(options.to_toml(plan, without=("out",)))
-        write_report(results, samples, folder / REPORT)
+        write_report(results, decision, samples, folder / REPORT)
         sleep(0)  # the last moment to give up
 
 

@@ -190,7 +190,9 @@ def _deadline(probe: Probe, patient: ModelUnderTest) -> Finding:
     return _finding(patient, what, "fails", seen, means)
 
 
-def _no(patient: ModelUnderTest, what: str, reply: Reply[pb.ModelInferResponse], status: str, if_answered: str) -> Finding:
+def _no(
+    patient: ModelUnderTest, what: str, reply: Reply[pb.ModelInferResponse], status: str, if_answered: str
+) -> Finding:
     """What a request that is wrong came to: the protocol has it refused with `status`."""
     if reply.status == status:
         return _finding(patient, what, "ok", str(reply))

@@ -16,7 +16,10 @@ def test_an_invalid_cell_says_why_and_what_is_known_all_the_same() -> None:
     assert invalid_reason(cell("a-x", 2.5, generator_limited=True)) == "limited by the generator, p99 at most 2.50 ms"
     assert invalid_reason(cell("a-x", None)) == "too few samples"
     assert invalid_reason(cell("a-x", 2.5, failures=1)) == "1 call failed"
-    assert invalid_reason(cell("a-x", 2.5, failures=3, generator_limited=True)) == "3 calls failed, limited by the generator"
+    assert (
+        invalid_reason(cell("a-x", 2.5, failures=3, generator_limited=True))
+        == "3 calls failed, limited by the generator"
+    )
 
 
 def test_fp32_pytorch_is_the_baseline_even_if_another_fp32_is_more_accurate() -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from loadtest.analysis.results import ServerSide
-from loadtest.report.latency_figures import distributions, load_curves, tails
 from loadtest.report.plot_style import PlotStyle
+from loadtest.report.plots import distributions, load_curves, tails
 from loadtest.report.timeline import timeline
 from loadtest.users.recorder import SAMPLE, STEADY, Samples
 from tests.support.loadtest.cells import cell, closed
@@ -62,7 +62,9 @@ def test_server_and_machine_are_drawn_where_the_block_lies() -> None:
 def test_blocks_around_which_the_machine_changed_are_marked(reruns: int, steady: bool, color: str) -> None:
     made = cell("a-x")
     made = replace(made, rounds=(replace(made.rounds[0], reruns=reruns, steady=steady),))
-    (canary,) = [trace for trace in timeline([made], calls(10), PlotStyle([made])).data if "canary" in trace.hovertemplate]
+    (canary,) = [
+        trace for trace in timeline([made], calls(10), PlotStyle([made])).data if "canary" in trace.hovertemplate
+    ]
     assert canary.marker.color == (color,)
 
 
