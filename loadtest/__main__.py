@@ -25,6 +25,7 @@ from protos.errors import UsageError
 from protos.support import options
 
 if TYPE_CHECKING:
+    from loadtest.analysis.decision import Decision
     from loadtest.analysis.results import Results
 
 
@@ -60,14 +61,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.fill(flags, Plan, file)
         plan = options.read(Plan, flags)
         with interruptible() as sleep:
-            results = _measure(plan, sleep)
+            results, decision = _measure(plan, sleep)
     except UsageError as error:
         print(f"pareto-loadtest: {error}", file=sys.stderr)
         return 2
     except Interrupted as interrupt:
         print(f"pareto-loadtest: {interrupt}, {interrupt.left}", file=sys.stderr)
         return 128 + interrupt.signum
-    return _tell(plan, results)
+    return _tell(plan, results, decision)
 
 
 def _examine(target: str, settings: findings.Settings) -> int:
@@ -97,17 +98,17 @@ def _compare(before: Path, after: Path) -> int:
     return changes.exit_code
 
 
-def _measure(plan: Plan, sleep: Sleep) -> "Results":
+def _measure(plan: Plan, sleep: Sleep) -> "tuple[Results, Decision]":
     from loadtest.runner import run  # patches the process, and takes a second: only when it is to run
 
     # isort: split
     from rich.console import Console
 
-    sleep(0)  # for a signal that came meanwhile
+    sleep(0)  # for a signal that was sent meanwhile
     return run(plan, Console(stderr=True), sleep)
 
 
-def _tell(plan: Plan, results: "Results") -> int:
+def _tell(plan: Plan, results: "Results", decision: "Decision") -> int:
     from rich.console import Console
 
     from loadtest.report.table import searches_table, table
@@ -120,18 +121,15 @@ def _tell(plan: Plan, results: "Results") -> int:
         console.print(searches_table(results))
     for warning in results.warnings:
         print(f"warning: {warning}")
-    for line in _decision(results):
+    for line in _decision(decision) if results.cells else ():
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     print(_summary(results, plan.out / RESULTS, plan.out / REPORT))
     holds = all(checked.holds for checked in results.accuracy)
     return 0 if holds and not results.failures and not results.skipped else 1
 
 
-def _decision(results: "Results") -> Iterator[str]:
-    from loadtest.analysis.decision import decide
-
-    decision = decide(results) if results.cells else None
-    if decision is None or not decision.constraints.any:
+def _decision(decision: "Decision") -> Iterator[str]:
+    if not decision.constraints.any:
         return
     if decision.winner is None:
         yield f"ship nothing: {decision.why_not}"

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from loadtest.analysis.decision import Decision, decide
 from loadtest.analysis.results import Results, make_cells
 from loadtest.analysis.warnings import make_warnings
 from loadtest.client.discovery import Discovery, discover
@@ -62,7 +63,7 @@ class _Measured:
     accuracy: tuple[Accuracy, ...]
 
 
-def run(plan: Plan, console: Console, sleep: Sleep) -> Results:
+def run(plan: Plan, console: Console, sleep: Sleep) -> tuple[Results, Decision]:
     """Carries out a plan and writes `plan.out`; progress goes to `console`.
 
     Raises `UsageError` before any load where the plan cannot be carried out, and whatever `sleep` raises. Blocks
@@ -78,8 +79,9 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> Results:
         context = RunContext(plan, found.by_name, payloads, origin, sleep)
         measured = _measure(context, checkpoint, checks, console)
         results = _results(plan, found, measured, started, where, source)
-        _write(results, join([block.samples for block in measured.blocks]), measured.trials, sleep)
-    return results
+        decision = decide(results)
+        _write(results, decision, join([block.samples for block in measured.blocks]), measured.trials, sleep)
+    return results, decision
 
 
 def _measure(context: RunContext, checkpoint: Checkpoint, checks: dict[str, Check], console: Console) -> _Measured:
@@ -157,7 +159,7 @@ def _payloads(plan: Plan, found: Discovery) -> tuple[Payloads, Source]:
     return payloads, inputs.source
 
 
-def _write(results: Results, samples: Samples, trials: Samples | None, sleep: Sleep) -> None:
+def _write(results: Results, decision: Decision, samples: Samples, trials: Samples | None, sleep: Sleep) -> None:
     """Writes the run's folder, whole or not at all."""
     plan = results.plan
     with atomic.new_folder(plan.out) as folder:
@@ -166,7 +168,7 @@ def _write(results: Results, samples: Samples, trials: Samples | None, sleep: Sl
             trials.save(folder / TRIALS)
         results.save(folder / RESULTS)
         (folder / PLAN).write_text(options.to_toml(plan, without=("out",)))
-        write_report(results, samples, folder / REPORT)
+        write_report(results, decision, samples, folder / REPORT)
         sleep(0)  # the last moment to give up
 
 

@@ -51,9 +51,7 @@ WRAPPED_IN = {
     "PIL": {"server.api.images", "compressors.data.user_data", "loadtest.report.flips", "loadtest.client.payloads"},
     "opentelemetry": {"server.observability.tracing"},
     "plotly": {
-        "loadtest.analysis.breakdown",
         "loadtest.report.plots",
-        "loadtest.report.latency_figures",
         "loadtest.report.page",
         "loadtest.report.timeline",
         "compressors.report.plots",

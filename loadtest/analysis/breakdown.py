@@ -2,26 +2,23 @@
 
     compute, queue    measured by the server
     processing        measured by the server: its handler's time, less the two (checks, tensors in and out)
-    wire              what the same load takes against a server that answers at once (see `ceiling`): load generator,
+    wire              what the same load takes against a server that answers at once (see `measure.ceiling`): load generator,
                       gRPC and kernel. At most: there the users wait for each other's turn more than they do here
     remains           what is left of the client's latency: the server's (de)serialization, and what nothing explains
     sent late         measured by the generator: from when a request was due until it was sent
-    not split         what is left where one of the figures above is missing
+    not split         what is left where one of the values above is missing
 
 The client's figures are of the steady state, the server's of whole blocks, and the wire's is a median: a remainder
-below zero is such a mixture's doing, and none is shown. What was not measured is not made up.
+below zero comes from that mixture and is shown as zero. What was not measured is not made up.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import plotly.graph_objects as go
-
 from loadtest.analysis.results import Cell
-from loadtest.analysis.validity import baseline_of
+from loadtest.analysis.validity import baseline_of, is_valid
 from loadtest.measure.measurement import Ceiling, steady
-from loadtest.report.plot_style import escape, layout
 from loadtest.users.recorder import Samples
 
 Part = Literal["compute", "queue", "processing", "wire", "remains", "sent late", "not split"]
@@ -49,7 +46,7 @@ class Breakdown:
 
 
 def break_down(cell: Cell, samples: Samples, ceiling: Ceiling | None) -> Breakdown | None:
-    """None where no call of the cell succeeded in the steady state."""
+    """Returns where the time of a cell goes, or None where no call of it succeeded in the steady state."""
     rows, server = steady(samples.of(cell.variant, cell.load)), cell.server
     if not len(rows):
         return None
@@ -70,7 +67,7 @@ def break_down(cell: Cell, samples: Samples, ceiling: Ceiling | None) -> Breakdo
 
 
 def summary(breakdowns: Sequence[Breakdown]) -> str:
-    """Where the time went that the fastest variant saves against FP32; empty where that cannot be said."""
+    """Says where the fastest variant saves time against FP32; empty where that cannot be said."""
     able = {each.cell.variant: each for each in breakdowns if is_valid(each.cell) and "compute" in each.parts}
     baseline = baseline_of([each.cell for each in able.values()])
     if baseline is None:
@@ -87,25 +84,3 @@ def summary(breakdowns: Sequence[Breakdown]) -> str:
         f" {slow.total / fast.total:.1f} times: {outside:.2f} ms, {outside / fast.total:.0%} of it, are neither,"
         " and no faster engine shortens them."
     )
-
-
-def figure(breakdowns: Sequence[Breakdown]) -> go.Figure:
-    """A stacked bar for each variant, the slowest at the top."""
-    made = go.Figure()
-    for each in sorted(breakdowns, key=lambda each: each.total):
-        name = escape(each.cell.variant) + (" (limited)" if each.cell.generator_limited else "")
-        for part, (color, _) in PARTS.items():
-            if part in each.parts:
-                made.add_bar(
-                    y=[name],
-                    x=[float(f"{each.parts[part]:.4g}")],
-                    orientation="h",
-                    name=part,
-                    meta=each.cell.variant,
-                    marker={"color": color, "pattern": {"shape": "/" if part in ("wire", "not split") else ""}},
-                    hovertemplate=f"<b>{name}</b><br>{part} %{{x:.3f}} ms of {each.total:.2f} ms<extra></extra>",
-                )
-    made.update_layout(layout("mean, ms", "", 110 + 24 * len(breakdowns)))
-    made.update_layout(barmode="stack", bargap=0.3, margin={"l": 10})
-    made.update_yaxes(automargin=True, ticks="", ticklabelstandoff=6, showline=False, showgrid=False)
-    return made

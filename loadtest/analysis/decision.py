@@ -5,9 +5,9 @@
     rate        so many answers a second, at one of the loads that were measured
     p99         at that load
 
-A figure that is not known meets no constraint on it, and neither does one that is not to be believed. Of those that
-meet all, the best is the one of lowest p99 at the asked rate; without a rate, of highest throughput within p99.
-Where a paired comparison of the rounds shows no difference to it (see `comparison`), the more accurate of the two is
+What is not known meets no constraint on it, and neither does a p99 that is not valid. Among the
+variants that meet all, the best is the one of lowest p99 at the asked rate; without a rate, of highest throughput within p99.
+Where a paired comparison of the rounds shows no difference to it (see `paired_comparison`), the more accurate of the two is
 preferred, then the smaller. Without constraints nothing is decided: the frontier is named, point by point.
 """
 
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loadtest import stats
-from loadtest.analysis.paired_comparison import compare
+from loadtest.analysis.paired_comparison import compare_pair
 from loadtest.analysis.results import Cell, Results
 from loadtest.analysis.validity import baseline_of, has_valid_p99, invalid_reason, p99_frontier
 from loadtest.plan import Plan
@@ -34,11 +34,11 @@ class Constraints:
     max_drop: float | None = None
     """Points of top-1 below the FP32 baseline."""
     max_megabytes: float | None = None
-    """In memory."""
+    """Memory that loading and answering once adds to a process."""
 
     @staticmethod
     def of(plan: Plan) -> "Constraints":
-        """Those of a plan."""
+        """Returns the constraints of a plan."""
         return Constraints(plan.p99, plan.rate, plan.max_drop, plan.max_memory)
 
     @property
@@ -63,7 +63,7 @@ class Loser:
 
     variant: str
     cell: Cell | None
-    """Where it came nearest."""
+    """The cell in which it was nearest to the constraints."""
     reasons: tuple[str, ...]
 
 
@@ -81,18 +81,18 @@ class Decision:
 
 
 def decide(results: Results) -> Decision:
-    """The variant of a run to ship under the constraints of its plan, or without constraints its frontier."""
+    """Returns the variant of a run to ship under the constraints of its plan, or without constraints its frontier."""
     constraints = Constraints.of(results.plan)
     baseline = baseline_of(results.cells)
     if not constraints.any:
         return Decision(constraints, frontier=_frontier(results), why_not="no constraints were given")
     judged = {name: _judge(name, results.cells, baseline, constraints) for name in _variants(results.cells)}
-    able = _ordered([each for each in judged.values() if isinstance(each, Cell)], constraints)
+    able = sorted((each for each in judged.values() if isinstance(each, Cell)), key=lambda c: _key(c, constraints))
     losers = [each for each in judged.values() if isinstance(each, Loser)]
     if not able:
         return Decision(constraints, losers=tuple(losers), why_not="no variant meets all constraints")
-    winner, *others = able
-    verdicts = {cell.variant: _compared(cell, winner, constraints) for cell in others}
+    winner, verdicts = _pick(able, constraints)
+    others = [cell for cell in able if cell is not winner]
     beaten = [
         Loser(cell.variant, cell, (_against(cell, winner, constraints, verdicts[cell.variant]),)) for cell in others
     ]
@@ -106,7 +106,7 @@ def decide(results: Results) -> Decision:
 
 
 def _judge(variant: str, cells: Sequence[Cell], baseline: Cell | None, constraints: Constraints) -> Cell | Loser:
-    """The cell in which a variant meets the constraints best, or the constraints that it breaks, each with how much."""
+    """Returns the cell in which a variant meets the constraints best, or which it breaks and by how much."""
     mine = [cell for cell in cells if cell.variant == variant]
     reasons = [*_of_accuracy(mine[0], baseline, constraints), *_of_memory(mine[0], constraints)]
     carrying = [cell for cell in mine if _carries(cell, constraints.rate)]
@@ -163,25 +163,29 @@ def _carries(cell: Cell, rate: float | None) -> bool:
 
 
 def _key(cell: Cell, constraints: Constraints) -> float:
-    """What a variant's cells, and the best cells of variants, are ordered by: less is better."""
+    """Returns what a variant's cells, and the best cells of variants, are ordered by: less is better."""
     if constraints.rate is None and constraints.p99_ms is not None:
         return -cell.throughput_rps
     return float("inf") if cell.latency_ms.p99 is None else cell.latency_ms.p99
 
 
-def _ordered(cells: list[Cell], constraints: Constraints) -> list[Cell]:
-    """The best first; a more accurate or smaller one goes before the best where no difference of the two was shown."""
-    cells = sorted(cells, key=lambda cell: _key(cell, constraints))
-    if not cells:
-        return []
-    best = cells[0]
-    tied = [cell for cell in cells if _compared(cell, best, constraints) == "tied" or cell is best]
-    first = min(tied, key=lambda cell: (-(cell.facts.top1 or 0.0), cell.facts.artifact_bytes or 0))
-    return [first, *(cell for cell in cells if cell is not first)]
+def _pick(cells: Sequence[Cell], constraints: Constraints) -> tuple[Cell, dict[str, str]]:
+    """Returns the winner and the verdict on each other cell, compared with it; `cells` have the best first.
+
+    A more accurate or smaller cell wins against the best where no difference of the two was shown.
+    """
+    best, *others = cells
+    verdicts = {cell.variant: _compared(cell, best, constraints) for cell in others}
+    tied = [best, *(cell for cell in others if verdicts[cell.variant] == "tied")]
+    winner = min(tied, key=lambda cell: (-(cell.facts.top1 or 0.0), cell.facts.artifact_bytes or 0))
+    if winner is not best:
+        others = [cell for cell in others if cell is not winner]
+        verdicts = {best.variant: "tied"} | {cell.variant: _compared(cell, winner, constraints) for cell in others}
+    return winner, verdicts
 
 
 def _compared(cell: Cell, other: Cell, constraints: Constraints) -> str:
-    """The verdict on a cell, compared with another round by round: by seconds per answer, or by p50."""
+    """Returns the verdict on a cell, compared with another round by round: by seconds per answer, or by p50."""
     by_rate = constraints.rate is None and constraints.p99_ms is not None
     pairs = [
         (1 / mine.throughput_rps, 1 / its.throughput_rps) if by_rate else (mine.latency_ms.p50, its.latency_ms.p50)
@@ -189,11 +193,11 @@ def _compared(cell: Cell, other: Cell, constraints: Constraints) -> str:
         if mine.throughput_rps and its.throughput_rps
     ]
     known = [(mine, its) for mine, its in pairs if mine is not None and its is not None]
-    return compare(*zip(*known, strict=True)).verdict if known else "too few rounds"
+    return compare_pair(*zip(*known, strict=True)).verdict if known else "too few rounds"
 
 
 def _against(cell: Cell, winner: Cell, constraints: Constraints, verdict: str) -> str:
-    """What speaks for the winner; `verdict` is on the cell, compared with it."""
+    """Says what speaks for the winner; `verdict` is on the cell, compared with it."""
     if constraints.rate is None and constraints.p99_ms is not None:
         text = f"{cell.throughput_rps:,.0f} requests/s within p99 against {winner.throughput_rps:,.0f}"
     else:
@@ -216,7 +220,7 @@ def _sentence(cell: Cell, baseline: Cell | None) -> str:
 
 
 def _frontier(results: Results) -> tuple[Choice, ...]:
-    """The points that nothing beats in p99 and accuracy at the first load, the fastest first."""
+    """Returns the cells of the first load that nothing beats in p99 and accuracy, the fastest first."""
     first = [cell for cell in results.cells if cell.load == results.cells[0].load]
     best, choices = p99_frontier(first), list[Choice]()
     for place, cell in enumerate(best):
@@ -232,7 +236,7 @@ def _frontier(results: Results) -> tuple[Choice, ...]:
 
 
 def drop_of(cell: Cell, baseline: Cell | None) -> float | None:
-    """Points of top-1 that a variant is below the FP32 baseline."""
+    """Returns by how many points of top-1 a variant is below the FP32 baseline, or None where that is not known."""
     if baseline is None or baseline.facts.top1 is None or cell.facts.top1 is None:
         return None
     return 100 * (baseline.facts.top1 - cell.facts.top1)

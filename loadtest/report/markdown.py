@@ -1,6 +1,6 @@
-"""The report without plots: `report.md` for where Markdown is read, `cells.csv` for a spreadsheet.
+"""The Markdown export, the report without plots: `report.md` for where Markdown is read, `cells.csv` for a spreadsheet.
 
-Figures in the Markdown are rounded as in the page; the CSV has them as they were measured, empty where they were not.
+Numbers in the Markdown are rounded as in the page; the CSV has them as they were measured, empty where they were not.
 """
 
 import csv
@@ -10,14 +10,14 @@ from collections.abc import Iterator, Sequence
 from loadtest.analysis.decision import Choice, Decision
 from loadtest.analysis.ranking import Ranking
 from loadtest.analysis.results import Cell, Results
-from loadtest.report.columns import COLUMNS
 from loadtest.report.flips import Gallery
+from loadtest.report.table import COLUMNS
 from protos.support import options
 from protos.support.markdown import table
 
 
 def cells_csv(cells: Sequence[Cell]) -> str:
-    """All columns of the report's table, and whether the load generator may have been the limit."""
+    """Returns all columns of the report's table, and whether the load generator may have been the limit."""
     writer = csv.writer(text := io.StringIO(), lineterminator="\n")
     writer.writerow([*(column.title for column in COLUMNS), "generator limited"])
     for cell in cells:
@@ -26,7 +26,7 @@ def cells_csv(cells: Sequence[Cell]) -> str:
 
 
 def markdown(results: Results, decision: Decision, asked: str, ranked: Sequence[Ranking], seen: Gallery) -> str:
-    """Decision, ranks, cells, flips, machine, plan and warnings."""
+    """Returns decision, ranks, cells, flips, machine, plan and warnings."""
     machine = results.machine
     sections = [
         f"# {results.plan.model}: which variant to ship",

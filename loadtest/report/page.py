@@ -2,7 +2,7 @@
 
 The page is `report.html.j2` with its style sheet, its script and Plotly's own library written into it. What it says
 comes from `Results`; distributions, the run over time and the breakdowns come from the raw samples. `report.md` and
-`cells.csv` beside it say the same without plots (see `digest`).
+`cells.csv` beside it say the same without plots (see `markdown`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,21 +12,20 @@ from typing import get_args
 
 import plotly.graph_objects as go
 import plotly.offline
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from loadtest import stats
-from loadtest.analysis import breakdown
-from loadtest.analysis.decision import Constraints, decide
+from loadtest.analysis.breakdown import PARTS, break_down, summary
+from loadtest.analysis.decision import Constraints, Decision
 from loadtest.analysis.ranking import Ranking, rank_cells
 from loadtest.analysis.results import Cell, Results
 from loadtest.analysis.validity import p99_frontier, throughput_frontier
 from loadtest.plan import Load, Scenario
-from loadtest.report import latency_figures, markdown, plots
-from loadtest.report.columns import COLUMNS
+from loadtest.report import markdown, plots
 from loadtest.report.flips import gallery
 from loadtest.report.plot_style import PlotStyle
-from loadtest.report.table import confirmed
+from loadtest.report.table import COLUMNS, confirmed
 from loadtest.report.timeline import timeline
 from loadtest.users.recorder import Samples
 from protos.support import options
@@ -37,11 +36,11 @@ NO_SAMPLES = "No cell has enough samples."
 
 @dataclass(frozen=True)
 class Plot:
-    """One figure of the page; where it cannot be drawn, `missing` says why."""
+    """One plot of the page; where it cannot be drawn, `missing` says why."""
 
     id: str
     title: str
-    figure: Markup | None
+    json: Markup | None
     missing: str = ""
 
 
@@ -55,26 +54,17 @@ class Group:
     plots: tuple[Plot, ...]
     breakdown: Plot
     saved: str
-    """Where the time went that the fastest variant saves."""
+    """Where the fastest variant saves time, in words."""
     distributions: tuple[Plot, ...]
     busiest: Cell
     """The cell with the highest throughput."""
 
 
-def write_report(results: Results, samples: Samples, path: Path) -> None:
+def write_report(results: Results, decision: Decision, samples: Samples, path: Path) -> None:
     """Renders the page of a run to `path`, and writes `report.md` and `cells.csv` beside it."""
-    environment = Environment(
-        loader=PackageLoader("loadtest.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["show"] = _show
-    style, decision = PlotStyle(results.cells), decide(results)
-    groups = [_group(results, load, samples, style) for load in results.plan.loads]
-    seen = gallery(results)
-    page = environment.get_template("report.html.j2").render(
+    style = PlotStyle(results.cells)
+    groups, seen = [_group(results, load, samples, style) for load in results.plan.loads], gallery(results)
+    page = _template().render(
         results=results,
         variants=tuple(dict.fromkeys(cell.variant for cell in results.cells)),
         decision=decision,
@@ -83,28 +73,41 @@ def write_report(results: Results, samples: Samples, path: Path) -> None:
         groups=groups,
         size=_size(results.cells, style),
         curves=tuple(_curves(results.cells, style)),
-        timeline=Plot(
-            "timeline", "What clients, server and machine saw", _json(timeline(results.cells, samples, style))
-        ),
+        timeline=_plot("timeline", "What clients, server and machine saw", timeline(results.cells, samples, style)),
         gallery=seen,
-        parts=breakdown.PARTS,
         columns=[c for c in COLUMNS if c.percentile or any(c.value(cell) is not None for cell in results.cells)],
         style=style,
-        plan=options.to_toml(results.plan),
-        stats=stats,
-        confirmed=confirmed,
-        css=_asset("report.css"),
-        script=_asset("report.js"),
-        plotly=Markup(plotly.offline.get_plotlyjs()),
     )
     path.write_text(page, encoding="utf-8")
     path.with_name("cells.csv").write_text(markdown.cells_csv(results.cells), encoding="utf-8")
-    text = markdown.markdown(results, decision, asked(decision.constraints), [group.ranking for group in groups], seen)
+    rankings = [group.ranking for group in groups]
+    text = markdown.markdown(results, decision, asked(decision.constraints), rankings, seen)
     path.with_suffix(".md").write_text(text, encoding="utf-8")
 
 
+def _template() -> Template:
+    """Returns the page's template with what is the same for every run."""
+    environment = Environment(
+        loader=PackageLoader("loadtest.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"show": _show, "toml": options.to_toml}
+    environment.globals |= {
+        "parts": PARTS,
+        "stats": stats,
+        "confirmed": confirmed,
+        "css": _asset("report.css"),
+        "script": _asset("report.js"),
+        "plotly": Markup(plotly.offline.get_plotlyjs()),
+    }
+    return environment.get_template("report.html.j2")
+
+
 def asked(constraints: Constraints) -> str:
-    """What is asked for, in words; empty without constraints."""
+    """Says what is asked for, in words; empty without constraints."""
     limits = {
         "p99 within {:g} ms": constraints.p99_ms,
         "{:g} requests per second": constraints.rate,
@@ -115,52 +118,40 @@ def asked(constraints: Constraints) -> str:
 
 
 def _no_frontier(cells: Sequence[Cell]) -> str:
-    """Why it would be empty."""
+    """Says why no cell is on a frontier."""
     if all(cell.facts.top1 is None for cell in cells):
         return "the server does not say how accurate its variants are"
-    return "no cell can be believed, see the warnings"
+    return "no cell is valid, see the warnings"
 
 
 def _group(results: Results, load: Load, samples: Samples, style: PlotStyle) -> Group:
     mine = [cell for cell in results.cells if cell.load == load]
     ceiling = next((each for each in results.ceilings if each.load == load), None)
-    best = p99_frontier(mine) + throughput_frontier(mine)
-    split = [each for cell in mine if (each := breakdown.break_down(cell, samples, ceiling))]
+    by_p99, by_rate = p99_frontier(mine), throughput_frontier(mine)
+    p99, rate = plots.accuracy_against_p99(mine, by_p99, style), plots.accuracy_against_throughput(mine, by_rate, style)
+    split = [each for cell in mine if (each := break_down(cell, samples, ceiling))]
+    within, longer = plots.distributions(mine, samples, style), plots.tails(mine, samples, style)
+    bars = plots.breakdown_bars(split) if split else None
     return Group(
         load=load,
         ranking=rank_cells(mine, load),
-        frontier=frozenset(cell.variant for cell in best),
+        frontier=frozenset(cell.variant for cell in by_p99 + by_rate),
         plots=(
-            _scatter(f"p99-{load.key}", "Accuracy against p99", plots.accuracy_against_p99(mine, style), mine),
-            _scatter(
-                f"rps-{load.key}", "Accuracy against throughput", plots.accuracy_against_throughput(mine, style), mine
-            ),
+            _scatter(f"p99-{load.key}", "Accuracy against p99", p99, mine),
+            _scatter(f"rps-{load.key}", "Accuracy against throughput", rate, mine),
         ),
-        breakdown=Plot(
-            f"time-{load.key}",
-            load.name,
-            _json(breakdown.figure(split)) if split else None,
-            "No call succeeded in the steady state.",
-        ),
-        saved=breakdown.summary(split),
+        breakdown=_plot(f"time-{load.key}", load.name, bars, "No call succeeded in the steady state."),
+        saved=summary(split),
         distributions=(
-            Plot(
-                f"latency-{load.key}",
-                "Share of answers within a time",
-                _json(latency_figures.distributions(mine, samples, style)),
-            ),
-            Plot(
-                f"tail-{load.key}",
-                "The tail: share that takes longer",
-                _json(latency_figures.tails(mine, samples, style)),
-            ),
+            _plot(f"latency-{load.key}", "Share of answers within a time", within),
+            _plot(f"tail-{load.key}", "The tail: share that takes longer", longer),
         ),
         busiest=max(mine, key=lambda cell: cell.throughput_rps),
     )
 
 
 def _size(cells: Sequence[Cell], style: PlotStyle) -> Plot:
-    """Of each variant once: its size is the same under every load."""
+    """Plots each variant once: its size is the same under every load."""
     once = list({cell.variant: cell for cell in cells}.values())
     if all(cell.facts.artifact_bytes is None for cell in once):
         return Plot("size", "Accuracy against size", None, "The size of the variants is not known: see the warnings.")
@@ -171,24 +162,23 @@ def _curves(cells: Sequence[Cell], style: PlotStyle) -> Iterator[Plot]:
     titles = {"closed": "users", "server": "arrivals per second", "offline": "rows per request"}
     for scenario in get_args(Scenario):
         for percentile in ("p50", "p99"):
-            drawn = latency_figures.load_curves(cells, scenario, percentile, style)
+            drawn = plots.load_curves(cells, scenario, percentile, style)
             if drawn:
                 title = f"{percentile} against throughput, over {titles[scenario]}"
-                yield Plot(f"curve-{percentile}-{scenario}", title, _json(drawn))
+                yield _plot(f"curve-{percentile}-{scenario}", title, drawn)
 
 
-def _scatter(id_: str, title: str, figure: go.Figure, cells: Sequence[Cell]) -> Plot:
+def _scatter(id_: str, title: str, drawn: go.Figure, cells: Sequence[Cell]) -> Plot:
     if all(cell.facts.top1 is None for cell in cells):
         return Plot(id_, title, None, NO_ACCURACY)
-    if not any(len(trace.x) for trace in figure.data if trace.mode == "markers"):
+    if not any(len(trace.x) for trace in drawn.data if trace.mode == "markers"):
         return Plot(id_, title, None, NO_SAMPLES)
-    return Plot(id_, title, _json(figure))
+    return _plot(id_, title, drawn)
 
 
-def _json(figure: go.Figure) -> Markup:
-    """A figure as JSON that cannot end the script element it stands in."""
-    text: str = figure.to_json()
-    return Markup(text.replace("<", "\\u003c"))
+def _plot(id_: str, title: str, drawn: go.Figure | None, missing: str = "") -> Plot:
+    """Returns a plot as JSON that cannot end the script element it stands in."""
+    return Plot(id_, title, Markup(drawn.to_json().replace("<", "\\u003c")) if drawn else None, missing)
 
 
 def _show(value: str | float | None, form: str) -> str:

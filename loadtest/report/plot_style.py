@@ -1,6 +1,6 @@
 """What all plots of the report share: colours stand for runtimes, marker shapes and dashes for recipes.
 
-Figures have transparent backgrounds and greys that are readable on light and dark pages. Every trace that belongs
+Plots have transparent backgrounds and greys that are readable on light and dark pages. Every trace that belongs
 to one variant bears its name as `meta`: by it the page dims the others when one is picked.
 """
 
@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from loadtest.analysis.results import Cell
-from loadtest.analysis.validity import spoiled
+from loadtest.analysis.validity import is_valid
 from protos.support.plot_style import GREY, colors, shapes
 
 INK, GRID = GREY, "rgba(128,128,128,0.2)"
@@ -22,20 +22,20 @@ class PlotStyle:
         self.shapes = shapes(cell.facts.recipe or "" for cell in cells)
 
     def color(self, cell: Cell) -> str:
-        """The colour of the cell's runtime."""
+        """Returns the colour of the cell's runtime."""
         return self.colors[_runtime(cell)]
 
     def dash(self, cell: Cell) -> str:
-        """The dash of lines of the cell's recipe."""
+        """Returns the dash of lines of the cell's recipe."""
         return self.shapes[cell.facts.recipe or ""].dash
 
     def symbol(self, cell: Cell) -> str:
-        """The marker of the cell's recipe; hollow where the cell is not to be believed."""
-        return self.shapes[cell.facts.recipe or ""].marker + ("-open" if spoiled(cell) else "")
+        """Returns the marker of the cell's recipe; hollow where the cell is not valid."""
+        return self.shapes[cell.facts.recipe or ""].marker + ("" if is_valid(cell) else "-open")
 
 
 def layout(x: str, y: str, height: int) -> dict[str, object]:
-    """Of a plot with one pair of axes."""
+    """Returns the layout of a plot with one pair of axes."""
     return {
         "template": "none",
         "height": height,
@@ -52,7 +52,7 @@ def layout(x: str, y: str, height: int) -> dict[str, object]:
 
 
 def axis(title: str) -> dict[str, object]:
-    """One axis with its title."""
+    """Returns one axis with its title."""
     return {
         "title": {"text": title, "standoff": 12},
         "gridcolor": GRID,
@@ -65,17 +65,17 @@ def axis(title: str) -> dict[str, object]:
 
 
 def escape(text: str) -> str:
-    """Text for a plot, which would take it for markup or for a template."""
+    """Returns text that a plot does not take for markup or for a template."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace("%{", "% {")
 
 
 def brief(values: Iterable[float]) -> list[float]:
-    """The values with the four digits that can be seen."""
+    """Returns the values with the four digits that can be seen."""
     return [float(f"{value:.4g}") for value in values]
 
 
 def log_ticks(values: Iterable[float]) -> list[float]:
-    """Round numbers 1, 2, 5, 10, ... around positive values: Plotly's own on a log axis are either few or crowded."""
+    """Returns round numbers 1, 2, 5, 10, ... around positive values: Plotly's own on a log axis are either few or crowded."""
     positive = [value for value in values if value > 0]
     if not positive:
         return []

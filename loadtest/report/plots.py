@@ -1,48 +1,129 @@
-"""The report's frontiers as Plotly figures: accuracy against what it costs, each variant a point."""
+"""The report's plots: accuracy against what it costs, how latencies are distributed, and where the time goes."""
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
+import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
+from loadtest import stats
+from loadtest.analysis.breakdown import PARTS, Breakdown
 from loadtest.analysis.results import Cell
-from loadtest.analysis.validity import p99_frontier, spoiled, throughput_frontier
-from loadtest.report.plot_style import INK, PlotStyle, escape, layout, log_ticks
+from loadtest.analysis.validity import is_valid
+from loadtest.measure.measurement import steady_latencies
+from loadtest.plan import Scenario
+from loadtest.report.plot_style import INK, PlotStyle, brief, escape, layout, log_ticks
+from loadtest.users.recorder import Samples
 from protos.frontier import pareto_frontier
 
 _LABEL_SPACE = 0.65
 """Room for names beside the outermost frontier point, as a share of the points' span."""
 
+CURVE_POINTS = 240
+"""Points drawn of each distribution; percentiles are made of all samples."""
 
-def accuracy_against_p99(cells: Sequence[Cell], style: PlotStyle) -> go.Figure:
-    """Top-1 over p99 for the cells of one load; the upper left is good."""
+
+def accuracy_against_p99(cells: Sequence[Cell], frontier: Sequence[Cell], style: PlotStyle) -> go.Figure:
+    """Plots top-1 over p99 for the cells of one load; the upper left is good. `frontier` runs by rising p99."""
     shown = [cell for cell in cells if cell.latency_ms.p99 is not None and cell.facts.top1 is not None]
     xs = [cell.latency_ms.p99 or math.nan for cell in shown]
-    return _scatter(shown, xs, p99_frontier(shown), style, "p99 latency, ms", "left")
+    return _scatter(shown, xs, frontier, style, "p99 latency, ms", "left")
 
 
-def accuracy_against_throughput(cells: Sequence[Cell], style: PlotStyle) -> go.Figure:
-    """Top-1 over throughput for the cells of one load; the upper right is good."""
+def accuracy_against_throughput(cells: Sequence[Cell], frontier: Sequence[Cell], style: PlotStyle) -> go.Figure:
+    """Plots top-1 over throughput for the cells of one load; the upper right is good. `frontier` runs by falling rate."""
     shown = [cell for cell in cells if cell.throughput_rps and cell.facts.top1 is not None]
     xs = [cell.throughput_rps for cell in shown]
-    return _scatter(shown, xs, throughput_frontier(shown)[::-1], style, "throughput, requests per second", "right")
+    return _scatter(shown, xs, frontier[::-1], style, "throughput, requests per second", "right")
 
 
 def accuracy_against_size(cells: Sequence[Cell], style: PlotStyle) -> go.Figure:
-    """Top-1 over the artifact's size, the same under every load; the upper left is good."""
+    """Plots top-1 over the artifact's size, the same under every load; the upper left is good."""
     shown = [cell for cell in cells if cell.facts.artifact_bytes and cell.facts.top1 is not None]
     xs = [(cell.facts.artifact_bytes or 0) / 1e6 for cell in shown]
     best = [shown[i] for i in pareto_frontier(xs, [cell.facts.top1 or 0.0 for cell in shown])]
     return _scatter(shown, xs, best, style, "artifact on disk, MB", "left")
 
 
+def distributions(cells: Sequence[Cell], samples: Samples, style: PlotStyle) -> go.Figure:
+    """Plots the share of answers within a time, for each cell of one load."""
+    plot = go.Figure()
+    for cell in cells:
+        values, ranks = _thinned(cell, samples)
+        shares = (ranks + 1) / (ranks.max(initial=0) + 1)
+        plot.add_scatter(x=brief(values), y=brief(shares), **_line(cell, style, "%{y:.1%} within"))
+    return _with_latency_axis(plot).update_yaxes(tickformat=".0%", range=[0, 1.01])
+
+
+def tails(cells: Sequence[Cell], samples: Samples, style: PlotStyle) -> go.Figure:
+    """Plots the share that took longer, on a log axis: one in a thousand has as much room as one in ten."""
+    plot = go.Figure()
+    for cell in cells:
+        values, ranks = _thinned(cell, samples)
+        shares = 1 - ranks / (ranks.max(initial=0) + 1)
+        plot.add_scatter(x=brief(values), y=brief(shares), **_line(cell, style, "%{y:.3~%} take at least"))
+    return _with_latency_axis(plot).update_yaxes(type="log", tickformat="~%", dtick=1)
+
+
+def load_curves(
+    cells: Sequence[Cell], scenario: Scenario, percentile: Literal["p50", "p99"], style: PlotStyle
+) -> go.Figure | None:
+    """Plots a percentile over the throughput reached, one line a variant through its loads; None with a single load."""
+    mine = [cell for cell in cells if cell.load.scenario == scenario]
+    if len({cell.load for cell in mine}) < 2:
+        return None
+    plot = go.Figure()
+    for variant in dict.fromkeys(cell.variant for cell in mine):
+        line = sorted((cell for cell in mine if cell.variant == variant), key=lambda cell: cell.load)
+        plot.add_scatter(
+            x=brief(cell.rows * cell.throughput_rps for cell in line),
+            y=[getattr(cell.latency_ms, percentile) for cell in line],
+            text=[cell.load.name for cell in line],
+            name=variant,
+            meta=variant,
+            mode="lines+markers",
+            line={"color": style.color(line[0]), "dash": style.dash(line[0]), "width": 1.6},
+            marker={"symbol": [style.symbol(cell) for cell in line], "size": 9},
+            hovertemplate=f"<b>{escape(variant)}</b>, %{{text}}<br>{percentile} %{{y:.2f}} ms<br>%{{x:,.0f}} rows/s"
+            "<extra></extra>",
+        )
+    plot.update_layout(layout("throughput, rows per second", f"{percentile} latency, ms", 360))
+    plot.update_xaxes(type="log", tickvals=log_ticks(x for trace in plot.data for x in trace.x))
+    plot.update_yaxes(type="log", tickvals=log_ticks(y for trace in plot.data for y in trace.y if y))
+    return plot
+
+
+def breakdown_bars(breakdowns: Sequence[Breakdown]) -> go.Figure:
+    """Plots a stacked bar for each variant, the slowest at the top."""
+    plot = go.Figure()
+    for each in sorted(breakdowns, key=lambda each: each.total):
+        name = escape(each.cell.variant) + (" (limited)" if each.cell.generator_limited else "")
+        for part, (color, _) in PARTS.items():
+            if part in each.parts:
+                plot.add_bar(
+                    y=[name],
+                    x=[float(f"{each.parts[part]:.4g}")],
+                    orientation="h",
+                    name=part,
+                    meta=each.cell.variant,
+                    marker={"color": color, "pattern": {"shape": "/" if part in ("wire", "not split") else ""}},
+                    hovertemplate=f"<b>{name}</b><br>{part} %{{x:.3f}} ms of {each.total:.2f} ms<extra></extra>",
+                )
+    plot.update_layout(layout("mean, ms", "", 110 + 24 * len(breakdowns)))
+    plot.update_layout(barmode="stack", bargap=0.3, margin={"l": 10})
+    plot.update_yaxes(automargin=True, ticks="", ticklabelstandoff=6, showline=False, showgrid=False)
+    return plot
+
+
 def _scatter(
     cells: Sequence[Cell], xs: Sequence[float], best: Sequence[Cell], style: PlotStyle, title: str, good: str
 ) -> go.Figure:
-    """Points, the frontier through `best` (by rising x) as stairs, and its points named."""
-    figure = go.Figure()
+    """Plots points, the frontier through `best` (by rising x) as stairs, and names its points."""
+    plot = go.Figure()
     where = dict(zip((cell.variant for cell in cells), xs, strict=True))
-    figure.add_scatter(
+    plot.add_scatter(
         x=[where[cell.variant] for cell in best],
         y=[cell.facts.top1 for cell in best],
         mode="lines",
@@ -50,40 +131,69 @@ def _scatter(
         hoverinfo="skip",
         name="frontier",
     )
-    names = {cell.variant for cell in best}
     for cell in cells:
-        on = cell.variant in names
-        figure.add_scatter(
-            x=[where[cell.variant]],
-            y=[cell.facts.top1],
-            mode="markers",
-            name=cell.variant,
-            meta=cell.variant,
-            marker={
-                "color": style.color(cell),
-                "symbol": style.symbol(cell),
-                "size": 13 if on else 10,
-                "opacity": 1 if on else 0.75,
-                "line": {"width": 1.5, "color": style.color(cell)},
-            },
-            hovertemplate=_hover(cell),
-        )
-    figure.update_layout(layout(title, "top-1 accuracy", 380))
+        _add_point(plot, cell, where[cell.variant], cell in best, style)
+    plot.update_layout(layout(title, "top-1 accuracy", 380))
     if cells:
-        left, right = (_LABEL_SPACE, 0.08) if good == "left" else (0.08, _LABEL_SPACE)
-        x_range = _padded([math.log10(x) for x in xs], left, right)
-        y_range = _padded([cell.facts.top1 or 0.0 for cell in cells], 0.12, 0.3)
-        spans = (x_range[1] - x_range[0], y_range[1] - y_range[0])
-        figure.update_layout(annotations=_labels(best, where, good, spans))
-        figure.update_yaxes(tickformat=".1%", range=y_range)
-        figure.update_xaxes(type="log", range=x_range, tickvals=log_ticks(xs))
-    return figure
+        _fit_axes(plot, cells, where, best, good)
+    return plot
+
+
+def _add_point(plot: go.Figure, cell: Cell, x: float, on_frontier: bool, style: PlotStyle) -> None:
+    plot.add_scatter(
+        x=[x],
+        y=[cell.facts.top1],
+        mode="markers",
+        name=cell.variant,
+        meta=cell.variant,
+        marker={
+            "color": style.color(cell),
+            "symbol": style.symbol(cell),
+            "size": 13 if on_frontier else 10,
+            "opacity": 1 if on_frontier else 0.75,
+            "line": {"width": 1.5, "color": style.color(cell)},
+        },
+        hovertemplate=_hover(cell),
+    )
+
+
+def _fit_axes(plot: go.Figure, cells: Sequence[Cell], where: dict[str, float], best: Sequence[Cell], good: str) -> None:
+    """Makes room for the names beside the frontier's points, and writes them."""
+    left, right = (_LABEL_SPACE, 0.08) if good == "left" else (0.08, _LABEL_SPACE)
+    x_range = _padded([math.log10(x) for x in where.values()], left, right)
+    y_range = _padded([cell.facts.top1 or 0.0 for cell in cells], 0.12, 0.3)
+    spans = (x_range[1] - x_range[0], y_range[1] - y_range[0])
+    plot.update_layout(annotations=_labels(best, where, good, spans))
+    plot.update_yaxes(tickformat=".1%", range=y_range)
+    plot.update_xaxes(type="log", range=x_range, tickvals=log_ticks(where.values()))
+
+
+def _with_latency_axis(plot: go.Figure) -> go.Figure:
+    plot.update_layout(layout("latency, ms", "share of answers", 380))
+    return plot.update_xaxes(type="log", tickvals=log_ticks(x for trace in plot.data for x in trace.x))
+
+
+def _line(cell: Cell, style: PlotStyle, words: str) -> dict[str, object]:
+    return {
+        "name": cell.variant,
+        "meta": cell.variant,
+        "mode": "lines",
+        "line": {"color": style.color(cell), "dash": style.dash(cell), "width": 1.8},
+        "hovertemplate": f"<b>{escape(cell.variant)}</b><br>{words} %{{x:.2f}} ms<extra></extra>",
+    }
+
+
+def _thinned(cell: Cell, samples: Samples) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Returns some of the latencies in milliseconds by rising rank, and their ranks."""
+    values = np.sort(steady_latencies(samples.of(cell.variant, cell.load)) * 1e3)
+    ranks = stats.thin(len(values), CURVE_POINTS)
+    return np.take(values, ranks), ranks
 
 
 def _labels(
     best: Sequence[Cell], where: dict[str, float], good: str, spans: tuple[float, float]
 ) -> list[dict[str, object]]:
-    """A name at each frontier point, on the side where no point can lie; names of neighbours are stacked.
+    """Returns a name at each frontier point, on the side where no point can lie; names of neighbours are stacked.
 
     `spans` are the lengths of both axes, the first in powers of ten.
     """
@@ -117,13 +227,13 @@ def _hover(cell: Cell) -> str:
     parts.append(f"{cell.throughput_rps:,.0f} requests/s")
     if cell.facts.artifact_bytes:
         parts.append(f"{cell.facts.artifact_bytes / 1e6:.2f} MB")
-    if spoiled(cell):
+    if not is_valid(cell):
         parts.append("limited by the load generator" if cell.generator_limited else "calls failed")
     return "<br>".join(parts) + "<extra></extra>"
 
 
 def _padded(values: Sequence[float], below: float, above: float) -> list[float]:
-    """A range around the values, wider by shares of their span."""
+    """Returns a range around the values, wider by shares of their span."""
     low, high = min(values), max(values)
     span = max(high - low, 0.01)
     return [low - below * span, high + above * span]

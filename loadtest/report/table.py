@@ -1,25 +1,94 @@
-"""The table that a run prints for people, whole at every width: no figure of it is ever cut."""
+"""What is shown of a cell, each column written once, and the tables that a run prints: no number is ever cut."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from loadtest.analysis.results import Results
+from loadtest.analysis.results import Cell, Results
+from loadtest.analysis.validity import is_valid
 from loadtest.measure.measurement import Search
 from loadtest.measure.rate_search import BEYOND
-from loadtest.report.columns import COLUMNS, Column
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading, what it means, and a cell's value with its format."""
+
+    title: str
+    meaning: str
+    value: Callable[[Cell], str | float | None]
+    form: str = "{}"
+    brief: bool = True
+    """Shown on the terminal too."""
+    percentile: bool = False
+
+    def text(self, cell: Cell, brief: bool = False) -> str:
+        """Returns the value for people; 'n/a' if not measured, or of too few samples (how many, unless brief)."""
+        value = self.value(cell)
+        if value is not None:
+            return self.form.format(value)
+        return f"n/a ({cell.samples} samples)" if self.percentile and not brief else "n/a"
+
+
+COLUMNS = (
+    Column("variant", "recipe and runtime", lambda cell: cell.variant),
+    Column(
+        "load", "concurrent users, each waiting for its answer, or requests that arrive", lambda cell: cell.load.name
+    ),
+    Column("top-1", "accuracy on the whole test set, as the server states it", lambda cell: cell.facts.top1, "{:.2%}"),
+    Column(
+        "agreement",
+        "share of test images with FP32's prediction",
+        lambda cell: cell.facts.agreement,
+        "{:.2%}",
+        brief=False,
+    ),
+    Column("p50 ms", "half of the answers took at most", lambda cell: cell.latency_ms.p50, "{:.2f}", percentile=True),
+    Column("p95 ms", "95% of the answers took at most", lambda cell: cell.latency_ms.p95, "{:.2f}", percentile=True),
+    Column("p99 ms", "99% of the answers took at most", lambda cell: cell.latency_ms.p99, "{:.2f}", percentile=True),
+    Column("rps", "successful answers per second", lambda cell: cell.throughput_rps, "{:,.0f}"),
+    Column("asked rps", "requests that arrived in a second", lambda cell: cell.asked_rps, "{:,.0f}", brief=False),
+    Column(
+        "rows/s", "successful rows per second", lambda cell: cell.rows * cell.throughput_rps, "{:,.0f}", brief=False
+    ),
+    Column("queue ms", "mean wait inside the server", lambda cell: cell.server.queue_ms_mean, "{:.2f}", brief=False),
+    Column("compute ms", "mean time inside the engine", lambda cell: cell.server.compute_ms_mean, "{:.2f}"),
+    Column(
+        "server CPU µs",
+        "server CPU time by requests",
+        lambda cell: cell.server.cpu_us_per_request,
+        "{:,.0f}",
+        brief=False,
+    ),
+    Column(
+        "first ms", "median first call; it opens a connection", lambda cell: cell.first_call_ms, "{:.1f}", brief=False
+    ),
+    Column("size MB", "artifact on disk", lambda cell: _megabytes(cell.facts.artifact_bytes), "{:.2f}", brief=False),
+    Column(
+        "generator CPU",
+        "share of time for which the thread of the load generator's users was busy",
+        lambda cell: cell.generator_cpu,
+        "{:.0%}",
+    ),
+    Column(
+        "lag ms", "p99 of how late the generator's timers were", lambda cell: cell.lag_ms_p99, "{:.2f}", brief=False
+    ),
+    Column("requests", "all calls, warm-up included", lambda cell: cell.requests, "{:,}", brief=False),
+    Column("failures", "all failed calls, warm-up included", lambda cell: cell.failures, "{:,}"),
+)
 
 LEAVE_OUT = ("generator CPU", "compute ms", "failures", "p95 ms")
 """Columns that a narrow terminal does without, in this order; the report has them all."""
 
 
 def table(results: Results, width: int) -> Table:
-    """One row for each cell, the best p50 first within a load; red where a cell is not to be believed.
+    """Returns a row for each cell, the best p50 first within a load; red where a cell is not valid.
 
-    Of the `LEAVE_OUT` as many are left out as `width` columns of characters ask for. If that is not enough,
-    names are folded.
+    Leaves out as many of the `LEAVE_OUT` as it must to fit into `width` characters. If that is not enough, it folds
+    names.
     """
     columns = [column for column in COLUMNS if column.brief]
     for title in LEAVE_OUT:
@@ -30,7 +99,7 @@ def table(results: Results, width: int) -> Table:
 
 
 def searches_table(results: Results) -> Table:
-    """The highest rate of each variant, as the interval that was found, and whether fresh trials confirmed it."""
+    """Returns the highest rate of each variant, as the interval that was found, and whether it was confirmed."""
     objective = results.searches[0].objective
     title = f"highest rate with p99 within {objective.p99_ms:g} ms, failures {100 * objective.error_rate:g}%"
     grid = Table(title=title, box=box.SIMPLE_HEAD, collapse_padding=True)
@@ -47,7 +116,7 @@ def searches_table(results: Results) -> Table:
 
 
 def confirmed(search: Search) -> str:
-    """What fresh trials said of the rate that was found."""
+    """Says whether the rate that was found held when it was measured again."""
     found = search.found
     if found.held is None:
         return "n/a"
@@ -64,11 +133,15 @@ def _grid(results: Results, columns: Sequence[Column]) -> Table:
         else:
             grid.add_column(column.title.replace(" ", "\n"), justify="right", no_wrap=True)
     for cell in sorted(results.cells, key=lambda cell: (cell.load, cell.latency_ms.p50 or float("inf"))):
-        style = "red" if cell.failures or cell.generator_limited else None
+        style = None if is_valid(cell) else "red"
         grid.add_row(*(column.text(cell, brief=True) for column in columns), style=style)
     return grid
 
 
 def _width(grid: Table) -> int:
-    """Columns of characters that it takes with nothing folded."""
+    """Returns how many characters the table takes with nothing folded."""
     return Console(width=10_000).measure(grid).maximum
+
+
+def _megabytes(size: int | None) -> float | None:
+    return None if size is None else size / 1e6

@@ -76,10 +76,10 @@ def test_too_few_samples_for_p99_are_said_and_never_ship() -> None:
     decision = decided(BASE, cell("int8-openvino", None, 0.98), p99=20)
     assert decision.winner
     assert decision.winner.cell is BASE
-    assert losers(decision)["int8-openvino"] == ("not enough samples for p99 at 1 user: 900 of the 299 needed",)
+    assert losers(decision)["int8-openvino"] == ("not enough samples for p99 at 1 user: 120 of the 299 needed",)
 
 
-def test_what_cannot_be_believed_does_not_ship() -> None:
+def test_what_is_not_valid_does_not_ship() -> None:
     decision = decided(BASE, cell("int8-openvino", 1.0, 0.98, generator_limited=True), p99=20)
     assert decision.winner
     assert decision.winner.cell is BASE

@@ -14,7 +14,7 @@ def test_warnings_name_what_was_skipped_failed_limited_and_too_short() -> None:
         "a-x, 1 user: 2 of 1000 calls failed (2 UNAVAILABLE)",
         "b-x, 8 users: the load generator's thread used 97% of a core in round 2 and may have been the limit;"
         " the cell is left out of the frontier",
-        "c-x, 1 user: 900 samples are too few for p99",
+        "c-x, 1 user: 120 samples are too few for p99",
     )
 
 

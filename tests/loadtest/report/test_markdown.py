@@ -7,10 +7,10 @@ import numpy as np
 
 from loadtest.analysis.decision import Choice, Constraints, Decision, Loser
 from loadtest.analysis.ranking import rank_cells
-from loadtest.report.columns import COLUMNS
 from loadtest.report.flips import Gallery
 from loadtest.report.markdown import cells_csv, markdown
 from loadtest.report.page import write_report
+from loadtest.report.table import COLUMNS
 from loadtest.users.recorder import SAMPLE, Samples
 from tests.support.loadtest.cells import cell, closed, results
 
@@ -54,5 +54,5 @@ def test_without_an_answer_the_markdown_says_why() -> None:
 
 def test_both_are_written_beside_the_page(tmp_path: Path) -> None:
     nothing = Samples(np.zeros(0, SAMPLE), ("a-x",), (closed(1).key,))
-    write_report(results(cell("a-x")), nothing, tmp_path / "report.html")
+    write_report(results(cell("a-x")), Decision(ASKED), nothing, tmp_path / "report.html")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cells.csv", "report.html", "report.md"]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from loadtest.analysis.results import ServerSide
-from loadtest.report.latency_figures import distributions, load_curves, tails
 from loadtest.report.plot_style import PlotStyle
+from loadtest.report.plots import distributions, load_curves, tails
 from loadtest.report.timeline import timeline
 from loadtest.users.recorder import SAMPLE, STEADY, Samples
 from tests.support.loadtest.cells import cell, closed

@@ -42,9 +42,10 @@ def cell(
     recipe, _, runtime = variant.rpartition("-")
     memory = None if megabytes is None else int(megabytes * 1e6)
     latency = LatencyMs(p99 / 4, p99 / 2, p99) if p99 else LatencyMs(1.0, 2.0, None)
+    samples = 900 if p99 else 120
     worst = 0.97 if generator_limited else 0.5
     rounds = tuple(
-        Round(number, begun, 500, 0, 450, 4.5, rps, latency, cpu, 1.5 * cpu, CALM, 0.03, 0, True, server)
+        Round(number, begun, 500, 0, samples // 2, 4.5, rps, latency, cpu, 1.5 * cpu, CALM, 0.03, 0, True, server)
         for number, begun, cpu in ((1, users, 0.5), (2, users if users_begun is None else users_begun, worst))
     )
     if p50s:
@@ -60,7 +61,7 @@ def cell(
         requests=1000,
         failures=failures,
         statuses={"OK": 1000 - failures} | ({"UNAVAILABLE": failures} if failures else {}),
-        samples=900,
+        samples=samples,
         seconds=9.0,
         throughput_rps=rps,
         asked_rps=None,
