@@ -33,7 +33,7 @@ def accuracy_against_p99(cells: Sequence[Cell], frontier: Sequence[Cell], style:
 
 
 def accuracy_against_throughput(cells: Sequence[Cell], frontier: Sequence[Cell], style: PlotStyle) -> go.Figure:
-    """Plots top-1 over throughput for the cells of one load; the upper right is good. `frontier` runs by falling rate."""
+    """Plots top-1 over throughput for the cells of one load; the upper right is good. `frontier` falls in rate."""
     shown = [cell for cell in cells if cell.throughput_rps and cell.facts.top1 is not None]
     xs = [cell.throughput_rps for cell in shown]
     return _scatter(shown, xs, frontier[::-1], style, "throughput, requests per second", "right")
