@@ -67,6 +67,10 @@ class _Scope:
     runtimes: tuple[RuntimeName, ...]
 
 
+Steps = Mapping[str, Step]
+"""Recipe to step, each decoded once for all models: `load` hashes its file when it is made."""
+
+
 @dataclass(frozen=True)
 class Study:
     """What is to be built of one model; `recipes` are in an order in which each parent comes before its children."""
@@ -133,30 +137,37 @@ def _check(file: _File, digest: str) -> tuple[Study, ...]:
     for model in file.published:
         _one_of("study.published", model, file.models)
     scopes = {name: _scope(name, table, file) for name, table in file.recipes.items()}
-    return tuple(_study(model, file, scopes, digest) for model in file.models)
+    steps = {name: _step(f"recipes.{name}", table) for name, table in file.recipes.items()}
+    for name, (scope, named) in scopes.items():
+        _check_runtimes(name, scope.runtimes if named else (), steps[name], file.recipes[name])
+    return tuple(
+        _study(model, file, {n: scope for n, (scope, _) in scopes.items()}, steps, digest) for model in file.models
+    )
 
 
-def _scope(name: str, table: dict[str, Json], file: _File) -> _Scope:
-    """What the recipe is for; its keys are taken out of `table`."""
+def _scope(name: str, table: dict[str, Json], file: _File) -> tuple[_Scope, bool]:
+    """What the recipe is for, and whether it names its runtimes; these keys are taken out of `table`."""
     where = f"recipes.{check_name(name)}"
     own = {key: table.pop(key) for key in ("models", "runtimes") if key in table}
     scope = decode(_Scope, {"models": list(file.models), "runtimes": list(file.runtimes)} | own, where)
     for model in scope.models:
         _one_of(f"{where}.models", model, file.models)
     _runtimes(f"{where}.runtimes", scope.runtimes)
-    step = _step(where, table)
-    if "runtimes" in own and isinstance(step, Lowering):
-        for runtime in scope.runtimes:
-            if reason := refusal(step, runtime):
-                raise ValueError(f"{where}.runtimes: {runtime} cannot take '{table['step']}': {reason}")
-    return scope
+    return scope, "runtimes" in own
 
 
-def _study(model: str, file: _File, scopes: dict[str, _Scope], digest: str) -> Study:
+def _check_runtimes(name: str, runtimes: tuple[RuntimeName, ...], step: Step, table: dict[str, Json]) -> None:
+    """`ValueError` where a recipe names a runtime that cannot take its step."""
+    for runtime in runtimes:
+        if isinstance(step, Lowering) and (reason := refusal(step, runtime)):
+            raise ValueError(f"recipes.{name}.runtimes: {runtime} cannot take '{table['step']}': {reason}")
+
+
+def _study(model: str, file: _File, scopes: dict[str, _Scope], steps: Steps, digest: str) -> Study:
     tables = {name: table for name, table in file.recipes.items() if model in scopes[name].models}
     built: dict[str, Recipe] = {}
     for name in tables:
-        _resolve(name, tables, built, ())
+        _resolve(name, tables, steps, built, ())
     reference = built.get(REFERENCE)
     if reference is None or not isinstance(reference.step, FIRST_STEPS):
         raise ValueError(f'recipes.{REFERENCE}: every model needs it, with step = "train" or "load", as the reference')
@@ -180,7 +191,7 @@ def _only_lowered(built: Mapping[str, Recipe]) -> None:
 
 
 def _resolve(
-    name: str, tables: dict[str, dict[str, Json]], built: dict[str, Recipe], children: tuple[str, ...]
+    name: str, tables: dict[str, dict[str, Json]], steps: Steps, built: dict[str, Recipe], children: tuple[str, ...]
 ) -> Recipe:
     """The recipe `name` with its parents, each added to `built` after them."""
     if name in built:
@@ -188,9 +199,9 @@ def _resolve(
     where = f"recipes.{name}"
     if name in children:
         raise ValueError(f"{where}: it is its own parent, by {' -> '.join((*children, name))}")
-    step, parent, parent_name = _step(where, tables[name]), None, tables[name].get("parent")
+    step, parent, parent_name = steps[name], None, tables[name].get("parent")
     if parent_name is not None:
-        parent = _resolve(_one_of(f"{where}.parent", parent_name, tables), tables, built, (*children, name))
+        parent = _resolve(_one_of(f"{where}.parent", parent_name, tables), tables, steps, built, (*children, name))
         if isinstance(parent.step, Lowering):
             kind = tables[parent.name]["step"]
             raise ValueError(f"{where}.parent: '{parent_name}' ends with '{kind}', and nothing can follow that")
