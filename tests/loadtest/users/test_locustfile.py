@@ -4,15 +4,21 @@ import json
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
+import grpc
 import numpy as np
 
 from loadtest.users.recorder import FIRST, load_samples
+from protos.v1 import inference_pb2 as pb
+from tests.support.loadtest.foreign import MODEL, foreign, zeros
+from tests.support.processes import started
 from tests.support.serving import ROOT, ServerProcess, free_port
 
 LOCUST = [sys.executable, "-m", "locust"]
@@ -46,23 +52,31 @@ def test_raw_samples_can_be_kept_by_hand(server: ServerProcess, repository: Path
     assert (samples.variants, len(samples.rows)) == (("fp32-openvino",), row["num_requests"])
 
 
-def test_a_master_and_workers_of_their_own_merge_their_samples(
-    server: ServerProcess, repository: Path, tmp_path: Path
-) -> None:
+def test_a_master_and_workers_of_their_own_merge_their_samples(tmp_path: Path) -> None:
     path, port = tmp_path / "samples.npz", str(free_port())
-    ours = ("--model", "toy", "--repository", str(repository), "--rate", "50", "--samples", str(path))
-    worker = [*LOCUST, "-f", "loadtest/locustfile.py", "--worker", "--master-port", port, *ours]
-    workers = [subprocess.Popen(worker, cwd=ROOT, stderr=subprocess.DEVNULL) for _ in range(2)]
-    try:
-        master = ("--master", "--master-bind-port", port, "--expect-workers", "2")
-        done = by_hand(server, repository, "-t", "1s", *master, *ours)
-        assert [process.wait(30) for process in workers] == [0, 0], done.stderr
-    finally:
+    users, both = set[str](), threading.Event()
+
+    def answer(request: pb.ModelInferRequest, context: grpc.ServicerContext) -> pb.ModelInferResponse:
+        users.add(context.peer())
+        if len(users) == 2:
+            both.set()
+        return zeros(request, context)
+
+    with foreign(("1",), answer) as server, ExitStack() as stack:
+        locustfile = [*LOCUST, "-f", "loadtest/locustfile.py", "--model", MODEL, "--samples", str(path), "--rate", "50"]
+        run = ("--headless", "-u", "2", "-r", "2", "--json", "-L", "WARNING", "--host", server.address)
+        bind = ("--master", "--master-bind-port", port, "--expect-workers", "2")
+        master = stack.enter_context(started([*locustfile, *run, *bind]))
+        worker = [*locustfile, "--worker", "--master-port", port]
+        workers = [stack.enter_context(started(worker)) for _ in range(2)]
+        assert both.wait(60)
+        master.terminate()
+        stdout, stderr = master.communicate(timeout=60)
         for process in workers:
-            process.kill()
+            process.communicate(timeout=60)
+    assert [process.returncode for process in (master, *workers)] == [0, 0, 0], stderr
     samples = load_samples(path)
-    assert done.returncode == 0, done.stderr
-    assert len(samples.rows) == sum(row["num_requests"] for row in json.loads(done.stdout))
+    assert len(samples.rows) == sum(row["num_requests"] for row in json.loads(stdout))
     assert (samples.rows["phase"] == FIRST).sum() == 2
     assert (np.diff(samples.rows["due"]) >= 0).all()
 
