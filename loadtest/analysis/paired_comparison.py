@@ -62,7 +62,7 @@ class PairedRanks:
 
 
 def rounds_needed(comparisons: int = 1) -> int:
-    """Returns the least number of rounds that can show any difference: 6 for one comparison, 11 for the 28 of 8 variants.
+    """Returns how many rounds it takes to show any difference: 6 for one comparison, 11 for the 28 of 8 variants.
 
     If two variants are equal, one of them wins all n rounds with probability 2 / 2**n. While that is more than
     1 - `CONFIDENCE`, shared between the comparisons, not even a clean sweep is evidence.
@@ -154,7 +154,7 @@ def _signed_rank_p(ratios: NDArray[np.float64]) -> float:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Returns corrected p-values: each times the number of those that are not smaller, and never below a smaller one's."""
+    """Returns corrected p-values: each times the number of those not smaller, and never below a smaller one's."""
     corrected, last = [0.0] * len(p), 0.0
     for done, index in enumerate(sorted(range(len(p)), key=p.__getitem__)):
         last = corrected[index] = max(last, min(1.0, p[index] * (len(p) - done)))
