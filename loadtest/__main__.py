@@ -46,15 +46,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     two = commands.add_parser("compare", help="say what got slower from one run to another, with significance")
     two.add_argument("before", type=Path, help="the folder of the first run")
     two.add_argument("after", type=Path, help="the folder of the second run")
-    patient = commands.add_parser("doctor", help="say what a server of the protocol speaks, and what would fail")
-    patient.add_argument("doctor", metavar="HOST:PORT", help="gRPC address of the server")
-    options.add_flags(patient, findings.Settings)
+    diagnose = commands.add_parser("doctor", help="say what a server of the protocol speaks, and what would fail")
+    diagnose.add_argument("doctor", metavar="HOST:PORT", help="gRPC address of the server")
+    options.add_flags(diagnose, findings.Settings)
     flags = parser.parse_args(arguments)
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(message)s")
     logging.getLogger("locust").setLevel(logging.ERROR)  # its warnings are on how users are spawned
     try:
         if "doctor" in flags:
-            return _examine(flags.doctor, options.read(findings.Settings, flags))
+            return _diagnose(flags.doctor, options.read(findings.Settings, flags))
         if "before" in flags:
             return _compare(flags.before, flags.after)
         if file := flags.run / PLAN if "run" in flags else flags.plan:
@@ -71,13 +71,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _tell(plan, results, decision)
 
 
-def _examine(target: str, settings: findings.Settings) -> int:
+def _diagnose(target: str, settings: findings.Settings) -> int:
     from rich.console import Console
 
-    from loadtest.doctor.server_checks import examine
+    from loadtest.doctor.server_checks import check_server
 
     with interruptible() as sleep:
-        diagnosis = examine(target, settings, Console(stderr=True), sleep)
+        diagnosis = check_server(target, settings, Console(stderr=True), sleep)
     Console(width=None if sys.stdout.isatty() else TABLE_WIDTH).print(findings.table(diagnosis))
     for failure in diagnosis.would_fail:
         print(f"would fail: {failure}")

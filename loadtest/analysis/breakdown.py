@@ -3,7 +3,7 @@
     compute, queue    measured by the server
     processing        measured by the server: its handler's time, less the two (checks, tensors in and out)
     wire              what the same load takes against a server that answers at once (see `measure.ceiling`): load
-                      generator, gRPC and kernel. At most: there the users wait for each other's turn more than they do here
+                      generator, gRPC and kernel. At most: there the users wait longer for each other's turn
     remains           what is left of the client's latency: the server's (de)serialization, and what nothing explains
     sent late         measured by the generator: from when a request was due until it was sent
     not split         what is left where one of the values above is missing

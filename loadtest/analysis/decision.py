@@ -6,9 +6,9 @@
     p99         at that load
 
 What is not known meets no constraint on it, and neither does a p99 that is not valid. Among the variants that meet
-all, the best is the one of lowest p99 at the asked rate; without a rate, of highest throughput within p99. Where a
-paired comparison of the rounds shows no difference to it (see `paired_comparison`), the more accurate of the two is
-preferred, then the smaller. Without constraints nothing is decided: the frontier is named, point by point.
+all, the best has the lowest p99 at the asked rate; without a rate, the highest throughput within p99. Where a paired
+comparison of the rounds shows no difference to it (see `paired_comparison`), the more accurate of the two is preferred,
+then the smaller. Without constraints nothing is decided: the frontier is named, point by point.
 """
 
 from collections.abc import Sequence

@@ -62,7 +62,7 @@ class PairedRanks:
 
 
 def rounds_needed(comparisons: int = 1) -> int:
-    """Returns the least number of rounds that can show a difference: 6 for one comparison, 11 for the 28 of 8 variants.
+    """Returns how many rounds it takes to show any difference: 6 for one comparison, 11 for the 28 of 8 variants.
 
     If two variants are equal, one of them wins all n rounds with probability 2 / 2**n. While that is more than
     1 - `CONFIDENCE`, shared between the comparisons, not even a clean sweep is evidence.

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ from loadtest.measure.accuracy import Accuracy
 from loadtest.measure.host import Conditions
 from loadtest.measure.measurement import OK, Ceiling, Measurement, Search, steady, steady_latencies
 from loadtest.plan import Load, Plan
-from loadtest.users.recorder import FIRST, STATUSES, STEADY, join
+from loadtest.users.recorder import FIRST, STATUSES, STEADY, Rows, join
 from protos.support.machine import Machine
 from protos.support.strict import decode
 
@@ -72,7 +73,7 @@ class Round:
     generator_cpu: float
     generator_process_cpu: float
     conditions: Conditions
-    """Of the machine."""
+    """What the machine did meanwhile."""
     canary_seconds: float | None
     reruns: int
     steady: bool
@@ -87,9 +88,9 @@ class Cell:
     variant: str
     load: Load
     connections: int
-    """Over which the load came: one for each user."""
+    """Connections that the load was sent over: one for each user."""
     rows: int
-    """Of each request."""
+    """Rows of each request."""
     requests: int
     failures: int
     statuses: dict[str, int]
@@ -141,7 +142,7 @@ class Results:
     ceilings: tuple[Ceiling, ...]
     cells: tuple[Cell, ...]
     accuracy: tuple[Accuracy, ...]
-    """Of each variant over the wire, where it was checked."""
+    """Accuracy of each variant over the wire, where it was checked."""
     skipped: dict[str, str]
     """Variants that were not measured, each with the reason."""
     warnings: tuple[str, ...]
@@ -156,7 +157,7 @@ class Results:
         return sum(cell.failures for cell in self.cells) + checked
 
     def to_json(self) -> str:
-        """The text of `results.json`."""
+        """Returns the text of `results.json`."""
         return json.dumps(dataclasses.asdict(self), indent=2, default=str, allow_nan=False) + "\n"
 
     def save(self, path: Path) -> None:
@@ -165,18 +166,18 @@ class Results:
 
 
 def load_results(path: Path) -> Results:
-    """What `Results.save` wrote; `ValueError` names what does not fit."""
+    """Reads what `Results.save` wrote; `ValueError` names what does not fit."""
     document = json.loads(path.read_text())
     schema = document.get("schema") if isinstance(document, dict) else None
     if schema != SCHEMA:
-        raise ValueError(f"schema {schema} came, expected {SCHEMA}")
+        raise ValueError(f"got schema {schema}, expected {SCHEMA}")
     return decode(Results, document, path.name)
 
 
 def make_cells(
     plan: Plan, measurements: Sequence[Measurement], facts: Mapping[str, Facts], ceilings: Sequence[Ceiling] = ()
 ) -> tuple[Cell, ...]:
-    """A cell for each variant and load, in the order of `facts` and then of the plan's loads."""
+    """Returns a cell for each variant and load, in the order of `facts` and then of the plan's loads."""
     cells = []
     for variant in facts:
         for load in plan.loads:
@@ -190,69 +191,72 @@ def _cell(
     plan: Plan, variant: str, load: Load, parts: Sequence[Measurement], facts: Facts, ceiling: float | None
 ) -> Cell:
     rows = join([part.samples for part in parts]).rows
-    taken, seconds = steady(rows), sum(part.seconds for part in parts)
     first = np.compress((rows["phase"] == FIRST) & (rows["status"] == OK), rows["latency"])
-    process, calls = sum(part.process_seconds for part in parts), int((rows["phase"] == STEADY).sum())
-    server = _server_side([part.server for part in parts if part.server])
     return Cell(
         model=plan.model,
         variant=variant,
         load=load,
         connections=plan.users_of(load),
         rows=plan.rows_of(load),
-        requests=len(rows),
-        failures=int((rows["status"] != OK).sum()),
         statuses={STATUSES[status]: count for status, count in sorted(Counter(rows["status"].tolist()).items())},
-        samples=len(taken),
-        seconds=seconds,
-        throughput_rps=sum(part.answered for part in parts) / seconds,
-        asked_rps=calls / seconds if load.scenario == "server" else None,
-        latency_ms=_percentiles(taken["latency"]),
-        service_ms=_percentiles(taken["latency"] - taken["late"]),
-        late_ms_p99=stats.quantile(taken["late"] * 1e3, 0.99),
-        lag_ms_p99=stats.quantile(np.array([lag for part in parts for lag in part.lag_seconds]) * 1e3, 0.99),
         first_call_ms=float(np.median(first)) * 1e3 if len(first) else None,
-        generator_cpu=sum(part.thread_seconds for part in parts) / seconds,
-        generator_process_cpu=process / seconds,
-        generator_us_per_request=_ratio(process, calls, 1e6),
-        cores_used=_cores_used(process, server.cpu_us_per_request, calls, seconds),
         ceiling_rps=ceiling,
-        generator_limited=any(
-            stats.is_generator_limited(
-                part.thread_seconds / part.seconds,
-                part.answered / part.seconds,
-                ceiling if load.scenario != "server" else None,
-            )
-            for part in parts
-        ),
-        reruns=sum(part.reruns for part in parts),
+        generator_limited=any(_is_limited(part, ceiling) for part in parts),
         unsteady=sum(not part.steady for part in parts),
-        server=server,
         facts=facts,
         rounds=tuple(_round(part) for part in parts),
+        **_both(parts, rows),
+        **_pace(parts, rows, load),
     )
 
 
 def _round(part: Measurement) -> Round:
-    rows = part.samples.rows
-    latencies = steady_latencies(rows)
     return Round(
         round=part.block.round,
         users_begun=part.users_begun,
-        requests=len(rows),
-        failures=int((rows["status"] != OK).sum()),
-        samples=len(latencies),
-        seconds=part.seconds,
-        throughput_rps=part.answered / part.seconds,
-        latency_ms=_percentiles(latencies),
-        generator_cpu=part.thread_seconds / part.seconds,
-        generator_process_cpu=part.process_seconds / part.seconds,
         conditions=part.conditions,
         canary_seconds=part.canary_seconds,
-        reruns=part.reruns,
         steady=part.steady,
-        server=_server_side([part.server] if part.server else []),
+        **_both([part], part.samples.rows),
     )
+
+
+def _both(parts: Sequence[Measurement], rows: Rows) -> dict[str, Any]:
+    """Returns the fields that a cell and a round share, of these blocks and all their calls."""
+    latencies, seconds = steady_latencies(rows), sum(part.seconds for part in parts)
+    return {
+        "requests": len(rows),
+        "failures": int((rows["status"] != OK).sum()),
+        "samples": len(latencies),
+        "seconds": seconds,
+        "throughput_rps": sum(part.answered for part in parts) / seconds,
+        "latency_ms": _percentiles(latencies),
+        "generator_cpu": sum(part.thread_seconds for part in parts) / seconds,
+        "generator_process_cpu": sum(part.process_seconds for part in parts) / seconds,
+        "reruns": sum(part.reruns for part in parts),
+        "server": _server_side([part.server for part in parts if part.server]),
+    }
+
+
+def _pace(parts: Sequence[Measurement], rows: Rows, load: Load) -> dict[str, Any]:
+    """Returns a cell's fields on how punctual its calls were and what they cost generator and server."""
+    taken, calls = steady(rows), int((rows["phase"] == STEADY).sum())
+    seconds, process = sum(part.seconds for part in parts), sum(part.process_seconds for part in parts)
+    server_us = _server_side([part.server for part in parts if part.server]).cpu_us_per_request
+    lags = np.array([lag for part in parts for lag in part.lag_seconds])
+    return {
+        "asked_rps": calls / seconds if load.scenario == "server" else None,
+        "service_ms": _percentiles(taken["latency"] - taken["late"]),
+        "late_ms_p99": stats.quantile(taken["late"] * 1e3, 0.99),
+        "lag_ms_p99": stats.quantile(lags * 1e3, 0.99),
+        "generator_us_per_request": _ratio(process, calls, 1e6),
+        "cores_used": None if server_us is None else (process + server_us * 1e-6 * calls) / seconds,
+    }
+
+
+def _is_limited(part: Measurement, ceiling: float | None) -> bool:
+    reached = None if part.block.load.scenario == "server" else ceiling
+    return stats.is_generator_limited(part.thread_seconds / part.seconds, part.answered / part.seconds, reached)
 
 
 def _percentiles(latencies: NDArray[np.float64]) -> LatencyMs:
@@ -270,10 +274,6 @@ def _server_side(deltas: Sequence[Deltas]) -> ServerSide:
         handler_ms_mean=_ratio(_sum(d.handler_seconds for d in deltas), _sum(d.handler_count for d in deltas), 1e3),
         batch_rows_mean=_ratio(_sum(d.batch_rows for d in deltas), _sum(d.batch_count for d in deltas), 1.0),
     )
-
-
-def _cores_used(generator: float, server_us: float | None, calls: int, seconds: float) -> float | None:
-    return None if server_us is None else (generator + server_us * 1e-6 * calls) / seconds
 
 
 def _sum(values: Iterable[float | None]) -> float | None:

@@ -2,14 +2,15 @@
 
 For each variant and load in both runs the figures of the rounds are compared: p50, p99 where every round has one, and
 seconds per answer where the server sets the pace. The rounds of two runs are not pairs, as those of one run are
-(`comparison`): nothing ties round 3 of one to round 3 of the other. A difference is claimed only where two agree:
+(`paired_comparison`): nothing ties round 3 of one to round 3 of the other. A difference is claimed only where
+two agree:
 
     the Mann-Whitney test, Holm's correction for all comparisons made, p at most 5%
     the bootstrap interval of the ratio of the medians does not contain 1
 
 Both see how the rounds of a run differ among themselves, and not what differs between two evenings on one machine: a
-neighbour, another clock. Hence the canary's readings of both runs are compared too, and what else differed (machine,
-versions, flags) is named beside the answer. Run two, three times before and after to be sure.
+neighbour, another clock. Hence the noise probe's readings of both runs are compared too, and what else differed
+(machine, versions, flags) is named beside the answer. Run two, three times before and after to be sure.
 """
 
 import json
@@ -77,7 +78,7 @@ class Changes:
         return 1 if "slower" in verdicts else 0
 
     def notes(self) -> Iterator[str]:
-        """Sentences for people: what was not compared, what else was not the same, and how many rounds are missing."""
+        """Says what was not compared, what else was not the same, and how many rounds are missing."""
         yield from (f"left out: {text}" for text in self.left_out)
         yield from (f"not the same: {text}" for text in self.differences)
         if short := sum(each.verdict == "too few rounds" for each in self.changes):
@@ -88,7 +89,7 @@ class Changes:
             )
 
     def document(self) -> str:
-        """All of it as JSON, in one line."""
+        """Returns all of it as JSON, in one line."""
         return json.dumps(asdict(self) | {"slower": sum(each.verdict == "slower" for each in self.changes)})
 
 
@@ -101,7 +102,7 @@ def compare_runs(before: Path, after: Path) -> Changes:
         raise UsageError(f"'{before}' and '{after}' have no variant under the same load in common")
     left_out, comparable = [], []
     for key in common:
-        if reasons := [*_doubts("first", cells[0][key]), *_doubts("second", cells[1][key])]:
+        if reasons := [*_invalid_reasons("first", cells[0][key]), *_invalid_reasons("second", cells[1][key])]:
             left_out.append(f"{_name(key)}: {', '.join(reasons)}")
         else:
             comparable.append(key)
@@ -120,7 +121,7 @@ def _read(folder: Path) -> Results:
 
 
 def rounds_needed(comparisons: int) -> int:
-    """Least number of rounds in each run that can show a difference: 4 for one comparison, 6 for 15, 7 for 48.
+    """Returns how many rounds of each run it takes to show a difference: 4 for one comparison, 6 for 15, 7 for 48.
 
     If nothing changed, all rounds of one run are slower than all of the other with probability 2 / C(2n, n).
     """
@@ -128,7 +129,7 @@ def rounds_needed(comparisons: int) -> int:
 
 
 def table(changes: Changes) -> Table:
-    """A row for each figure, the slowest first."""
+    """Returns a row for each figure, the slowest first."""
     grid = Table(title="second run against the first", box=box.SIMPLE_HEAD, collapse_padding=True)
     grid.add_column("variant", overflow="fold")
     grid.add_column("load")
@@ -148,8 +149,8 @@ def _name(key: Key) -> str:
     return f"{key[0]}, {key[1].name}"
 
 
-def _doubts(which: str, cell: Cell) -> Iterator[str]:
-    """Why a cell is no evidence."""
+def _invalid_reasons(which: str, cell: Cell) -> Iterator[str]:
+    """Says why a cell is no evidence."""
     if cell.generator_limited:
         yield f"limited by the generator in the {which} run"
     if cell.failures:
@@ -220,7 +221,7 @@ def _mann_whitney_p(first: Sequence[float], second: Sequence[float]) -> float:
 
 
 def _interval(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
-    """Of the ratio of the medians, by the bootstrap's percentiles."""
+    """Returns the interval of the ratio of the medians, by the bootstrap's percentiles."""
     from scipy.stats import bootstrap  # takes a second to import
 
     interval = bootstrap(
@@ -251,10 +252,10 @@ def _differences(first: Results, second: Results) -> Iterator[str]:
     facts = [{cell.variant: asdict(cell.facts) for cell in run.cells} for run in runs]
     for variant in sorted(facts[0].keys() & facts[1].keys()):
         yield from _unequal(f"{variant}: ", facts[0][variant], facts[1][variant])
-    before, after = _canary(first), _canary(second)
+    before, after = _noise_probe(first), _noise_probe(second)
     if before and after and abs(after / before - 1) > TOLERANCE:
         yield (
-            f"the canary, the same piece of work, took {after / before:.2f} times as long in the second run:"
+            f"the noise probe, the same piece of work, took {after / before:.2f} times as long in the second run:"
             " the machine itself was not the same"
         )
 
@@ -269,8 +270,8 @@ def _without(flags: Mapping[str, object], names: Sequence[str]) -> dict[str, obj
     return {name: value for name, value in flags.items() if name not in names}
 
 
-def _canary(run: Results) -> float | None:
-    """Its median over all blocks of a run."""
+def _noise_probe(run: Results) -> float | None:
+    """Returns the median of the noise probe over all blocks of a run."""
     readings = [each.canary_seconds for cell in run.cells for each in cell.rounds]
     known = [reading for reading in readings if reading is not None]
     return statistics.median(known) if known else None

@@ -1,4 +1,4 @@
-"""What a reader must know before believing the cells of a run: its warnings, one sentence each."""
+"""What a reader must know before trusting the cells of a run: its warnings, one sentence each."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ def make_warnings(
     cores: int | None = None,
     accuracy: Sequence[Accuracy] = (),
 ) -> tuple[str, ...]:
-    """Of the whole run, then of each cell. `cores`: those that load generator and server share, if they do."""
+    """Returns the warnings of the whole run, then of each cell; `cores` if load generator and server share them."""
     texts = [f"{variant} was not measured: {reason}" for variant, reason in skipped.items()]
     texts += [*notes, *_of_sharing(cells, cores)]
     for checked in accuracy:

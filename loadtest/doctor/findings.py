@@ -70,18 +70,23 @@ class Diagnosis:
         return [f"{f.about}: {f.what}: {f.means}" for f in self.findings if f.verdict == "fails" and f.means]
 
     def document(self) -> str:
-        """Everything as one line of JSON."""
+        """Returns everything as one line of JSON."""
         return json.dumps(asdict(self) | {"would_fail": self.would_fail})
 
 
+def make_finding(about: str, what: str, verdict: Verdict, seen: str, means: str = "") -> Finding:
+    """Returns a finding whose texts are fit to be shown."""
+    return Finding(plain(about), what, verdict, plain(seen), plain(means))
+
+
 def plain(text: str) -> str:
-    """A server's text, fit to be shown: on one line, of bounded length, without control characters."""
+    """Returns a server's text, fit to be shown: on one line, of bounded length, without control characters."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * LONGEST_TEXT]).split())
     return line if len(line) <= LONGEST_TEXT else line[:LONGEST_TEXT] + "..."
 
 
 def table(diagnosis: Diagnosis) -> "Table":
-    """One row for each finding, in the order in which they were made."""
+    """Returns a row for each finding, in the order in which they were made."""
     from rich import box  # not with this module, which `run` imports too, before it patches the process
     from rich.table import Table
     from rich.text import Text

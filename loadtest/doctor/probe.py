@@ -1,6 +1,6 @@
 """Questions to a server of which nothing is known: each comes back, in time, with something that can be reported.
 
-A server under examination may not answer, may answer something else, or may break the connection. So a call here
+A server under test may not answer, may answer something else, or may break the connection. So a call here
 raises nothing: it returns a `Reply`. Answers are parsed here rather than by gRPC, which calls an answer that is not
 the message INTERNAL, as if the server had said so.
 """
@@ -40,7 +40,7 @@ _OPTIONS = [
 
 @dataclass(frozen=True)
 class Reply(Generic[Kind]):
-    """How a call ended, and the messages that came until then."""
+    """How a call ended, and the messages received until then."""
 
     status: str
     """The gRPC status code's name, or one of those above."""
@@ -59,11 +59,12 @@ class Reply(Generic[Kind]):
 class Probe:
     """A connection to `target` (HOST:PORT) over which no call takes longer than `deadline` seconds."""
 
-    def __init__(self, target: str, deadline: float) -> None:
+    def __init__(self, target: str, deadline: float, total_seconds: float = TOTAL_SECONDS) -> None:
         self._channel = grpc.insecure_channel(target, _OPTIONS)
         self._deadline = deadline
         self._patience = PATIENCE
-        self._end = time.monotonic() + TOTAL_SECONDS
+        self._total_seconds = total_seconds
+        self._end = time.monotonic() + total_seconds
 
     def __enter__(self) -> Self:
         return self
@@ -74,7 +75,7 @@ class Probe:
         self._channel.close()
 
     def ask(self, method: str, request: Message, answer: type[Kind]) -> Reply[Kind]:
-        """One call of `method` (/package.Service/Method)."""
+        """Makes one call of `method` (/package.Service/Method)."""
         if reason := self._given_up():
             return Reply(NOT_ASKED, reason)
         call = self._channel.unary_unary(method, None, None)
@@ -84,7 +85,7 @@ class Probe:
             return self._failed(error)
 
     def ask_too_late(self, method: str, request: Message, answer: type[Kind]) -> Reply[Kind]:
-        """One call whose deadline is over when the server gets it.
+        """Makes one call whose deadline is over when the server gets it.
 
         This side would end a call with such a deadline itself, and send nothing. So it has none for gRPC's client,
         only the header that a client with one sends: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
@@ -105,7 +106,7 @@ class Probe:
             call.cancel()  # type: ignore[no-untyped-call]
 
     def ask_on_stream(self, method: str, requests: Sequence[Message], answer: type[Kind]) -> Reply[Kind]:
-        """One stream of all requests, read until it ends or as many answers came as requests went out."""
+        """Sends one stream of all requests, read until it ends or there are as many answers as requests."""
         if reason := self._given_up():
             return Reply(NOT_ASKED, reason)
         received: list[bytes] = []
@@ -128,7 +129,7 @@ class Probe:
         """Why nothing more is asked; empty where it is."""
         if not self._patience:
             return f"{PATIENCE} calls before were not answered"
-        return "" if time.monotonic() < self._end else f"{TOTAL_SECONDS:g} s are over"
+        return "" if time.monotonic() < self._end else f"{self._total_seconds:g} s are over"
 
     def _failed(self, error: grpc.RpcError) -> Reply[Kind]:
         call = cast(grpc.Call, error)  # what a blocking call raises is both
@@ -141,4 +142,4 @@ def _parsed(raw: Sequence[bytes], answer: type[Kind]) -> Reply[Kind]:
     try:
         return Reply("OK", "", tuple(answer.FromString(each) for each in raw))
     except DecodeError:
-        return Reply(NONSENSE, f"{len(raw[0])} bytes came that are no {answer.DESCRIPTOR.name}")
+        return Reply(NONSENSE, f"got {len(raw[0])} bytes that are no {answer.DESCRIPTOR.name}")

@@ -8,7 +8,8 @@
 Nothing is ever loaded, unloaded or set.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
@@ -19,9 +20,9 @@ from rich.console import Console
 
 from loadtest.client.metrics_page import ScrapeError, scrape
 from loadtest.client.payloads import DEFAULT_VARIANT, make_inputs, wire_version
-from loadtest.doctor.findings import Diagnosis, Finding, Settings, Verdict, plain
+from loadtest.doctor.findings import Diagnosis, Finding, Settings, make_finding, plain
 from loadtest.doctor.probe import Probe, Reply
-from loadtest.doctor.variant_checks import OIP, ModelUnderTest, try_everything
+from loadtest.doctor.variant_checks import OIP, ModelUnderTest, check_variant
 from loadtest.interrupt import Sleep
 from protos.errors import UsageError
 from protos.telemetry import REQUESTS
@@ -41,7 +42,7 @@ SILENCE = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
 """How all calls end where no server is."""
 
 
-def examine(target: str, settings: Settings, console: Console, sleep: Sleep) -> Diagnosis:
+def check_server(target: str, settings: Settings, console: Console, sleep: Sleep) -> Diagnosis:
     """Asks the server at `target` everything; findings go to `console` as they are made.
 
     `UsageError` where `target` is no address or nobody answers there, and whatever `sleep` raises.
@@ -49,53 +50,73 @@ def examine(target: str, settings: Settings, console: Console, sleep: Sleep) -> 
     target = target.removeprefix("http://")  # as `run` takes it
     host, _, port = target.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65535:
-        raise UsageError(f"'{target}' came, expected HOST:PORT")
+        raise UsageError(f"got '{target}', expected HOST:PORT")
     findings: list[Finding] = []
-
-    def note(found: Iterable[Finding]) -> None:
-        for finding in found:
+    with Probe(target, settings.deadline) as probe:
+        checks = _Checks(probe, settings, _find(probe, target))
+        for finding in checks.all(host, int(port)):
             findings.append(finding)
             line = f"{finding.about}: {finding.what}: {finding.verdict}"
             console.print(line, highlight=False, markup=False, soft_wrap=True)
-            sleep(0)  # for a signal that came meanwhile
-
-    with Probe(target, settings.deadline) as probe:
-        server = _find(probe, target)
-        note(_server(probe, server))
-        extensions = server.message.extensions if server.message else ()
-        health = _health(probe, SERVER, "")
-        note([health, *_reflection(probe), _metrics(host, int(port) + 1)])
-        models, finding = _models(probe, settings.model, extensions)
-        note([finding])
-        ready, others = list[ModelUnderTest](), list[ModelUnderTest]()
-        for model in models:
-            metadata = probe.ask(OIP + "ModelMetadata", pb.ModelMetadataRequest(name=model), pb.ModelMetadataResponse)
-            note([_described(model, metadata)])
-            if metadata.message is None:
-                continue
-            variants = metadata.message.versions[:VERSIONS] or [DEFAULT_VARIANT]
-            reasons = {variant: _why_not_ready(probe, model, variant) for variant in variants}
-            note([_readiness(model, reasons)])
-            if health.verdict != "absent":
-                note([_health(probe, model, model)])
-            variant = next((variant for variant, reason in reasons.items() if not reason), variants[0])
-            patient, finding = _patient(probe, model, variant, settings)
-            note([finding])
-            if patient is not None:
-                (others if reasons[variant] else ready).append(patient)
-        chosen = next(iter(ready + others), None)
-        if chosen is not None:
-            note(_extensions(probe, chosen, extensions))
-            note(try_everything(probe, chosen))
+            sleep(0)  # for a signal that was sent meanwhile
+    answered = any(finding.what == "ModelInfer" and finding.verdict == "ok" for finding in findings)
     return Diagnosis(
         target=target,
-        server=_name(server),
-        model=chosen.model if chosen else None,
-        ready_for_load=bool(ready)
-        and server.message is not None
-        and any(finding.what == "ModelInfer" and finding.verdict == "ok" for finding in findings),
+        server=_name(checks.server),
+        model=checks.chosen.model if checks.chosen else None,
+        ready_for_load=bool(checks.ready) and checks.server.message is not None and answered,
         findings=tuple(findings),
     )
+
+
+@dataclass
+class _Checks:
+    """All checks of one server, and the variants that can be checked closely, one of each model."""
+
+    probe: Probe
+    settings: Settings
+    server: Reply[pb.ServerMetadataResponse]
+    ready: list[ModelUnderTest] = field(default_factory=list)
+    not_ready: list[ModelUnderTest] = field(default_factory=list)
+
+    @property
+    def chosen(self) -> ModelUnderTest | None:
+        """The variant that is checked closely."""
+        return next(iter(self.ready + self.not_ready), None)
+
+    def all(self, host: str, port: int) -> Iterator[Finding]:
+        """Yields each finding as it is made."""
+        probe, extensions = self.probe, self.server.message.extensions if self.server.message else ()
+        yield from _server(probe, self.server)
+        health = _health(probe, SERVER, "")
+        yield health
+        yield from _reflection(probe)
+        yield _metrics(host, port + 1)
+        models, finding = _models(probe, self.settings.model, extensions)
+        yield finding
+        for model in models:
+            yield from self._model(model, health.verdict != "absent")
+        if self.chosen is not None:
+            yield from _extensions(self.chosen, extensions)
+            yield from check_variant(self.chosen)
+
+    def _model(self, model: str, has_health: bool) -> Iterator[Finding]:
+        """Checks one model, and keeps its first variant that is ready."""
+        probe, request = self.probe, pb.ModelMetadataRequest(name=model)
+        metadata = probe.ask(OIP + "ModelMetadata", request, pb.ModelMetadataResponse)
+        yield _described(model, metadata)
+        if metadata.message is None:
+            return
+        variants = metadata.message.versions[:VERSIONS] or [DEFAULT_VARIANT]
+        reasons = {variant: _why_not_ready(probe, model, variant) for variant in variants}
+        yield _readiness(model, reasons)
+        if has_health:
+            yield _health(probe, model, model)
+        variant = next((variant for variant, reason in reasons.items() if not reason), variants[0])
+        tested, finding = _model_under_test(probe, model, variant, self.settings)
+        yield finding
+        if tested is not None:
+            (self.not_ready if reasons[variant] else self.ready).append(tested)
 
 
 def _find(probe: Probe, target: str) -> Reply[pb.ServerMetadataResponse]:
@@ -115,10 +136,10 @@ def _name(server: Reply[pb.ServerMetadataResponse]) -> str:
 
 def _server(probe: Probe, server: Reply[pb.ServerMetadataResponse]) -> Iterator[Finding]:
     if server.message is None:
-        yield _finding(SERVER, "ServerMetadata", "fails", str(server), "run asks for it first, and ends there")
+        yield make_finding(SERVER, "ServerMetadata", "fails", str(server), "run asks for it first, and ends there")
     else:
         listed = f"extensions: {', '.join(server.message.extensions) or 'none are listed'}"
-        yield _finding(SERVER, "ServerMetadata", "ok", f"{_name(server) or 'without a name'}; {listed}")
+        yield make_finding(SERVER, "ServerMetadata", "ok", f"{_name(server) or 'without a name'}; {listed}")
     live = probe.ask(OIP + "ServerLive", pb.ServerLiveRequest(), pb.ServerLiveResponse)
     yield _yes(SERVER, "ServerLive", live, live.message is not None and live.message.live, "")
     ready = probe.ask(OIP + "ServerReady", pb.ServerReadyRequest(), pb.ServerReadyResponse)
@@ -128,8 +149,8 @@ def _server(probe: Probe, server: Reply[pb.ServerMetadataResponse]) -> Iterator[
 
 def _yes(about: str, what: str, reply: Reply[Any], said: bool, otherwise: str) -> Finding:
     if said:
-        return _finding(about, what, "ok", "yes")
-    return _finding(about, what, "fails", "no" if reply.message else str(reply), otherwise)
+        return make_finding(about, what, "ok", "yes")
+    return make_finding(about, what, "fails", "no" if reply.message else str(reply), otherwise)
 
 
 def _health(probe: Probe, about: str, service: str) -> Finding:
@@ -137,26 +158,26 @@ def _health(probe: Probe, about: str, service: str) -> Finding:
     reply = probe.ask(HEALTH, HealthCheckRequest(service=service), HealthCheckResponse)
     if reply.message is None:
         missing = reply.status == "UNIMPLEMENTED" or (reply.status == "NOT_FOUND" and service)
-        return _finding(about, what, "absent" if missing else "fails", str(reply))
+        return make_finding(about, what, "absent" if missing else "fails", str(reply))
     names = {number: name for name, number in HealthCheckResponse.ServingStatus.items()}
     status = names.get(reply.message.status, str(reply.message.status))
-    return _finding(about, what, "ok" if status == "SERVING" else "fails", status)
+    return make_finding(about, what, "ok" if status == "SERVING" else "fails", status)
 
 
 def _reflection(probe: Probe) -> Iterator[Finding]:
     """The services, and the dialect: messages in which Triton's and KServe's versions of the protocol differ."""
     services = _reflect(probe, ServerReflectionRequest(list_services=""))
     if services.message is None:
-        yield _finding(SERVER, "reflection", "absent", str(services))
-        yield _finding(SERVER, "dialect", "absent", "known without reflection only from how a stream is answered")
+        yield make_finding(SERVER, "reflection", "absent", str(services))
+        yield make_finding(SERVER, "dialect", "absent", "known without reflection only from how a stream is answered")
         return
     names = [service.name for service in services.message.list_services_response.service]
-    yield _finding(SERVER, "reflection", "ok" if names else "fails", ", ".join(names) or "no service is listed")
+    yield make_finding(SERVER, "reflection", "ok" if names else "fails", ", ".join(names) or "no service is listed")
     symbol = OIP.strip("/")
     described = _reflect(probe, ServerReflectionRequest(file_containing_symbol=symbol))
     files = described.message.file_descriptor_response.file_descriptor_proto if described.message else ()
     seen = _dialect(files)
-    yield _finding(SERVER, "dialect", "ok" if seen else "fails", seen or f"{symbol} is not described: {described}")
+    yield make_finding(SERVER, "dialect", "ok" if seen else "fails", seen or f"{symbol} is not described: {described}")
 
 
 def _reflect(probe: Probe, request: Message) -> Reply[ServerReflectionResponse]:
@@ -171,10 +192,10 @@ def _dialect(files: Sequence[bytes]) -> str:
             for method in (method for service in file.service for method in service.method):
                 if method.name == "ModelStreamInfer":
                     seen.append(f"ModelStreamInfer answers {method.output_type.rpartition('.')[2]}")
-            for field in (field for each in file.message_type for field in each.field if each.name == LOAD):
-                if field.name == "model_name":
-                    whose = {1: "as KServe's", 2: "as Triton's"}.get(field.number, "as nobody's")
-                    seen.append(f"{LOAD}.model_name is field {field.number}, {whose}")
+            for named in (named for each in file.message_type for named in each.field if each.name == LOAD):
+                if named.name == "model_name":
+                    whose = {1: "as KServe's", 2: "as Triton's"}.get(named.number, "as nobody's")
+                    seen.append(f"{LOAD}.model_name is field {named.number}, {whose}")
     except DecodeError:
         return ""
     return "; ".join(seen)
@@ -183,15 +204,15 @@ def _dialect(files: Sequence[bytes]) -> str:
 def _metrics(host: str, port: int) -> Finding:
     what, means = f"metrics page on port {port}", "no server-side figures, unless --metrics-url names the page"
     if port > 65535:
-        return _finding(SERVER, what, "absent", "there is no such port", means)
+        return make_finding(SERVER, what, "absent", "there is no such port", means)
     try:
         page = scrape(f"http://{host}:{port}/metrics")
     except ScrapeError as error:
-        return _finding(SERVER, what, "absent", str(error), means)
+        return make_finding(SERVER, what, "absent", str(error), means)
     seen = f"{len(page.samples)} samples"
     if page.total(REQUESTS.series[0]) is None:
-        return _finding(SERVER, what, "ok", seen, "none by our names: the server's side stays out of results")
-    return _finding(SERVER, what, "ok", seen)
+        return make_finding(SERVER, what, "ok", seen, "none by our names: the server's side stays out of results")
+    return make_finding(SERVER, what, "ok", seen)
 
 
 def _models(probe: Probe, named: str | None, extensions: Sequence[str]) -> tuple[list[str], Finding]:
@@ -205,20 +226,20 @@ def _models(probe: Probe, named: str | None, extensions: Sequence[str]) -> tuple
     if not listed:
         seen = str(reply) if reply.message is None else "no model is listed"
         means = "which models there are is not known: name one with --model"
-        return [], _finding(SERVER, what, "fails", seen, means)
+        return [], make_finding(SERVER, what, "fails", seen, means)
     means = f"only the first {MODELS} of {len(listed)} were asked about" if len(listed) > MODELS else ""
-    return listed[:MODELS], _finding(SERVER, what, "ok", ", ".join(listed), means)
+    return listed[:MODELS], make_finding(SERVER, what, "ok", ", ".join(listed), means)
 
 
 def _described(model: str, metadata: Reply[pb.ModelMetadataResponse]) -> Finding:
     if metadata.message is None:
         means = "requests cannot be made for it"
-        return _finding(model, "ModelMetadata", "fails", str(metadata), means)
+        return make_finding(model, "ModelMetadata", "fails", str(metadata), means)
     sides = [
         ", ".join(f"{tensor.name} {tensor.datatype} {list(tensor.shape)}" for tensor in tensors) or "nothing"
         for tensors in (metadata.message.inputs, metadata.message.outputs)
     ]
-    return _finding(model, "ModelMetadata", "ok", f"takes {sides[0]}; answers {sides[1]}")
+    return make_finding(model, "ModelMetadata", "ok", f"takes {sides[0]}; answers {sides[1]}")
 
 
 def _why_not_ready(probe: Probe, model: str, variant: str) -> str:
@@ -235,34 +256,39 @@ def _readiness(model: str, reasons: dict[str, str]) -> Finding:
     left_out = [f"{variant}: {reason}" for variant, reason in reasons.items() if reason]
     seen = f"{len(ready)} of {len(reasons)} versions: {', '.join(ready) or 'none'}"
     if not left_out:
-        return _finding(model, "ModelReady", "ok", seen)
-    return _finding(model, "ModelReady", "fails", f"{seen}; {'; '.join(left_out)}", "run leaves out what is not ready")
+        return make_finding(model, "ModelReady", "ok", seen)
+    return make_finding(
+        model, "ModelReady", "fails", f"{seen}; {'; '.join(left_out)}", "run leaves out what is not ready"
+    )
 
 
-def _patient(probe: Probe, model: str, variant: str, settings: Settings) -> tuple[ModelUnderTest | None, Finding]:
+def _model_under_test(
+    probe: Probe, model: str, variant: str, settings: Settings
+) -> tuple[ModelUnderTest | None, Finding]:
     """The variant with one row for it, if one can be made."""
     what, request = "payload", pb.ModelMetadataRequest(name=model, version=wire_version(variant))
     reply = probe.ask(OIP + "ModelMetadata", request, pb.ModelMetadataResponse)
     if reply.message is None:
-        return None, _finding(model, what, "fails", f"{variant}: {reply}", "requests cannot be made for it")
+        return None, make_finding(model, what, "fails", f"{variant}: {reply}", "requests cannot be made for it")
     try:
         inputs = make_inputs(model, reply.message, settings.repository, seed=0)
     except UsageError as error:
-        return None, _finding(model, what, "fails", str(error), "requests cannot be made for it")
-    return ModelUnderTest(model, variant, reply.message, inputs.tensors[0]), _finding(model, what, "ok", inputs.source)
+        return None, make_finding(model, what, "fails", str(error), "requests cannot be made for it")
+    tested = ModelUnderTest(probe, model, variant, reply.message, inputs.tensors[0])
+    return tested, make_finding(model, what, "ok", inputs.source)
 
 
-def _extensions(probe: Probe, patient: ModelUnderTest, listed: Sequence[str]) -> Iterator[Finding]:
-    """Those that a load test's reader may want, whether listed or not."""
-    name, version = patient.model, wire_version(patient.variant)
+def _extensions(tested: ModelUnderTest, listed: Sequence[str]) -> Iterator[Finding]:
+    """Asks for the extensions that a load test's reader may want, whether listed or not."""
+    probe, name, version = tested.probe, tested.model, wire_version(tested.variant)
     config = probe.ask(OIP + "ModelConfig", pb.ModelConfigRequest(name=name, version=version), pb.ModelConfigResponse)
     seen = f"max_batch_size {config.message.config.max_batch_size}" if config.message else ""
-    yield _extension(patient.label, "ModelConfig", config, "model_configuration", listed, seen)
+    yield _extension(tested.label, "ModelConfig", config, "model_configuration", listed, seen)
     statistics = probe.ask(
         OIP + "ModelStatistics", pb.ModelStatisticsRequest(name=name, version=version), pb.ModelStatisticsResponse
     )
     seen = f"counts of {len(statistics.message.model_stats)} versions" if statistics.message else ""
-    yield _extension(patient.label, "ModelStatistics", statistics, "statistics", listed, seen)
+    yield _extension(tested.label, "ModelStatistics", statistics, "statistics", listed, seen)
 
 
 def _extension(
@@ -275,11 +301,7 @@ def _extension(
 ) -> Finding:
     """What became of a call that belongs to an extension: one that is listed has to answer."""
     if reply.message is not None:
-        return _finding(about, what, "ok", seen)
+        return make_finding(about, what, "ok", seen)
     if any(name.startswith(extension) for name in listed):  # KServe calls it model_repository_extension
-        return _finding(about, what, "fails", f"listed as an extension, but {reply}")
-    return _finding(about, what, "absent" if reply.status == "UNIMPLEMENTED" else "fails", str(reply))
-
-
-def _finding(about: str, what: str, verdict: Verdict, seen: str, means: str = "") -> Finding:
-    return Finding(plain(about), what, verdict, plain(seen), plain(means))
+        return make_finding(about, what, "fails", f"listed as an extension, but {reply}")
+    return make_finding(about, what, "absent" if reply.status == "UNIMPLEMENTED" else "fails", str(reply))

@@ -21,11 +21,11 @@ from protos.repository import load_evaluation_set, scan_model
 from protos.support.significance import mcnemar_p
 
 MOST_IMAGES = 60
-"""Shown of one variant."""
+"""The most images shown of one variant."""
 MOST_BYTES = 4_000_000
-"""Of all images together, as they stand in the page."""
+"""The most bytes of all images together, as they stand in the page."""
 SIDE = 64
-"""Pixels of the longer side; larger images are made smaller."""
+"""Pixels of the longer side of an image; larger images are made smaller."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,15 @@ class ClassFlips:
 
 @dataclass(frozen=True)
 class Flips:
-    """Of one variant."""
+    """The flips of one variant."""
 
     accuracy: Accuracy
     p: float
     """Exact p of McNemar's test."""
     classes: tuple[ClassFlips, ...]
-    """Those with flips, the most changed first."""
+    """Classes with flips, the most changed first."""
     shown: tuple[Flip, ...]
-    """Those whose images are in the page: lost ones first, then gained ones."""
+    """Flips whose images are in the page: lost ones first, then gained ones."""
 
     @property
     def other(self) -> int:
@@ -73,19 +73,19 @@ class Gallery:
     """Names of the classes; empty where they are not known."""
 
     def name(self, label: int) -> str:
-        """What people call a class."""
+        """Returns what people call a class."""
         return _name(self.labels, label)
 
 
-def gallery(results: Results) -> Gallery:
-    """What the report shows of `results.accuracy`; without images where the repository no longer has them."""
+def gallery(results: Results, most_images: int = MOST_IMAGES, most_bytes: int = MOST_BYTES) -> Gallery:
+    """Returns what the report shows of `results.accuracy`; without images where the repository no longer has them."""
     checked, images = results.accuracy, dict[int, str]()
     pixels, labels = _test_split(results.plan.repository, results.plan.model) if checked else (None, ())
     flips = []
     for each in checked:
         shown = list[Flip]()
-        for flip in sorted(each.flips, key=_weight)[:MOST_IMAGES]:
-            full = flip.index not in images and sum(map(len, images.values())) > MOST_BYTES
+        for flip in sorted(each.flips, key=_weight)[:most_images]:
+            full = flip.index not in images and sum(map(len, images.values())) > most_bytes
             if pixels is None or full:
                 break
             images.setdefault(flip.index, _data_uri(pixels[flip.index]))
@@ -95,7 +95,7 @@ def gallery(results: Results) -> Gallery:
 
 
 def _test_split(repository: Path, model: str) -> tuple[NDArray[np.uint8] | None, tuple[str, ...]]:
-    """Its images and the names of its classes, as far as the repository has them."""
+    """Returns the images of the test split and the names of its classes, as far as the repository has them."""
     try:
         entries = scan_model(repository, model)
         labels = next((entry.variant.labels for entry in entries if entry.variant), ())

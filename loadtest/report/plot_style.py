@@ -75,7 +75,7 @@ def brief(values: Iterable[float]) -> list[float]:
 
 
 def log_ticks(values: Iterable[float]) -> list[float]:
-    """Returns 1, 2, 5, 10, ... around positive values: Plotly's own ticks on a log axis are few or crowded."""
+    """Returns 1, 2, 5, 10, ... around positive values: Plotly's own ticks on a log axis are either few or crowded."""
     positive = [value for value in values if value > 0]
     if not positive:
         return []

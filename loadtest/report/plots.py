@@ -26,14 +26,14 @@ CURVE_POINTS = 240
 
 
 def accuracy_against_p99(cells: Sequence[Cell], frontier: Sequence[Cell], style: PlotStyle) -> go.Figure:
-    """Plots top-1 over p99 for the cells of one load; the upper left is good. `frontier` runs by rising p99."""
+    """Plots top-1 over p99 for the cells of one load; the upper left is good. `frontier`: the fastest first."""
     shown = [cell for cell in cells if cell.latency_ms.p99 is not None and cell.facts.top1 is not None]
     xs = [cell.latency_ms.p99 or math.nan for cell in shown]
     return _scatter(shown, xs, frontier, style, "p99 latency, ms", "left")
 
 
 def accuracy_against_throughput(cells: Sequence[Cell], frontier: Sequence[Cell], style: PlotStyle) -> go.Figure:
-    """Plots top-1 over throughput for the cells of one load; the upper right is good. `frontier` falls in rate."""
+    """Plots top-1 over throughput for the cells of one load; the upper right is good. `frontier`: the fastest first."""
     shown = [cell for cell in cells if cell.throughput_rps and cell.facts.top1 is not None]
     xs = [cell.throughput_rps for cell in shown]
     return _scatter(shown, xs, frontier[::-1], style, "throughput, requests per second", "right")

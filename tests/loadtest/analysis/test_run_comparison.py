@@ -164,8 +164,8 @@ def test_another_machine_other_versions_and_another_plan_are_named(save: Save) -
         "version of locust: 2.47 in the first run, 2.48 in the second",
         "plan: rows: 1 in the first run, 2 in the second",
         "a-openvino: artifact_bytes: 1000 in the first run, 2000 in the second",
-        "the canary, the same piece of work, took 1.50 times as long in the second run: the machine itself was not the"
-        " same",
+        "the noise probe, the same piece of work, took 1.50 times as long in the second run: the machine itself was"
+        " not the same",
     )
 
 
@@ -179,7 +179,7 @@ def test_runs_without_a_common_cell_are_refused(save: Save) -> None:
     [
         (None, "No such file"),
         ("{", "Expecting property name"),
-        ("[]", "schema None came, expected 1"),
+        ("[]", "got schema None, expected 1"),
         ('{"schema": 1, "server": "", "inputs": "golden"}', "'started' is missing"),
     ],
 )

@@ -3,6 +3,7 @@
 import io
 import json
 import signal
+import socket
 import threading
 from pathlib import Path
 
@@ -16,21 +17,21 @@ from rich.console import Console
 from loadtest.__main__ import main
 from loadtest.doctor import probe, variant_checks
 from loadtest.doctor.findings import LONGEST_TEXT, Diagnosis, Finding, Settings
-from loadtest.doctor.server_checks import MODELS, examine
+from loadtest.doctor.server_checks import MODELS, check_server
 from loadtest.interrupt import Interrupted
 from protos.errors import UsageError
 from protos.tensors import encode_response
 from protos.v1 import inference_pb2 as pb
 from tests.support import toy
 from tests.support.loadtest.foreign import MODEL, Answer, Speech, foreign, metadata, speaking, zeros
-from tests.support.serving import ServerProcess, free_port, serving
+from tests.support.serving import ServerProcess, serving
 
 NOWHERE = Path("no-such-repository")
 
 
 def diagnose(address: str, model: str | None = None, repository: Path = NOWHERE, deadline: float = 5.0) -> Diagnosis:
     settings = Settings(model=model, repository=repository, deadline=deadline)
-    return examine(address, settings, Console(file=io.StringIO()), lambda _: None)
+    return check_server(address, settings, Console(file=io.StringIO()), lambda _: None)
 
 
 def diagnose_foreign(answer: Answer = zeros, versions: tuple[str, ...] = (), model: str | None = MODEL) -> Diagnosis:
@@ -81,7 +82,7 @@ def test_our_own_server_lacks_nothing_and_fails_in_nothing(ours: Diagnosis) -> N
         ("rows of a request", "1, 2, 8, 32 answered"),
         ("size of a message", "64 MiB taken, the load generator's own limit"),
         ("ModelStreamInfer", "2 of 2 answered in Triton's wrapper"),
-        ("ids on a stream", "['doctor-1', 'doctor-2'] came back"),
+        ("ids on a stream", "got back ['doctor-1', 'doctor-2']"),
         (
             "dialect",
             "ModelStreamInfer answers ModelStreamInferResponse;"
@@ -167,12 +168,16 @@ def test_a_deadline_that_is_over_ends_a_call_that_takes_its_time() -> None:
     assert of(found, "deadline already past").seen.startswith("DEADLINE_EXCEEDED")
 
 
-def test_an_answer_long_after_its_deadline_is_work_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(variant_checks, "CLOCK_SECONDS", 0.0)
-    monkeypatch.setattr(probe.Probe, "ask_too_late", probe.Probe.ask)  # no server of gRPC's for Python does so
-    found = diagnose_foreign()
-    assert of(found, "deadline already past").verdict == "fails"
-    assert of(found, "deadline already past").means.endswith("under overload the server works for nobody")
+def test_an_answer_long_after_its_deadline_is_work_for_nobody() -> None:
+    class Late(probe.Probe):
+        ask_too_late = probe.Probe.ask  # no server of gRPC's for Python answers a call whose deadline is over
+
+    with foreign() as server, Late(server.address, 5.0) as asking:
+        row = {"pixels": np.zeros((1, 3, 2), np.float32), "ids": np.zeros((1, 5), np.int64)}
+        tested = variant_checks.ModelUnderTest(asking, MODEL, "", metadata(), row)
+        found = variant_checks.check_deadline(tested, clock_seconds=0.0)
+    assert found.verdict == "fails"
+    assert found.means.endswith("under overload the server works for nobody")
 
 
 def test_a_batch_that_is_not_free_is_left_alone() -> None:
@@ -255,7 +260,7 @@ def test_the_field_of_kserve_s_load_is_read_by_reflection() -> None:
 @pytest.mark.parametrize("model", [None, MODEL])
 def test_answers_that_are_no_messages_are_findings(model: str | None) -> None:
     found = diagnose_speaking(lambda method, request: b"\xff", model)
-    assert of(found, "ServerMetadata").seen == "NONSENSE: 1 bytes came that are no ServerMetadataResponse"
+    assert of(found, "ServerMetadata").seen == "NONSENSE: got 1 bytes that are no ServerMetadataResponse"
     assert with_verdict(found, "ok") == set()
     assert not found.ready_for_load
 
@@ -299,16 +304,15 @@ def test_a_server_that_falls_silent_is_soon_asked_no_more() -> None:
 
     with speaking(speak) as address:
         try:
-            found = diagnose(address, MODEL, deadline=0.2)
+            found = diagnose(address, MODEL, deadline=1.0)
         finally:
             released.set()
     assert len(calls) == 1 + probe.PATIENCE
     assert of(found, "ModelMetadata").seen == f"NOT_ASKED: {probe.PATIENCE} calls before were not answered"
 
 
-def test_a_server_that_answers_slowly_is_not_asked_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "TOTAL_SECONDS", 0.0)
-    with foreign() as server, probe.Probe(server.address, 5.0) as asking:
+def test_a_server_that_answers_slowly_is_not_asked_for_ever() -> None:
+    with foreign() as server, probe.Probe(server.address, 5.0, total_seconds=0.0) as asking:
         reply = asking.ask("/any.Service/Method", pb.ServerLiveRequest(), pb.ServerLiveResponse)
     assert (reply.status, reply.details) == (probe.NOT_ASKED, "0 s are over")
 
@@ -331,8 +335,10 @@ def test_a_server_that_never_answers_is_refused_in_one_line(capsys: pytest.Captu
 
 
 def test_where_nobody_listens_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    address = f"127.0.0.1:{free_port()}"
-    assert main(["doctor", address]) == 2
+    with socket.socket() as bound:  # and not listening, so that nobody else can take its port
+        bound.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{bound.getsockname()[1]}"
+        assert main(["doctor", address]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith(f"pareto-loadtest: {address} does not answer: UNAVAILABLE: ")
@@ -341,7 +347,7 @@ def test_where_nobody_listens_is_refused_in_one_line(capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize("address", ["nowhere", ":8001", "host:", "host:70000"])
 def test_what_is_no_address_is_refused(address: str) -> None:
-    with pytest.raises(UsageError, match=f"'{address}' came, expected HOST:PORT"):
+    with pytest.raises(UsageError, match=f"got '{address}', expected HOST:PORT"):
         diagnose(address)
 
 
@@ -350,7 +356,7 @@ def test_a_signal_ends_it_between_two_questions() -> None:
         raise Interrupted(signal.SIGINT)
 
     with foreign() as server, pytest.raises(Interrupted):
-        examine(server.address, Settings(model=MODEL), Console(file=io.StringIO()), interrupted)
+        check_server(server.address, Settings(model=MODEL), Console(file=io.StringIO()), interrupted)
 
 
 def test_the_last_line_is_the_document_and_the_exit_code_the_answer(

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from loadtest.analysis.results import Results
@@ -38,16 +37,14 @@ def test_the_images_are_those_of_the_test_split_to_the_pixel(repository: Path) -
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), toy.evaluation_set().images[3])
 
 
-def test_lost_images_are_shown_first_and_the_rest_is_counted(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flips, "MOST_IMAGES", 2)
-    (found,) = gallery(checked(repository, OTHER, GAINED, LOST)).flips
+def test_lost_images_are_shown_first_and_the_rest_is_counted(repository: Path) -> None:
+    (found,) = gallery(checked(repository, OTHER, GAINED, LOST), most_images=2).flips
     assert found.shown == (LOST, GAINED)
     assert found.more == 1
 
 
-def test_images_beyond_the_pages_room_are_counted_too(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flips, "MOST_BYTES", 10)
-    (found,) = gallery(checked(repository, LOST, GAINED)).flips
+def test_images_beyond_the_pages_room_are_counted_too(repository: Path) -> None:
+    (found,) = gallery(checked(repository, LOST, GAINED), most_bytes=10).flips
     assert (found.shown, found.more) == ((LOST,), 1)
 
 

@@ -25,7 +25,7 @@ def traces(samples: Samples) -> dict[str, list[tuple[float, float]]]:
     """Points by what the traces' hover texts call them."""
     made = cell("a-x", server=ServerSide(1, 0.25, 1.5, None))
     figure = timeline([made], samples, PlotStyle([made]))
-    words = ("p50", "p99", "compute", "queue", "canary", "the run itself", "others", "steal")
+    words = ("p50", "p99", "compute", "queue", "noise probe", "the run itself", "others", "steal")
     assert len(figure.data) == len(words)
     return {
         word: [(x, y) for x, y in zip(trace.x, trace.y, strict=True) if x is not None]
@@ -52,7 +52,7 @@ def test_server_and_machine_are_drawn_where_the_block_lies() -> None:
     drawn = traces(calls(1000))
     assert drawn["compute"] == [(11.0, 1.5)]
     assert drawn["queue"] == [(11.0, 0.25)]
-    assert drawn["canary"] == [(11.0, 30.0)]
+    assert drawn["noise probe"] == [(11.0, 30.0)]
     assert (drawn["the run itself"], drawn["others"], drawn["steal"]) == ([(11.0, 0.4)], [(11.0, 0.01)], [(11.0, 0.0)])
 
 
@@ -62,10 +62,10 @@ def test_server_and_machine_are_drawn_where_the_block_lies() -> None:
 def test_blocks_around_which_the_machine_changed_are_marked(reruns: int, steady: bool, color: str) -> None:
     made = cell("a-x")
     made = replace(made, rounds=(replace(made.rounds[0], reruns=reruns, steady=steady),))
-    (canary,) = [
-        trace for trace in timeline([made], calls(10), PlotStyle([made])).data if "canary" in trace.hovertemplate
+    (probe,) = [
+        trace for trace in timeline([made], calls(10), PlotStyle([made])).data if "noise probe" in trace.hovertemplate
     ]
-    assert canary.marker.color == (color,)
+    assert probe.marker.color == (color,)
 
 
 def test_curves_go_through_the_loads_of_a_variant_and_need_two() -> None:
