@@ -1,9 +1,9 @@
-"""One seat of the team: a worker and, where it dies unasked, the next one.
+"""One supervised worker: a process and, if it dies unasked, the next one in its place.
 
 A worker that died is followed after a pause, which doubles each time until one has lived for a while: what
 killed it may be a request, and then come its client's retries. It listens once it has loaded, so that its place
 among the others costs their clients nothing. What its metrics counted up to their last
-reading stays counted; what came after that is lost with it.
+reading stays counted; what it counted later is lost with it.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ HEALTHY_SECONDS = 60.0
 logger = logging.getLogger(__name__)
 
 
-class Pauses:
+class BackOff:
     """How long to wait before a dead worker is followed by the next."""
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Pauses:
         return pause
 
 
-class Seat:
+class SupervisedWorker:
     """Worker `number` on `port`; `died` is called with the reason whenever it has to be followed by another."""
 
     def __init__(self, number: int, port: int, flags: Sequence[str], died: Callable[[str], None]) -> None:
@@ -47,11 +47,11 @@ class Seat:
         self._child: Child | None = None
         self._draining = asyncio.Event()
         self._past: Reading = []
-        """What those have counted who are dead."""
+        """The counts of the processes that have ended."""
 
-    async def occupy(self) -> None:
+    async def run(self) -> None:
         """Keeps a worker here until it is to drain; `UsageError` where the first one refuses the settings."""
-        pauses, first = Pauses(), True
+        back_off, first = BackOff(), True
         while not self._draining.is_set():
             began = monotonic()
             worker, code = await self._live(late=not first)
@@ -60,7 +60,7 @@ class Seat:
             if first and worker.refusal:
                 raise UsageError(worker.refusal)
             first, reason = False, signal.Signals(-code).name if code < 0 else "exit"
-            pause, how = pauses.after(monotonic() - began), worker.refusal or reason
+            pause, how = back_off.after(monotonic() - began), worker.refusal or reason
             self._died(reason)
             logger.error("worker %d died (%s), the next one starts in %.1f s", self._number, how, pause)
             with contextlib.suppress(TimeoutError):

@@ -25,7 +25,7 @@ from server.settings import Settings
 from server.signals import stop_signals
 from server.workers.aggregate import Reading, merge, of_worker
 from server.workers.ports import reserved
-from server.workers.respawn import Seat
+from server.workers.respawn import SupervisedWorker
 
 READING_SECONDS = 2.0
 """How long the page waits for a worker; of one that is too busy it shows what it last read."""
@@ -35,7 +35,7 @@ STAGGER_SECONDS = 0.25
 that reach a server in the moment in which it stops (`server.lifecycle.SETTLE_SECONDS`): let it stop later."""
 
 REASONS = ("exit", "SIGKILL", "SIGSEGV", "SIGABRT")
-"""Those of the restarts that are on the page before they happen."""
+"""The reasons of restarts that the page shows with a 0 before the first one."""
 
 logger = logging.getLogger(__name__)
 
@@ -47,35 +47,37 @@ async def supervise(settings: Settings, flags: Sequence[str]) -> None:
     """
     plan = make_plan(settings.threads, available_cores(), settings.workers)
     with reserved(settings.host, settings.port) as port:
-        team = Team(settings.workers, port, flags)
-        page = Page(settings.host, settings.metrics_port, team.instruments)
-        announcing = asyncio.create_task(_announce(team, plan, join(settings.host, port), page.address))
+        pool = WorkerPool(settings.workers, port, flags)
+        page = Page(settings.host, settings.metrics_port, pool.instruments)
+        announcing = asyncio.create_task(_announce(pool, plan, join(settings.host, port), page.address))
         try:
-            with stop_signals(team.kill) as stop:
-                await team.work(stop)
+            with stop_signals(pool.kill) as stop:
+                await pool.work(stop)
         finally:
             announcing.cancel()
             await page.close()
     logger.info("stopped")
 
 
-class Team:
-    """The seats of all workers; `instruments` is their metrics as one page, to be read from another thread."""
+class WorkerPool:
+    """All supervised workers; `instruments` is their metrics as one page, to be read from another thread."""
 
     def __init__(self, workers: int, port: int, flags: Sequence[str]) -> None:
         self._loop = asyncio.get_running_loop()
         self._own = CollectorRegistry()
         ProcessCollector(registry=self._own)
         restarts = _restarts(self._own)
-        self.seats = [Seat(n, port, flags, lambda reason: restarts.labels(reason).inc()) for n in range(workers)]
+        self.workers = [
+            SupervisedWorker(n, port, flags, lambda reason: restarts.labels(reason).inc()) for n in range(workers)
+        ]
         listening = Gauge(telemetry.WORKERS.name, telemetry.WORKERS.help, registry=self._own)
-        listening.set_function(lambda: sum(seat.progress.listening.is_set() for seat in self.seats))
+        listening.set_function(lambda: sum(worker.progress.listening.is_set() for worker in self.workers))
         self.instruments = CollectorRegistry()
         self.instruments.register(self)
 
     async def work(self, stop: asyncio.Event) -> None:
         """Starts all workers and keeps them at work; once `stop` is set they drain, and it ends with the last."""
-        lives = [asyncio.create_task(seat.occupy()) for seat in self.seats]
+        lives = [asyncio.create_task(worker.run()) for worker in self.workers]
         stopping = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait({stopping, *lives}, return_when=asyncio.FIRST_COMPLETED)
@@ -88,21 +90,21 @@ class Team:
             await asyncio.gather(stopping, *lives, return_exceptions=True)
 
     async def _drain(self) -> None:
-        for seat in self.seats:
-            seat.drain()
+        for worker in self.workers:
+            worker.drain()
             await asyncio.sleep(STAGGER_SECONDS)
 
     def kill(self) -> None:
         """Ends all workers at once."""
-        for seat in self.seats:
-            seat.kill()
+        for worker in self.workers:
+            worker.kill()
 
     def collect(self) -> Reading:
         """The page; for prometheus_client, from the thread of a scrape."""
         return asyncio.run_coroutine_threadsafe(self._read(), self._loop).result()
 
     async def _read(self) -> Reading:
-        readings = await asyncio.gather(*(seat.read(READING_SECONDS) for seat in self.seats))
+        readings = await asyncio.gather(*(worker.read(READING_SECONDS) for worker in self.workers))
         return merge([of_worker(list(self._own.collect()), "supervisor"), *readings])
 
 
@@ -114,9 +116,9 @@ def _restarts(registry: CollectorRegistry) -> Counter:
     return counter
 
 
-async def _announce(team: Team, plan: Plan, grpc: str, metrics: str) -> None:
+async def _announce(pool: WorkerPool, plan: Plan, grpc: str, metrics: str) -> None:
     """Says once that all workers listen, and once that all have loaded."""
-    progress = [seat.progress for seat in team.seats]
+    progress = [worker.progress for worker in pool.workers]
     await asyncio.gather(*(each.listening.wait() for each in progress))
     logs.log_serving(plan, grpc, metrics)
     await asyncio.gather(*(each.loaded.wait() for each in progress))

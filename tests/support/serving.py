@@ -31,7 +31,11 @@ class ServerProcess:
 
     def __init__(self, arguments: list[str], program: str = "server") -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", program, *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", program, *arguments],
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=restore_sigint,
         )
         self._lines: list[str] = []
         self._news = threading.Condition()
@@ -130,6 +134,29 @@ async def eventually(question: Callable[[], object], wanted: object = True, seco
     while (answer := question()) != wanted:
         assert monotonic() < deadline, f"{answer!r} after {seconds} s, expected {wanted!r}"
         await asyncio.sleep(0.01)
+
+
+def restore_sigint() -> None:
+    """For a child before it runs: Ctrl-C works, also where the suite runs in the background and ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def by_labels(page: Samples, name: str, *labels: str) -> dict[tuple[str, ...], float]:
+    """The samples of one series, by the values of `labels`, those of 0 left out."""
+    return {
+        tuple(dict(pairs)[label] for label in labels): value
+        for (series, pairs), value in page.items()
+        if series == name and value
+    }
+
+
+def refusal(*arguments: str) -> str:
+    """The one line with which a server says that it cannot be started, before it leaves with 2."""
+    server = ServerProcess(["--port", "0", "--metrics-port", "0", *arguments])
+    assert server.wait() == 2, server.log
+    server.stop()
+    (line,) = server.log.splitlines()
+    return line
 
 
 def free_port() -> int:
