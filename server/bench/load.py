@@ -41,13 +41,13 @@ class Sample:
     """What came of it."""
 
     latencies_us: list[float]
-    """Of the calls that ended after the settling."""
+    """Latencies of the calls that ended after the settling."""
     seconds: float
-    """That the latencies were collected in."""
+    """The time in which the latencies were collected."""
     calls: int
     """All that were answered, settling included: what the CPU was spent on."""
     cpu_seconds: float
-    """Of this process."""
+    """CPU time of this process."""
     failures: list[str] = field(default_factory=list)
     """Codes of the calls that failed; a user whose call fails stops."""
 

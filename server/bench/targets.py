@@ -28,7 +28,7 @@ class Target:
     address: str
     pid: int | None = None
     version: str | None = None
-    """That it calls the variant, where that is not the variant's name."""
+    """Its name for the variant, if that is another."""
 
     def cpu_seconds(self) -> float | None:
         """What it has used so far."""

@@ -69,18 +69,20 @@ def _marked(family: Metric, worker: str) -> Metric:
 
 
 class _Sums:
-    """The samples of one family, by name and labels, in the order in which they came."""
+    """The samples of one family, by name and labels, in order of arrival."""
 
     def __init__(self, family: Metric) -> None:
         self._name, self._documentation, self._kind = family.name, family.documentation, family.type
         self._values: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
 
     def add(self, family: Metric) -> None:
+        """Adds one process's samples."""
         for sample in family.samples:
             key, value = (sample.name, tuple(sample.labels.items())), sample.value
             self._values[key] = self._rule(sample.name)(self._values[key], value) if key in self._values else value
 
     def family(self) -> Metric:
+        """Returns the family with the sums."""
         family = Metric(self._name, self._documentation, self._kind)
         for (name, labels), value in self._values.items():
             family.add_sample(name, dict(labels), value)

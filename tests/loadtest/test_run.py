@@ -22,7 +22,7 @@ from tests.support.loadtest.foreign import MODEL, foreign, zeros
 from tests.support.loadtest.pages import pages
 from tests.support.loadtest.runs import LOADTEST, Run, flags, loadtest, results_of, wait_for_block
 from tests.support.processes import finished, python, started
-from tests.support.serving import ServerProcess, free_port, serving
+from tests.support.serving import ServerProcess, quiet_port, serving
 
 VARIANTS = ("fp32-onnxruntime", "fp32-openvino")
 
@@ -398,7 +398,7 @@ def test_a_foreign_server_is_measured_with_made_up_inputs_and_no_server_figures(
 
 
 def test_a_server_that_is_still_starting_is_waited_for(repository: Path, tmp_path: Path) -> None:
-    port = free_port()
+    port = quiet_port()
     server = ServerProcess(["--repository", str(repository), "--port", str(port), "--metrics-port", "0"])
     short = ["--users", "1", "--rounds", "1", "--duration", "0.2", "--warmup", "0.1", "--out", str(tmp_path / "r")]
     at = ["--target", f"127.0.0.1:{port}", "--model", toy.MODEL, "--repository", str(repository)]

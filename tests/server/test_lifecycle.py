@@ -14,7 +14,7 @@ from protos.tensors import encode_request
 from protos.v1 import inference_pb2 as pb
 from tests.support import toy
 from tests.support.server.load import Load
-from tests.support.serving import ServerProcess, connect, serving
+from tests.support.serving import ServerProcess, connect, refusal, serving
 
 
 def test_sigterm_under_load_loses_no_accepted_request(repository: Path) -> None:
@@ -75,15 +75,6 @@ def listener() -> Iterator[int]:
     """A port that someone else listens on."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         yield taken.getsockname()[1]
-
-
-def refusal(*arguments: str) -> str:
-    """What a server that cannot be started says; it says it in one line and leaves with 2."""
-    server = ServerProcess(["--port", "0", "--metrics-port", "0", *arguments])
-    assert server.wait() == 2, server.log
-    server.stop()
-    (line,) = server.log.splitlines()
-    return line
 
 
 @pytest.mark.parametrize("flag", ["--port", "--metrics-port"])

@@ -150,6 +150,24 @@ def quiet_port() -> int:
     raise AssertionError("no free port")
 
 
+def by_labels(page: Samples, name: str, *labels: str) -> dict[tuple[str, ...], float]:
+    """The samples of one series, by the values of `labels`, those of 0 left out."""
+    return {
+        tuple(dict(pairs)[label] for label in labels): value
+        for (series, pairs), value in page.items()
+        if series == name and value
+    }
+
+
+def refusal(*arguments: str) -> str:
+    """The one line with which a server says that it cannot be started, before it leaves with 2."""
+    server = ServerProcess(["--port", "0", "--metrics-port", "0", *arguments])
+    assert server.wait() == 2, server.log
+    server.stop()
+    (line,) = server.log.splitlines()
+    return line
+
+
 def connect(address: str) -> grpc.Channel:
     """A channel that shares its connection with no other."""
     return grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])

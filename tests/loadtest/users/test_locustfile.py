@@ -19,7 +19,7 @@ from loadtest.users.recorder import FIRST, load_samples
 from protos.v1 import inference_pb2 as pb
 from tests.support.loadtest.foreign import MODEL, foreign, zeros
 from tests.support.processes import started
-from tests.support.serving import ROOT, ServerProcess, free_port
+from tests.support.serving import ROOT, ServerProcess, quiet_port
 
 LOCUST = [sys.executable, "-m", "locust"]
 VARIANTS = {"fp32-onnxruntime", "fp32-openvino"}
@@ -53,7 +53,7 @@ def test_raw_samples_can_be_kept_by_hand(server: ServerProcess, repository: Path
 
 
 def test_a_master_and_workers_of_their_own_merge_their_samples(tmp_path: Path) -> None:
-    path, port = tmp_path / "samples.npz", str(free_port())
+    path, port = tmp_path / "samples.npz", str(quiet_port())
     users, both = set[str](), threading.Event()
 
     def answer(request: pb.ModelInferRequest, context: grpc.ServicerContext) -> pb.ModelInferResponse:
@@ -130,7 +130,7 @@ def test_a_person_s_own_user_sends_its_own_payloads(server: ServerProcess, tmp_p
 
 
 def test_the_web_page_starts_and_stops_a_test(server: ServerProcess, repository: Path) -> None:
-    port = free_port()
+    port = quiet_port()
     url = f"http://127.0.0.1:{port}"
     arguments = ("-f", "loadtest/locustfile.py", "--web-host", "127.0.0.1", "--web-port", str(port))
     process = subprocess.Popen(

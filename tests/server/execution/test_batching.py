@@ -13,7 +13,7 @@ from protos.manifest import TensorSpec
 from server.execution.batcher import ALONE, BatchLimit
 from server.execution.engine import Answer, Engine, limit_for
 from server.execution.slots import Slots
-from tests.server.execution.test_engine import enqueue, hosting, occupy, tensor
+from tests.support.server.engines import enqueue, hosting, keep_busy, tensor
 from tests.support.server.standins import Faulty, Forgetful, Gate, Poisonable, raising
 from tests.support.serving import eventually
 
@@ -30,7 +30,7 @@ async def outcome(task: "asyncio.Task[Answer]") -> object:
 
 def test_what_waits_is_executed_together_and_everyone_gets_their_own_rows_back() -> None:
     async def scenario() -> None:
-        first = await occupy(engine, gate)
+        first = await keep_busy(engine, gate)
         rows = [1, 3, 2, 5, 1, 9, 1]
         tasks = await enqueue(engine, 7, lambda index: engine.infer(tensor(index, rows[index]), rows[index]))
         gate.open.set()
@@ -46,7 +46,7 @@ def test_what_waits_is_executed_together_and_everyone_gets_their_own_rows_back()
 
 def test_a_batch_comes_back_to_the_loop_in_one_hop(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
-        first = await occupy(engine, gate)
+        first = await keep_busy(engine, gate)
         tasks = await enqueue(engine, 8, lambda index: engine.infer(tensor(index), 1))
         loop = asyncio.get_running_loop()
         real = loop.call_soon_threadsafe
@@ -68,7 +68,7 @@ def test_a_batch_comes_back_to_the_loop_in_one_hop(monkeypatch: pytest.MonkeyPat
 
 def test_a_member_that_makes_the_batch_fail_fails_alone() -> None:
     async def scenario() -> None:
-        first = await occupy(engine, gate)
+        first = await keep_busy(engine, gate)
         values = [0.0, 1.0, NAN, 3.0]
         tasks = await enqueue(engine, 4, lambda index: engine.infer(tensor(values[index]), 1))
         gate.open.set()
@@ -110,7 +110,7 @@ def test_a_member_cancelled_while_its_failed_batch_is_repeated_is_left_out() -> 
     async def scenario() -> None:
         nonlocal loop
         loop = asyncio.get_running_loop()
-        first = await occupy(engine, gate)
+        first = await keep_busy(engine, gate)
         values = [0.0, NAN, 2.0]
         tasks.extend(await enqueue(engine, 3, lambda index: engine.infer(tensor(values[index]), 1)))
         gate.open.set()
@@ -182,7 +182,7 @@ def test_a_thousand_cancellations_of_members_of_forming_and_running_batches_hurt
 
 def test_a_full_queue_says_when_there_should_be_room() -> None:
     async def scenario() -> None:
-        first = await occupy(engine, gate)
+        first = await keep_busy(engine, gate)
         with pytest.raises(OverloadedError) as caught:
             await asyncio.gather(*(engine.infer(tensor(0), 1) for _ in range(3)))
         assert caught.value.retry_after == 0.0  # nothing was executed yet
@@ -191,7 +191,7 @@ def test_a_full_queue_says_when_there_should_be_room() -> None:
         await eventually(lambda: engine.depth() == 0 and engine._pace > 0)
         gate.open.clear()
         gate.entered.clear()
-        again = await occupy(engine, gate)
+        again = await keep_busy(engine, gate)
         await enqueue(engine, 2, lambda _: engine.infer(tensor(0), 1))
         with pytest.raises(OverloadedError) as caught:
             await engine.infer(tensor(0), 1)
@@ -206,7 +206,7 @@ def test_a_full_queue_says_when_there_should_be_room() -> None:
 
 def test_a_runtime_that_hangs_holds_its_own_slot_only() -> None:
     async def scenario() -> None:
-        first = await occupy(stuck, hanging)
+        first = await keep_busy(stuck, hanging)
         for index in range(20):
             assert (await engine.infer(tensor(index), 1)).outputs["logits"][0, 0] == index
         assert not first.done()

@@ -1,57 +1,23 @@
 """Queue, order, deadlines, cancellation and faults of one engine, with runtimes that wait on command."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from time import perf_counter
 
 import numpy as np
 import pytest
 
 from protos.errors import EngineError, ExpiredError, OverloadedError, UnavailableError
-from server.execution.batcher import ALONE, BatchLimit
-from server.execution.engine import Answer, Engine, Reason
+from server.execution.engine import Engine, Reason
 from server.execution.slots import Slots
+from tests.support.server.engines import enqueue, hosting, keep_busy, tensor
 from tests.support.server.standins import Faulty, Gate, Record, one_row_too_few, raising
 from tests.support.serving import eventually
 
 
-def tensor(value: float, rows: int = 1) -> dict[str, np.ndarray]:
-    return {"input": np.full((rows, 3), value, np.float32)}
-
-
-@contextmanager
-def hosting(
-    runtime: Gate | Faulty, queue_size: int = 8, slots: Slots | None = None, limit: BatchLimit = ALONE
-) -> Iterator[tuple[Engine, Record]]:
-    record = Record()
-    engine = Engine(runtime, "toy/test", queue_size, slots or Slots(1), record, limit)
-    try:
-        yield engine, record
-    finally:
-        if isinstance(runtime, Gate):
-            runtime.open.set()
-        engine.close()
-
-
-async def occupy(engine: Engine, gate: Gate) -> asyncio.Task[Answer]:
-    """A request that the runtime is busy with, so that the next ones wait."""
-    task = asyncio.create_task(engine.infer(tensor(-1), 1))
-    await asyncio.to_thread(gate.entered.wait, 30)
-    return task
-
-
-async def enqueue(engine: Engine, count: int, call: Callable[[int], Awaitable[Answer]]) -> list["asyncio.Task[Answer]"]:
-    """`count` requests that all wait in the queue when this returns."""
-    before = engine.depth()
-    tasks = [asyncio.ensure_future(call(index)) for index in range(count)]
-    await eventually(lambda: engine.depth() == before + count)
-    return tasks  # type: ignore[return-value]
-
-
 def test_every_caller_gets_its_own_answer_in_the_order_of_arrival() -> None:
     async def scenario() -> None:
-        first = await occupy(engine, gate)
+        first = await keep_busy(engine, gate)
         tasks = await enqueue(engine, 5, lambda index: engine.infer(tensor(index, index + 1), index + 1))
         gate.open.set()
         answers = await asyncio.gather(*tasks)
@@ -68,7 +34,7 @@ def test_every_caller_gets_its_own_answer_in_the_order_of_arrival() -> None:
 def test_queue_and_compute_time_are_those_of_the_request() -> None:
     async def scenario() -> None:
         began = perf_counter()
-        first = await occupy(engine, gate)
+        first = await keep_busy(engine, gate)
         (second,) = await enqueue(engine, 1, lambda _: engine.infer(tensor(0), 1))
         waited = perf_counter()
         await asyncio.sleep(0.02)
@@ -87,7 +53,7 @@ def test_queue_and_compute_time_are_those_of_the_request() -> None:
 
 def test_a_full_queue_refuses_at_once_and_takes_again_when_there_is_room() -> None:
     async def scenario() -> None:
-        first = await occupy(engine, gate)
+        first = await keep_busy(engine, gate)
         waiting = await enqueue(engine, 2, lambda _: engine.infer(tensor(0), 1))
         with pytest.raises(OverloadedError, match="2 requests are waiting"):
             await engine.infer(tensor(0), 1)
@@ -105,7 +71,7 @@ def test_a_full_queue_refuses_at_once_and_takes_again_when_there_is_room() -> No
 
 def test_a_request_whose_deadline_passes_in_the_queue_is_never_executed() -> None:
     async def scenario() -> None:
-        first = await occupy(engine, gate)
+        first = await keep_busy(engine, gate)
         (late, timely) = await enqueue(
             engine, 2, lambda index: engine.infer(tensor(index, 7), 7, perf_counter() + (0.0, 60.0)[index])
         )
@@ -127,7 +93,7 @@ def test_who_is_cancelled_gives_its_place_back_at_once_and_is_reported_by_its_re
     seconds: float, reason: Reason
 ) -> None:
     async def scenario() -> None:
-        first = await occupy(engine, gate)
+        first = await keep_busy(engine, gate)
         gone, kept = await enqueue(engine, 2, lambda _: engine.infer(tensor(0), 1, perf_counter() + seconds))
         gone.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -146,7 +112,7 @@ def test_who_is_cancelled_gives_its_place_back_at_once_and_is_reported_by_its_re
 
 def test_a_request_cancelled_in_the_queue_is_never_executed_and_hurts_no_other() -> None:
     async def scenario() -> None:
-        first = await occupy(engine, gate)
+        first = await keep_busy(engine, gate)
         gone, kept = await enqueue(engine, 2, lambda index: engine.infer(tensor(index, index + 2), index + 2))
         gone.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -164,7 +130,7 @@ def test_a_request_cancelled_in_the_queue_is_never_executed_and_hurts_no_other()
 
 def test_a_request_cancelled_while_it_runs_hurts_no_other() -> None:
     async def scenario() -> None:
-        first = await occupy(engine, gate)
+        first = await keep_busy(engine, gate)
         (second,) = await enqueue(engine, 1, lambda _: engine.infer(tensor(5), 1))
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -195,7 +161,7 @@ def test_a_fault_inside_is_neutral_outside_and_keeps_its_cause(
 
 def test_engines_that_share_one_slot_compute_one_after_the_other() -> None:
     async def scenario() -> None:
-        first = await occupy(one, gate)
+        first = await keep_busy(one, gate)
         second = asyncio.create_task(two.infer(tensor(0), 1))
         await eventually(slots.waiting, 1)
         assert other.calls == []
@@ -211,7 +177,7 @@ def test_engines_that_share_one_slot_compute_one_after_the_other() -> None:
 
 def test_an_idle_variant_is_next_when_a_saturated_one_holds_the_only_slot() -> None:
     async def scenario() -> None:
-        first = await occupy(hot, busy)
+        first = await keep_busy(hot, busy)
         queued = await enqueue(hot, 5, lambda _: hot.infer(tensor(0), 1))
         alone = asyncio.create_task(idle.infer(tensor(0, 7), 7))
         await eventually(slots.waiting, 1)
@@ -242,7 +208,7 @@ def test_a_deadline_that_passes_while_waiting_for_a_slot_counts() -> None:
 
 def test_close_finishes_what_is_queued_and_refuses_what_comes() -> None:
     async def scenario() -> None:
-        first = await occupy(engine, gate)
+        first = await keep_busy(engine, gate)
         waiting = await enqueue(engine, 3, lambda index: engine.infer(tensor(index), 1))
         closing = asyncio.create_task(asyncio.to_thread(engine.close))
         await eventually(lambda: not engine.open)
@@ -261,7 +227,7 @@ def test_close_finishes_what_is_queued_and_refuses_what_comes() -> None:
 
 def test_close_gives_up_on_a_runtime_that_hangs_and_answers_what_waits_for_it(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
-        first = await occupy(engine, gate)
+        first = await keep_busy(engine, gate)
         (waiting,) = await enqueue(engine, 1, lambda _: engine.infer(tensor(0), 1))
         await asyncio.to_thread(engine.close, 0.01)
         assert not gate.closed

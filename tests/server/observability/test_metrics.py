@@ -14,7 +14,7 @@ from protos.tensors import encode_request
 from protos.v1 import inference_pb2 as pb
 from server.observability.metrics import Histogram
 from tests.support import toy
-from tests.support.serving import Samples, ServerProcess, serving
+from tests.support.serving import Samples, ServerProcess, by_labels, serving
 
 VARIANTS = ("fp32-onnxruntime", "fp32-openvino")
 MIX = (
@@ -26,15 +26,6 @@ MIX = (
     (VARIANTS[1], 0, 6),
     ("nope", 1, 7),
 )
-
-
-def of(page: Samples, name: str, *labels: str) -> dict[tuple[str, ...], float]:
-    """The samples of one series, by the values of `labels`, those of 0 left out."""
-    return {
-        tuple(dict(pairs)[label] for label in labels): value
-        for (series, pairs), value in page.items()
-        if series == name and value
-    }
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +55,13 @@ def test_requests_are_those_that_the_client_counted_by_variant_and_code(
         (VARIANTS[1], "INVALID_ARGUMENT"): 6,
         ("nope", "NOT_FOUND"): 7,
     }
-    assert of(page, "pareto_requests_total", "model", "variant", "code") == {
+    assert by_labels(page, "pareto_requests_total", "model", "variant", "code") == {
         ("toy", VARIANTS[0], "OK"): 7,
         ("toy", VARIANTS[0], "INVALID_ARGUMENT"): 2,
         ("toy", VARIANTS[1], "OK"): 5,
         ("toy", VARIANTS[1], "INVALID_ARGUMENT"): 6,
     }
-    assert of(page, "grpc_server_handled_total", "grpc_method", "grpc_code") == {
+    assert by_labels(page, "grpc_server_handled_total", "grpc_method", "grpc_code") == {
         ("ServerReady", "OK"): 1,
         ("ModelInfer", "OK"): 12,
         ("ModelInfer", "INVALID_ARGUMENT"): 8,
@@ -83,11 +74,11 @@ def test_durations_and_batches_are_those_of_the_successes(
 ) -> None:
     _, page = mixed
     for name in ("request_duration_seconds", "queue_duration_seconds", "compute_duration_seconds", "batch_size"):
-        assert of(page, f"pareto_{name}_count", "variant") == {(VARIANTS[0],): 7, (VARIANTS[1],): 5}
-    assert of(page, "pareto_batch_size_sum", "variant") == {(VARIANTS[0],): 11, (VARIANTS[1],): 15}
+        assert by_labels(page, f"pareto_{name}_count", "variant") == {(VARIANTS[0],): 7, (VARIANTS[1],): 5}
+    assert by_labels(page, "pareto_batch_size_sum", "variant") == {(VARIANTS[0],): 11, (VARIANTS[1],): 15}
     for variant in VARIANTS:
         total, queue, compute = (
-            of(page, f"pareto_{part}_duration_seconds_sum", "variant")[variant,]
+            by_labels(page, f"pareto_{part}_duration_seconds_sum", "variant")[variant,]
             for part in ("request", "queue", "compute")
         )
         assert 0 < queue + compute < total
@@ -99,7 +90,7 @@ def test_nothing_is_in_flight_queued_or_rejected_afterwards(
     _, page = mixed
     for name in ("pareto_inflight_requests", "pareto_queue_depth", "pareto_rejected_total"):
         assert [value for (series, _), value in page.items() if series == name] != []
-        assert of(page, name, "variant") == {}
+        assert by_labels(page, name, "variant") == {}
 
 
 def test_no_label_is_a_requests_own_text(mixed: tuple[Counter[tuple[str, str]], Samples]) -> None:
@@ -132,24 +123,24 @@ def test_every_code_of_every_variant_is_there_before_it_is_counted(repository: P
 def test_a_variant_is_described_as_its_manifest_does(server: ServerProcess, repository: Path) -> None:
     page = server.metrics()
     labels = ("model", "variant", "recipe", "runtime", "precision")
-    assert of(page, "pareto_variant_info", *labels) == {
+    assert by_labels(page, "pareto_variant_info", *labels) == {
         ("toy", VARIANTS[0], "fp32", "onnxruntime", "fp32"): 1,
         ("toy", VARIANTS[1], "fp32", "openvino", "fp32"): 1,
     }
-    assert of(page, "pareto_variant_quality", "variant", "metric") == {
+    assert by_labels(page, "pareto_variant_quality", "variant", "metric") == {
         (variant, metric): value
         for variant in VARIANTS
         for metric, value in (("top1", 0.75), ("top1_parent", 0.75), ("top1_fp32", 0.75), ("agreement", 1.0))
     }
     size = (repository / "toy" / VARIANTS[0] / "model.onnx").stat().st_size
-    assert of(page, "pareto_variant_artifact_bytes", "variant") == {(VARIANTS[0],): size, (VARIANTS[1],): size}
-    assert all(of(page, "pareto_model_load_duration_seconds", "variant")[variant,] > 0 for variant in VARIANTS)
+    assert by_labels(page, "pareto_variant_artifact_bytes", "variant") == {(VARIANTS[0],): size, (VARIANTS[1],): size}
+    assert all(by_labels(page, "pareto_model_load_duration_seconds", "variant")[variant,] > 0 for variant in VARIANTS)
 
 
 def test_a_variant_has_one_state_of_four(server: ServerProcess) -> None:
     states = [labels for (name, labels) in server.metrics() if name == "pareto_variant_state"]
     assert len(states) == 4 * len(VARIANTS)
-    assert of(server.metrics(), "pareto_variant_state", "variant", "state") == {
+    assert by_labels(server.metrics(), "pareto_variant_state", "variant", "state") == {
         (VARIANTS[0], "READY"): 1,
         (VARIANTS[1], "READY"): 1,
     }

@@ -18,10 +18,9 @@ from protos import telemetry
 from protos.tensors import encode_request
 from protos.v1 import inference_pb2 as pb
 from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
-from tests.server.observability.test_metrics import of
 from tests.support import toy
 from tests.support.server.worker_pool import pids, to_each_worker
-from tests.support.serving import Samples, ServerProcess, eventually, serving
+from tests.support.serving import Samples, ServerProcess, by_labels, eventually, serving
 
 VARIANTS = ("fp32-onnxruntime", "fp32-openvino")
 MIX = (
@@ -88,7 +87,7 @@ def give_up(server: ServerProcess, channels: Collection[grpc.Channel], counted: 
         return [stub.ModelInfer.future(message, timeout=timeout) for stub in stubs for _ in range(count)]
 
     def until_under_way(calls: int) -> None:
-        asyncio.run(eventually(lambda: sum(of(server.metrics(), "pareto_inflight_requests").values()), calls))
+        asyncio.run(eventually(lambda: sum(by_labels(server.metrics(), "pareto_inflight_requests").values()), calls))
 
     slots = int(server.wait_for_log(r"workers x slots x threads = \d+ x (\d+) x")[1])
     held = send(slots, LARGE, timeout=60)
@@ -109,20 +108,22 @@ def give_up(server: ServerProcess, channels: Collection[grpc.Channel], counted: 
 
 def check(page: Samples, counted: Counts) -> None:
     """That every count of the page is the client's."""
-    assert of(page, "pareto_requests_total", "variant", "code") == {
+    assert by_labels(page, "pareto_requests_total", "variant", "code") == {
         key: calls for key, calls in counted.items() if key[0] in VARIANTS
     }
     by_code: Counter[str] = Counter()
     for (_, code), calls in counted.items():
         by_code[code] += calls
-    handled = of(page, "grpc_server_handled_total", "grpc_method", "grpc_code")
+    handled = by_labels(page, "grpc_server_handled_total", "grpc_method", "grpc_code")
     assert {code: calls for (method, code), calls in handled.items() if method == "ModelInfer"} == by_code
     for name in ("request", "queue", "compute"):
-        counts = of(page, f"pareto_{name}_duration_seconds_count", "variant")
+        counts = by_labels(page, f"pareto_{name}_duration_seconds_count", "variant")
         assert counts == {(variant,): counted[variant, "OK"] for variant in VARIANTS}
     refused = {(variant, reason): counted[variant, code] for variant in VARIANTS for reason, code in REJECTED.items()}
-    assert of(page, "pareto_rejected_total", "variant", "reason") == {key: n for key, n in refused.items() if n}
-    assert of(page, "pareto_inflight_requests", "variant") == of(page, "pareto_queue_depth", "variant") == {}
+    assert by_labels(page, "pareto_rejected_total", "variant", "reason") == {key: n for key, n in refused.items() if n}
+    assert (
+        by_labels(page, "pareto_inflight_requests", "variant") == by_labels(page, "pareto_queue_depth", "variant") == {}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -144,11 +145,11 @@ def test_counts_are_the_clients_also_after_two_deaths(server: ServerProcess) -> 
         psutil.Process(pids(server)[0]).send_signal(signal.SIGKILL)
         server.wait_for_log(rf"(?s)(died \(SIGKILL\).*){{{deaths}}}")
         check(server.metrics(), counted)
-        asyncio.run(eventually(lambda: of(server.metrics(), "pareto_workers"), {(): 2}))
+        asyncio.run(eventually(lambda: by_labels(server.metrics(), "pareto_workers"), {(): 2}))
         with to_each_worker(server, least=2) as connections:
             load(connections, counted)
             check(server.metrics(), counted)
-    assert of(server.metrics(), "pareto_worker_restarts_total", "reason") == {("SIGKILL",): 2}
+    assert by_labels(server.metrics(), "pareto_worker_restarts_total", "reason") == {("SIGKILL",): 2}
     assert "the next one starts in 0.2 s" in server.log
 
 
@@ -160,7 +161,9 @@ def test_the_page_holds_every_agreed_metric_and_no_other(server: ServerProcess) 
 
 def test_what_all_workers_say_alike_is_not_added_up(server: ServerProcess) -> None:
     page = server.metrics()
-    assert of(page, "pareto_variant_state", "variant", "state") == {(variant, "READY"): 1 for variant in VARIANTS}
-    assert of(page, "pareto_variant_info", "variant") == {(variant,): 1 for variant in VARIANTS}
-    assert of(page, "pareto_variant_quality", "variant", "metric")[VARIANTS[0], "top1"] == 0.75
-    assert max(of(page, "pareto_variant_artifact_bytes").values()) < 1000
+    assert by_labels(page, "pareto_variant_state", "variant", "state") == {
+        (variant, "READY"): 1 for variant in VARIANTS
+    }
+    assert by_labels(page, "pareto_variant_info", "variant") == {(variant,): 1 for variant in VARIANTS}
+    assert by_labels(page, "pareto_variant_quality", "variant", "metric")[VARIANTS[0], "top1"] == 0.75
+    assert max(by_labels(page, "pareto_variant_artifact_bytes").values()) < 1000

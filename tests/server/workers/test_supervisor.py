@@ -20,12 +20,10 @@ from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
 from server.execution.threads import Plan
 from server.workers.process import Progress
 from server.workers.supervisor import _announce
-from tests.server.observability.test_metrics import of
-from tests.server.test_lifecycle import refusal
 from tests.support import toy
 from tests.support.server.load import Load
 from tests.support.server.worker_pool import family, pids, to_each_worker
-from tests.support.serving import ServerProcess, connect, eventually, serving
+from tests.support.serving import ServerProcess, by_labels, connect, eventually, refusal, serving
 
 TWO = ("--workers", "2")
 
@@ -104,7 +102,7 @@ def test_each_process_has_its_own_process_metrics(server: ServerProcess) -> None
     names = {name for name, _ in page if name.startswith("process_")}
     assert {"process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"} <= names
     for name in names:
-        assert of(page, name, "worker").keys() == {("0",), ("1",), ("supervisor",)}
+        assert by_labels(page, name, "worker").keys() == {("0",), ("1",), ("supervisor",)}
     assert all("worker" not in dict(labels) for name, labels in page if name not in names)
 
 
@@ -135,7 +133,7 @@ def test_a_killed_worker_is_replaced_while_the_other_serves(repository: Path) ->
         asyncio.run(eventually(lambda: right.keys(), {0, 1}))
         psutil.Process(before[0]).send_signal(signal.SIGKILL)
         server.wait_for_log(r"worker 0 died \(SIGKILL\), the next one starts in 0\.1 s")
-        while of(server.metrics(), "pareto_workers") != {(): 2}:
+        while by_labels(server.metrics(), "pareto_workers") != {(): 2}:
             with connect(server.grpc_address) as newcomer:
                 infer(newcomer)  # nobody is sent to a worker that is only loading
         served = right[1]
@@ -143,7 +141,7 @@ def test_a_killed_worker_is_replaced_while_the_other_serves(repository: Path) ->
         over.set()
         for thread in clients:
             thread.join()
-        assert of(server.metrics(), "pareto_worker_restarts_total", "reason") == {("SIGKILL",): 1}
+        assert by_labels(server.metrics(), "pareto_worker_restarts_total", "reason") == {("SIGKILL",): 1}
         assert pids(server)[0] != before[0]
         assert pids(server)[1] == before[1]
         for _, channel in connections:
@@ -154,13 +152,13 @@ def test_a_killed_worker_is_replaced_while_the_other_serves(repository: Path) ->
 
 def test_of_a_worker_that_hangs_the_page_shows_what_it_last_read(repository: Path) -> None:
     with serving(repository, *TWO) as server:
-        last = of(server.metrics(), "process_start_time_seconds", "worker")
+        last = by_labels(server.metrics(), "process_start_time_seconds", "worker")
         hung = psutil.Process(pids(server)[1])
         hung.suspend()
         try:
             page = server.metrics()
-            assert of(page, "process_start_time_seconds", "worker") == last
-            assert of(page, "pareto_variant_state", "state") == {("READY",): 1}
+            assert by_labels(page, "process_start_time_seconds", "worker") == last
+            assert by_labels(page, "pareto_variant_state", "state") == {("READY",): 1}
         finally:
             hung.resume()
         assert server.stop() == 0

@@ -10,7 +10,7 @@ import psutil
 from tests.support.serving import ServerProcess, connect
 
 MOST_CONNECTIONS = 64
-"""That all of them go to one of two workers happens once in 2**63 times."""
+"""Enough: all of them go to one of two workers once in 2**63 times."""
 
 
 def pids(server: ServerProcess) -> dict[int, int]:
