@@ -29,7 +29,7 @@ class Interrupted(Exception):
 
 @contextmanager
 def interruptible() -> Iterator[Sleep]:
-    """Yields a sleep that a signal ends. The block itself ends with `Interrupted` if one came, whatever else it did."""
+    """Yields a sleep that a signal ends. After a signal the block ends with `Interrupted`, whatever it did."""
     received: list[int] = []
 
     def on_signal(signum: int, _: FrameType | None) -> None:

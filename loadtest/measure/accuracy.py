@@ -62,16 +62,16 @@ class Flip:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What came back over the wire for the images of the test split."""
+    """What the server answered over the wire for the images of the test split."""
 
     variant: str
     samples: int
     """Images that were answered."""
     top1: float | None
-    """Of these; None where there are none."""
+    """Share of the answered images that are right; None where none was answered."""
     manifest_top1: float
     flips: tuple[Flip, ...]
-    """By index."""
+    """The flips by rising index."""
     failures: dict[str, int]
     """Requests that failed, by status."""
     first_failure: str | None

@@ -25,7 +25,7 @@ class Reading:
     """Counters that only rise, in seconds, and the load average. CPU times are summed over the machine's cores."""
 
     at: float
-    """Of `time.perf_counter`."""
+    """The time of `time.perf_counter`."""
     busy: float
     """CPU time of all processes on this machine; steal is not in it."""
     total: float

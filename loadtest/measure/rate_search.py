@@ -30,10 +30,10 @@ Failure = Literal["p99", "errors", "generator", "too few samples"]
 Outcome = Literal["holds"] | Failure
 
 MAJORITY = 2
-"""Of three trials: the third is made only where the first two disagree."""
+"""Two of three trials decide: the third is made only where the first two disagree."""
 
 BEYOND = 1.25
-"""Times the found rate, the objective must be broken."""
+"""The objective must break at this many times the found rate."""
 
 VERIFICATIONS = 6
 """How often a bracket is verified at most: a server that belies each one is given up unverified."""
@@ -77,7 +77,7 @@ class Trial:
     calls: int
     failures: int
     p99_ms: float | None
-    """Of the calls that did not fail, from their intended start; None where they are too few."""
+    """The p99 of the calls that did not fail, from their intended start; None where they are too few."""
     generator_limited: bool
     """Whether the generator's own CPU or lag may have been the limit (`stats.is_generator_limited`)."""
 
@@ -200,7 +200,7 @@ class _Search:
     """The rates decided so far, by the latest decision on each."""
 
     def decide(self, rate: float) -> Outcome:
-        """By fresh trials. One that was too short to be judged makes the next twice as long."""
+        """Decides by fresh trials. One that was too short to be judged makes the next twice as long."""
         seconds = trial_seconds(rate, self.objective, self.within.seconds)
         held, failures = 0, list[Failure]()
         while max(held, len(failures)) < MAJORITY:

@@ -134,7 +134,7 @@ class Recorder:
             sleep(POLL_SECONDS)
 
     def answered(self, window: tuple[float, float]) -> int:
-        """Successful answers that came within `window`, times of `perf_counter`."""
+        """Successful answers within `window`, times of `perf_counter`."""
         ended = np.array(self._ended)
         return int(((ended >= window[0]) & (ended < window[1]) & (np.array(self._status) == 0)).sum())
 
@@ -149,7 +149,7 @@ class Recorder:
         """All calls so far; the steady ones are those that were due within `window`.
 
         `origin` and `window` are times of `perf_counter`. `variants` and `loads` fix the numbering, so that blocks
-        can be joined; by default variants are numbered as they came.
+        can be joined; by default variants are numbered in order of appearance.
         """
         variants = variants or tuple(self._names)
         rows = np.zeros(len(self), SAMPLE)

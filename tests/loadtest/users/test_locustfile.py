@@ -31,7 +31,7 @@ def locust(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def by_hand(server: ServerProcess, repository: Path, *more: str) -> subprocess.CompletedProcess[str]:
     return locust(
-        *("-f", "loadtest/locustfile.py", "--headless", "-u", "2", "-r", "2", "-t", "2s", "--json", "-L", "WARNING"),
+        *("-f", "loadtest/locustfile.py", "--headless", "-u", "2", "-r", "2", "-t", "8s", "--json", "-L", "WARNING"),
         *("--host", server.grpc_address, "--repository", str(repository), *more),
     )
 
@@ -120,7 +120,7 @@ def test_a_person_s_own_user_sends_its_own_payloads(server: ServerProcess, tmp_p
         "    payloads = [Payload('fp32-openvino', request.SerializeToString(), 3, {'logits': (-1, 3)})]\n"
     )
     done = locust(
-        *("-f", str(mine), "--headless", "-u", "1", "-t", "1s", "--json", "-L", "WARNING"),
+        *("-f", str(mine), "--headless", "-u", "1", "-t", "5s", "--json", "-L", "WARNING"),
         *("--host", server.grpc_address),
     )
     (row,) = json.loads(done.stdout)
