@@ -22,7 +22,7 @@ PLAIN, DELAYED = "fp32-onnxruntime", "delayed-onnxruntime"
 DULL, LARGE = "dull-onnxruntime", "large-onnxruntime"
 
 WIDTH = 512
-"""Width of the matrices that a delayed variant multiplies, some milliseconds of work, for an answer that stays the same."""
+"""Width of the matrices that a delayed variant multiplies: milliseconds of work, for an answer that stays the same."""
 
 
 @pytest.fixture(scope="module")
