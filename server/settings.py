@@ -111,4 +111,5 @@ class _Parser(argparse.ArgumentParser):
     """Raises instead of printing the usage and leaving."""
 
     def error(self, message: str) -> typing.NoReturn:
+        """Raises `UsageError` with argparse's message."""
         raise UsageError(message)

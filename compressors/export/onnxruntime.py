@@ -268,5 +268,6 @@ class _Calibration(quantization.CalibrationDataReader):  # type: ignore[misc]
         self._batches: Iterator[torch.Tensor] = iter(batches)
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        """Returns the next batch, or None after the last."""
         batch = next(self._batches, None)
         return None if batch is None else {INPUT: batch.numpy()}

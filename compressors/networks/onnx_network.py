@@ -38,12 +38,15 @@ class OnnxNetwork(nn.Module):
         self.graph = graph
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Returns the graph's outputs (N, classes)."""
         return torch.from_numpy(_session(self.graph).run([OUTPUT], {INPUT: inputs.numpy()})[0])
 
     def get_extra_state(self) -> torch.Tensor:
+        """Returns the graph, the one thing that this network consists of."""
         return torch.from_numpy(np.frombuffer(self.graph, np.uint8).copy())
 
     def set_extra_state(self, state: torch.Tensor) -> None:
+        """Takes the graph."""
         self.graph = state.numpy().tobytes()
 
     def size(self) -> Network:

@@ -81,7 +81,7 @@ def _called(function: Callable[..., object], classes: int) -> object:
 
 
 def code_sha256(name: str) -> str:
-    """Of the file that the factory is written in: other code, another network."""
+    """Returns the hash of the file that the factory is written in: other code is another network."""
     function = imported(name, "--model")
     source = inspect.getsourcefile(importlib.import_module(function.__module__))
     return sha256(Path(source)) if source else ""

@@ -24,6 +24,7 @@ _INPUT = "rounded_input"
 
 class _Weight(nn.Module):
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        """Returns the weight as int8 holds it."""
         return rounded(weight)
 
 

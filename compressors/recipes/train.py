@@ -32,9 +32,11 @@ Teacher = Callable[[torch.Tensor], torch.Tensor]
 class _Stateful(Protocol):
     """A network, an optimizer or a schedule, as a checkpoint sees it."""
 
-    def state_dict(self) -> dict[str, Any]: ...
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what an interrupted training needs to go on."""
 
-    def load_state_dict(self, state: dict[str, Any], /) -> object: ...
+    def load_state_dict(self, state: dict[str, Any], /) -> object:
+        """Takes what `state_dict` returned."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,17 @@ class Fit:
 class Guide(Protocol):
     """A further loss that learns too, from what student and teacher compute on the way (see `review`)."""
 
-    def parameters(self) -> Iterator[nn.Parameter]: ...
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Returns what it learns."""
 
-    def state_dict(self) -> dict[str, Any]: ...
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what an interrupted training needs to go on."""
 
-    def load_state_dict(self, state: dict[str, Any], /) -> object: ...
+    def load_state_dict(self, state: dict[str, Any], /) -> object:
+        """Takes what `state_dict` returned."""
 
-    def loss(self) -> torch.Tensor: ...
+    def loss(self) -> torch.Tensor:
+        """Returns the loss of the batch that both have just seen."""
 
 
 def fit(

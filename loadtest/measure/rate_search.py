@@ -200,7 +200,7 @@ class _Search:
     """The rates decided so far, by the latest decision on each."""
 
     def decide(self, rate: float) -> Outcome:
-        """Decides by fresh trials. One that was too short to be judged makes the next twice as long."""
+        """Decides on a rate by fresh trials. A trial that was too short to be judged makes the next twice as long."""
         seconds = trial_seconds(rate, self.objective, self.within.seconds)
         held, failures = 0, list[Failure]()
         while max(held, len(failures)) < MAJORITY:

@@ -133,6 +133,7 @@ class Tokens(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler:
+        """Refuses a call without a valid token."""
         method, handler = handler_call_details.method, await continuation(handler_call_details)
         if handler is None or method.startswith(OPEN) or self._knows(handler_call_details):
             return handler

@@ -41,18 +41,23 @@ class Servicer(GRPCInferenceServiceServicer):
         self._extensions = [*EXTENSIONS, *([CONTROL] if settings.allow_repository_control else [])]
 
     async def ServerLive(self, request: pb.ServerLiveRequest, context: object) -> pb.ServerLiveResponse:
+        """Says that the process answers."""
         return pb.ServerLiveResponse(live=True)
 
     async def ServerReady(self, request: pb.ServerReadyRequest, context: object) -> pb.ServerReadyResponse:
+        """Says whether something can be served."""
         return pb.ServerReadyResponse(ready=self._registry.ready)
 
     async def ModelReady(self, request: pb.ModelReadyRequest, context: object) -> pb.ModelReadyResponse:
+        """Says whether a variant can be asked."""
         return pb.ModelReadyResponse(ready=self._registry.find(request.name, request.version).state == "READY")
 
     async def ServerMetadata(self, request: pb.ServerMetadataRequest, context: object) -> pb.ServerMetadataResponse:
+        """Names the server and the extensions that it has."""
         return pb.ServerMetadataResponse(name=NAME, version=_version(), extensions=self._extensions)
 
     async def ModelMetadata(self, request: pb.ModelMetadataRequest, context: object) -> pb.ModelMetadataResponse:
+        """Describes inputs, outputs and variants of a model."""
         hosted = self._registry.find(request.name, request.version)
         response = pb.ModelMetadataResponse(name=request.name, versions=self._registry.variants(request.name))
         if (variant := hosted.described) is not None:
@@ -64,12 +69,15 @@ class Servicer(GRPCInferenceServiceServicer):
     async def ModelInfer(  # type: ignore[override]  # the edge passes a record in the place of the context
         self, request: pb.ModelInferRequest, record: RequestRecord
     ) -> pb.ModelInferResponse:
+        """Answers one request."""
         return await self._inference.answer(request, record)
 
     async def ModelStreamInfer(self, request_iterator: object, context: StreamContext) -> None:  # type: ignore[override]
+        """Answers many requests on one stream, by id."""
         await self._streams.serve(context)
 
     async def ModelConfig(self, request: pb.ModelConfigRequest, context: object) -> pb.ModelConfigResponse:
+        """Describes a variant as Triton does."""
         hosted = self._registry.find(request.name, request.version)
         return pb.ModelConfigResponse(config=model_config.describe(hosted, self._registry.plan, self._settings))
 
@@ -80,16 +88,19 @@ class Servicer(GRPCInferenceServiceServicer):
         return pb.ModelStatisticsResponse(model_stats=stats)
 
     async def RepositoryIndex(self, request: pb.RepositoryIndexRequest, context: object) -> pb.RepositoryIndexResponse:
+        """Lists every variant with its state."""
         return self._repository.index(request)
 
     async def RepositoryModelLoad(
         self, request: pb.RepositoryModelLoadRequest, context: object
     ) -> pb.RepositoryModelLoadResponse:
+        """Loads a model, or some of its variants."""
         return await self._repository.load(request)
 
     async def RepositoryModelUnload(
         self, request: pb.RepositoryModelUnloadRequest, context: object
     ) -> pb.RepositoryModelUnloadResponse:
+        """Unloads a model, or some of its variants."""
         return await self._repository.unload(request)
 
 

@@ -38,6 +38,7 @@ class Text(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:
+        """Returns the message with the fields of the record."""
         pairs = "".join(f" {name}={_plain(value)}" for name, value in _fields(record).items())
         return super().formatMessage(record) + pairs
 
@@ -46,6 +47,7 @@ class Json(logging.Formatter):
     """`time` (UTC), `level`, `logger`, `message`, the fields, and `exception` with its traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """Returns one JSON object."""
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds"),
             "level": record.levelname,

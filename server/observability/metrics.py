@@ -119,6 +119,7 @@ class VariantMetrics:
         return self._statistics
 
     def executed(self, rows: int, seconds: float | None) -> None:
+        """Notes an execution of `rows` rows, which took `seconds`, or None where it failed."""
         self._executions.append((rows, seconds))
         if len(self._executions) >= FLUSH_EVERY:  # answers whose callers went away may be none
             self.count()
@@ -142,6 +143,7 @@ class VariantMetrics:
         self._statistics.answered(record)
 
     def rejected(self, reason: Reason) -> None:
+        """Counts a request that was refused."""
         self._rejected[reason].inc()
 
     def set_state(self, state: State) -> None:

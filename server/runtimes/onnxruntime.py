@@ -24,7 +24,9 @@ class OnnxGraph:
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
+        """See `Runtime.infer`."""
         return dict(zip(self._outputs, self._session.run(self._outputs, inputs), strict=True))
 
     def close(self) -> None:
+        """See `Runtime.close`."""
         del self._session

@@ -40,8 +40,10 @@ class IntermediateRepresentation:
 
     def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
         # Inputs are read in place; outputs are copied, since the request writes over them next time.
+        """See `Runtime.infer`."""
         answer = self._request.infer(inputs, share_inputs=True, share_outputs=False)
         return {name: answer[name] for name in self._outputs}
 
     def close(self) -> None:
+        """See `Runtime.close`."""
         del self._request

@@ -19,6 +19,7 @@ class ExportedProgram(TorchCall):
 
     @staticmethod
     def open(path: Path) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Returns the program as a module."""
         with zipfile.ZipFile(path) as archive:
             compiled = any("/aotinductor/" in name for name in archive.namelist())
         if compiled:

@@ -25,6 +25,7 @@ class TorchCall(ABC):
         """The artifact as a callable."""
 
     def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
+        """See `Runtime.infer`."""
         if torch.get_num_threads() != self._threads:  # the count belongs to the calling thread
             torch.set_num_threads(self._threads)
         tensor = torch.from_numpy(inputs[self._input].copy())  # torch does not take read-only memory
@@ -32,4 +33,5 @@ class TorchCall(ABC):
             return {self._output: self._call(tensor).numpy()}
 
     def close(self) -> None:
+        """See `Runtime.close`."""
         del self._call

@@ -16,5 +16,6 @@ class ScriptArchive(TorchCall):
 
     @staticmethod
     def open(path: Path) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Returns the archive as a module."""
         module: Callable[[torch.Tensor], torch.Tensor] = torch.jit.load(str(path))
         return module

@@ -53,17 +53,11 @@ async def code_of(call: Awaitable[pb.ModelInferResponse]) -> tuple[grpc.StatusCo
     return caught.value.code(), caught.value.details() or ""
 
 
-def depth(client: Client) -> int:
-    engine = client.server.registry.find("toy", "").engine
-    assert engine is not None
-    return engine.depth()
-
-
 def test_a_full_queue_is_resource_exhausted_while_the_engine_is_still_busy(repository: Path) -> None:
     async def play(client: Client) -> None:
         async with busy(client, queue_size=1) as gate:
             waiting = client.stub.ModelInfer(REQUEST, timeout=60)
-            await eventually(lambda: depth(client) == 1)
+            await eventually(lambda: client.depth() == 1)
             refused = client.stub.ModelInfer(REQUEST, timeout=60)
             code, text = await code_of(refused)
             assert ("grpc-retry-pushback-ms", "1") in list(await refused.trailing_metadata())
@@ -84,7 +78,7 @@ def test_health_and_metadata_answer_while_the_queue_is_full(repository: Path) ->
     async def play(client: Client) -> None:
         async with busy(client, queue_size=1):
             waiting = client.stub.ModelInfer(REQUEST, timeout=60)
-            await eventually(lambda: depth(client) == 1)
+            await eventually(lambda: client.depth() == 1)
             assert (await client.stub.ModelMetadata(pb.ModelMetadataRequest(name="toy"), timeout=30)).name == "toy"
             health = health_pb2_grpc.HealthStub(client.channel)
             answer = await health.Check(health_pb2.HealthCheckRequest(service="toy"), timeout=30)
@@ -98,7 +92,7 @@ def test_a_deadline_that_passes_in_the_queue_is_counted_as_such_and_never_execut
     async def play(client: Client) -> None:
         async with busy(client) as gate:
             call = client.stub.ModelInfer(REQUEST, timeout=2)
-            await eventually(lambda: depth(client), 1)
+            await eventually(lambda: client.depth(), 1)
             code, _ = await code_of(call)
             assert code == grpc.StatusCode.DEADLINE_EXCEEDED
             await client.wait_for("pareto_requests_total", code="DEADLINE_EXCEEDED")
@@ -132,7 +126,7 @@ def test_a_call_cancelled_in_the_queue_is_counted_as_such_and_never_executed(rep
     async def play(client: Client) -> None:
         async with busy(client) as gate:
             call = client.stub.ModelInfer(REQUEST, timeout=60)
-            await eventually(lambda: depth(client) == 1)
+            await eventually(lambda: client.depth() == 1)
             call.cancel()
             await client.wait_for("pareto_requests_total", code="CANCELLED")
         await client.wait_for("pareto_rejected_total", reason="cancelled")

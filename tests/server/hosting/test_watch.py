@@ -10,7 +10,9 @@ import pytest
 from protos.repository import promote
 from protos.tensors import encode_request
 from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
-from tests.server.hosting.test_repository_control import (
+from tests.support import toy
+from tests.support.server.connection import Client, connected
+from tests.support.server.repository_control import (
     FIRST,
     IMAGES,
     NOT_SERVING,
@@ -25,8 +27,6 @@ from tests.server.hosting.test_repository_control import (
     publish,
     unload,
 )
-from tests.support import toy
-from tests.support.server.connection import Client, connected
 from tests.support.server.worker_pool import to_each_worker
 from tests.support.serving import eventually, serving
 

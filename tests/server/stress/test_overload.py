@@ -12,9 +12,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from protos.tensors import encode_request
 from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
-from tests.server.api.test_edge import Client, depth
 from tests.server.stress import overload
 from tests.support import toy
+from tests.support.server.connection import Client
 from tests.support.server.standins import Gate, host, running
 from tests.support.serving import eventually
 
@@ -57,7 +57,7 @@ def test_three_times_the_capacity_for_a_while_and_then_all_is_well_again(reposit
                 calls += [asyncio.create_task(ask(client)) for _ in range(3)]
                 runtime.permits.release()
                 await eventually(lambda step=step: len(runtime.calls) == step + 1)
-                deepest = max(deepest, depth(client))
+                deepest = max(deepest, client.depth())
                 if step % 10 == 0:
                     answer = await health.Check(health_pb2.HealthCheckRequest(service="toy"), timeout=30)
                     assert answer.status == health_pb2.HealthCheckResponse.SERVING
@@ -84,7 +84,7 @@ def test_a_saturated_variant_does_not_starve_another(repository: Path) -> None:
             host(server, runtime, QUEUE)
             client = Client(server, channel)
             hot = [asyncio.create_task(client.stub.ModelInfer(REQUEST, timeout=60).code()) for _ in range(3 * QUEUE)]
-            await eventually(lambda: depth(client) == QUEUE)
+            await eventually(lambda: client.depth() == QUEUE)
             other = encode_request("toy", "fp32-openvino", {"input": toy.images(1)})
             for _ in range(20):
                 assert (await client.stub.ModelInfer(other, timeout=30)).model_version == "fp32-openvino"

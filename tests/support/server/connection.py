@@ -32,6 +32,12 @@ class Client:
         """Until that sample is `value`: a client may know of its call's end before the server does."""
         await eventually(lambda: self.sample(name, **labels), value)
 
+    def depth(self) -> int:
+        """The requests that wait for the default variant."""
+        engine = self.server.registry.find("toy", "").engine
+        assert engine is not None
+        return engine.depth()
+
     def series(self, variant: str) -> set[str]:
         """The names of the samples that have this variant as label."""
         return {name for name, labels in self.page() if ("variant", variant) in labels}
