@@ -117,15 +117,15 @@ def own(
         REFERENCE: {"step": "load", "file": file},
         "int8": {"step": "static-int8", "parent": REFERENCE},
     }
-    digest = hashlib.sha256(repr((network, data, form, calibration)).encode()).hexdigest()
+    sha256 = hashlib.sha256(repr((network, data, form, calibration)).encode()).hexdigest()
     try:
-        (study,) = _check(_File({name: network}, data, calibration, runtimes, recipes, input=form), digest)
+        (study,) = _check(_File({name: network}, data, calibration, runtimes, recipes, input=form), sha256)
     except ValueError as error:
         raise UsageError(str(error)) from None
     return study
 
 
-def _check(file: _File, digest: str) -> tuple[Study, ...]:
+def _check(file: _File, sha256: str) -> tuple[Study, ...]:
     _one_of("study.data", file.data, known())
     if not file.models:
         raise ValueError("study.models: got none, expected at least one")
@@ -141,7 +141,7 @@ def _check(file: _File, digest: str) -> tuple[Study, ...]:
     for name, (scope, named) in scopes.items():
         _check_runtimes(name, scope.runtimes if named else (), steps[name], file.recipes[name])
     return tuple(
-        _study(model, file, {n: scope for n, (scope, _) in scopes.items()}, steps, digest) for model in file.models
+        _study(model, file, {n: scope for n, (scope, _) in scopes.items()}, steps, sha256) for model in file.models
     )
 
 
@@ -163,7 +163,7 @@ def _check_runtimes(name: str, runtimes: tuple[RuntimeName, ...], step: Step, ta
             raise ValueError(f"recipes.{name}.runtimes: {runtime} cannot take '{table['step']}': {reason}")
 
 
-def _study(model: str, file: _File, scopes: dict[str, _Scope], steps: Steps, digest: str) -> Study:
+def _study(model: str, file: _File, scopes: dict[str, _Scope], steps: Steps, sha256: str) -> Study:
     tables = {name: table for name, table in file.recipes.items() if model in scopes[name].models}
     built: dict[str, Recipe] = {}
     for name in tables:
@@ -179,7 +179,7 @@ def _study(model: str, file: _File, scopes: dict[str, _Scope], steps: Steps, dig
     for variant in published:
         _one_of(f"study.published.{model}", variant, variants)
     return Study(
-        model, network, file.data, file.calibration, file.runtimes, recipes, file.seed, digest, file.input, published
+        model, network, file.data, file.calibration, file.runtimes, recipes, file.seed, sha256, file.input, published
     )
 
 

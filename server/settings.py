@@ -17,7 +17,7 @@ from protos.support.options import Number
 from server.execution.batcher import BatchLimits, make_limits
 
 PREFIX = "PARETO_"
-"""Of the variables' names."""
+"""Every variable's name begins with it."""
 
 
 def _number(default: Number, low: Number, high: Number) -> Number:

@@ -1,6 +1,6 @@
 """Work in a process of its own: what an exporter's libraries leave behind in one must not shape the next artifact.
 
-Seen with torch 2.13: after FX quantization has run in a process, AOTInductor packs the int8 weights of the next
+With torch 2.13, after FX quantization has run in a process, AOTInductor packs the int8 weights of the next
 network differently, and that artifact is 1.6 times slower. A library that crashes also costs only its own variant.
 """
 

@@ -55,7 +55,7 @@ class Form:
     size: Size | None = None
     """(height, width); images of a folder are resized to it, all others must have it."""
     mean: tuple[float, float, float] | None = None
-    """Of the three channels, in units of 0..1; with `std` it is what the network was trained with."""
+    """Mean of the three channels, from 0 to 1; with `std` it is what the network was trained with."""
     std: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
@@ -86,11 +86,11 @@ class Dataset:
 
     def fingerprint(self) -> str:
         """sha256 over all images and labels of all splits, and how they become inputs."""
-        digest = hashlib.sha256(repr(self.preprocessing).encode())
+        hashed = hashlib.sha256(repr(self.preprocessing).encode())
         for split in (self.train, self.calibration, self.test):
-            digest.update(split.images.tobytes())
-            digest.update(split.labels.tobytes())
-        return digest.hexdigest()
+            hashed.update(split.images.tobytes())
+            hashed.update(split.labels.tobytes())
+        return hashed.hexdigest()
 
     def inputs(self, split: Split) -> NDArray[np.float32]:
         """A split as float32 inputs (N, 3, H, W), by the preprocessing of the manifest."""

@@ -24,7 +24,7 @@ from protos.manifest import Network
 from protos.support.machine import available_cores
 
 NAME = "onnx"
-"""Of this network in a study."""
+"""The name of this network in a study."""
 
 _OLDEST_OPSET = 13
 """From which on QDQ quantization is per channel; older graphs are converted."""

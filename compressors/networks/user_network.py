@@ -24,7 +24,7 @@ from protos.repository import sha256
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 _PREFIXES = ("module.", "_orig_mod.")
-"""Of DataParallel and of torch.compile."""
+"""What DataParallel and torch.compile put before names."""
 _CLASSES = ("num_classes", "classes", "n_classes", "nclasses")
 
 
@@ -37,7 +37,7 @@ class LoadFile:
     file: str
     """Its path; only its name is kept for the records."""
     sha256: str = ""
-    """Of the file; checked where it is given."""
+    """The file's hash; checked where it is given."""
 
     def __post_init__(self) -> None:
         path = Path(self.file).resolve()

@@ -16,7 +16,7 @@ class Review:
     """Feature review (see `review`) while a network is trained; its teacher is one whose layers are at hand."""
 
     weight: float
-    """Of its loss, added to the others."""
+    """Weight of its loss, which is added to the others."""
     stages: tuple[str, ...]
     """Paths of the student's layers whose outputs (N, C, H, W) are compared with the teacher's, first to last."""
     teacher_stages: tuple[str, ...] = ()
@@ -86,7 +86,7 @@ class ChannelPruning:
     rounds: int = 1
     """More than one: the share grows in equal steps."""
     review: Review | None = None
-    """By the parent."""
+    """How the parent teaches the fine-tuning."""
 
     def __post_init__(self) -> None:
         _share("ratio", self.ratio)
@@ -100,7 +100,7 @@ class ElementPruning:
     compressible: ClassVar[bool] = True
 
     sparsity: float
-    """Of the weights of convolutions and linear layers; biases, batch norms and attention's inputs are left alone."""
+    """Share of the weights of convolutions and linear layers; biases, batch norms, attention's inputs stay."""
     scope: Literal["local", "global"] = "global"
     """The same share of each layer, or the smallest of all layers together."""
     fit: Fit | None = None
@@ -148,7 +148,7 @@ NetworkStep = (
 )
 
 FIRST_STEPS = (Train, LoadFile)
-"""Those that start from no other recipe."""
+"""Steps that start from no other recipe."""
 
 
 def _has_layers(teacher: str | None, review: Review | None) -> None:

@@ -157,7 +157,7 @@ def _loss(
 
 
 def _divergence(logits: torch.Tensor, taught: torch.Tensor) -> torch.Tensor:
-    """Of the student's soft labels from the teacher's."""
+    """Returns how far the student's soft labels are from the teacher's, a scalar."""
     soft = functional.log_softmax(taught / DISTILLATION_TEMPERATURE, 1)
     student = functional.log_softmax(logits / DISTILLATION_TEMPERATURE, 1)
     return DISTILLATION_TEMPERATURE**2 * functional.kl_div(student, soft, reduction="batchmean", log_target=True)

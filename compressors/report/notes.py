@@ -16,9 +16,9 @@ FALLEN = 0.05
 
 
 def of(variants: list[Variant]) -> dict[str, list[str]]:
-    """Remarks by variant, for those of one model that have any."""
-    remarks = {v.variant: [*v.notes, *_fallen(v), *_broken_promises(v, _origin(v, variants))] for v in variants}
-    return {name: texts for name, texts in remarks.items() if texts}
+    """Returns the notes of each variant of one model that has any."""
+    notes = {v.variant: [*v.notes, *_fallen(v), *_broken_promises(v, _origin(v, variants))] for v in variants}
+    return {name: texts for name, texts in notes.items() if texts}
 
 
 def _origin(v: Variant, variants: list[Variant]) -> Variant | None:

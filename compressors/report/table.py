@@ -1,7 +1,7 @@
 """The table of a repository: what each variant costs and keeps, beside the FP32 variant that it is compared with.
 
 One table of columns serves all formats: a terminal shows the brief ones, Markdown and CSV show those that have a
-value in some row. What a reader must know of a variant stands below the table (see `remarks`).
+value in some row. What a reader must know of a variant stands below the table (see `notes`).
 """
 
 import csv

@@ -108,21 +108,21 @@ class Images:
         except MemoryError:
             raise
         except Exception:  # a damaged file raises whatever its reader stumbled over
-            raise InvalidInputError(f"{element}: {len(file)} bytes came that are no JPEG or PNG file") from None
+            raise InvalidInputError(f"{element}: got {len(file)} bytes that are no JPEG or PNG file") from None
         self._check_size(element, image.height, image.width)
         if image.mode not in MODES:
-            raise InvalidInputError(f"{element}: an image with 16 bits a channel came, expected 8")
+            raise InvalidInputError(f"{element}: got an image with 16 bits a channel, expected 8")
         try:
             return image.convert("RGB")
         except MemoryError:
             raise
         except Exception:
-            raise InvalidInputError(f"{element}: the {image.format} file that came is damaged or cut off") from None
+            raise InvalidInputError(f"{element}: got a {image.format} file that is damaged or cut off") from None
 
     def _check_size(self, element: str, height: int, width: int) -> None:
         if not 1 <= height * width <= self._max_pixels:
             raise InvalidInputError(
-                f"{element}: an image of {height} x {width} came, expected 1 to {self._max_pixels} pixels"
+                f"{element}: got an image of {height} x {width}, expected 1 to {self._max_pixels} pixels"
             )
 
 

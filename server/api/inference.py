@@ -75,14 +75,14 @@ def _outputs(request: pb.ModelInferRequest, variant: Variant) -> dict[str, int]:
     if not request.outputs:
         return dict.fromkeys(known, 0)
     if len(request.outputs) > len(known):  # a message has room for millions
-        raise InvalidInputError(f"{len(request.outputs)} outputs came, expected at most one for each of {known}")
+        raise InvalidInputError(f"got {len(request.outputs)} outputs, expected at most one for each of {known}")
     for output in request.outputs:
         if output.name not in known:
-            raise InvalidInputError(f"output '{output.name}' came, expected one of {known}")
+            raise InvalidInputError(f"got output '{output.name}', expected one of {known}")
         _check_parameters("output", output)
     return {output.name: wanted(output) for output in request.outputs}
 
 
 def _check_parameters(kind: str, tensor: _Parametrised) -> None:
     if UNSUPPORTED in tensor.parameters:
-        raise InvalidInputError(f"{kind} '{tensor.name}': parameter '{UNSUPPORTED}' came, which is unsupported")
+        raise InvalidInputError(f"{kind} '{tensor.name}': got parameter '{UNSUPPORTED}', which is unsupported")

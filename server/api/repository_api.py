@@ -48,12 +48,12 @@ class RepositoryCalls:
             raise ControlError("loading and unloading are not allowed by this server's settings")
         _check_repository(repository)
         if refused := sorted(parameters):
-            raise InvalidInputError(f"parameter '{refused[0]}' came, which is unsupported")
+            raise InvalidInputError(f"got parameter '{refused[0]}', which is unsupported")
 
 
 def _check_repository(name: str) -> None:
     if name:
-        raise InvalidInputError(f"repository '{name}' came, expected none: there is one, and its name is empty")
+        raise InvalidInputError(f"got repository '{name}', expected none: there is one, and its name is empty")
 
 
 def _row(hosted: Hosted) -> pb.RepositoryIndexResponse.ModelIndex:

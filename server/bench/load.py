@@ -38,7 +38,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Sample:
-    """What came of it."""
+    """What it gave."""
 
     latencies_us: list[float]
     """Latencies of the calls that ended after the settling."""

@@ -56,7 +56,7 @@ def peer(text: str) -> Target:
     """`NAME=HOST:PORT[/VERSION][@PID]`; `ValueError` for other forms."""
     match = re.fullmatch(r"([^=]+)=([^@/]+:\d+)(?:/([^@]+))?(?:@(\d+))?", text)
     if match is None:
-        raise ValueError(f"'{text}' came, expected NAME=HOST:PORT[/VERSION][@PID]")
+        raise ValueError(f"got '{text}', expected NAME=HOST:PORT[/VERSION][@PID]")
     return Target(match[1], match[2], int(match[4]) if match[4] else None, match[3])
 
 

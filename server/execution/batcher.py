@@ -51,7 +51,7 @@ class BatchLimits:
 
     default: BatchLimit = DEFAULT
     own: Mapping[str, BatchLimit] = field(default_factory=dict)
-    """By `model/variant` or `model`."""
+    """Limits by `model/variant` or `model`."""
 
     def of(self, model: str, variant: str) -> BatchLimit:
         """The limit written for the variant, else that for its model, else the server's."""

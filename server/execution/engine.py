@@ -60,7 +60,7 @@ class Answer:
     queue_seconds: float
     """From admission until execution began; waiting for a slot is part of it."""
     compute_seconds: float
-    """Of the execution that the request was part of."""
+    """The size of the execution that the request was part of."""
 
 
 @dataclass(slots=True, eq=False)
@@ -157,7 +157,7 @@ class Engine:
         self._runtime.close()
 
     def _living(self, batch: list[_Job]) -> list[_Job]:
-        """Those of `batch` that someone still waits for; the others are reported, and answered where they expired."""
+        """Returns the jobs that someone still waits for; reports the others, and answers those that expired."""
         now, living = perf_counter(), []
         for job in batch:
             if job.future.done():

@@ -25,8 +25,8 @@ class Plan:
 def make_plan(threads: int, cores: int, workers: int = 1) -> Plan:
     """The plan for engines of `threads` threads; `UsageError` where one in each worker would not fit."""
     if threads > cores:
-        raise UsageError(f"--threads: {threads} came, expected at most the {cores} available cores")
+        raise UsageError(f"--threads: got {threads}, expected at most the {cores} available cores")
     if workers * threads > cores:
         most = f"{cores // threads} ({cores} available cores / {threads} threads)"
-        raise UsageError(f"--workers: {workers} came, expected at most {most}")
+        raise UsageError(f"--workers: got {workers}, expected at most {most}")
     return Plan(cores, threads, cores // (threads * workers), workers)

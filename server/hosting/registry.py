@@ -120,17 +120,17 @@ class Registry:
         """One variant, whatever its state; an empty name means the default. Raises `NotFoundError`."""
         variants = self._models.get(model)
         if variants is None:
-            raise NotFoundError(f"model '{model}' came, expected one of {self.models()}")
+            raise NotFoundError(f"got model '{model}', expected one of {self.models()}")
         hosted = variants.get(name or self.default(model))
         if hosted is None:
-            came = f"variant '{name}' came" if name else f"its default '{self.default(model)}' is missing"
-            raise NotFoundError(f"model '{model}': {came}, expected one of {self.variants(model)}")
+            got = f"got variant '{name}'" if name else f"its default '{self.default(model)}' is missing"
+            raise NotFoundError(f"model '{model}': {got}, expected one of {self.variants(model)}")
         return hosted
 
     def choose(self, model: str, name: str) -> list[Hosted]:
         """One variant; all of a model where `name` is empty; all where both are. Raises `NotFoundError`."""
         if not model and name:
-            raise NotFoundError(f"variant '{name}' of no model came")
+            raise NotFoundError(f"got variant '{name}' of no model")
         if model and not name and model in self._models:
             return list(self.of(model).values())
         return [self.find(model, name)] if model else self.all()

@@ -88,7 +88,7 @@ class Control:
             self._unloaded.discard(model)
             failed = await self._refresh(model, again=True)
         if not self._registry.of(model):
-            raise NotFoundError(f"model '{model}' came, which the repository does not hold")
+            raise NotFoundError(f"got model '{model}', which the repository does not hold")
         if failed:
             reasons = (f"variant '{model}/{name}' is not loaded: {reason}" for name, reason in failed.items())
             raise ControlError("; ".join(reasons))
@@ -97,7 +97,7 @@ class Control:
         async with self._turn:
             variants = self._registry.of(model)
             if not variants:
-                raise NotFoundError(f"model '{model}' came, expected one of {self._registry.models()}")
+                raise NotFoundError(f"got model '{model}', expected one of {self._registry.models()}")
             self._unloaded.add(model)
             served = [hosted for hosted in variants.values() if hosted.state != "UNLOADED"]
             await asyncio.gather(*(self._registry.unload(hosted) for hosted in served))

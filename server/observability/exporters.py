@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from server.observability.tracing import Tracing
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-"""Of OpenTelemetry's own variables, those that turn tracing on."""
+"""The variables of OpenTelemetry that turn tracing on."""
 
 
 class Exporters:

@@ -71,7 +71,7 @@ def template_problems(template: str, expression: str) -> list[str]:
 def variable_problems(query: str) -> list[str]:
     """As `problems`, for a template variable of the form `label_values(SELECTOR, LABEL)`."""
     if (match := _LABEL_VALUES.fullmatch(query)) is None:
-        return [f"'{query}' came, expected label_values(SELECTOR, LABEL)"]
+        return [f"got '{query}', expected label_values(SELECTOR, LABEL)"]
     selector, label = match.groups()
     return problems(f"sum by ({label}) ({selector})")
 

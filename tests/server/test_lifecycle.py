@@ -97,4 +97,4 @@ def test_a_missing_repository_is_one_clear_line() -> None:
 
 def test_more_threads_than_cores_are_one_clear_line(repository: Path) -> None:
     line = refusal("--repository", str(repository), "--threads", "1024")
-    assert line.startswith("pareto-serve: --threads: 1024 came, expected at most the ")
+    assert line.startswith("pareto-serve: --threads: got 1024, expected at most the ")

@@ -150,7 +150,7 @@ def test_where_the_right_request_fails_no_other_is_sent() -> None:
     with foreign(answer=short) as server:
         found = diagnose(server.address, MODEL)
         assert len(server.requests) == 1
-    assert of(found, "ModelInfer").seen == "output 'scores': shape [0, 2] came, expected [-1, 2], rows 1"
+    assert of(found, "ModelInfer").seen == "output 'scores': got shape [0, 2], expected [-1, 2], rows 1"
     assert found.would_fail[-1] == f"{MODEL}/(default): ModelInfer: every call of a load test fails"
     assert not found.ready_for_load
 

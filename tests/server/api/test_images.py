@@ -136,27 +136,27 @@ GOOD = file(LARGE[0])
 JPEG = file(LARGE[0], "JPEG")
 
 BAD_FILES = {
-    "empty": (b"", "element 1: 0 bytes came that are no JPEG or PNG file"),
-    "garbage": (b"\xff" * 100, "element 1: 100 bytes came that are no JPEG or PNG file"),
-    "a text": (b"/etc/passwd", "element 1: 11 bytes came that are no JPEG or PNG file"),
-    "a GIF": (GIF, f"element 1: {len(GIF)} bytes came that are no JPEG or PNG file"),
-    "a TIFF": (TIFF, f"element 1: {len(TIFF)} bytes came that are no JPEG or PNG file"),
+    "empty": (b"", "element 1: got 0 bytes that are no JPEG or PNG file"),
+    "garbage": (b"\xff" * 100, "element 1: got 100 bytes that are no JPEG or PNG file"),
+    "a text": (b"/etc/passwd", "element 1: got 11 bytes that are no JPEG or PNG file"),
+    "a GIF": (GIF, f"element 1: got {len(GIF)} bytes that are no JPEG or PNG file"),
+    "a TIFF": (TIFF, f"element 1: got {len(TIFF)} bytes that are no JPEG or PNG file"),
     "an SVG": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "no JPEG or PNG file"),
-    "the first bytes of a PNG": (GOOD[:8], "element 1: 8 bytes came that are no JPEG or PNG file"),
-    "the first bytes of a JPEG": (JPEG[:3], "element 1: 3 bytes came that are no JPEG or PNG file"),
-    "a PNG cut off": (GOOD[: len(GOOD) // 2], "element 1: the PNG file that came is damaged or cut off"),
-    "a JPEG cut off": (JPEG[:-40], "element 1: the JPEG file that came is damaged or cut off"),
+    "the first bytes of a PNG": (GOOD[:8], "element 1: got 8 bytes that are no JPEG or PNG file"),
+    "the first bytes of a JPEG": (JPEG[:3], "element 1: got 3 bytes that are no JPEG or PNG file"),
+    "a PNG cut off": (GOOD[: len(GOOD) // 2], "element 1: got a PNG file that is damaged or cut off"),
+    "a JPEG cut off": (JPEG[:-40], "element 1: got a JPEG file that is damaged or cut off"),
     "a PNG with a flipped byte": (
         GOOD[:60] + bytes([GOOD[60] ^ 255]) + GOOD[61:],
-        "element 1: the PNG file that came is damaged or cut off",
+        "element 1: got a PNG file that is damaged or cut off",
     ),
-    "a PNG without pixels": (png_header(4, 4), "element 1: the PNG file that came is damaged or cut off"),
+    "a PNG without pixels": (png_header(4, 4), "element 1: got a PNG file that is damaged or cut off"),
     "a PNG of no size": (png_header(0, 4), "element 1"),
-    "a bomb": (png_header(50_000, 50_000), "element 1: an image of 50000 x 50000 came, expected 1 to 32000000 pixels"),
-    "the largest bomb": (png_header(2**31 - 1, 2**31 - 1), f"element 1: an image of {2**31 - 1} x {2**31 - 1} came"),
-    "one row over the limit": (png_header(8000, 4001), "element 1: an image of 4001 x 8000 came"),
+    "a bomb": (png_header(50_000, 50_000), "element 1: got an image of 50000 x 50000, expected 1 to 32000000 pixels"),
+    "the largest bomb": (png_header(2**31 - 1, 2**31 - 1), f"element 1: got an image of {2**31 - 1} x {2**31 - 1}"),
+    "one row over the limit": (png_header(8000, 4001), "element 1: got an image of 4001 x 8000"),
     "a bomb of text": (text_bomb(), "element 1"),
-    "16 bits of grey": (GREY16.getvalue(), "element 1: an image with 16 bits a channel came, expected 8"),
+    "16 bits of grey": (GREY16.getvalue(), "element 1: got an image with 16 bits a channel, expected 8"),
 }
 
 
@@ -178,7 +178,7 @@ BAD_SHAPES = {
     "four channels": (np.zeros((1, 4, 4, 4), np.uint8), "got shape [1, 4, 4, 4], expected [-1, -1, -1, 3]"),
     "channels first": (np.zeros((1, 3, 4, 4), np.uint8), "got shape [1, 3, 4, 4], expected [-1, -1, -1, 3]"),
     "an image that is no batch": (np.zeros((4, 4, 3), np.uint8), "of rank 3, expected rank 4"),
-    "no height": (np.zeros((1, 0, 4, 3), np.uint8), "an image of 0 x 4 came"),
+    "no height": (np.zeros((1, 0, 4, 3), np.uint8), "got an image of 0 x 4"),
     "no images": (np.zeros((0, 4, 4, 3), np.uint8), "got batch 0, expected 1 to 4"),
     "too many images": (np.zeros((5, 4, 4, 3), np.uint8), "got batch 5, expected 1 to 4"),
     "no files": (files(), "got batch 0, expected 1 to 4"),
@@ -376,9 +376,7 @@ def test_a_limit_of_pixels_holds_for_uint8_as_well(repository: Path) -> None:
     assert variant is not None
 
     async def play(images: Images, record: Record) -> None:
-        with pytest.raises(
-            InvalidInputError, match="input 'input': an image of 30 x 17 came, expected 1 to 100 pixels"
-        ):
+        with pytest.raises(InvalidInputError, match="input 'input': got an image of 30 x 17, expected 1 to 100 pixels"):
             await images.read(request(LARGE), variant, record)
 
     alone(play, repository)

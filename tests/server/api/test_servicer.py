@@ -225,7 +225,7 @@ BAD = {
     "one output twice": (
         lambda m: [m.outputs.add(name="logits"), m.outputs.add(name="logits")],
         INVALID,
-        ["2 outputs came", "at most one for each of ['logits']"],
+        ["got 2 outputs", "at most one for each of ['logits']"],
     ),
     "no classes": (
         lambda m: setattr(m.outputs.add(name="logits").parameters["classification"], "int64_param", 0),

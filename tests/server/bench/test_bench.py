@@ -54,7 +54,7 @@ def test_a_peer_of_another_form_is_one_clear_line(
     repository: Path, given: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert bench.main(["--repository", str(repository), "--peer", given]) == 2
-    assert capsys.readouterr().err.startswith(f"bench: '{given}' came, expected NAME=HOST:PORT")
+    assert capsys.readouterr().err.startswith(f"bench: got '{given}', expected NAME=HOST:PORT")
 
 
 def test_a_peer_has_no_cpu_without_its_process() -> None:

@@ -24,11 +24,11 @@ def test_workers_times_slots_times_threads_fit_the_cores(workers: int, threads: 
 
 
 def test_more_workers_than_fit_are_refused() -> None:
-    expected = r"--workers: 5 came, expected at most 4 \(8 available cores / 2 threads\)"
+    expected = r"--workers: got 5, expected at most 4 \(8 available cores / 2 threads\)"
     with pytest.raises(UsageError, match=expected):
         make_plan(2, 8, 5)
 
 
 def test_more_threads_than_cores_are_refused() -> None:
-    with pytest.raises(UsageError, match="--threads: 9 came, expected at most the 8 available cores"):
+    with pytest.raises(UsageError, match="--threads: got 9, expected at most the 8 available cores"):
         make_plan(9, 8)

@@ -102,7 +102,7 @@ def test_a_load_takes_nothing_that_comes_with_the_request(repository: Path, para
             request = pb.RepositoryModelLoadRequest(model_name="toy")
             request.parameters[parameter].string_param = "{}"
             code, text = await refusal(client.stub.RepositoryModelLoad(request, timeout=30))
-            assert (code, f"'{parameter}' came" in text) == (grpc.StatusCode.INVALID_ARGUMENT, True)
+            assert (code, f"got parameter '{parameter}'" in text) == (grpc.StatusCode.INVALID_ARGUMENT, True)
             other = pb.RepositoryModelUnloadRequest(model_name="toy", repository_name="../models")
             code, _ = await refusal(client.stub.RepositoryModelUnload(other, timeout=30))
             assert code == grpc.StatusCode.INVALID_ARGUMENT

@@ -271,5 +271,5 @@ def refusals(repository: Path, *flags: str) -> list[str]:
 
 def test_more_workers_than_cores_are_one_clear_line(repository: Path) -> None:
     line = refusal("--repository", str(repository), "--workers", "1024")
-    expected = r"pareto-serve: --workers: 1024 came, expected at most (\d+) \(\1 available cores / 1 threads\)"
+    expected = r"pareto-serve: --workers: got 1024, expected at most (\d+) \(\1 available cores / 1 threads\)"
     assert re.fullmatch(expected, line)
