@@ -139,6 +139,8 @@ def read_entry(folder: Path) -> Entry:
         variant = from_json((folder / MANIFEST).read_text())
         if (variant.model, variant.variant) != (model, name):
             raise ManifestError(f"manifest is of '{variant.model}/{variant.variant}', expected '{model}/{name}'")
+        if variant.golden is None:
+            raise ManifestError("manifest: 'golden' is missing")
         for file in variant.files:
             if Path(file.path).is_absolute() or ".." in Path(file.path).parts:
                 raise ManifestError(f"file '{file.path}' lies outside of the variant's folder")

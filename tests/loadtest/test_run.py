@@ -348,7 +348,7 @@ def test_the_steady_state_begins_when_every_user_has_had_its_first_call(tmp_path
             ("--variants", "int8-openvino"),
             "model 'toy': got variant 'int8-openvino', expected one of fp32-onnxruntime, fp32-openvino\n",
         ),
-        (("--users", "0"), "--users: "),
+        (("--users", "0"), "--users: got '0', expected different whole numbers of at least 1, separated by commas"),
         (("--metrics-url", "http://127.0.0.1:1/metrics"), "--metrics-url: metrics page http://127.0.0.1:1/metrics: "),
     ],
 )

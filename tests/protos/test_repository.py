@@ -59,6 +59,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], type[VariantError], str]] = {
     "an empty manifest": (lambda f: (f / "manifest.json").write_text(""), ManifestError, "not JSON"),
     "a binary manifest": (lambda f: (f / "manifest.json").write_bytes(b"\xff"), ManifestError, "cannot be read"),
     "another schema": (lambda f: _edit_manifest(f, schema=99), ManifestError, "schema 99, expected 1"),
+    "no golden error": (lambda f: _edit_manifest(f, golden=None), ManifestError, "'golden' is missing"),
     "another variant's": (lambda f: _edit_manifest(f, variant="x"), ManifestError, "is of 'toy/x'"),
     "a path out of the folder": (
         lambda f: _edit_manifest(
