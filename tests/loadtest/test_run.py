@@ -299,7 +299,7 @@ sys.exit(main({given}))
     assert ceiling["load"] == {"scenario": "closed", "level": 4}
     assert all(ceiling["rps"] > cell["throughput_rps"] > 0 for cell in results["cells"])
     assert all(cell["generator_limited"] and cell["ceiling_rps"] == ceiling["rps"] for cell in results["cells"])
-    assert "No answer: no cell can be believed" in (tmp_path / "run" / "report.html").read_text()
+    assert "No answer: no cell is valid" in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_a_server_that_fills_the_generator_s_own_machine_is_warned_of(tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ from protos.support import machine
 
 MODEL = "toy"
 LABELS = ("red", "green", "blue")
+MACHINE = machine.describe("onnx")
+"""Described once: its load average is part of a manifest, and the same variant published twice has to be equal."""
 
 
 def answer(images: np.ndarray) -> np.ndarray:
@@ -94,7 +96,7 @@ def publish_variant(
             labels=LABELS,
             files=describe_files(Path(folder)),
             golden=Golden(measured_error=0.0, tolerance=tolerance),
-            machine=machine.describe("onnx"),
+            machine=MACHINE,
             sources=Sources(study="0" * 64, parent_weights="0" * 64, seed=0),
             network=Network(parameters=1, nonzero_parameters=1, macs=3),
             quality=Quality("top1", 0.75, "toy", 12, parent=0.75, fp32=0.75, agreement=1.0),

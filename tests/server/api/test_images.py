@@ -206,7 +206,7 @@ def claimed(datatype: str, shape: list[int], raw: bytes) -> pb.ModelInferRequest
         (claimed("UINT8", [], b"\0"), "[] of rank 0, expected rank 4"),
         (claimed("UINT8", [1, 4, 4, 3], bytes(47)), "got 47 bytes, expected 48"),
         (claimed("UINT8", [1, 2**40, 2**40, 3], bytes(48)), "got 48 bytes, expected"),
-        (claimed("BYTES", [1], b"\5\0\0\0abc"), "end inside an element"),
+        (claimed("BYTES", [1], b"\5\0\0\0abc"), "end inside a BYTES element"),
         (claimed("BYTES", [2], b"\0\0\0\0"), "got 1 BYTES elements, expected 2"),
         (claimed("BYTES", [1], bytes(4 * 30_000)), "got more than the 1 BYTES elements of its shape"),
     ],

@@ -82,7 +82,7 @@ def test_a_failed_request_is_told_by_its_id_and_the_stream_goes_on(repository: P
             assert sorted(int(answer.infer_response.id) for answer in answers) == list(range(200))
             for answer in answers:
                 kind = int(answer.infer_response.id) % 4
-                text = ("", "'nope'", "got batch 65, expected 1 to 64", "got '../toy'")[kind]
+                text = ("", "'nope'", "got batch 65, expected 1 to 64", "got model '../toy'")[kind]
                 assert text in answer.error_message
                 if kind == 0:
                     assert_right(answer.infer_response)
