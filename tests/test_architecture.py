@@ -1,5 +1,5 @@
 """The house as it is meant: imports point one way without a cycle, a heavy library stays where it is wrapped, a folder
-can be taken in at a glance, tests mirror the tree, and every public function says what it does."""
+can be taken in at once, tests mirror the tree, and every public function says what it does."""
 
 import ast
 import subprocess

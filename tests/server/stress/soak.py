@@ -45,7 +45,7 @@ class Findings:
 
     @property
     def growing(self) -> set[str]:
-        """The quantities that grew, of whichever process."""
+        """What grew, of whichever process."""
         return {each.name.split()[-1] for each in self.trends if each.grows}
 
 
