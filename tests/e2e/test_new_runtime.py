@@ -90,7 +90,7 @@ def built(project: Path) -> str:
     command = [*(sys.executable, "-m", "compressors", "build", "--model", "theirs:linear", "--weights", "weights.pt")]
     command += ["--name", "mine", "--data", "photos.npz", "--calibration", "16", "--repository", "models"]
     ended = subprocess.run(
-        [*command, "--runtimes", "onnxruntime", "toy"], cwd=project, capture_output=True, text=True, timeout=300
+        [*command, "--runtimes", "onnxruntime", "toy"], cwd=project, capture_output=True, text=True, timeout=900
     )
     return ended.stdout + ended.stderr
 
