@@ -15,6 +15,8 @@ from protos import repository
 from protos.tensors import decode_response, encode_request
 from tests.support.serving import ROOT, ServerProcess, serving
 
+pytestmark = pytest.mark.timeout(1200)  # it builds for real, maybe beside the demo
+
 ADAPTER = """
 from pathlib import Path
 
