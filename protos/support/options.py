@@ -49,9 +49,6 @@ def between(low: Number, high: Number) -> Rule:
     return {"accepts": lambda value: low <= value <= high, "expected": f"{noun} from {low} to {high}"}
 
 
-PER_SECOND: Rule = {"metavar": "PER_SECOND,..."}
-"""The rule of a field whose values are rates, not seconds."""
-
 EXISTING_FOLDER: Rule = {"accepts": Path.is_dir, "expected": "a folder that exists"}
 """The rule of a field whose value is a folder to read from."""
 

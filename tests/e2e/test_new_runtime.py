@@ -111,7 +111,7 @@ def test_what_the_new_exporter_cannot_lower_is_a_row_with_its_reason(built: str)
 
 
 @pytest.fixture
-def server(project: Path, built: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServerProcess]:
+def server(project: Path, built: str) -> Iterator[ServerProcess]:
     with serving(project / "models", root=project) as server:
         yield server
 

@@ -1,6 +1,5 @@
-"""Processes that heed Ctrl-C, however the test suite itself was started."""
+"""Programs that tests start; `tests/conftest.py` sees to it that they heed Ctrl-C."""
 
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -11,18 +10,8 @@ from tests.support.serving import ROOT
 
 @contextmanager
 def started(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
-    """A process with pipes, waited for at the end, by force if need be.
-
-    It takes SIGINT as from a terminal: what is started by nohup or in the background inherits that signal as ignored.
-    """
-    with subprocess.Popen(
-        command,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    ) as process:
+    """A process with pipes, waited for at the end, by force if need be."""
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             yield process
         finally:
