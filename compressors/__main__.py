@@ -6,6 +6,7 @@ pareto-compress build --onnx mine.onnx --data photos.npz --name mine
 pareto-compress list models
 pareto-compress plot models --out plots
 pareto-compress verify models
+pareto-compress remeasure models && pareto-compress list models --host
 pareto-compress promote digits int8-openvino --repository models
 """
 
@@ -15,12 +16,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from compressors.settings import BuildOptions, ListOptions, PlotOptions, PromoteOptions, UserModel
 from protos import repository
 from protos.errors import ParetoServeError
-from protos.support import options
+from protos.repository import Entry
+from protos.support import machine, options
 
 Parser = argparse.ArgumentParser
 
@@ -59,6 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     options.add_flags(listing, ListOptions)
     plot = command("plot", _plot, "a page of plots for each model of a repository", "repository")
     options.add_flags(plot, PlotOptions)
+    text = "measure accuracy and latency on this host; the manifests stay as they are"
+    command("remeasure", _remeasure, text, "repository")
     command("verify", _verify, "check every variant's hashes and its answers on the golden inputs", "repository")
     text = "make a variant the one that a request without a version gets"
     options.add_flags(command("promote", _promote, text, "model", "variant"), PromoteOptions)
@@ -91,7 +96,31 @@ def _build(arguments: argparse.Namespace) -> int:
 def _list(arguments: argparse.Namespace) -> int:
     from compressors.report import table
 
-    print(table.show(repository.scan(arguments.repository), options.read(ListOptions, arguments).format))
+    chosen, entries = options.read(ListOptions, arguments), repository.scan(arguments.repository)
+    print(table.show(_on_this_host(entries) if chosen.host else entries, chosen.format))
+    return 0
+
+
+def _on_this_host(entries: list[Entry]) -> list[Entry]:
+    """The entries with the figures that were measured on this host."""
+    from compressors.measure import remeasure
+
+    here = machine.describe()
+    hosts = {e.folder.parent: remeasure.load(e.folder.parent, here) for e in entries}
+    return [replace(e, variant=e.variant and remeasure.seen_on(hosts[e.folder.parent], e.variant)) for e in entries]
+
+
+def _remeasure(arguments: argparse.Namespace) -> int:
+    from compressors.measure import remeasure
+    from compressors.report import table
+
+    entries = repository.scan(arguments.repository)
+    for model in sorted({entry.model for entry in entries}):
+        variants = [entry for entry in entries if entry.model == model and entry.variant]
+        host = remeasure.remeasure(arguments.repository, model, variants)
+        print(table.show(_on_this_host(variants), "table"))
+        changed = remeasure.changes([e.variant for e in variants if e.variant], host)
+        print("", *changed or ["Nothing is otherwise than where it was built."], sep="\n")
     return 0
 
 

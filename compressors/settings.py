@@ -67,6 +67,8 @@ class ListOptions:
 
     format: Literal["table", "markdown", "csv", "json"] = "table"
     """how to print it"""
+    host: bool = False
+    """the figures that `remeasure` took on this host, in place of the manifests'"""
 
 
 @dataclass(frozen=True)

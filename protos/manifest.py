@@ -186,6 +186,8 @@ class Variant:
     """What the source that the study stands beside reports of the same, in its own words."""
     notes: tuple[str, ...] = ()
     """What a reader of the figures must know, such as layers that went back to floating point."""
+    requires: tuple[str, ...] = ()
+    """Instruction sets of which a CPU must have one, or its answers are wrong; () where AVX2 is enough."""
     schema: int = field(default=SCHEMA)
 
     @property

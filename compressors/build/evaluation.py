@@ -10,6 +10,7 @@ from compressors.build.tasks import Task
 from compressors.build.trained_networks import TRAINED_BY, Networks
 from compressors.data.datasets import Dataset
 from compressors.export.exporters import EXPORTERS, INPUT, OUTPUT, Exported
+from compressors.export.lowerings import required
 from compressors.measure import evaluate
 from compressors.measure.evaluate import Outputs
 from compressors.study import Study
@@ -83,6 +84,7 @@ class Evaluation:
             ),
             network=trained.size,
             notes=exported.notes,
+            requires=required(lowering),
         )
 
     def _quality(self, task: Task, outputs: Outputs) -> Quality:

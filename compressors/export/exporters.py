@@ -43,12 +43,6 @@ INPUT, OUTPUT = "input", "logits"
 
 CALIBRATION_BATCH = 64
 
-REDUCE_RANGE = True
-"""Whether one side of an 8-bit product is given only 7 bits. CPUs without VNNI add two products in 16 bits, which
-saturate otherwise: the answers would be wrong there, and there alone.
-https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html#when-and-why-do-i-need-to-try-u8u8
-"""
-
 FREE_BATCH = {0: torch.export.Dim("batch", min=1, max=4096)}
 """The dynamic shape of the input, for torch.export and what builds on it."""
 

@@ -10,6 +10,13 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from protos.manifest import Precision
+from protos.support.machine import VNNI
+
+Range = Literal["reduced", "full"]
+"""How many values one side of an 8-bit product may take. CPUs without VNNI add two products in 16 bits, which
+saturate unless one side has 7 bits: `reduced` is right on every x86-64 with AVX2, `full` only on one with VNNI.
+https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html#when-and-why-do-i-need-to-try-u8u8
+"""
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,7 @@ class StaticInt8:
     divergence; percentile: all but the rarest values."""
     fuse: bool = True
     """Whether batch normalization is folded into the convolution before it is quantized."""
+    range: Range = "reduced"
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,8 @@ class DynamicInt8:
 
     precision: ClassVar[Precision] = "int8"
     calibrated: ClassVar[bool] = False
+
+    range: Range = "reduced"
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,7 @@ class AccuracyAwareInt8:
 
     max_drop: float
     """Points of top-1 that may be lost."""
+    range: Range = "reduced"
 
     def __post_init__(self) -> None:
         if not 0 < self.max_drop < 100:
@@ -101,8 +112,14 @@ Lowering = Float32 | Float16 | BFloat16 | StaticInt8 | DynamicInt8 | AccuracyAwa
 
 FLOAT32 = Float32()
 
+
+def required(lowering: Lowering) -> tuple[str, ...]:
+    """Returns the instruction sets one of which the lowered network needs, or its answers are wrong; none for most."""
+    return VNNI if getattr(lowering, "range", "reduced") == "full" else ()
+
+
 _FAST_WITH: dict[Precision, tuple[frozenset[str], str]] = {
-    "int8": (frozenset({"avx512_vnni", "avx_vnni", "amx_int8"}), "no VNNI here: int8 may be slower than FP32"),
+    "int8": (frozenset(VNNI), "no VNNI here: int8 may be slower than FP32"),
     "fp16": (frozenset({"avx512_fp16"}), "no FP16 instructions here: slower than FP32"),
     "bf16": (frozenset({"avx512_bf16", "amx_bf16"}), "no BF16 instructions here: slower than FP32"),
 }

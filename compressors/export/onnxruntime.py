@@ -24,7 +24,6 @@ from compressors.export.exporters import (
     FREE_BATCH,
     INPUT,
     OUTPUT,
-    REDUCE_RANGE,
     Answer,
     Exported,
     Inputs,
@@ -110,7 +109,7 @@ def _static_int8(lowering: StaticInt8, job: Job, target: Path) -> tuple[str, ...
         per_channel=lowering.granularity == "per-channel",
         activation_type=quantization.QuantType.QUInt8,
         weight_type=quantization.QuantType.QInt8,
-        reduce_range=REDUCE_RANGE,
+        reduce_range=lowering.range == "reduced",
         calibrate_method=method,
         calibration_cache_path=ranges,
     )
@@ -144,7 +143,7 @@ def _dynamic_int8(lowering: DynamicInt8, job: Job, target: Path) -> tuple[str, .
         target,
         list(_LINEAR),
         per_channel=True,
-        reduce_range=REDUCE_RANGE,
+        reduce_range=lowering.range == "reduced",
         weight_type=quantization.QuantType.QInt8,
     )
     prepared.unlink()

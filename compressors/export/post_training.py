@@ -19,7 +19,11 @@ from compressors.export.lowerings import AccuracyAwareInt8, StaticInt8
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 os.environ["NNCF_CI"] = "1"
 import nncf  # noqa: E402
-from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, QuantizationParameters  # noqa: E402
+from nncf.quantization.advanced_parameters import (  # noqa: E402
+    AdvancedQuantizationParameters,
+    OverflowFix,
+    QuantizationParameters,
+)
 from nncf.quantization.range_estimator import (  # noqa: E402
     RangeEstimatorParameters,
     RangeEstimatorParametersSet,
@@ -49,6 +53,7 @@ def quantize(graph: Graph, step: StaticInt8, job: Job) -> Graph:
         subset_size=len(rows),
         model_type=_model_type(job),
         advanced_parameters=AdvancedQuantizationParameters(
+            overflow_fix=_overflow_fix(step),
             activations_range_estimator_params=_RANGES[step.ranges],
             weights_quantization_params=QuantizationParameters(
                 per_channel=False if step.granularity == "per-tensor" else None
@@ -77,8 +82,13 @@ def quantize_within(graph: Graph, step: AccuracyAwareInt8, job: Job, open_graph:
         max_drop=step.max_drop / 100,
         subset_size=count,
         model_type=_model_type(job),
+        advanced_quantization_parameters=AdvancedQuantizationParameters(overflow_fix=_overflow_fix(step)),
     )
     return quantized
+
+
+def _overflow_fix(step: StaticInt8 | AccuracyAwareInt8) -> OverflowFix:
+    return OverflowFix.ENABLE if step.range == "reduced" else OverflowFix.DISABLE
 
 
 def _model_type(job: Job) -> nncf.ModelType | None:

@@ -21,7 +21,6 @@ from torch import nn
 from compressors.export.exporters import (
     BATCH_RANGE,
     FREE_BATCH,
-    REDUCE_RANGE,
     Exported,
     Job,
     dynamic_note,
@@ -35,6 +34,10 @@ ENTRY = "model.pt2"
 _INDUCTOR = {
     "freezing": True,  # weights become constants: they are packed for the int8 kernels at compile time
     "cpp.dynamic_threads": True,  # the thread count is that of the server's plan, not of this machine
+    # Any x86-64 with AVX2, where the default is this machine's own instructions: any other would end the process that
+    # runs them (SIGILL). It costs nothing: convolutions are oneDNN's, which looks at the CPU when it runs.
+    "cpp.march": "x86-64-v3",
+    "cpp.simdlen": 256,
 }
 
 
@@ -101,7 +104,7 @@ def _quantized(job: Job, step: StaticInt8 | DynamicInt8) -> nn.Module:
     )
 
     dynamic = isinstance(step, DynamicInt8)
-    config = get_default_x86_inductor_quantization_config(is_dynamic=dynamic, reduce_range=dynamic and REDUCE_RANGE)
+    config = get_default_x86_inductor_quantization_config(is_dynamic=dynamic, reduce_range=step.range == "reduced")
     ranges = step.ranges if isinstance(step, StaticInt8) else "default"
     if observer := {"min-max": MinMaxObserver, "mean-min-max": MovingAverageMinMaxObserver}.get(ranges):
         watched = replace(config.input_activation, observer_or_fake_quant_ctr=observer.with_args(eps=2**-12))

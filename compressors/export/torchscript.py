@@ -22,7 +22,7 @@ from torch.ao.quantization.observer import (
 )
 from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 
-from compressors.export.exporters import BATCH_RANGE, REDUCE_RANGE, Exported, Job, dynamic_note
+from compressors.export.exporters import BATCH_RANGE, Exported, Job, dynamic_note
 from compressors.export.half import Half
 from compressors.export.lowerings import BFloat16, DynamicInt8, Float16, Float32, Lowering, StaticInt8
 from compressors.networks.layers import weights
@@ -97,7 +97,7 @@ def _observers(step: StaticInt8) -> QConfigMapping:
     activations = _OBSERVERS.get(step.ranges, HistogramObserver)
     weights = default_weight_observer if step.granularity == "per-tensor" else default_per_channel_weight_observer
     mapping = get_default_qconfig_mapping("x86")
-    return mapping.set_global(QConfig(activations.with_args(reduce_range=REDUCE_RANGE), weights))
+    return mapping.set_global(QConfig(activations.with_args(reduce_range=step.range == "reduced"), weights))
 
 
 def _without_folding() -> BackendConfig:

@@ -4,6 +4,8 @@ A variant is held against the one that it was made from in the same runtime: com
 faster on this machine says so, with the reason where that is known.
 """
 
+from collections.abc import Sequence
+
 from compressors.export.lowerings import missing_instructions
 from protos.manifest import Variant
 
@@ -21,7 +23,7 @@ def of(variants: list[Variant]) -> dict[str, list[str]]:
     return {name: texts for name, texts in notes.items() if texts}
 
 
-def _origin(v: Variant, variants: list[Variant]) -> Variant | None:
+def _origin(v: Variant, variants: Sequence[Variant]) -> Variant | None:
     """The variant whose recipe is that of `v` without its last step, in the same runtime."""
     steps = v.recipe.steps[:-1]
     return next((other for other in variants if (other.runtime, other.recipe.steps) == (v.runtime, steps)), None)
@@ -48,6 +50,14 @@ def _broken_promises(v: Variant, origin: Variant | None) -> list[str]:
     if v.network.parameters < origin.network.parameters:
         return [f"fewer weights, but no faster than {origin.variant} here{_ratio(v, origin)}"]
     return []
+
+
+def times_faster(v: Variant, variants: Sequence[Variant]) -> tuple[str, float] | None:
+    """Returns the variant that `v` was made from, and the former's p50 over the latter's; None without both."""
+    origin = _origin(v, variants)
+    if origin is None or v.latency is None or origin.latency is None:
+        return None
+    return origin.variant, origin.latency.p50_ms / v.latency.p50_ms
 
 
 def _no_faster(v: Variant, origin: Variant | None) -> bool:

@@ -16,6 +16,8 @@ _INSTRUCTION_SETS = (
     "amx_int8", "amx_bf16",
 )  # fmt: skip
 """The ones that decide how fast int8 and bf16 run on x86, by their names in /proc/cpuinfo."""
+VNNI = ("avx_vnni", "avx512_vnni", "amx_int8")
+"""With one of these, four 8-bit products are summed in 32 bits at once; without, two in 16 bits, which may saturate."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +38,27 @@ class Machine:
 def describe(*libraries: str) -> Machine:
     """Describes this machine, with the versions of those `libraries` (distribution names) that are installed."""
     info = _cpuinfo()
-    flags = set(info.get("flags", "").split())
     return Machine(
         cpu=info.get("model name", platform.processor() or platform.machine()),
         cores=available_cores(),
-        instruction_sets=tuple(name for name in _INSTRUCTION_SETS if name in flags),
+        instruction_sets=instruction_sets(),
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         system=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
         libraries=versions(*libraries),
         load_average=os.getloadavg(),
     )
+
+
+def instruction_sets() -> tuple[str, ...]:
+    """Returns those of this CPU's instruction sets that decide how int8 and bf16 are computed."""
+    flags = set(_cpuinfo().get("flags", "").split())
+    return tuple(name for name in _INSTRUCTION_SETS if name in flags)
+
+
+def same_cpu(one: Machine, other: Machine) -> bool:
+    """Says whether two machines have the same CPU and instruction sets, so that figures of one hold on the other."""
+    return (one.cpu, one.instruction_sets) == (other.cpu, other.instruction_sets)
 
 
 def versions(*libraries: str) -> dict[str, str]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from protos.errors import VariantError
 from protos.manifest import Variant
 from protos.packing import unpack
+from protos.support.machine import instruction_sets
 
 RUNTIMES = {
     "pytorch": "server.runtimes.pytorch:ExportedProgram",
@@ -44,9 +45,12 @@ def load(folder: Path, variant: Variant, threads: int) -> Runtime:
     """Loads the variant in `folder` to compute with `threads` threads.
 
     Files that are stored compressed are unpacked to a temporary folder. It is gone when this returns: what a
-    library goes on reading, it holds open. Raises `VariantError` where its runtime's library is not installed,
-    `IntegrityError` where a file cannot be unpacked, else what the library raises.
+    library goes on reading, it holds open. Raises `VariantError` where this CPU lacks what the variant requires, or
+    where its runtime's library is not installed, `IntegrityError` where a file cannot be unpacked, else what the
+    library raises.
     """
+    if variant.requires and not {*variant.requires} & {*(here := instruction_sets())}:
+        raise VariantError(f"needs a CPU with one of {', '.join(variant.requires)}, this one has {', '.join(here)}")
     module, _, name = RUNTIMES[variant.runtime].partition(":")
     try:
         adapter: type[Runtime] = getattr(importlib.import_module(module), name)

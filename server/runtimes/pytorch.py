@@ -1,17 +1,23 @@
 """PyTorch: `torch.export` programs, and AOTInductor packages (a `.pt2` with a compiled model inside).
 
 Neither holds pickled objects or needs the classes that the network was written in. An AOTInductor package
-is native code, built for the instruction set of the machine that built it.
+is native code: on a CPU that lacks an instruction in it, it would end the process.
 Source: https://docs.pytorch.org/docs/stable/export.html
 """
 
+import logging
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from protos.errors import VariantError
 from server.runtimes.torch_call import TorchCall
+
+# It warns where a package was compiled for less than this CPU has, which costs speed at most.
+logging.getLogger("torch.export.pt2_archive._package").setLevel(logging.ERROR)
 
 
 class ExportedProgram(TorchCall):
@@ -23,5 +29,14 @@ class ExportedProgram(TorchCall):
         with zipfile.ZipFile(path) as archive:
             compiled = any("/aotinductor/" in name for name in archive.namelist())
         if compiled:
+            _check_instructions(path)
             return torch._inductor.aoti_load_package(str(path))
         return torch.export.load(path).module()
+
+
+def _check_instructions(package: Path) -> None:
+    """Raises `VariantError` where an AOTInductor package was compiled for AVX512 and this CPU has none."""
+    loader: Any = torch._C._aoti.AOTIModelPackageLoader
+    compiled_for = loader.load_metadata_from_package(str(package), "model")["AOTI_CPU_ISA"]
+    if "AVX512" in compiled_for and not torch.cpu.get_capabilities()["avx512_f"]:
+        raise VariantError(f"its code was compiled for {compiled_for}, which this CPU has not: build it again")
