@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections.abc import Sequence
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
@@ -25,13 +24,12 @@ from server.api.edge import Edge
 from server.api.health import SERVICE, Health
 from server.api.images import Images
 from server.api.inference import Inference
-from server.api.repository_api import RepositoryCalls
 from server.api.security import Tokens, credentials
 from server.api.servicer import Servicer
 from server.api.stream import Streams
 from server.execution.threads import make_plan
 from server.hosting.registry import Registry
-from server.hosting.sync import Control
+from server.hosting.sync import RepositorySync
 from server.observability import logs
 from server.observability.exporters import Exporters
 from server.observability.metrics import Metrics
@@ -74,26 +72,17 @@ class Server:
         self._page: Page | None = None
         metrics = Metrics(self._instruments)
         self._health = Health()
-        self.registry = Registry(
-            settings.repository,
-            self._plan,
-            settings.queue_size,
-            metrics,
-            self._health.publish,
-            settings.drain_timeout,
-            settings.batch_limits(),
-        )
-        self._control = Control(self.registry)
+        self.registry = Registry(settings, self._plan, metrics, self._health.publish)
+        self._sync = RepositorySync(self.registry)
         self._edge = Edge(metrics.handled)
         self._images = Images(self._plan.slots, settings.queue_size, settings.max_image_pixels)
         self._exporters = Exporters(settings)
         inference = Inference(self.registry, settings.max_rows, self._images, self._exporters.active)
         self._streams = Streams(inference, settings.stream_requests)
-        calls = RepositoryCalls(self.registry, self._control, settings.allow_repository_control)
-        servicer = Servicer(self.registry, inference, self._streams, calls, settings)
+        servicer = Servicer(self.registry, self._sync, inference, self._streams, settings)
         self._credentials = credentials(settings)
         guards = [Tokens(settings.token_file, metrics.handled)] if settings.token_file else []
-        self._grpc = _grpc_server(settings, guards, self._edge, self._health, servicer, shared_port=not self._alone)
+        self._grpc = self._build_grpc_server(servicer, guards)
 
     async def start(self) -> None:
         """Answers from now on, and loads the variants; `UsageError` where a port cannot be had."""
@@ -104,13 +93,9 @@ class Server:
         """Answers from now on; `UsageError` where a port cannot be had."""
         sys.setswitchinterval(SWITCH_SECONDS)
         host = self._settings.host
+        self.grpc_address = join(host, _bind(self._grpc, host, self._settings.port, self._credentials))
         if self._alone:
             self._page = Page(host, self._settings.metrics_port, self._instruments)
-        try:
-            self.grpc_address = join(host, _bind(self._grpc, host, self._settings.port, self._credentials))
-        except UsageError:
-            await self._close_page()
-            raise
         await self._health.publish(self.registry)
         await self._grpc.start()
         if self._page:
@@ -142,54 +127,44 @@ class Server:
         self.loading.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self.loading
-        await self._control.close()
-        await self.registry.close(self._settings.drain_timeout)
+        await self._sync.close()
+        await self.registry.close()
         self._images.close()
         await self._exporters.close()
-        await self._close_page()
+        if self._page:
+            await self._page.close()
         logger.info("stopped")
 
     async def _load(self) -> None:
-        await self._control.start()
+        await self._sync.start()
         if self._alone:
             logs.log_loaded(*self.loaded())
         if self._settings.watch:
-            self._control.watch(self._settings.watch)
+            self._sync.watch(self._settings.watch)
 
     def loaded(self) -> tuple[int, int]:
         """How many variants are READY, and how many FAILED."""
         states = [hosted.state for hosted in self.registry.all()]
         return states.count("READY"), states.count("FAILED")
 
-    async def _close_page(self) -> None:
-        if self._page:
-            await self._page.close()
-
-
-def _grpc_server(
-    settings: Settings,
-    interceptors: Sequence[grpc.aio.ServerInterceptor],  # type: ignore[type-arg]
-    edge: Edge,
-    health: Health,
-    servicer: Servicer,
-    shared_port: bool,
-) -> grpc.aio.Server:
-    server = grpc.aio.server(
-        interceptors=interceptors,
-        options=[
-            ("grpc.max_receive_message_length", settings.max_message_bytes),
-            ("grpc.max_send_message_length", settings.max_message_bytes),
-            # Else a second server would take half of this one's connections, in silence.
-            ("grpc.so_reuseport", int(shared_port)),
-        ],
-    )
-    add_GRPCInferenceServiceServicer_to_server(servicer, edge)  # type: ignore[arg-type]  # it stands for the server
-    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, edge)
-    names = (SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME)
-    reflected = reflection.aio.ReflectionServicer(names)  # type: ignore[attr-defined]
-    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, edge)
-    server.add_generic_rpc_handlers((edge,))
-    return server
+    def _build_grpc_server(self, servicer: Servicer, guards: list[Tokens]) -> grpc.aio.Server:
+        server = grpc.aio.server(
+            interceptors=guards,
+            options=[
+                ("grpc.max_receive_message_length", self._settings.max_message_bytes),
+                ("grpc.max_send_message_length", self._settings.max_message_bytes),
+                # Else a second server would take half of this one's connections, in silence.
+                ("grpc.so_reuseport", int(not self._alone)),
+            ],
+        )
+        edge = self._edge  # takes the services in the server's place
+        add_GRPCInferenceServiceServicer_to_server(servicer, edge)  # type: ignore[arg-type]
+        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, edge)
+        names = (SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME)
+        reflected = reflection.aio.ReflectionServicer(names)  # type: ignore[attr-defined]
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, edge)
+        server.add_generic_rpc_handlers((edge,))
+        return server
 
 
 def _bind(server: grpc.aio.Server, host: str, port: int, credentials: grpc.ServerCredentials | None) -> int:

@@ -14,7 +14,7 @@ from typing import Literal
 from protos.errors import UsageError
 from protos.support import options
 from protos.support.options import Number
-from server.execution.batcher import BatchLimits, make_limits
+from server.execution.batcher import BatchLimit, make_limits
 
 PREFIX = "PARETO_"
 """Every variable's name begins with it."""
@@ -90,8 +90,8 @@ class Settings:
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise UsageError("--tls-client-ca needs --tls-cert and --tls-key")
 
-    def batch_limits(self) -> BatchLimits:
-        """How each variant batches."""
+    def batch_limits(self) -> dict[str, BatchLimit]:
+        """Returns what `make_limits` makes of the three settings; raises `UsageError`."""
         return make_limits(self.batch_max, self.batch_delay, self.batch)
 
 

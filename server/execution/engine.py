@@ -23,7 +23,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Literal, Protocol
@@ -75,10 +75,11 @@ class _Job:
 _Outcome = Answer | RequestError
 
 
-def limit_for(variant: Variant, wanted: BatchLimit) -> BatchLimit:
-    """`wanted`, or `ALONE` for a variant that cannot batch: one with an input whose batch is not its only free dim."""
-    free = all(spec.shape[:1] == (-1,) and -1 not in spec.shape[1:] for spec in variant.inputs)
-    return wanted if free else ALONE
+def limit_for(variant: Variant, limits: Mapping[str, BatchLimit]) -> BatchLimit:
+    """Returns the closest of `make_limits`, or `ALONE` where the batch is not the only free dimension of an input."""
+    if not all(spec.shape[:1] == (-1,) and -1 not in spec.shape[1:] for spec in variant.inputs):
+        return ALONE
+    return limits.get(f"{variant.model}/{variant.variant}") or limits.get(variant.model) or limits[""]
 
 
 class Engine:
@@ -99,11 +100,6 @@ class Engine:
         self._pace = 0.0
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
-
-    @property
-    def open(self) -> bool:
-        """Whether it takes requests."""
-        return self._batcher.open
 
     def depth(self) -> int:
         """Requests that wait for the worker."""

@@ -13,18 +13,17 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from protos.errors import NotFoundError, UnavailableError, VariantError
 from protos.manifest import Variant
 from protos.repository import FIRST_DEFAULT, Entry, default_variant, scan
-from server.execution.batcher import ALONE, BatchLimit, BatchLimits
 from server.execution.engine import Engine, limit_for
 from server.execution.slots import Slots
 from server.execution.threads import Plan
 from server.hosting.loading import Loaded, Loader
 from server.observability.metrics import Metrics, State, VariantMetrics
+from server.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +41,6 @@ class Hosted:
     engine: Engine | None = None
     variant: Variant | None = None
     """What the engine serves."""
-    limit: BatchLimit = ALONE
-    """How the engine groups requests."""
 
     @property
     def described(self) -> Variant | None:
@@ -64,30 +61,22 @@ class Hosted:
 
 
 class Registry:
-    """All variants of one repository. `changed` is awaited after each change of a state.
+    """All variants of the repository that `settings` name. `changed` is awaited after each change of a state.
 
-    An engine that is replaced or unloaded gets `retire_seconds` to execute what it has accepted.
+    An engine that is replaced or unloaded has `drain_timeout` seconds to execute what it has accepted.
     """
 
     def __init__(
-        self,
-        repository: Path,
-        plan: Plan,
-        queue_size: int,
-        metrics: Metrics,
-        changed: Callable[["Registry"], Awaitable[None]],
-        retire_seconds: float = 30.0,
-        limits: BatchLimits | None = None,
+        self, settings: Settings, plan: Plan, metrics: Metrics, changed: Callable[["Registry"], Awaitable[None]]
     ) -> None:
-        self.root, self.plan = repository, plan
-        self._queue_size, self._metrics, self._changed = queue_size, metrics, changed
-        self._retire_seconds, self._limits = retire_seconds, limits or BatchLimits()
+        self.root, self.plan = settings.repository, plan
+        self._settings, self._metrics, self._changed = settings, metrics, changed
         self._slots = Slots(plan.slots)
-        self._loader = Loader(repository, plan.threads, self._slots)
+        self._loader = Loader(self.root, plan.threads, self._slots)
         self._models: dict[str, dict[str, Hosted]] = {}
-        for entry in scan(repository):
+        for entry in scan(self.root):
             self.register(entry)
-        self._defaults = {model: default_variant(repository, model) for model in self._models}
+        self._defaults = {model: default_variant(self.root, model) for model in self._models}
         self._started = False
         self.draining = False
 
@@ -108,10 +97,6 @@ class Registry:
         """The variants of a model by name, whatever their state; none where there is no such model."""
         return dict(sorted(self._models.get(model, {}).items()))
 
-    def variants(self, model: str) -> list[str]:
-        """The names of all variants of a model, whatever their state."""
-        return list(self.of(model))
-
     def default(self, model: str) -> str:
         """The variant that an empty version means; it need not exist."""
         return self._defaults.get(model, FIRST_DEFAULT)
@@ -124,7 +109,7 @@ class Registry:
         hosted = variants.get(name or self.default(model))
         if hosted is None:
             got = f"got variant '{name}'" if name else f"its default '{self.default(model)}' is missing"
-            raise NotFoundError(f"model '{model}': {got}, expected one of {self.variants(model)}")
+            raise NotFoundError(f"model '{model}': {got}, expected one of {list(self.of(model))}")
         return hosted
 
     def choose(self, model: str, name: str) -> list[Hosted]:
@@ -142,13 +127,13 @@ class Registry:
         self._started = True
         await self._changed(self)
 
-    async def close(self, timeout: float) -> None:
-        """Unloads every variant; what is queued is executed first, for at most `timeout` seconds."""
+    async def close(self) -> None:
+        """Unloads every variant; what is queued is executed first, as far as the time allows."""
         self._loader.close()
-        ready = [hosted for hosted in self.all() if hosted.engine is not None]
-        for hosted in ready:
+        serving = [hosted for hosted in self.all() if hosted.engine is not None]
+        for hosted in serving:
             await self._set(hosted, "UNLOADING")
-        await asyncio.gather(*(asyncio.to_thread(hosted.engine.close, timeout) for hosted in ready if hosted.engine))
+        await asyncio.gather(*(self._retire(hosted.engine) for hosted in serving))
 
     def register(self, entry: Entry) -> Hosted:
         """A row for `entry`, LOADING; one of that name that was unloaded goes."""
@@ -174,8 +159,7 @@ class Registry:
         """Refuses what comes, executes what is queued, gives the engine back; the row stays, its metrics go."""
         engine, hosted.engine, hosted.variant, hosted.reason = hosted.engine, None, None, ""
         await self._set(hosted, "UNLOADING")
-        if engine is not None:
-            await asyncio.to_thread(engine.close, self._retire_seconds)
+        await self._retire(engine)
         hosted.metrics.remove()
         hosted.state = "UNLOADED"
         logger.info("variant %s UNLOADED", hosted.label)
@@ -197,18 +181,17 @@ class Registry:
 
     async def _swap(self, hosted: Hosted, loaded: Loaded) -> None:
         old, hosted.entry, hosted.variant, hosted.reason = hosted.engine, loaded.entry, loaded.variant, ""
-        hosted.engine = self._engine(hosted, loaded)
+        limit, room = limit_for(loaded.variant, self._settings.batch_limits()), self._settings.queue_size
+        hosted.engine = Engine(loaded.runtime, hosted.label, room, self._slots, hosted.metrics, limit)
         hosted.metrics.follow_queue(hosted.engine.depth)
-        hosted.metrics.loaded(loaded.seconds)
-        hosted.metrics.describe(loaded.variant)
+        hosted.metrics.describe(loaded.variant, loaded.seconds)
         logger.info("variant %s READY in %.2f s", hosted.label, loaded.seconds)
         await self._set(hosted, "READY")
-        if old is not None:
-            await asyncio.to_thread(old.close, self._retire_seconds)
+        await self._retire(old)
 
-    def _engine(self, hosted: Hosted, loaded: Loaded) -> Engine:
-        hosted.limit = limit_for(loaded.variant, self._limits.of(loaded.variant.model, loaded.variant.variant))
-        return Engine(loaded.runtime, hosted.label, self._queue_size, self._slots, hosted.metrics, hosted.limit)
+    async def _retire(self, engine: Engine | None) -> None:
+        if engine is not None:
+            await asyncio.to_thread(engine.close, self._settings.drain_timeout)
 
     async def _fail(self, hosted: Hosted, error: Exception) -> str:
         reason = self._loader.reason(error)

@@ -211,7 +211,7 @@ def test_close_finishes_what_is_queued_and_refuses_what_comes() -> None:
         first = await keep_busy(engine, gate)
         waiting = await enqueue(engine, 3, lambda index: engine.infer(tensor(index), 1))
         closing = asyncio.create_task(asyncio.to_thread(engine.close))
-        await eventually(lambda: not engine.open)
+        await eventually(lambda: not engine._batcher.open)
         with pytest.raises(UnavailableError):
             await engine.infer(tensor(0), 1)
         assert not gate.closed
