@@ -5,10 +5,8 @@ with the request's id. Streams (health watches, reflection) have no end of their
 the server stops, so that one idle watcher does not hold it until the drain deadline. ModelStreamInfer is
 told of the stop by `server.api.stream`, and ends when what it has accepted is answered.
 
-It is no interceptor: it stands between gRPC and the services as the one handler that gRPC asks, which costs a
-dictionary's look-up for each call where an interceptor costs several coroutines.
-
-Not seen here, since gRPC answers them itself: unknown methods and messages over the limit.
+It is no interceptor, which would cost several coroutines a call: it is the one handler that gRPC asks. gRPC itself
+answers calls of unknown methods, and messages over the limit.
 """
 
 import asyncio
@@ -17,6 +15,7 @@ import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import NoReturn, TypeAlias, cast
 
 import grpc
@@ -121,7 +120,7 @@ class Edge(grpc.GenericRpcHandler):  # type: ignore[type-arg]
                 response = await behavior(request, record if recorded else context)
             except BaseException as error:
                 await counter.fail(error, context, record)
-            counter.count_success()
+            counter.successes.inc()
             return response
 
         return call
@@ -144,7 +143,7 @@ class Edge(grpc.GenericRpcHandler):  # type: ignore[type-arg]
                 await counter.fail(InvalidInputError(UNDECODABLE), context, record)
             except BaseException as error:
                 await counter.fail(error, context, record)
-            counter.count(grpc.StatusCode.OK)
+            counter.successes.inc()
 
         return call
 
@@ -166,28 +165,19 @@ class _MethodCounter:
     def __init__(self, method: str, kind: str, handled: Counter) -> None:
         _, service, name = method.split("/")
         self._method, self._labels, self._handled = name, (kind, service, name), handled
-        self._codes: dict[grpc.StatusCode, Counter] = {}
-        self._success: Counter | None = None
 
-    def count_success(self) -> None:
-        """One call ended well. Apart from `count`, since to look a code up costs more than to count it."""
-        if self._success is None:  # not before there is one, so that the page shows only what happened
-            self._success = self._handled.labels(*self._labels, grpc.StatusCode.OK.name)
-        self._success.inc()
-
-    def count(self, code: grpc.StatusCode) -> None:
-        """One call ended with `code`."""
-        if code not in self._codes:
-            self._codes[code] = self._handled.labels(*self._labels, code.name)
-        self._codes[code].inc()
+    @cached_property
+    def successes(self) -> Counter:
+        """The calls that ended well. Made at the first one, so that the page shows only what happened."""
+        return self._handled.labels(*self._labels, grpc.StatusCode.OK.name)
 
     async def fail(self, error: BaseException, context: Context, record: RequestRecord) -> NoReturn:
         """Counts the call and ends it as `server.status` says; logs what is our fault."""
         if isinstance(error, grpc.aio.AbortError):  # a handler of a library has sent its own status
-            self.count(context.code())
+            self._handled.labels(*self._labels, context.code().name).inc()
             raise error
         record.end(error)
-        self.count(record.code)
+        self._handled.labels(*self._labels, record.code.name).inc()
         if not isinstance(error, Exception):
             raise error
         if is_fault(error):

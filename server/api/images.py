@@ -1,4 +1,4 @@
-"""Friendly inputs: images as clients have them, made into the tensor that the model was trained on.
+"""Images as clients have them, made into the tensor that the model was trained on.
 
 A variant whose only input is the image tensor of its manifest's preprocessing takes, under the same name,
 
