@@ -112,7 +112,7 @@ class VariantMetrics:
         self._in_flight -= 1
         if record.code is not grpc.StatusCode.OK:
             self._requests[record.code].inc()
-            self._statistics.failed(record.seconds)
+            self._statistics.fail.add(record.seconds)
             return
         self._answers.append(record)
         if len(self._answers) >= FLUSH_EVERY:
