@@ -1,4 +1,4 @@
-"""The metrics of several processes as one page: what a reading of each is, and how they are added up.
+"""The metrics of several processes as one page.
 
     counters, histograms    sum, those of processes that have ended included
     gauges                  sum where each process has its share (in flight, queued), else the largest: what all
@@ -9,6 +9,7 @@ prometheus_client's own multiprocess mode is not used: it has no process metrics
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
@@ -55,11 +56,11 @@ def lasting(reading: Reading) -> Reading:
 
 
 def merge(readings: Sequence[Reading]) -> Reading:
-    """One reading for all; series that only some of them have are part of it."""
-    merged: dict[str, _Sums] = {}
-    for family in (family for reading in readings for family in reading):
-        merged.setdefault(family.name, _Sums(family)).add(family)
-    return [sums.family() for sums in merged.values()]
+    """Returns one reading for all; series that only some of them have are part of it."""
+    families: dict[str, list[Metric]] = {}
+    for family in chain.from_iterable(readings):
+        families.setdefault(family.name, []).append(family)
+    return [_merged(alike) for alike in families.values()]
 
 
 def _marked(family: Metric, worker: str) -> Metric:
@@ -68,27 +69,13 @@ def _marked(family: Metric, worker: str) -> Metric:
     return marked
 
 
-class _Sums:
-    """The samples of one family, by name and labels, in order of arrival."""
-
-    def __init__(self, family: Metric) -> None:
-        self._name, self._documentation, self._kind = family.name, family.documentation, family.type
-        self._values: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
-
-    def add(self, family: Metric) -> None:
-        """Adds one process's samples."""
-        for sample in family.samples:
-            key, value = (sample.name, tuple(sample.labels.items())), sample.value
-            self._values[key] = self._rule(sample.name)(self._values[key], value) if key in self._values else value
-
-    def family(self) -> Metric:
-        """Returns the family with the sums."""
-        family = Metric(self._name, self._documentation, self._kind)
-        for (name, labels), value in self._values.items():
-            family.add_sample(name, dict(labels), value)
-        return family
-
-    def _rule(self, sample: str) -> Callable[[float, float], float]:
-        if sample.endswith("_created"):
-            return min
-        return float.__add__ if self._kind in _LASTING or self._name in SHARED_OUT else max
+def _merged(families: list[Metric]) -> Metric:
+    """One family of several processes' samples, by name and labels, in order of arrival."""
+    merged = Metric(families[0].name, families[0].documentation, families[0].type)
+    rule: Callable[[list[float]], float] = sum if merged.type in _LASTING or merged.name in SHARED_OUT else max
+    values: dict[tuple[str, tuple[tuple[str, str], ...]], list[float]] = {}
+    for sample in (sample for family in families for sample in family.samples):
+        values.setdefault((sample.name, tuple(sample.labels.items())), []).append(sample.value)
+    for (name, labels), found in values.items():
+        merged.add_sample(name, dict(labels), min(found) if name.endswith("_created") else rule(found))
+    return merged

@@ -38,7 +38,7 @@ def _addresses(host: str) -> list[tuple[socket.AddressFamily, str]]:
 
 
 def _free(family: socket.AddressFamily, address: str) -> int:
-    with socket.socket(family) as found:
+    with socket.socket(family) as found:  # a socket of its own: one bound to 0 gives its port up when it is shut down
         found.bind((address, 0))
         port: int = found.getsockname()[1]
         return port

@@ -66,7 +66,10 @@ class WorkerPool:
         self._loop = asyncio.get_running_loop()
         self._own = CollectorRegistry()
         ProcessCollector(registry=self._own)
-        restarts = _restarts(self._own)
+        metric = telemetry.WORKER_RESTARTS
+        restarts = Counter(metric.name, metric.help, metric.labels, registry=self._own)
+        for reason in REASONS:
+            restarts.labels(reason)
         self.workers = [
             SupervisedWorker(n, port, flags, lambda reason: restarts.labels(reason).inc()) for n in range(workers)
         ]
@@ -82,17 +85,14 @@ class WorkerPool:
         try:
             await asyncio.wait({stopping, *lives}, return_when=asyncio.FIRST_COMPLETED)
             if stop.is_set():
-                await self._drain()
+                for worker in self.workers:
+                    worker.drain()
+                    await asyncio.sleep(STAGGER_SECONDS)
             await asyncio.gather(*lives)
         finally:
             for task in (stopping, *lives):  # those that are left where one has failed
                 task.cancel()
             await asyncio.gather(stopping, *lives, return_exceptions=True)
-
-    async def _drain(self) -> None:
-        for worker in self.workers:
-            worker.drain()
-            await asyncio.sleep(STAGGER_SECONDS)
 
     def kill(self) -> None:
         """Ends all workers at once."""
@@ -106,14 +106,6 @@ class WorkerPool:
     async def _read(self) -> Reading:
         readings = await asyncio.gather(*(worker.read(READING_SECONDS) for worker in self.workers))
         return merge([of_worker(list(self._own.collect()), "supervisor"), *readings])
-
-
-def _restarts(registry: CollectorRegistry) -> Counter:
-    metric = telemetry.WORKER_RESTARTS
-    counter = Counter(metric.name, metric.help, metric.labels, registry=registry)
-    for reason in REASONS:
-        counter.labels(reason)
-    return counter
 
 
 async def _announce(pool: WorkerPool, plan: Plan, grpc: str, metrics: str) -> None:
