@@ -116,8 +116,7 @@ class Edge(grpc.GenericRpcHandler):  # type: ignore[type-arg]
             record = RequestRecord(context)
             try:
                 await self._calls_may_begin.wait()
-                request = _decode(decode, raw)
-                response = await behavior(request, record if recorded else context)
+                response = await behavior(decode(raw), record if recorded else context)
             except BaseException as error:
                 await counter.fail(error, context, record)
             counter.successes.inc()
@@ -136,11 +135,9 @@ class Edge(grpc.GenericRpcHandler):  # type: ignore[type-arg]
             record = RequestRecord(context)
             try:
                 if decode is not None:
-                    request = _decode(decode, cast(bytes, request))
+                    request = decode(cast(bytes, request))
                 running = _write_all(behavior, cast(Message, request), context)
                 await (running if has_end else self._until_closing(running))
-            except DecodeError:  # of a message that a library's handler read from its stream
-                await counter.fail(InvalidInputError(UNDECODABLE), context, record)
             except BaseException as error:
                 await counter.fail(error, context, record)
             counter.successes.inc()
@@ -173,6 +170,8 @@ class _MethodCounter:
 
     async def fail(self, error: BaseException, context: Context, record: RequestRecord) -> NoReturn:
         """Counts the call and ends it as `server.status` says; logs what is our fault."""
+        if isinstance(error, DecodeError):
+            error = InvalidInputError(UNDECODABLE)
         if isinstance(error, grpc.aio.AbortError):  # a handler of a library has sent its own status
             self._handled.labels(*self._labels, context.code().name).inc()
             raise error
@@ -193,13 +192,6 @@ def _hint(error: Exception) -> tuple[tuple[str, str], ...]:
     if not isinstance(error, OverloadedError):
         return ()
     return (("grpc-retry-pushback-ms", str(max(1, math.ceil((error.retry_after or 0.0) * 1e3)))),)
-
-
-def _decode(decode: Callable[[bytes], Message], raw: bytes) -> Message:
-    try:
-        return decode(raw)
-    except DecodeError:
-        raise InvalidInputError(UNDECODABLE) from None
 
 
 async def _write_all(behavior: Stream, request: Message, context: Context) -> None:

@@ -86,13 +86,7 @@ class Engine:
     """Owns `runtime` from construction until its worker has ended, and the thread that calls it."""
 
     def __init__(
-        self,
-        runtime: Runtime,
-        name: str,
-        queue_size: int,
-        slots: Slots,
-        observer: Observer,
-        limit: BatchLimit = ALONE,
+        self, runtime: Runtime, name: str, queue_size: int, slots: Slots, observer: Observer, limit: BatchLimit = ALONE
     ) -> None:
         self.limit = limit
         self._runtime, self._slots, self._observer = runtime, slots, observer

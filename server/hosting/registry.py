@@ -194,13 +194,12 @@ class Registry:
             await asyncio.to_thread(engine.close, self._settings.drain_timeout)
 
     async def _fail(self, hosted: Hosted, error: Exception) -> str:
-        reason = self._loader.reason(error)
+        hosted.reason = self._loader.reason(error)
         told = isinstance(error, VariantError) and error.__cause__ is None
         logger.error("variant %s FAILED: %s", hosted.label, error, exc_info=None if told else error)
-        hosted.reason = reason
         if hosted.engine is None:
             await self._set(hosted, "FAILED")
-        return reason
+        return hosted.reason
 
     async def _set(self, hosted: Hosted, state: State) -> None:
         hosted.state = state

@@ -39,8 +39,8 @@ class Text(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """Returns the message with the fields of the record."""
-        pairs = "".join(f" {name}={_plain(value)}" for name, value in _fields(record).items())
-        return super().formatMessage(record) + pairs
+        fields = getattr(record, "fields", {})
+        return super().formatMessage(record) + "".join(f" {name}={_plain(value)}" for name, value in fields.items())
 
 
 class Json(logging.Formatter):
@@ -53,16 +53,11 @@ class Json(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
-            **_fields(record),
+            **getattr(record, "fields", {}),
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)
-
-
-def _fields(record: logging.LogRecord) -> Fields:
-    fields: Fields = getattr(record, "fields", {})
-    return fields
 
 
 def _plain(value: str | float | None) -> str:

@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollecto
 from prometheus_client.metrics import MetricWrapperBase
 
 from protos import telemetry
-from protos.manifest import Quality, Variant
+from protos.manifest import Variant
 from protos.telemetry import Metric
 from server.execution.engine import Reason
 from server.observability.request_record import RequestRecord
@@ -139,14 +139,12 @@ class VariantMetrics:
                 if seconds is not None:
                     self._statistics.executed(rows, seconds)
             while self._answers:
-                self._count_answer(self._answers.popleft())
-
-    def _count_answer(self, record: RequestRecord) -> None:
-        self._requests[grpc.StatusCode.OK].inc()
-        self._request_duration.observe(record.seconds)
-        self._queue_duration.observe(record.queue_seconds)
-        self._compute_duration.observe(record.compute_seconds)
-        self._statistics.answered(record)
+                record = self._answers.popleft()
+                self._requests[grpc.StatusCode.OK].inc()
+                self._request_duration.observe(record.seconds)
+                self._queue_duration.observe(record.queue_seconds)
+                self._compute_duration.observe(record.compute_seconds)
+                self._statistics.answered(record)
 
     def rejected(self, reason: Reason) -> None:
         """Counts a request that was refused."""
@@ -168,23 +166,14 @@ class VariantMetrics:
         self._metrics.info.labels(*self._labels, variant.recipe.name, variant.runtime, variant.precision).set(1)
         self._metrics.artifact_bytes.labels(*self._labels).set(variant.artifact_bytes)
         self._metrics.load_duration.labels(*self._labels).set(seconds)
-        for metric, value in _quality_by_metric(variant.quality).items():
-            self._metrics.quality.labels(*self._labels, metric).set(value)
+        if (quality := variant.quality) is not None:
+            parent, fp32 = telemetry.of_parent(quality.metric), telemetry.of_fp32(quality.metric)
+            values = {quality.metric: quality.value, parent: quality.parent, fp32: quality.fp32}
+            for metric, value in {**values, telemetry.AGREEMENT: quality.agreement}.items():
+                self._metrics.quality.labels(*self._labels, metric).set(value)
 
     def remove(self) -> None:
         """The variant is not served any more: its series leave the page."""
         self._metrics.variants.discard(self)
         for instrument in self._metrics.of_variants:
             instrument.remove_by_labels(self._names)
-
-
-def _quality_by_metric(quality: Quality | None) -> dict[str, float]:
-    """`top1`, `top1_parent`, `top1_fp32` and `agreement`, where the metric is top1."""
-    if quality is None:
-        return {}
-    return {
-        quality.metric: quality.value,
-        telemetry.of_parent(quality.metric): quality.parent,
-        telemetry.of_fp32(quality.metric): quality.fp32,
-        telemetry.AGREEMENT: quality.agreement,
-    }
