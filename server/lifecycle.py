@@ -61,8 +61,7 @@ async def serve(settings: Settings) -> None:
 class Server:
     """One server. Built inside a running event loop; `UsageError` where the settings cannot be carried out.
 
-    A worker passes the registry of its `instruments`: its supervisor serves the page, for all workers,
-    and tells what concerns them all. The port is then shared with the other workers.
+    A worker passes the registry of its `instruments`: it shares the port, and its supervisor serves the page.
     """
 
     def __init__(self, settings: Settings, instruments: CollectorRegistry | None = None) -> None:
@@ -107,7 +106,7 @@ class Server:
         self.loading = asyncio.create_task(self._load())
 
     async def drain(self) -> None:
-        """Tells health and ServerReady, and leaves balancers the notice to look elsewhere."""
+        """Makes health and ServerReady say no, and leaves clients the notice to turn elsewhere."""
         logger.info("draining")
         self.registry.draining = True
         await self._health.leave()
@@ -143,7 +142,7 @@ class Server:
             self._sync.watch(self._settings.watch)
 
     def loaded(self) -> tuple[int, int]:
-        """How many variants are READY, and how many FAILED."""
+        """Returns how many variants are READY, and how many FAILED."""
         states = [hosted.state for hosted in self.registry.all()]
         return states.count("READY"), states.count("FAILED")
 

@@ -1,9 +1,9 @@
 """What every call passes on its way in and out: decoding, errors to statuses, the count of codes.
 
-Handlers raise domain errors; here they become what `server.status` says, and what is our fault is logged
-with the request's id. Streams (health watches, reflection) have no end of their own: they are ended when
-the server stops, so that one idle watcher does not hold it until the drain deadline. ModelStreamInfer is
-told of the stop by `server.api.stream`, and ends when what it has accepted is answered.
+Handlers raise domain errors; here they become what `server.status` says. Streams (health watches, reflection)
+have no end of their own: they are ended when the server stops, so that one idle watcher does not hold it until the
+drain deadline. ModelStreamInfer is told of the stop by `server.api.stream`, and ends when what it has accepted is
+answered.
 
 It is no interceptor, which would cost several coroutines a call: it is the one handler that gRPC asks. gRPC itself
 answers calls of unknown methods, and messages over the limit.
@@ -29,10 +29,8 @@ from server.status import is_fault, text_of
 
 SELF_ENDING = "/inference.GRPCInferenceService/ModelStreamInfer"
 """The stream that ends by itself when the server stops."""
-
 RECORDED = "/inference.GRPCInferenceService/ModelInfer"
 """The method that gets the record of its request in the place of gRPC's context."""
-
 UNDECODABLE = "the message is not the one that this method takes"
 
 logger = logging.getLogger(__name__)
@@ -185,12 +183,10 @@ class _MethodCounter:
 
 
 def _hint(error: Exception) -> tuple[tuple[str, str], ...]:
-    """Where the queue was full, what gRPC's own retries understand: when to come again.
-
-    Source: https://github.com/grpc/proposal/blob/master/A6-client-retries.md#pushback
-    """
+    """When to come again, where the queue was full, as gRPC's own retries understand it."""
     if not isinstance(error, OverloadedError):
         return ()
+    # https://github.com/grpc/proposal/blob/master/A6-client-retries.md#pushback
     return (("grpc-retry-pushback-ms", str(max(1, math.ceil((error.retry_after or 0.0) * 1e3)))),)
 
 

@@ -10,7 +10,6 @@ Source: https://github.com/grpc/grpc/blob/master/doc/health-checking.md
 from grpc_health.v1 import health
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
-from protos.errors import NotFoundError
 from protos.v1 import inference_pb2 as pb
 from server.hosting.registry import Registry
 
@@ -26,9 +25,9 @@ class Health:
 
     async def publish(self, registry: Registry) -> None:
         """Sets the status of every service to what the registry says now."""
-        ready = {"": registry.ready, SERVICE: registry.ready}
-        ready |= {model: _default_is_ready(registry, model) for model in registry.models()}
-        ready |= {hosted.label: hosted.state == "READY" for hosted in registry.all()}
+        variants = {hosted.label: hosted.state == "READY" for hosted in registry.all()}
+        models = {model: variants.get(f"{model}/{registry.default(model)}", False) for model in registry.models()}
+        ready = {"": registry.ready, SERVICE: registry.ready, **models, **variants}
         for service, is_ready in ready.items():
             status = HealthCheckResponse.SERVING if is_ready else HealthCheckResponse.NOT_SERVING
             await self.servicer.set(service, status)
@@ -37,12 +36,5 @@ class Health:
         self._known = set(ready)
 
     async def leave(self) -> None:
-        """Everything is NOT_SERVING from now on."""
+        """Makes everything NOT_SERVING from now on."""
         await self.servicer.enter_graceful_shutdown()
-
-
-def _default_is_ready(registry: Registry, model: str) -> bool:
-    try:
-        return registry.find(model, "").state == "READY"
-    except NotFoundError:
-        return False

@@ -1,9 +1,8 @@
 """`python -m server.bench`: our server beside bare ones and peers, in interleaved rounds. `--help` lists what it takes.
 
 Each cell (a server, unary or stream, so many calls in flight) is measured once in each round, so that a machine
-that slows down slows all of them down. Progress goes to standard error; standard output is a table, then one line
-of JSON. The load comes from one process of its own; with few cores it shares them with the server, and its own
-CPU is in the table. Compare ratios within one run, not numbers of two machines.
+that slows down slows all of them down. The load comes from one process of its own; with few cores it shares them
+with the server, and its CPU is in the table. Compare ratios within one run, not numbers of two machines.
 """
 
 import argparse
@@ -85,7 +84,7 @@ def parse(arguments: Sequence[str]) -> Options:
 
 
 def measure(wanted: Options, folder: Path, peers: list[Target]) -> tuple[list[EngineSpeed], dict[Key, list[Cell]]]:
-    """The engine's speeds, and the cells of all rounds."""
+    """Returns the engine's speeds, and the cells of all rounds."""
     rows = load_golden(wanted.repository, wanted.model).inputs
     name = from_json((folder / MANIFEST).read_text()).inputs[0].name
     payloads = {
@@ -120,7 +119,7 @@ def rows_of(speeds: list[EngineSpeed], cells: dict[Key, list[Cell]]) -> list[Row
 
 
 def report(wanted: Options, speeds: list[EngineSpeed], cells: dict[Key, list[Cell]]) -> None:
-    """The table, one line of JSON, and the raw samples where they are wanted."""
+    """Prints the table and one line of JSON; writes the raw samples where they are wanted."""
     rows = rows_of(speeds, cells)
     engine = ", ".join(
         f"{speed.rows_per_second:.0f} rows/s ({speed.cpu_us:.0f} us) at {speed.batch}" for speed in speeds

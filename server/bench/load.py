@@ -1,8 +1,4 @@
-"""Closed-loop load from a process of its own: so many calls in flight, bytes that are serialized already.
-
-Each user has one call in flight and waits for its answer; users share the connections evenly. On a stream,
-each user has a stream of its own. The process' own CPU is reported, since what it takes is not the server's.
-"""
+"""Closed-loop load from a process of its own: each user has one call, or stream, in flight and waits for its answer."""
 
 import asyncio
 import time
@@ -38,7 +34,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Sample:
-    """What it gave."""
+    """What came of one load."""
 
     latencies_us: list[float]
     """Latencies of the calls that ended after the settling."""
@@ -47,13 +43,13 @@ class Sample:
     calls: int
     """All that were answered, settling included: what the CPU was spent on."""
     cpu_seconds: float
-    """CPU time of this process."""
+    """CPU time of the process that asked, which is not the server's."""
     failures: list[str] = field(default_factory=list)
     """Codes of the calls that failed; a user whose call fails stops."""
 
 
 def drive(load: Load) -> Sample:
-    """Puts `load` on a server and waits for its end; meant to be called in another process."""
+    """Puts `load` on a server and returns what came of it; meant to be called in another process."""
     return asyncio.run(_drive(load))
 
 

@@ -52,7 +52,7 @@ DIGITS = (0, 2, 2, 2, 0, 0, 0)
 
 
 def row(key: Key, cells: Sequence[Cell]) -> Row:
-    """The medians over the rounds of one row; rounds without an answer count as not measured."""
+    """Returns the medians over the rounds of one row; rounds without an answer count as not measured."""
     answered = [cell for cell in cells if cell.sample.latencies_us]
 
     def middle(measure: Callable[[Cell], float | None]) -> float | None:
@@ -78,7 +78,7 @@ def row(key: Key, cells: Sequence[Cell]) -> Row:
 
 
 def text(rows: Sequence[Row]) -> str:
-    """The table for people."""
+    """Returns the table for people."""
     lines = [COLUMNS, *map(_shown, rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     formats = [f"{{:{'<' if column < 2 else '>'}{width}}}" for column, width in enumerate(widths)]

@@ -7,8 +7,6 @@ timer. An item that alone exceeds the limit makes a batch of its own.
 With a delay, the worker waits for more, but only for what is likely to come: as many rows as were in play
 when the last batch ended, and only where that was less than the delay ago (clients that were just answered
 ask again soon). A lone request finds nothing else in play and does not pay for it.
-
-Knows neither futures nor runtimes. `put` and `discard` are for any thread, `wait` and `take` for one worker.
 """
 
 import re
@@ -67,7 +65,10 @@ Waiting = TypeVar("Waiting", bound=Item)
 
 
 class Batcher(Generic[Waiting]):
-    """At most `room` items wait, to be taken in batches within `limit`. Their `admitted` is a time of `clock`."""
+    """At most `room` items wait, to be taken in batches within `limit`. Their `admitted` is a time of `clock`.
+
+    `put` and `discard` are for any thread, `wait` and `take` for one worker.
+    """
 
     def __init__(self, room: int, limit: BatchLimit, clock: Callable[[], float] = perf_counter) -> None:
         self._room, self._limit, self._clock = room, limit, clock
@@ -101,7 +102,7 @@ class Batcher(Generic[Waiting]):
             return True
 
     def snapshot(self) -> list[Waiting]:
-        """What waits now, first come first."""
+        """Returns what waits now, first come first."""
         with self._mutex:
             return list(self._waiting)
 
@@ -129,7 +130,7 @@ class Batcher(Generic[Waiting]):
         return batch
 
     def close(self) -> None:
-        """Nothing more is admitted; what waits can still be taken."""
+        """Admits nothing more; what waits can still be taken."""
         with self._mutex:
             self.open = False
             if self._wanted != NEVER:

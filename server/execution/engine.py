@@ -9,14 +9,11 @@ A runtime is called by one thread, one call at a time; variants run side by side
 
 A request whose deadline passed or whose caller went away is never executed. Where its caller is cancelled it
 leaves the queue at once, even while the runtime is busy: gRPC does that when a client gives up and when a
-deadline passes, which it answers itself, so no timer runs here. What happens to one member of a batch leaves
-the others alone:
+deadline passes, so no timer runs here. What happens to one member of a batch leaves the others alone:
 
 - cancelled or expired before the batch starts: left out of it; later: its answer is dropped;
 - the execution fails (raises, or answers another number of rows): each member is executed again by itself,
   and fails by itself. One bad request thus costs its companions time, never their answer.
-
-The engine knows no gRPC; it raises the domain errors of `protos.errors`.
 """
 
 import asyncio
@@ -60,7 +57,7 @@ class Answer:
     queue_seconds: float
     """From admission until execution began; waiting for a slot is part of it."""
     compute_seconds: float
-    """The size of the execution that the request was part of."""
+    """The time of the whole execution that the request was part of."""
 
 
 @dataclass(slots=True, eq=False)
@@ -96,11 +93,11 @@ class Engine:
         self._thread.start()
 
     def depth(self) -> int:
-        """Requests that wait for the worker."""
+        """Returns how many requests wait for the worker."""
         return len(self._batcher)
 
     async def infer(self, inputs: dict[str, Array], rows: int, deadline: float | None = None) -> Answer:
-        """The answer for inputs (rows, ...); `deadline` is a time of `perf_counter`.
+        """Returns the answer for inputs (rows, ...); `deadline` is a time of `perf_counter`.
 
         Raises `OverloadedError` at once where the queue is full, `UnavailableError` after `close`,
         `ExpiredError` where the deadline passed before execution, `EngineError` where the runtime failed.
@@ -117,8 +114,7 @@ class Engine:
     def close(self, timeout: float | None = None) -> None:
         """Refuses what comes, executes what is queued, gives the runtime back; blocks at most `timeout` seconds.
 
-        Where the runtime is still busy then, what waits for it fails with `UnavailableError`, and the runtime is
-        given back when it returns, if ever.
+        What is still queued then fails with `UnavailableError`; a runtime that is busy is given back when it returns.
         """
         self._batcher.close()
         self._thread.join(timeout)

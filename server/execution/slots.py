@@ -1,8 +1,7 @@
 """Slots: how many threads may compute at once, and who is next.
 
-First in, first out: a slot that is given back goes straight to the thread that has waited longest. With
-`threading.Semaphore` a busy variant takes the slot again before a waiter has woken up, and an idle one
-waits until the busy one stops.
+A slot that is given back goes straight to the thread that has waited longest. With `threading.Semaphore` a busy
+variant takes the slot again before a waiter has woken up, and an idle one waits until the busy one stops.
 """
 
 import threading
@@ -18,7 +17,7 @@ class Slots:
         self._mutex = threading.Lock()
 
     def waiting(self) -> int:
-        """Threads that wait for their turn."""
+        """Returns how many threads wait for their turn."""
         return len(self._turns)
 
     def __enter__(self) -> None:

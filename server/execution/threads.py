@@ -1,7 +1,7 @@
 """How many executions run at once: one plan from the cores that this program may really use.
 
-Engines that assume more cores than they get contend with each other. Executions of all variants of one
-worker share its `slots`; workers x slots x threads fits the cores, so that none waits for another's core.
+Executions of all variants of one worker share its `slots`; workers x slots x threads fits the cores, so that none
+waits for another's core.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Plan:
 
 
 def make_plan(threads: int, cores: int, workers: int = 1) -> Plan:
-    """The plan for engines of `threads` threads; `UsageError` where one in each worker would not fit."""
+    """Returns the plan for engines of `threads` threads; `UsageError` where one in each worker would not fit."""
     if threads > cores:
         raise UsageError(f"--threads: got {threads}, expected at most the {cores} available cores")
     if workers * threads > cores:

@@ -33,18 +33,18 @@ class Hosted:
     """One variant, as it stands now."""
 
     entry: Entry
-    """What the repository held when it was last looked at; while a newer one fails, not what serves."""
+    """What the repository held when it was last read; while a newer one fails, not what serves."""
     metrics: VariantMetrics
     state: State | Literal["UNLOADED"] = "LOADING"
     reason: str = ""
-    """Why `entry` could not be loaded, in words that a client may read."""
+    """Why `entry` could not be loaded."""
     engine: Engine | None = None
     variant: Variant | None = None
     """What the engine serves."""
 
     @property
     def described(self) -> Variant | None:
-        """What is known of it: what serves, else what should; None where the manifest cannot be read."""
+        """The variant that serves, else the one that should; None where the manifest cannot be read."""
         return self.variant or self.entry.variant
 
     @property
@@ -53,7 +53,7 @@ class Hosted:
         return f"{self.entry.model}/{self.entry.name}"
 
     def serving(self) -> tuple[Engine, Variant]:
-        """What answers its requests; `UnavailableError` with the reason unless it is READY."""
+        """Returns what answers its requests; `UnavailableError` with the reason unless it is READY."""
         if self.state != "READY" or self.engine is None or self.variant is None:
             because = f": {self.reason}" if self.reason else ""
             raise UnavailableError(f"variant '{self.label}' is {self.state}{because}")
@@ -61,10 +61,7 @@ class Hosted:
 
 
 class Registry:
-    """All variants of the repository that `settings` name. `changed` is awaited after each change of a state.
-
-    An engine that is replaced or unloaded has `drain_timeout` seconds to execute what it has accepted.
-    """
+    """All variants of the repository that `settings` name. `changed` is awaited after each change of a state."""
 
     def __init__(
         self, settings: Settings, plan: Plan, metrics: Metrics, changed: Callable[["Registry"], Awaitable[None]]
@@ -136,17 +133,14 @@ class Registry:
         await asyncio.gather(*(self._retire(hosted.engine) for hosted in serving))
 
     def register(self, entry: Entry) -> Hosted:
-        """A row for `entry`, LOADING; one of that name that was unloaded goes."""
+        """Adds a row for `entry`, LOADING, in place of one of that name that was unloaded."""
         hosted = Hosted(entry, VariantMetrics(self._metrics, entry.model, entry.name))
         hosted.metrics.set_state("LOADING")
         self._models.setdefault(entry.model, {})[entry.name] = hosted
         return hosted
 
     async def load(self, hosted: Hosted, entry: Entry) -> str:
-        """Serves `entry` as this variant from now on; what served before finishes its requests and goes.
-
-        Returns why it cannot be served, or nothing; then what served before goes on serving.
-        """
+        """Serves `entry` in place of what served before, or returns why it cannot: then that goes on serving."""
         hosted.entry = entry
         try:
             loaded = await self._loader.load(entry)
@@ -175,7 +169,7 @@ class Registry:
         await self._changed(self)
 
     async def set_default(self, model: str, variant: str) -> None:
-        """An empty version of `model` means `variant` from now on."""
+        """Makes an empty version of `model` mean `variant` from now on."""
         self._defaults[model] = variant
         await self._changed(self)
 
@@ -190,6 +184,7 @@ class Registry:
         await self._retire(old)
 
     async def _retire(self, engine: Engine | None) -> None:
+        """Lets an engine execute what it has accepted, as far as the time for draining allows."""
         if engine is not None:
             await asyncio.to_thread(engine.close, self._settings.drain_timeout)
 

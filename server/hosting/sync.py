@@ -43,8 +43,7 @@ class RepositorySync:
     async def load(self, model: str) -> None:
         """Brings `model` in step with the repository, what failed before included.
 
-        Raises `NotFoundError` where neither has it, `ControlError` with the reasons where something cannot be
-        loaded; everything else of the model was loaded all the same.
+        Raises `NotFoundError` where neither has it, `ControlError` with the reasons where some of it cannot be loaded.
         """
         await asyncio.shield(self._begin(self._load(model)))
 

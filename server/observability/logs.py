@@ -1,7 +1,7 @@
 """Logs on standard error: lines for a person, or one JSON object a line.
 
-What belongs to a record besides its text is passed as `extra={"fields": {...}}`: in JSON they are keys of the
-object, in text they follow the message as `name=value`. Debug has one line for each inference request.
+What a record has besides its text is passed as `extra={"fields": {...}}`: keys of the object in JSON, `name=value`
+after the message in text.
 """
 
 import json
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Fields = dict[str, str | float | None]
 
 LONGEST = 200
-"""Characters of what comes from a request."""
+"""The most characters that are logged of a text that a request brought."""
 
 logger = logging.getLogger(__name__)
 requests = logging.getLogger("server.requests")

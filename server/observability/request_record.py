@@ -1,8 +1,4 @@
-"""The one record of a request: who asked for what, when each part of its way ended, and with which code.
-
-The call that brings a request makes its record, `server.api.inference` fills it in, and its status code is found
-once. Metrics, statistics, the debug log and traces all read this record.
-"""
+"""The one record of a request, which metrics, statistics, the debug log and traces all read."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field

@@ -38,11 +38,6 @@ class Progress:
         self.states = (0, 0)
         """How many variants are READY and how many FAILED, once `loaded`."""
 
-    def restart(self) -> None:
-        """Goes back to where a new process begins."""
-        self.listening.clear()
-        self.loaded.clear()
-
 
 class WorkerProcess:
     """A process that was started and the socket to it; `live` has to run for the other methods to have an effect."""
