@@ -86,9 +86,8 @@ class VariantMetrics:
         self._answers: deque[RequestRecord] = deque()
         self._executions: deque[tuple[int, float | None]] = deque()
         self._counting = threading.Lock()
-        self._metrics, self._labels = metrics, (model, name)
+        self._metrics, self._labels, self._names = metrics, (model, name), {"model": model, "variant": name}
         metrics.variants.add(self)
-        self._names = {"model": model, "variant": name}
         self._requests = {code: metrics.requests.labels(model, name, code.name) for code in ENDINGS}
         self._rejected = {reason: metrics.rejected.labels(model, name, reason) for reason in REASONS}
         self._states = {state: metrics.state.labels(model, name, state) for state in STATES}

@@ -8,8 +8,7 @@
     compute_output from arrays to the finished response                                 /
     batches        executions that succeeded, by their rows; what one of them took
 
-Counts are exact: a request is counted before its answer is sent. Times are whole nanoseconds. Of several workers
-each counts its own requests, and answers for them alone.
+Counts are exact: a request is counted before its answer is sent. Times are whole nanoseconds.
 Source: https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_statistics.md
 """
 
@@ -65,12 +64,12 @@ class Statistics:
         self.compute_output.add(record.ended - record.answered)
 
     def executed(self, rows: int, seconds: float) -> None:
-        """One execution of `rows` rows succeeded."""
+        """Counts an execution of `rows` rows that succeeded."""
         with self._mutex:  # while a variant is replaced, two engines report
             self._batches.setdefault(rows, Duration()).add(seconds)
 
     def message(self, model: str, variant: str) -> pb.ModelStatistics:
-        """As the protocol says it."""
+        """Returns the counters as the protocol's message."""
         with self._mutex:
             batches = sorted((rows, batch.message()) for rows, batch in self._batches.items())
         return pb.ModelStatistics(
