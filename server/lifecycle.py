@@ -116,10 +116,11 @@ class Server:
         """Lets accepted requests finish, then gives everything back."""
         self._edge.end_streams()
         self._streams.close()
-        with self._edge.holding_calls():
-            await asyncio.sleep(SETTLE_SECONDS)
-            stopping = asyncio.create_task(self._grpc.stop(self._settings.drain_timeout))
-            await asyncio.sleep(0)  # from here on gRPC takes no calls
+        self._edge.calls_may_begin.clear()
+        await asyncio.sleep(SETTLE_SECONDS)
+        stopping = asyncio.create_task(self._grpc.stop(self._settings.drain_timeout))
+        await asyncio.sleep(0)  # from here on gRPC takes no calls
+        self._edge.calls_may_begin.set()
         await stopping
         answered = ", ".join(f"{count} {code}" for code, count in self._edge.answered("ModelInfer").items())
         logger.info("ModelInfer calls answered: %s", answered or "none")

@@ -13,8 +13,7 @@ import asyncio
 import inspect
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import cached_property
 from typing import NoReturn, TypeAlias, cast
 
@@ -51,8 +50,9 @@ class Edge(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         self._services: list[Service] = []
         self._handlers: dict[str, Handler] = {}
         self._closing = asyncio.Event()
-        self._calls_may_begin = asyncio.Event()
-        self._calls_may_begin.set()
+        self.calls_may_begin = asyncio.Event()
+        """While it is cleared, calls that arrive wait."""
+        self.calls_may_begin.set()
 
     def add_generic_rpc_handlers(self, services: Sequence[Service]) -> None:
         """Called by the generated functions that add a service to a server."""
@@ -84,15 +84,6 @@ class Edge(grpc.GenericRpcHandler):  # type: ignore[type-arg]
             if sample.name.endswith("_total") and sample.labels["grpc_method"] == method
         }
 
-    @contextmanager
-    def holding_calls(self) -> Iterator[None]:
-        """Calls that arrive during the block begin after it."""
-        self._calls_may_begin.clear()
-        try:
-            yield
-        finally:
-            self._calls_may_begin.set()
-
     def _wrap(self, method: str, handler: Handler) -> Handler:
         decode, encode = handler.request_deserializer, handler.response_serializer
         if handler.unary_unary is not None and decode is not None:
@@ -113,7 +104,7 @@ class Edge(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         async def call(raw: bytes, context: Context) -> Message:
             record = RequestRecord(context)
             try:
-                await self._calls_may_begin.wait()
+                await self.calls_may_begin.wait()
                 response = await behavior(decode(raw), record if recorded else context)
             except BaseException as error:
                 await counter.fail(error, context, record)

@@ -6,9 +6,9 @@ A variant whose only input is the image tensor of its manifest's preprocessing t
     UINT8  (N, h, w, 3)               RGB images of any one size
     BYTES  (N) or (N, 1)              JPEG or PNG files, each of its own size
 
-and the latter two are resized (bilinear), scaled and normalised as the manifest says. That happens in threads
-of its own, ahead of the variant's queue, so that a file which cannot be read fails its own request and never
-a batch. A file's header is read before its pixels: one that would unpack to more than `max_pixels` is refused.
+and the latter two are resized (bilinear), scaled and normalised as the manifest says, in threads of their own
+ahead of the variant's queue: a file that cannot be read fails its own request and never a batch. A file's header is
+read before its pixels: one that would unpack to more than `max_pixels` is refused.
 
 Transparency is dropped, the orientation in a photo's EXIF block is not applied, and of an animation the first
 image counts: what a data loader does that opens a file with Pillow and converts it to RGB.

@@ -34,7 +34,6 @@ class BatchLimit:
 
 
 ALONE = BatchLimit(1)
-"""One request at a time."""
 
 FORM = re.compile(r"(?P<name>[^=:]+)=(?P<rows>\d+)(?::(?P<delay>\d+(?:\.\d*)?))?")
 """`MODEL[/VARIANT]=ROWS[:SECONDS]`; without SECONDS, the server's own delay holds."""

@@ -31,7 +31,7 @@ from protos.errors import EngineError, ExpiredError, OverloadedError, RequestErr
 from protos.manifest import Variant
 from server.execution.batcher import ALONE, Batcher, BatchLimit
 from server.execution.deadline import why_given_up
-from server.execution.slots import Slots
+from server.execution.threads import Slots
 from server.runtimes import Array, Runtime
 
 logger = logging.getLogger(__name__)

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-from protos.errors import VariantError
 from protos.manifest import Variant
 from protos.repository import Entry, fingerprint, load_golden, read_entry, verify
 from server import runtimes
-from server.execution.slots import Slots
+from server.execution.threads import Slots
 from server.runtimes.golden import check_golden
 
 
@@ -42,11 +41,6 @@ class Loader:
     def close(self) -> None:
         """Ends the thread: loads nothing that waits, and does not wait for what is being loaded."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def reason(self, error: Exception) -> str:
-        """Returns why an artifact was not loaded, in words that a client may read: without paths of this machine."""
-        known = isinstance(error, VariantError)
-        return str(error).replace(f"{self._root}/", "") if known else "its artifact could not be loaded"
 
     def open(self, entry: Entry) -> Loaded:
         """Loads `entry` in this thread; where another publication comes in between, that one."""

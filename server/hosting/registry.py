@@ -19,8 +19,7 @@ from protos.errors import NotFoundError, UnavailableError, VariantError
 from protos.manifest import Variant
 from protos.repository import FIRST_DEFAULT, Entry, default_variant, scan
 from server.execution.engine import Engine, limit_for
-from server.execution.slots import Slots
-from server.execution.threads import Plan
+from server.execution.threads import Plan, Slots
 from server.hosting.loading import Loaded, Loader
 from server.observability.metrics import Metrics, State, VariantMetrics
 from server.settings import Settings
@@ -189,8 +188,10 @@ class Registry:
             await asyncio.to_thread(engine.close, self._settings.drain_timeout)
 
     async def _fail(self, hosted: Hosted, error: Exception) -> str:
-        hosted.reason = self._loader.reason(error)
-        told = isinstance(error, VariantError) and error.__cause__ is None
+        known = isinstance(error, VariantError)
+        # A client reads the reason: no path of this machine, and no text of a library, which may hold one.
+        hosted.reason = str(error).replace(f"{self.root}/", "") if known else "its artifact could not be loaded"
+        told = known and error.__cause__ is None
         logger.error("variant %s FAILED: %s", hosted.label, error, exc_info=None if told else error)
         if hosted.engine is None:
             await self._set(hosted, "FAILED")

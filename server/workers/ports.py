@@ -24,17 +24,13 @@ def reserved(host: str, port: int) -> Iterator[int]:
     """
     with ExitStack() as sockets:
         try:
-            for family, address in _addresses(host):
+            for family, _, _, _, found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM):
+                address = str(found[0])
                 port = port or _free(family, address)
                 sockets.enter_context(_hold(family, address, port))
         except OSError:
             raise UsageError(f"--port: {join(host, port)} is in use, or cannot be listened on") from None
         yield port
-
-
-def _addresses(host: str) -> list[tuple[socket.AddressFamily, str]]:
-    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    return [(family, str(address[0])) for family, _, _, _, address in found]
 
 
 def _free(family: socket.AddressFamily, address: str) -> int:

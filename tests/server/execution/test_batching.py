@@ -12,7 +12,7 @@ from protos.errors import EngineError, OverloadedError
 from protos.manifest import TensorSpec
 from server.execution.batcher import ALONE, BatchLimit, make_limits
 from server.execution.engine import Answer, Engine, limit_for
-from server.execution.slots import Slots
+from server.execution.threads import Slots
 from tests.support.server.engines import enqueue, hosting, keep_busy, tensor
 from tests.support.server.standins import Faulty, Forgetful, Gate, Poisonable, raising
 from tests.support.serving import eventually

@@ -9,7 +9,7 @@ import pytest
 
 from protos.errors import EngineError, ExpiredError, OverloadedError, UnavailableError
 from server.execution.engine import Engine, Reason
-from server.execution.slots import Slots
+from server.execution.threads import Slots
 from tests.support.server.engines import enqueue, hosting, keep_busy, tensor
 from tests.support.server.standins import Faulty, Gate, Record, one_row_too_few, raising
 from tests.support.serving import eventually

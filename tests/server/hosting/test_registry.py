@@ -16,7 +16,7 @@ from protos.repository import Entry, describe_files, promote, scan
 from protos.support.machine import available_cores
 from protos.tensors import encode_request
 from protos.v1 import inference_pb2 as pb
-from server.execution.slots import Slots
+from server.execution.threads import Slots
 from server.hosting.loading import Loaded, Loader
 from tests.support import toy
 from tests.support.server.standins import running

@@ -9,7 +9,7 @@ import numpy as np
 
 from server.execution.batcher import BatchLimit
 from server.execution.engine import Engine, Reason
-from server.execution.slots import Slots
+from server.execution.threads import Slots
 from server.lifecycle import Server
 from server.runtimes import Array
 from server.settings import Settings
