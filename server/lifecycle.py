@@ -1,4 +1,4 @@
-"""The life of one server: build, start, wait, drain, stop.
+"""The life of one server: build, listen, load, wait, drain, stop.
 
 Draining has three steps, so that a client that watches the health loses no request:
 1. health and ServerReady say no, and requests are still accepted for the notice;
@@ -52,7 +52,8 @@ async def serve(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT, then drains; a second signal ends the process at once."""
     server = Server(settings)
     with stop_signals() as stop:
-        await server.start()
+        await server.listen()
+        server.load()
         await stop.wait()
         await server.drain()
         await server.stop()
@@ -82,11 +83,6 @@ class Server:
         self._credentials = credentials(settings)
         guards = [Tokens(settings.token_file, metrics.handled)] if settings.token_file else []
         self._grpc = self._build_grpc_server(servicer, guards)
-
-    async def start(self) -> None:
-        """Answers from now on, and loads the variants; `UsageError` where a port cannot be had."""
-        await self.listen()
-        self.load()
 
     async def listen(self) -> None:
         """Answers from now on; `UsageError` where a port cannot be had."""

@@ -18,8 +18,7 @@ from server.settings import Settings
 
 NAME = "paretoserve"
 EXTENSIONS = ("classification", "model_configuration", "statistics", "streaming")
-"""The extensions of the protocol, by Triton's names, and only those that really work. `streaming`, which Triton has
-and does not list, is ModelStreamInfer."""
+"""The extensions that work, by Triton's names; `streaming`, which Triton does not list, is ModelStreamInfer."""
 CONTROL = "model_repository"
 """The extension that works where repository control is allowed. RepositoryIndex answers without it."""
 

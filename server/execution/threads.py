@@ -1,8 +1,8 @@
 """How many executions run at once, by a plan from the cores that this program may really use, and which is next.
 
 Executions of all variants of one worker share its `slots`; workers x slots x threads fits the cores, so that none
-waits for another's core. A slot that is given back goes straight to the thread that has waited longest. With
-`threading.Semaphore` a busy variant takes it again before a waiter has woken up, and an idle one waits until the busy one stops.
+waits for another's core. A slot that is given back goes straight to the thread that has waited longest: with
+`threading.Semaphore` a busy variant takes it again before a waiter has woken up, until it has nothing more to do.
 """
 
 import threading

@@ -39,7 +39,6 @@ class Hosted:
     """Why `entry` could not be loaded."""
     engine: Engine | None = None
     variant: Variant | None = None
-    """What the engine serves."""
 
     @property
     def described(self) -> Variant | None:
@@ -191,8 +190,8 @@ class Registry:
         known = isinstance(error, VariantError)
         # A client reads the reason: no path of this machine, and no text of a library, which may hold one.
         hosted.reason = str(error).replace(f"{self.root}/", "") if known else "its artifact could not be loaded"
-        told = known and error.__cause__ is None
-        logger.error("variant %s FAILED: %s", hosted.label, error, exc_info=None if told else error)
+        traceback = None if known and error.__cause__ is None else error
+        logger.error("variant %s FAILED: %s", hosted.label, error, exc_info=traceback)
         if hosted.engine is None:
             await self._set(hosted, "FAILED")
         return hosted.reason

@@ -1,7 +1,7 @@
 """The metrics of several processes as one page.
 
     counters, histograms    sum, those of processes that have ended included
-    gauges                  sum where each process has its share (in flight, queued), else the largest: what all
+    gauges                  sum where each process has its share (`SHARED_OUT`), else the largest: what all
                             have in common (quality, bytes), and of the states that a variant is in, each one
     process_*               never added: each process has its own, by the label `worker`
 
@@ -20,14 +20,12 @@ Reading = list[Metric]
 """The metric families of one process at one moment."""
 
 SHARED_OUT = frozenset({telemetry.INFLIGHT.name, telemetry.QUEUE_DEPTH.name})
-"""Gauges that are summed."""
-
 _PROCESS = "process_"
 _LASTING = ("counter", "histogram")
 
 
 def dump(registry: CollectorRegistry) -> object:
-    """What a registry reads now, in plain values that JSON can carry."""
+    """Returns what a registry reads now, in plain values that JSON can carry."""
     return [
         [family.name, family.documentation, family.type, [sample[:3] for sample in family.samples]]
         for family in registry.collect()
@@ -35,7 +33,7 @@ def dump(registry: CollectorRegistry) -> object:
 
 
 def load(dumped: Iterable[tuple[str, str, str, list[tuple[str, dict[str, str], float]]]]) -> Reading:
-    """The reading that was dumped."""
+    """Returns the reading that was dumped."""
     reading = []
     for name, documentation, kind, samples in dumped:
         family = Metric(name, documentation, kind)
@@ -46,12 +44,12 @@ def load(dumped: Iterable[tuple[str, str, str, list[tuple[str, dict[str, str], f
 
 
 def of_worker(reading: Reading, worker: str) -> Reading:
-    """The reading, its `process_*` marked as those of `worker`."""
+    """Returns the reading, its `process_*` marked as those of `worker`."""
     return [_marked(family, worker) if family.name.startswith(_PROCESS) else family for family in reading]
 
 
 def lasting(reading: Reading) -> Reading:
-    """What remains true of a process after its end."""
+    """Returns the part of a reading that remains true after the end of its process."""
     return [family for family in reading if family.type in _LASTING and not family.name.startswith(_PROCESS)]
 
 

@@ -88,9 +88,9 @@ async def _work(settings: Settings, connection: socket.socket, late: bool) -> in
         if late:
             server.load()
             await asyncio.wait({server.loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            await server.listen()
-        else:
-            await server.start()
+        await server.listen()
+        if not late:
+            server.load()
     except UsageError as error:
         supervision.report("refused", str(error))
         return 2

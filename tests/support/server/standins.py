@@ -92,7 +92,8 @@ async def running(repository: Path, **settings: int | float) -> AsyncIterator[Se
     """A server in this process, loaded, on free ports, without the notice at its end."""
     options = {"port": 0, "metrics_port": 0, "drain_notice": 0.0, **settings}
     server = Server(Settings(repository, **options))
-    await server.start()
+    await server.listen()
+    server.load()
     try:
         await server.loading
         yield server
