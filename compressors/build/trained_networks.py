@@ -15,9 +15,9 @@ from compressors.build.tools import Tools
 from compressors.data.datasets import Dataset
 from compressors.measure import evaluate
 from compressors.networks import zoo
-from compressors.networks.user_network import LoadFile
 from compressors.progress import say
 from compressors.recipes.recipes import Recipe, StepContext
+from compressors.recipes.steps import LoadFile, NetworkStep
 from compressors.recipes.train import Teacher
 from compressors.study import REFERENCE, Study
 from protos import repository
@@ -96,7 +96,8 @@ class Networks:
     def _make(self, recipe: Recipe, parent: Trained | None, step_key: str) -> None:
         checkpoint = self._cache.work(step_key) / "checkpoint.pt"
         at = self._context(parent.network if parent else None, checkpoint, self._teacher(recipe))
-        network = self._apply(recipe.network_step(), at)
+        assert isinstance(recipe.step, NetworkStep)
+        network = self._apply(recipe.step, at)
         with self._cache.appearing(step_key) as staging:
             torch.save(network.state_dict(), staging / "weights.pt")
             np.save(staging / "outputs.npy", evaluate.predict_network(network, self.test_inputs))

@@ -9,9 +9,7 @@ import importlib
 import inspect
 import pickle
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from torch import nn
@@ -26,34 +24,6 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 _PREFIXES = ("module.", "_orig_mod.")
 """What DataParallel and torch.compile put before names."""
 _CLASSES = ("num_classes", "classes", "n_classes", "nclasses")
-
-
-@dataclass(frozen=True)
-class LoadFile:
-    """Takes the network's weights, or a whole ONNX graph, from a file instead of training."""
-
-    compressible: ClassVar[bool] = False
-
-    file: str
-    """Its path; only its name is kept for the records."""
-    sha256: str = ""
-    """The file's hash; checked where it is given."""
-
-    def __post_init__(self) -> None:
-        path = Path(self.file).resolve()
-        if not path.is_file():
-            raise ValueError(f"file: there is no file '{self.file}'")
-        found = sha256(path)
-        if self.sha256 not in ("", found):
-            raise ValueError(f"sha256: got a file with {found}, expected {self.sha256}")
-        for name, value in (("file", path.name), ("sha256", found), ("_path", path)):
-            object.__setattr__(self, name, value)
-
-    @property
-    def path(self) -> Path:
-        """Where the file lies; no field, since it is no part of what was done."""
-        path: Path = self.__dict__["_path"]
-        return path
 
 
 def factory(name: str) -> Callable[[int], nn.Module]:
@@ -87,12 +57,12 @@ def code_sha256(name: str) -> str:
     return sha256(Path(source)) if source else ""
 
 
-def load(network: nn.Module, step: LoadFile) -> None:
-    """Puts what is in the file into `network`; `UsageError` in one line where it does not fit."""
+def load(network: nn.Module, path: Path) -> None:
+    """Puts what is in the file into `network`; raises `UsageError`, one line, where it does not fit."""
     if isinstance(network, OnnxNetwork):
-        network.graph = read_graph(step.path)
+        network.graph = read_graph(path)
     else:
-        _fill(network, _weights(step.path), step.file)
+        _fill(network, _weights(path), path.name)
     network.eval()
 
 
