@@ -1,5 +1,6 @@
 """The networks of a study: trained, pruned, ... once each, kept in the cache, brought back from it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,6 @@ from torch import nn
 
 from compressors.build import teachers
 from compressors.build.cache import Cache, key
-from compressors.build.tools import Tools
 from compressors.data.datasets import Dataset
 from compressors.measure import evaluate
 from compressors.networks import zoo
@@ -40,13 +40,15 @@ class Trained:
     key: str
 
 
+Apply = Callable[[NetworkStep, StepContext], nn.Module]
+
+
 class Networks:
     """Makes each network of `study` when it is first asked for; the same one is returned after that."""
 
-    def __init__(self, study: Study, dataset: Dataset, cache: Cache, root: Path, given: Tools) -> None:
+    def __init__(self, study: Study, dataset: Dataset, cache: Cache, root: Path, apply: Apply) -> None:
         self._study, self._dataset, self._cache, self._root = study, dataset, cache, root
-        self._apply = given.apply
-        self._made: dict[str, Trained] = {}
+        self._apply, self._made = apply, dict[str, Trained]()
 
     @cached_property
     def data_sha256(self) -> str:

@@ -21,6 +21,8 @@ from server.runtimes import Runtime
 
 Seconds = dict[str, NDArray[np.float64]]
 """Raw samples by variant."""
+Latencies = Callable[[dict[str, Runtime], dict[str, NDArray[np.float32]], int], Seconds]
+"""Runtimes by variant, inputs (1, ...) by name, and a seed to seconds of batch-1 calls."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,9 @@ def timing(
     open_all: Callable[[], dict[str, Runtime]],
     inputs: NDArray[np.float32],
     seed: int,
-    latencies: Callable[[dict[str, Runtime], dict[str, NDArray[np.float32]], int], Seconds] = evaluate.latencies,
+    latencies: Latencies,
 ) -> Timing:
-    """What the cache holds for these variants, by their `keys`, on this machine, or what is measured now.
+    """Returns what the cache holds for these variants, by their `keys`, on this machine, or measures it now.
 
     `open_all` loads the variants; `inputs` (N, 3, H, W) are what they are given.
     """
