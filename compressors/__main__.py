@@ -45,25 +45,22 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="pareto-compress", description="Build and inspect variants of a model.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(
-        name: str, run: Callable[[argparse.Namespace], int], text: str, *positional: str
-    ) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, help=text)
+    def command(run: Callable[[argparse.Namespace], int], text: str, *positional: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(run.__name__.removeprefix("_"), help=text)
         made.set_defaults(run=run)
         for argument in positional:
             made.add_argument(argument, type=Path if argument == "repository" else str)
         return made
 
-    build = command("build", _build, "build the variants of a study or of your own model")
+    build = command(_build, "build the variants of a study or of your own model")
     options.add_flags(build, BuildOptions)
     options.add_flags(build.add_argument_group("your own model (docs/own-models.md)"), UserModel)
-    listing = command("list", _list, "the table of a repository, with ratios to FP32 PyTorch", "repository")
+    listing = command(_list, "the table of a repository, with ratios to FP32 PyTorch", "repository")
     options.add_flags(listing, ListOptions)
-    plot = command("plot", _plot, "a page of plots for each model of a repository", "repository")
-    options.add_flags(plot, PlotOptions)
-    command("verify", _verify, "check every variant's hashes and its answers on the golden inputs", "repository")
-    text = "make a variant the one that a request without a version gets"
-    options.add_flags(command("promote", _promote, text, "model", "variant"), PromoteOptions)
+    options.add_flags(command(_plot, "a page of plots for each model of a repository", "repository"), PlotOptions)
+    command(_verify, "check every variant's hashes and its answers on the golden inputs", "repository")
+    promote = command(_promote, "make a variant the one that a request without a version gets", "model", "variant")
+    options.add_flags(promote, PromoteOptions)
     return parser
 
 

@@ -182,7 +182,7 @@ class Artifacts:
                 study=self._study.sha256,
                 parent_weights=trained.weights_sha256,
                 seed=self._study.seed,
-                calibration=self._networks.data_sha256 if lowering.calibrated else None,
+                calibration=self._dataset.fingerprint if lowering.calibrated else None,
             ),
             network=trained.size,
             notes=exported.notes,

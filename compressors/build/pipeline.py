@@ -20,7 +20,6 @@ from compressors.build.isolation import in_fresh_process, side_by_side
 from compressors.build.trained_networks import Apply, Networks
 from compressors.data import datasets
 from compressors.export import exporters
-from compressors.export.exporters import Exported, Exporter, Job
 from compressors.measure import evaluate
 from compressors.measure.footprint import MemoryProbe
 from compressors.measure.timing import Latencies, Timing, timing
@@ -39,7 +38,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
-def isolated_export(exporter: Exporter, job: Job) -> Exported:
+def isolated_export(exporter: exporters.Exporter, job: exporters.Job) -> exporters.Exported:
     """Exports in a process of its own."""
     return in_fresh_process(exporters.export, exporter, job)
 
@@ -117,9 +116,8 @@ class Build:
         model, fp32 = self.study.model, self.networks.reference.outputs.argmax(1)
         repository.save_golden(self.root, model, self._artifacts.golden)
         publishing.save_test_split(self.root, model, self.dataset.test, fp32)
-        variants = [(self._timed(done.variant, timed), done.artifact) for done in built.values()]
-        publishing.publish(self.root, variants)
-        publishing.choose_default(self.root, model, [variant for variant, _ in variants])
+        pairs = [(self._timed(done.variant, timed), done.artifact) for done in built.values()]
+        publishing.publish(self.root, model, pairs)
 
     def _timed(self, variant: Variant, timed: Timing) -> Variant:
         return replace(

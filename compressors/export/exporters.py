@@ -39,6 +39,12 @@ saturate otherwise: the answers would be wrong there, and there alone.
 https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html#when-and-why-do-i-need-to-try-u8u8
 """
 
+BATCH_RANGE = "activations have one range for the whole batch: an answer depends a little on the rows beside it"
+"""A note on int8 whose ranges are found in each call."""
+
+FEW = 5
+"""How many layers a note names at most."""
+
 FREE_BATCH = {0: torch.export.Dim("batch", min=1, max=4096)}
 """The dynamic shape of the input, for torch.export and what builds on it."""
 
@@ -131,13 +137,6 @@ def refusal(lowering: Lowering, runtime: RuntimeName) -> str | None:
     return next((row.refused_options[o] for o in vars(lowering).items() if o in row.refused_options), None)
 
 
-BATCH_RANGE = "activations have one range for the whole batch: an answer depends a little on the rows beside it"
-"""A note on int8 whose ranges are found in each call."""
-
-FEW = 5
-"""How many layers a note names at most."""
-
-
 @dataclass(frozen=True)
 class Job:
     """What an exporter is given."""
@@ -164,13 +163,13 @@ class Job:
         assert self.example.is_contiguous()
 
     def calibration_batches(self) -> list[torch.Tensor]:
-        """The calibration inputs in batches, the last of them maybe smaller; one by one where each has a range."""
+        """Returns the calibration inputs in batches, one by one where the range of each is needed."""
         assert self.calibration is not None
         one_by_one = isinstance(self.lowering, StaticInt8) and self.lowering.ranges == "mean-min-max"
         return list(self.calibration.split(1 if one_by_one else CALIBRATION_BATCH))
 
     def instructions_note(self) -> tuple[str, ...]:
-        """The note that the lowering's precision is slow on this machine; none where it is not."""
+        """Returns the note that the lowering's precision is slow on this machine; none where it is not."""
         return lowerings.missing_instructions(self.lowering.precision, self.instruction_sets)
 
 
@@ -214,16 +213,8 @@ def float_note(names: Sequence[str], total: int) -> tuple[str, ...]:
 
 def local_paths() -> list[str]:
     """Lists folders of this machine that compilers and tracers leave in what they write, longest first."""
-    found = {
-        sys.prefix,
-        sys.base_prefix,
-        sysconfig.get_path("purelib"),
-        tempfile.gettempdir(),
-        str(Path(__file__).parents[2]),
-        str(Path.cwd()),
-        str(Path.home()),
-        *site.getsitepackages(),
-    }
+    found = {sys.prefix, sys.base_prefix, sysconfig.get_path("purelib"), tempfile.gettempdir(), *site.getsitepackages()}
+    found |= {str(path) for path in (Path(__file__).parents[2], Path.cwd(), Path.home())}
     return sorted((path for path in found if path != "/"), key=len, reverse=True)
 
 

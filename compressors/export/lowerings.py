@@ -100,7 +100,7 @@ _FAST_WITH: dict[Precision, tuple[frozenset[str], str]] = {
 
 
 def missing_instructions(precision: Precision, instruction_sets: Collection[str]) -> tuple[str, ...]:
-    """The note that computing in `precision` is slow on a machine with these sets; none where it is not."""
+    """Returns the note that `precision` is slow on a machine with these instruction sets; none where it is not."""
     if precision not in _FAST_WITH:
         return ()
     needed, note = _FAST_WITH[precision]

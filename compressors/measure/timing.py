@@ -12,16 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compressors.build.cache import Cache, key
-from compressors.export.exporters import INPUT
+from compressors.export.exporters import INPUT, Inputs
 from compressors.measure import evaluate
+from compressors.measure.evaluate import Seconds
 from compressors.progress import say
 from protos.support.machine import Machine
 from protos.support.strict import decode
 from server.runtimes import Runtime
 
-Seconds = dict[str, NDArray[np.float64]]
-"""Raw samples by variant."""
-Latencies = Callable[[dict[str, Runtime], dict[str, NDArray[np.float32]], int], Seconds]
+Latencies = Callable[[dict[str, Runtime], Inputs, int], Seconds]
 """Runtimes by variant, inputs (1, ...) by name, and a seed to seconds of batch-1 calls."""
 
 

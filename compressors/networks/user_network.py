@@ -1,6 +1,6 @@
 """A user's own network: its factory in a Python file, and its weights in a file of their own.
 
-Nothing of this project is in either. A factory `package.module:name` is called with the number of classes where
+Neither needs to know this project. A factory `package.module:name` is called with the number of classes where
 it takes that, else without arguments. Weights are a state dict that `torch.load(weights_only=True)` reads; wrapped
 in {"state_dict": ...} and prefixed with `module.` they are taken too, since training scripts save them so.
 """
@@ -27,7 +27,7 @@ _CLASSES = ("num_classes", "classes", "n_classes", "nclasses")
 
 
 def factory(name: str) -> Callable[[int], nn.Module]:
-    """The user's `package.module:name` as a function of the number of classes; `UsageError` where it is none."""
+    """Makes the user's `package.module:name` a function of the number of classes; raises `UsageError` without it."""
     function = imported(name, "--model")
 
     def make(classes: int) -> nn.Module:
@@ -67,7 +67,7 @@ def load(network: nn.Module, path: Path) -> None:
 
 
 def check(network: nn.Module, shape: tuple[int, ...], classes: int) -> None:
-    """`UsageError` where inputs (N, *shape) do not give outputs (N, classes)."""
+    """Raises `UsageError` where inputs (N, *shape) do not give outputs (N, classes)."""
     wanted = "x".join(map(str, shape))
     try:
         with torch.no_grad():
@@ -82,7 +82,7 @@ def check(network: nn.Module, shape: tuple[int, ...], classes: int) -> None:
 
 
 def _weights(path: Path) -> dict[str, torch.Tensor]:
-    """The state dict in a file, without wrappers and prefixes."""
+    """Reads the state dict in a file, without wrappers and prefixes."""
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError):  # its texts advise to read anything
@@ -103,7 +103,9 @@ def _weights(path: Path) -> dict[str, torch.Tensor]:
 
 def _fill(network: nn.Module, weights: dict[str, torch.Tensor], file: str) -> None:
     wanted = network.state_dict()
-    problems = [f"'{n}' is not in the file" for n in wanted.keys() - weights.keys() if not _counts_batches(n)]
+    # A batch norm's counter is missing in old files, and inference does not need it.
+    missing = [name for name in wanted.keys() - weights.keys() if not name.endswith("num_batches_tracked")]
+    problems = [f"'{n}' is not in the file" for n in missing]
     problems += [f"'{n}' is not in the network" for n in weights.keys() - wanted.keys()]
     problems += [
         f"'{n}' has shape {list(weights[n].shape)}, the network's has {list(wanted[n].shape)}"
@@ -114,8 +116,3 @@ def _fill(network: nn.Module, weights: dict[str, torch.Tensor], file: str) -> No
         others = f" ({len(problems) - 1} more like this)" if len(problems) > 1 else ""
         raise UsageError(f"{file}: the weights do not fit the network: {min(problems)}{others}")
     network.load_state_dict(weights, strict=False)
-
-
-def _counts_batches(name: str) -> bool:
-    """Whether it is a batch norm's counter, which old files lack and inference does not need."""
-    return name.endswith("num_batches_tracked")

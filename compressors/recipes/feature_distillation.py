@@ -88,9 +88,8 @@ def distilling(
     Raises `ValueError` for a stage that a network does not have or that gives no (N, C, H, W).
     """
     theirs = how.teacher_stages or how.stages
-    reviewer = FeatureDistillation(
-        _features(student, how.stages, example), _features(teacher, theirs, example), how.weight
-    )
+    features = _features(student, how.stages, example), _features(teacher, theirs, example)
+    reviewer = FeatureDistillation(*features, how.weight)
     with _recording(student, how.stages, reviewer.student), _recording(teacher, theirs, reviewer.teacher):
         yield reviewer
 

@@ -8,6 +8,7 @@ there, a row in `STEPS`, and a function registered with `apply`.
 
 import contextlib
 import copy
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import singledispatch
 from pathlib import Path
@@ -21,12 +22,13 @@ from compressors.export import lowerings
 from compressors.export.lowerings import FLOAT32, Lowering
 from compressors.networks import user_network, zoo
 from compressors.networks.layers import weights
-from compressors.recipes import channel_pruning, clustering, element_pruning, gradual, qat, steps, train
+from compressors.recipes import channel_pruning, clustering, element_pruning, qat, steps, train
 from compressors.recipes.feature_distillation import distilling
 from compressors.recipes.steps import Fit, NetworkStep, Review
 from compressors.recipes.train import Teacher
 from protos import manifest
 from protos.manifest import RuntimeName
+from protos.support import atomic
 
 Step = NetworkStep | Lowering
 
@@ -114,9 +116,35 @@ class StepContext:
                 train.fit(network, self.data, how, self.seed, self.checkpoint, teacher, guide)
         return network
 
+    def prune_in_rounds(self, levels: Sequence[float], one_round: Callable[[nn.Module, float], nn.Module]) -> nn.Module:
+        """Returns the parent's network after a round up to each of `levels`.
+
+        Each finished round is kept beside the checkpoint, so that an interrupted step goes on from it.
+        """
+        network = self.base()
+        for number, level in enumerate(levels, 1):
+            path = self.checkpoint.with_name(f"round{number}.pt")
+            if path.is_file():
+                network = self.restore(torch.load(path, weights_only=True))
+                continue
+            network = one_round(network, level)
+            with atomic.new_file(path) as temporary:
+                torch.save(network.state_dict(), temporary)
+        return network
+
     def restore(self, weights: dict[str, torch.Tensor]) -> nn.Module:
         """Returns the network with the widths and values of `weights`."""
         return zoo.restore(self.network_name, len(self.data.labels), weights)
+
+
+def equal_levels(final: float, rounds: int) -> list[float]:
+    """Returns levels up to `final` in equal steps."""
+    return [final * number / rounds for number in range(1, rounds)] + [final]
+
+
+def cubic_levels(final: float, rounds: int) -> list[float]:
+    """Returns levels up to `final`, much at first and little at last (https://arxiv.org/abs/1710.01878)."""
+    return [final * (1 - (1 - number / rounds) ** 3) for number in range(1, rounds)] + [final]
 
 
 @singledispatch
@@ -156,8 +184,7 @@ def _channel_pruning(step: steps.ChannelPruning, at: StepContext) -> nn.Module:
     def one_round(network: nn.Module, ratio: float) -> nn.Module:
         return at.fit(channel_pruning.remove_channels(network, ratio, at.data, at.base()), step.fit, step.review)
 
-    levels = gradual.equal_levels(step.ratio, step.rounds)
-    return gradual.climb(at.base(), levels, one_round, at.restore, at.checkpoint.parent)
+    return at.prune_in_rounds(equal_levels(step.ratio, step.rounds), one_round)
 
 
 @apply.register
@@ -165,8 +192,7 @@ def _element_pruning(step: steps.ElementPruning, at: StepContext) -> nn.Module:
     def one_round(network: nn.Module, share: float) -> nn.Module:
         return at.fit(element_pruning.sparsify(network, share, step.scope), step.fit)
 
-    levels = gradual.cubic_levels(step.sparsity, step.rounds)
-    return gradual.climb(at.base(), levels, one_round, at.restore, at.checkpoint.parent)
+    return at.prune_in_rounds(cubic_levels(step.sparsity, step.rounds), one_round)
 
 
 @apply.register

@@ -29,8 +29,9 @@ class Fit:
     momentum: float = 0.9
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch", 1), ("shift", 0)):
-            _at_least(name, getattr(self, name), least)
+        _expect(self.epochs >= 1, "epochs", self.epochs, "at least 1")
+        _expect(self.batch >= 1, "batch", self.batch, "at least 1")
+        _expect(self.shift >= 0, "shift", self.shift, "at least 0")
         _expect(self.learning_rate > 0, "learning_rate", self.learning_rate, "more than 0")
         _expect(0 <= self.distillation <= 1, "distillation", self.distillation, "0 to 1")
 
@@ -146,8 +147,8 @@ class ChannelPruning(NetworkStep):
     """How the parent teaches the fine-tuning."""
 
     def __post_init__(self) -> None:
-        _share("ratio", self.ratio)
-        _at_least("rounds", self.rounds, 1)
+        _expect(0 < self.ratio < 1, "ratio", self.ratio, "more than 0 and less than 1")
+        _expect(self.rounds >= 1, "rounds", self.rounds, "at least 1")
 
 
 @dataclass(frozen=True)
@@ -166,8 +167,8 @@ class ElementPruning(NetworkStep):
     """More than one: the share grows by the cubic schedule of Zhu & Gupta 2017."""
 
     def __post_init__(self) -> None:
-        _share("sparsity", self.sparsity)
-        _at_least("rounds", self.rounds, 1)
+        _expect(0 < self.sparsity < 1, "sparsity", self.sparsity, "more than 0 and less than 1")
+        _expect(self.rounds >= 1, "rounds", self.rounds, "at least 1")
         if self.rounds > 1 and self.fit is None:
             raise ValueError(f"rounds: got {self.rounds} without a fit, expected a fit to go between them")
 
@@ -183,7 +184,7 @@ class Clustering(NetworkStep):
     """Trains what is not clustered, batch norms and biases."""
 
     def __post_init__(self) -> None:
-        _at_least("clusters", self.clusters, 2)
+        _expect(self.clusters >= 2, "clusters", self.clusters, "at least 2")
 
 
 class WeightRounding(NetworkStep):
@@ -199,11 +200,3 @@ FIRST_STEPS = (Train, LoadFile)
 def _expect(holds: object, name: str, value: object, expected: str) -> None:
     if not holds:
         raise ValueError(f"{name}: got {value}, expected {expected}")
-
-
-def _share(name: str, value: float) -> None:
-    _expect(0 < value < 1, name, value, "more than 0 and less than 1")
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-    _expect(value >= least, name, value, f"at least {least}")

@@ -44,8 +44,8 @@ def fit(
 ) -> None:
     """Trains `network` in place on the training split and leaves it in evaluation mode.
 
-    Where `checkpoint` holds the state of an interrupted training, it goes on from there; the file is
-    removed at the end. `teacher` is needed where `how.distillation` is above 0, and by a `guide`.
+    An interrupted training goes on from `checkpoint`, a file that is removed at the end. Distillation needs
+    a `teacher`, and so does a `guide`, the loss of its features.
     """
     torch.set_num_threads(available_cores())  # an adapter may have left it at its own count
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -70,11 +70,11 @@ def fit(
             mask.reapply()
             schedule.step()
             total += loss.item()
-        _save(checkpoint, epoch + 1, stateful)
+        with atomic.new_file(checkpoint) as temporary:
+            torch.save({"epochs": epoch + 1} | {name: part.state_dict() for name, part in stateful.items()}, temporary)
         seconds = time.perf_counter() - start
         say(f"  epoch {epoch + 1}/{how.epochs}: mean loss {total / steps:.3f}, {seconds:.1f} s")
-    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    network.eval()
+    network.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
     checkpoint.unlink(missing_ok=True)
 
 
@@ -123,11 +123,6 @@ def _augment(inputs: torch.Tensor, how: Fit, generator: torch.Generator) -> torc
         mirrored = torch.rand(count, generator=generator) < 0.5
         columns = torch.where(mirrored[:, None], columns.flip(1), columns)
     return padded[torch.arange(count)[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-
-
-def _save(checkpoint: Path, epochs: int, stateful: _Stateful) -> None:
-    with atomic.new_file(checkpoint) as temporary:
-        torch.save({"epochs": epochs} | {name: part.state_dict() for name, part in stateful.items()}, temporary)
 
 
 def _resume(checkpoint: Path, stateful: _Stateful) -> int:

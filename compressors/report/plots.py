@@ -101,19 +101,14 @@ def _scatter(variants: list[Variant], costs: Sequence[float | None], title: str)
         x=x, y=y, mode="markers", showlegend=False, marker=symbols | {"color": [color[v.runtime] for _, v in points]},
         text=[v.variant for _, v in points], hovertemplate="<b>%{text}</b><br>%{y:.2%}, %{x:.3g}<extra></extra>",
     )  # fmt: skip
-    for runtime in sorted(color):
-        _explain(figure, runtime, color[runtime], "square")
-    for recipe, its in shape.items():
-        _explain(figure, recipe, GREY, its.marker)
+    legend = [(runtime, color[runtime], "square") for runtime in sorted(color)]
+    legend += [(recipe, GREY, its.marker) for recipe, its in shape.items()]
+    for name, paint, symbol in legend:  # lines of the legend that stand for no points of their own
+        marker = {"color": paint, "symbol": symbol, "size": 10}
+        figure.add_scatter(x=[None], y=[None], mode="markers", name=name, marker=marker)
     figure.update_xaxes(type="log", tickvals=_ticks(x))
     figure.update_layout(annotations=_names([points[i] for i in best], points))
     return figure
-
-
-def _explain(figure: go.Figure, name: str, color: str, shape: str) -> None:
-    """Adds a line to the legend that stands for no points of its own."""
-    marker = {"color": color, "symbol": shape, "size": 10}
-    figure.add_scatter(x=[None], y=[None], mode="markers", name=name, marker=marker)
 
 
 def _pruning(variants: list[Variant]) -> go.Figure:

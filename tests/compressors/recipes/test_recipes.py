@@ -8,7 +8,7 @@ import torch
 
 from compressors.networks import zoo
 from compressors.networks.layers import weighted
-from compressors.recipes import gradual, recipes
+from compressors.recipes import recipes
 from compressors.recipes.recipes import StepContext
 from compressors.recipes.steps import (
     FIRST_STEPS,
@@ -78,9 +78,9 @@ def test_gradual_channel_pruning_ends_at_the_widths_of_one_shot(at: StepContext)
 
 
 def test_levels_grow_to_the_final_one() -> None:
-    assert gradual.equal_levels(0.6, 3) == pytest.approx([0.2, 0.4, 0.6])
-    assert gradual.cubic_levels(0.8, 2) == pytest.approx([0.7, 0.8])
-    assert gradual.equal_levels(0.7, 7)[-1] == gradual.cubic_levels(0.7, 7)[-1] == 0.7
+    assert recipes.equal_levels(0.6, 3) == pytest.approx([0.2, 0.4, 0.6])
+    assert recipes.cubic_levels(0.8, 2) == pytest.approx([0.7, 0.8])
+    assert recipes.equal_levels(0.7, 7)[-1] == recipes.cubic_levels(0.7, 7)[-1] == 0.7
 
 
 @pytest.mark.parametrize("step", [ElementPruning(0.5, "local", FIT, 3), ChannelPruning(0.5, FIT, 3)], ids=repr)
