@@ -86,8 +86,8 @@ class Build:
     def run(self) -> None:
         """Builds what is missing and publishes it; raises `UsageError` where another build is at work."""
         with self._cache.locked():
-            made = self.networks.of
-            if built := self._build([t for t in self._tasks if self._tried(t, made, t.recipe.network_recipe)]):
+            tasks = [task for task in self._tasks if self._tried(task, self.networks.of, task.recipe.network_recipe)]
+            if built := self._build(tasks):
                 self._publish(built, self._time(built))
             unbuilt.save(self.root / self.study.model, self.refused, self.failures)
 

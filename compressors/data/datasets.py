@@ -47,7 +47,6 @@ class Form:
 
 
 OWN_FORM = Form()
-"""All is the data set's own."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ def _digits(path: Path | None, seed: int) -> Source:
 
 
 def _cifar(name: str, mean: Three, std: Three, path: Path | None, seed: int) -> Source:
-    """CIFAR-10 or CIFAR-100: an ImageFolder tree of 32x32 with train/ and test/, or torchvision's download to data/.
+    """Reads an ImageFolder tree of 32x32 with train/ and test/, or downloads CIFAR by torchvision to data/.
 
     Source: https://www.cs.toronto.edu/~kriz/cifar.html
     """

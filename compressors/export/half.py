@@ -9,7 +9,7 @@ from protos.manifest import Precision
 
 
 class Half(nn.Module):
-    """`network` in the precision "fp16" or "bf16", between two casts."""
+    """Computes `network` in the precision "fp16" or "bf16", between two casts."""
 
     def __init__(self, network: nn.Module, precision: Precision) -> None:
         super().__init__()

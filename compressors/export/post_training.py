@@ -77,7 +77,7 @@ def quantize_within(graph: Graph, step: AccuracyAwareInt8, job: Job, open_graph:
 
 
 def _model_type(job: Job) -> nncf.ModelType | None:
-    """Attention needs a treatment of its own (a small ViT lost 3.5 points without it, 0.9 with it)."""
+    """Asks for NNCF's treatment of attention (a small ViT lost 3.5 points without it, 0.9 with it)."""
     attention = any(isinstance(module, nn.MultiheadAttention) for module in job.network.modules())
     return nncf.ModelType.TRANSFORMER if attention else None
 

@@ -67,7 +67,7 @@ def _save(network: nn.Module, job: Job) -> None:
 
 
 def _quantized(job: Job, step: StaticInt8 | DynamicInt8) -> nn.Module:
-    """The network with quantization in its graph, for Inductor to lower."""
+    """Returns the network with quantization in its graph, for Inductor to lower."""
     # Imported where it is needed: torchao takes seconds, and floating point has no use for it.
     from torchao.quantization.pt2e.observer import MinMaxObserver, MovingAverageMinMaxObserver
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
@@ -122,7 +122,7 @@ def _without_build_traces(package: Path, target: Path) -> None:
 
 
 def _neutral(library: bytes) -> bytes:
-    """A shared library without debug symbols; folders in its messages become dots, as many as they were long."""
+    """Strips a shared library of debug symbols; folders in its messages become dots, as many as they were long."""
     if strip := shutil.which("strip"):  # comes with the compiler that made the library
         with tempfile.NamedTemporaryFile(suffix=".so") as file:
             Path(file.name).write_bytes(library)

@@ -83,7 +83,7 @@ def _observers(step: StaticInt8) -> QConfigMapping:
 
 
 def _without_folding() -> BackendConfig:
-    """The backend's patterns but those that join batch normalization with the layer before it."""
+    """Returns the backend's patterns but those that join batch normalization with the layer before it."""
     patterns = get_native_backend_config().configs
     apart = [p for p in patterns if not isinstance(p.pattern, tuple) or not _NORMALIZATIONS & {*p.pattern[1:]}]
     return BackendConfig("unfused").set_backend_pattern_configs(apart)

@@ -218,8 +218,7 @@ def _records(entries: list[Entry]) -> list[Json]:
         if entry.variant is None:
             records.append({"model": entry.model, "variant": entry.name, "broken": str(entry.broken)})
             continue
-        derived: dict[str, Json] = {c.key: c.value(entry.variant, base) for c in COLUMNS[1:]}
-        derived["notes"] = typing.cast(Json, said.get(entry.name, []))
+        derived = {c.key: c.value(entry.variant, base) for c in COLUMNS[1:]} | {"notes": said.get(entry.name, [])}
         records.append(json.loads(to_json(entry.variant)) | {"comparison": derived})
     model = entries[0].model
     return records + [{"model": model, "variant": name, "unbuilt": why} for name, why in _missing(entries).items()]
