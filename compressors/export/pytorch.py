@@ -18,17 +18,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from compressors.export.exporters import (
-    BATCH_RANGE,
-    FREE_BATCH,
-    REDUCE_RANGE,
-    Exported,
-    Job,
-    dynamic_note,
-    local_paths,
-)
+from compressors.export.exporters import BATCH_RANGE, FREE_BATCH, REDUCE_RANGE, Exported, Job, dynamic_note, local_paths
 from compressors.export.half import Half
-from compressors.export.lowerings import BFloat16, DynamicInt8, Float16, Float32, Lowering, StaticInt8
+from compressors.export.lowerings import BFloat16, DynamicInt8, Float16, Lowering, StaticInt8
 
 ENTRY = "model.pt2"
 
@@ -40,44 +32,28 @@ _INDUCTOR = {
 
 def export(job: Job) -> Exported:
     """Writes `model.pt2`."""
-    return Exported(ENTRY, _write(job.lowering, job))
+    _write(job.lowering, job)
+    notes: tuple[str, ...] = ()
+    if isinstance(job.lowering, DynamicInt8):
+        compiled = "compiled ahead of time, unlike FP32: what it gains is the compiler's too"
+        notes = (dynamic_note(job.network), BATCH_RANGE, compiled)
+    return Exported(ENTRY, (*notes, *job.instructions_note()))
 
 
 @singledispatch
-def _write(lowering: Lowering, job: Job) -> tuple[str, ...]:
-    """Lowers the network and writes the artifact; the notes on it."""
-    raise TypeError(f"{type(lowering).__name__} is not for PyTorch")
-
-
-@_write.register
-def _float32(lowering: Float32, job: Job) -> tuple[str, ...]:
+def _write(lowering: Lowering, job: Job) -> None:
+    """Lowers the network and writes the artifact; FP32, for which nothing is registered below, as it is."""
     _save(job.network, job)
-    return ()
 
 
 @_write.register
-def _float16(lowering: Float16, job: Job) -> tuple[str, ...]:
-    _save(Half(job.network, torch.float16), job)
-    return job.instructions_note()
+def _half(lowering: Float16 | BFloat16, job: Job) -> None:
+    _save(Half(job.network, lowering.precision), job)
 
 
 @_write.register
-def _bfloat16(lowering: BFloat16, job: Job) -> tuple[str, ...]:
-    _save(Half(job.network, torch.bfloat16), job)
-    return job.instructions_note()
-
-
-@_write.register
-def _static_int8(lowering: StaticInt8, job: Job) -> tuple[str, ...]:
+def _int8(lowering: StaticInt8 | DynamicInt8, job: Job) -> None:
     _compile(_quantized(job, lowering), job)
-    return job.instructions_note()
-
-
-@_write.register
-def _dynamic_int8(lowering: DynamicInt8, job: Job) -> tuple[str, ...]:
-    _compile(_quantized(job, lowering), job)
-    compiled = "compiled ahead of time, unlike FP32: what it gains is the compiler's too"
-    return (dynamic_note(job.network), BATCH_RANGE, compiled, *job.instructions_note())
 
 
 def _program(network: nn.Module, job: Job) -> torch.export.ExportedProgram:
@@ -91,7 +67,7 @@ def _save(network: nn.Module, job: Job) -> None:
 
 
 def _quantized(job: Job, step: StaticInt8 | DynamicInt8) -> nn.Module:
-    """The network with quantization in its graph, for Inductor to lower."""
+    """Returns the network with quantization in its graph, for Inductor to lower."""
     # Imported where it is needed: torchao takes seconds, and floating point has no use for it.
     from torchao.quantization.pt2e.observer import MinMaxObserver, MovingAverageMinMaxObserver
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
@@ -146,7 +122,7 @@ def _without_build_traces(package: Path, target: Path) -> None:
 
 
 def _neutral(library: bytes) -> bytes:
-    """A shared library without debug symbols; folders in its messages become dots, as many as they were long."""
+    """Strips a shared library of debug symbols; folders in its messages become dots, as many as they were long."""
     if strip := shutil.which("strip"):  # comes with the compiler that made the library
         with tempfile.NamedTemporaryFile(suffix=".so") as file:
             Path(file.name).write_bytes(library)
