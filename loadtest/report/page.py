@@ -17,11 +17,11 @@ from markupsafe import Markup
 
 from loadtest import stats
 from loadtest.analysis.breakdown import PARTS, break_down, summary
-from loadtest.analysis.decision import Constraints, Decision
+from loadtest.analysis.decision import Decision
 from loadtest.analysis.ranking import Ranking, rank_cells
 from loadtest.analysis.results import Cell, Results
 from loadtest.analysis.validity import p99_frontier, throughput_frontier
-from loadtest.plan import Load, Scenario
+from loadtest.plan import Scenario
 from loadtest.report import markdown, plots
 from loadtest.report.flips import gallery
 from loadtest.report.plot_style import PlotStyle
@@ -44,45 +44,26 @@ class Plot:
     missing: str = ""
 
 
-@dataclass(frozen=True)
-class Group:
-    """What the page shows for one load."""
-
-    load: Load
-    ranking: Ranking
-    frontier: frozenset[str]
-    plots: tuple[Plot, ...]
-    breakdown: Plot
-    saved: str
-    """Where the fastest variant saves time, in words."""
-    distributions: tuple[Plot, ...]
-    busiest: Cell
-    """The cell with the highest throughput."""
-
-
 def write_report(results: Results, decision: Decision, samples: Samples, path: Path) -> None:
     """Renders the page of a run to `path`, and writes `report.md` and `cells.csv` beside it."""
-    style = PlotStyle(results.cells)
-    groups, seen = [_group(results, load, samples, style) for load in results.plan.loads], gallery(results)
+    style, cells, seen = PlotStyle(results.cells), results.cells, gallery(results)
+    rankings = [rank_cells(cells, load) for load in results.plan.loads]
     page = _template().render(
         results=results,
-        variants=tuple(dict.fromkeys(cell.variant for cell in results.cells)),
+        variants=tuple(dict.fromkeys(cell.variant for cell in cells)),
         decision=decision,
-        asked=asked(decision.constraints),
-        no_frontier=_no_frontier(results.cells),
-        groups=groups,
-        size=_size(results.cells, style),
-        curves=tuple(_curves(results.cells, style)),
-        timeline=_plot("timeline", "What clients, server and machine saw", timeline(results.cells, samples, style)),
+        accuracy_known=any(cell.facts.top1 is not None for cell in cells),
+        groups=[_group(results, ranking, samples, style) for ranking in rankings],
+        size=_size(cells, style),
+        curves=tuple(_curves(cells, style)),
+        timeline=_plot("timeline", "What clients, server and machine saw", timeline(cells, samples, style)),
         gallery=seen,
-        columns=[c for c in COLUMNS if c.percentile or any(c.value(cell) is not None for cell in results.cells)],
+        columns=[c for c in COLUMNS if c.percentile or any(c.value(cell) is not None for cell in cells)],
         style=style,
     )
     path.write_text(page, encoding="utf-8")
-    path.with_name("cells.csv").write_text(markdown.cells_csv(results.cells), encoding="utf-8")
-    rankings = [group.ranking for group in groups]
-    text = markdown.markdown(results, decision, asked(decision.constraints), rankings, seen)
-    path.with_suffix(".md").write_text(text, encoding="utf-8")
+    path.with_name("cells.csv").write_text(markdown.cells_csv(cells), encoding="utf-8")
+    path.with_suffix(".md").write_text(markdown.markdown(results, decision, rankings, seen), encoding="utf-8")
 
 
 def _template() -> Template:
@@ -106,48 +87,31 @@ def _template() -> Template:
     return environment.get_template("report.html.j2")
 
 
-def asked(constraints: Constraints) -> str:
-    """Says what is asked for, in words; empty without constraints."""
-    limits = {
-        "p99 within {:g} ms": constraints.p99_ms,
-        "{:g} requests per second": constraints.rate,
-        "top-1 at most {:g} points below FP32": constraints.max_drop,
-        "at most {:g} MB of memory": constraints.max_megabytes,
-    }
-    return ", ".join(words.format(limit) for words, limit in limits.items() if limit is not None)
-
-
-def _no_frontier(cells: Sequence[Cell]) -> str:
-    """Says why no cell is on a frontier."""
-    if all(cell.facts.top1 is None for cell in cells):
-        return "the server does not say how accurate its variants are"
-    return "no cell is valid, see the warnings"
-
-
-def _group(results: Results, load: Load, samples: Samples, style: PlotStyle) -> Group:
+def _group(results: Results, ranking: Ranking, samples: Samples, style: PlotStyle) -> dict[str, object]:
+    """Returns what the page shows for one load."""
+    load = ranking.load
     mine = [cell for cell in results.cells if cell.load == load]
     ceiling = next((each for each in results.ceilings if each.load == load), None)
-    by_p99, by_rate = p99_frontier(mine), throughput_frontier(mine)
-    p99, rate = plots.accuracy_against_p99(mine, by_p99, style), plots.accuracy_against_throughput(mine, by_rate, style)
     split = [each for cell in mine if (each := break_down(cell, samples, ceiling))]
-    within, longer = plots.distributions(mine, samples, style), plots.tails(mine, samples, style)
+    within, longer = plots.distributions(mine, samples, style)
+    by_rate = plots.accuracy_against_throughput(mine, style)
     bars = plots.breakdown_bars(split) if split else None
-    return Group(
-        load=load,
-        ranking=rank_cells(mine, load),
-        frontier=frozenset(cell.variant for cell in by_p99 + by_rate),
-        plots=(
-            _scatter(f"p99-{load.key}", "Accuracy against p99", p99, mine),
-            _scatter(f"rps-{load.key}", "Accuracy against throughput", rate, mine),
+    return {
+        "load": load,
+        "ranking": ranking,
+        "frontier": {cell.variant for cell in p99_frontier(mine) + throughput_frontier(mine)},
+        "plots": (
+            _scatter(f"p99-{load.key}", "Accuracy against p99", plots.accuracy_against_p99(mine, style), mine),
+            _scatter(f"rps-{load.key}", "Accuracy against throughput", by_rate, mine),
         ),
-        breakdown=_plot(f"time-{load.key}", load.name, bars, "No call succeeded in the steady state."),
-        saved=summary(split),
-        distributions=(
+        "breakdown": _plot(f"time-{load.key}", load.name, bars, "No call succeeded in the steady state."),
+        "saved": summary(split),
+        "distributions": (
             _plot(f"latency-{load.key}", "Share of answers within a time", within),
             _plot(f"tail-{load.key}", "The tail: share that takes longer", longer),
         ),
-        busiest=max(mine, key=lambda cell: cell.throughput_rps),
-    )
+        "busiest": max(mine, key=lambda cell: cell.throughput_rps),
+    }
 
 
 def _size(cells: Sequence[Cell], style: PlotStyle) -> Plot:

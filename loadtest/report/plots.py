@@ -1,17 +1,16 @@
 """The report's plots: accuracy against what it costs, how latencies are distributed, and where the time goes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
 import plotly.graph_objects as go
-from numpy.typing import NDArray
 
 from loadtest import stats
 from loadtest.analysis.breakdown import PARTS, Breakdown
 from loadtest.analysis.results import Cell
-from loadtest.analysis.validity import is_valid
+from loadtest.analysis.validity import is_valid, p99_frontier, throughput_frontier
 from loadtest.measure.measurement import steady_latencies
 from loadtest.plan import Scenario
 from loadtest.report.plot_style import INK, PlotStyle, brief, escape, layout, log_ticks
@@ -25,46 +24,43 @@ CURVE_POINTS = 240
 """Points drawn of each distribution; percentiles are made of all samples."""
 
 
-def accuracy_against_p99(cells: Sequence[Cell], frontier: Sequence[Cell], style: PlotStyle) -> go.Figure:
-    """Plots top-1 over p99 for the cells of one load; the upper left is good. `frontier`: the fastest first."""
-    shown = [cell for cell in cells if cell.latency_ms.p99 is not None and cell.facts.top1 is not None]
-    xs = [cell.latency_ms.p99 or math.nan for cell in shown]
-    return _scatter(shown, xs, frontier, style, "p99 latency, ms", "left")
+def accuracy_against_p99(cells: Sequence[Cell], style: PlotStyle) -> go.Figure:
+    """Plots top-1 over p99 for the cells of one load; the upper left is good."""
+    return _scatter(cells, lambda cell: cell.latency_ms.p99, p99_frontier(cells), style, "p99 latency, ms", "left")
 
 
-def accuracy_against_throughput(cells: Sequence[Cell], frontier: Sequence[Cell], style: PlotStyle) -> go.Figure:
-    """Plots top-1 over throughput for the cells of one load; the upper right is good. `frontier`: the fastest first."""
-    shown = [cell for cell in cells if cell.throughput_rps and cell.facts.top1 is not None]
-    xs = [cell.throughput_rps for cell in shown]
-    return _scatter(shown, xs, frontier[::-1], style, "throughput, requests per second", "right")
+def accuracy_against_throughput(cells: Sequence[Cell], style: PlotStyle) -> go.Figure:
+    """Plots top-1 over throughput for the cells of one load; the upper right is good."""
+    best, title = throughput_frontier(cells)[::-1], "throughput, requests per second"
+    return _scatter(cells, lambda cell: cell.throughput_rps, best, style, title, "right")
 
 
 def accuracy_against_size(cells: Sequence[Cell], style: PlotStyle) -> go.Figure:
     """Plots top-1 over the artifact's size, the same under every load; the upper left is good."""
     shown = [cell for cell in cells if cell.facts.artifact_bytes and cell.facts.top1 is not None]
-    xs = [(cell.facts.artifact_bytes or 0) / 1e6 for cell in shown]
-    best = [shown[i] for i in pareto_frontier(xs, [cell.facts.top1 or 0.0 for cell in shown])]
-    return _scatter(shown, xs, best, style, "artifact on disk, MB", "left")
+    sizes = {cell.variant: (cell.facts.artifact_bytes or 0) / 1e6 for cell in shown}
+    best = [shown[i] for i in pareto_frontier([*sizes.values()], [cell.facts.top1 or 0.0 for cell in shown])]
+    return _scatter(shown, lambda cell: sizes[cell.variant], best, style, "artifact on disk, MB", "left")
 
 
-def distributions(cells: Sequence[Cell], samples: Samples, style: PlotStyle) -> go.Figure:
-    """Plots the share of answers within a time, for each cell of one load."""
-    plot = go.Figure()
+def distributions(cells: Sequence[Cell], samples: Samples, style: PlotStyle) -> tuple[go.Figure, go.Figure]:
+    """Plots the share of answers within a time for the cells of one load, and the share that took longer.
+
+    The second is on a log axis: one in a thousand has as much room as one in ten.
+    """
+    within, longer = go.Figure(), go.Figure()
     for cell in cells:
-        values, ranks = _thinned(cell, samples)
-        shares = (ranks + 1) / (ranks.max(initial=0) + 1)
-        plot.add_scatter(x=brief(values), y=brief(shares), **_line(cell, style, "%{y:.1%} within"))
-    return _with_latency_axis(plot).update_yaxes(tickformat=".0%", range=[0, 1.01])
-
-
-def tails(cells: Sequence[Cell], samples: Samples, style: PlotStyle) -> go.Figure:
-    """Plots the share that took longer, on a log axis: one in a thousand has as much room as one in ten."""
-    plot = go.Figure()
-    for cell in cells:
-        values, ranks = _thinned(cell, samples)
-        shares = 1 - ranks / (ranks.max(initial=0) + 1)
-        plot.add_scatter(x=brief(values), y=brief(shares), **_line(cell, style, "%{y:.3~%} take at least"))
-    return _with_latency_axis(plot).update_yaxes(type="log", tickformat="~%", dtick=1)
+        values = np.sort(steady_latencies(samples.of(cell.variant, cell.load)) * 1e3)
+        ranks = stats.thin(len(values), CURVE_POINTS)
+        xs, count = brief(np.take(values, ranks)), max(1, len(values))
+        within.add_scatter(x=xs, y=brief((ranks + 1) / count), **_line(cell, style, "%{y:.1%} within"))
+        longer.add_scatter(x=xs, y=brief(1 - ranks / count), **_line(cell, style, "%{y:.3~%} take at least"))
+    for plot in (within, longer):
+        plot.update_layout(layout("latency, ms", "share of answers", 380))
+        plot.update_xaxes(type="log", tickvals=log_ticks(x for trace in plot.data for x in trace.x))
+    within.update_yaxes(tickformat=".0%", range=[0, 1.01])
+    longer.update_yaxes(type="log", tickformat="~%", dtick=1)
+    return within, longer
 
 
 def load_curves(
@@ -118,11 +114,16 @@ def breakdown_bars(breakdowns: Sequence[Breakdown]) -> go.Figure:
 
 
 def _scatter(
-    cells: Sequence[Cell], xs: Sequence[float], best: Sequence[Cell], style: PlotStyle, title: str, good: str
+    cells: Sequence[Cell],
+    cost: Callable[[Cell], float | None],
+    best: Sequence[Cell],
+    style: PlotStyle,
+    title: str,
+    good: Literal["left", "right"],
 ) -> go.Figure:
     """Plots points, the frontier through `best` (by rising x) as stairs, and names its points."""
     plot = go.Figure()
-    where = dict(zip((cell.variant for cell in cells), xs, strict=True))
+    where = {cell.variant: x for cell in cells if (x := cost(cell)) and cell.facts.top1 is not None}
     plot.add_scatter(
         x=[where[cell.variant] for cell in best],
         y=[cell.facts.top1 for cell in best],
@@ -131,30 +132,27 @@ def _scatter(
         hoverinfo="skip",
         name="frontier",
     )
-    for cell in cells:
-        _add_point(plot, cell, where[cell.variant], cell in best, style)
+    shown = [cell for cell in cells if cell.variant in where]
+    for cell in shown:
+        plot.add_scatter(
+            x=[where[cell.variant]],
+            y=[cell.facts.top1],
+            mode="markers",
+            name=cell.variant,
+            meta=cell.variant,
+            marker={
+                "color": style.color(cell),
+                "symbol": style.symbol(cell),
+                "size": 13 if cell in best else 10,
+                "opacity": 1 if cell in best else 0.75,
+                "line": {"width": 1.5, "color": style.color(cell)},
+            },
+            hovertemplate=_hover(cell),
+        )
     plot.update_layout(layout(title, "top-1 accuracy", 380))
-    if cells:
-        _fit_axes(plot, cells, where, best, good)
+    if shown:
+        _fit_axes(plot, shown, where, best, good)
     return plot
-
-
-def _add_point(plot: go.Figure, cell: Cell, x: float, on_frontier: bool, style: PlotStyle) -> None:
-    plot.add_scatter(
-        x=[x],
-        y=[cell.facts.top1],
-        mode="markers",
-        name=cell.variant,
-        meta=cell.variant,
-        marker={
-            "color": style.color(cell),
-            "symbol": style.symbol(cell),
-            "size": 13 if on_frontier else 10,
-            "opacity": 1 if on_frontier else 0.75,
-            "line": {"width": 1.5, "color": style.color(cell)},
-        },
-        hovertemplate=_hover(cell),
-    )
 
 
 def _fit_axes(plot: go.Figure, cells: Sequence[Cell], where: dict[str, float], best: Sequence[Cell], good: str) -> None:
@@ -168,11 +166,6 @@ def _fit_axes(plot: go.Figure, cells: Sequence[Cell], where: dict[str, float], b
     plot.update_xaxes(type="log", range=x_range, tickvals=log_ticks(where.values()))
 
 
-def _with_latency_axis(plot: go.Figure) -> go.Figure:
-    plot.update_layout(layout("latency, ms", "share of answers", 380))
-    return plot.update_xaxes(type="log", tickvals=log_ticks(x for trace in plot.data for x in trace.x))
-
-
 def _line(cell: Cell, style: PlotStyle, words: str) -> dict[str, object]:
     return {
         "name": cell.variant,
@@ -181,13 +174,6 @@ def _line(cell: Cell, style: PlotStyle, words: str) -> dict[str, object]:
         "line": {"color": style.color(cell), "dash": style.dash(cell), "width": 1.8},
         "hovertemplate": f"<b>{escape(cell.variant)}</b><br>{words} %{{x:.2f}} ms<extra></extra>",
     }
-
-
-def _thinned(cell: Cell, samples: Samples) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Returns some of the latencies in milliseconds by rising rank, and their ranks."""
-    values = np.sort(steady_latencies(samples.of(cell.variant, cell.load)) * 1e3)
-    ranks = stats.thin(len(values), CURVE_POINTS)
-    return np.take(values, ranks), ranks
 
 
 def _labels(
