@@ -20,9 +20,9 @@ covered: a drift that follows the order of the blocks within a round, which is w
 import itertools
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,11 +119,15 @@ def _judge(ratios: NDArray[np.float64], p: float, comparisons: int) -> PairedCom
     ratio, rounds = float(np.exp(np.median(ratios))), len(ratios)
     if rounds < rounds_needed(comparisons):
         return PairedComparison(ratio, None, None, rounds, "too few rounds")
-    low, high = _interval(ratios)
-    verdict: Verdict = "tied"
-    if p <= 1 - CONFIDENCE and not low <= 1 <= high:
-        verdict = "faster" if high < 1 else "slower"
-    return PairedComparison(ratio, (low, high), p, rounds, verdict)
+    interval = _interval(ratios)
+    return PairedComparison(ratio, interval, p, rounds, verdict_of(interval, p))
+
+
+def verdict_of(interval: tuple[float, float], p: float) -> Verdict:
+    """Returns the verdict on a ratio of times: a difference is claimed only where interval and test agree on it."""
+    if p > 1 - CONFIDENCE or interval[0] <= 1 <= interval[1]:
+        return "tied"
+    return "faster" if interval[1] < 1 else "slower"
 
 
 def _interval(ratios: NDArray[np.float64]) -> tuple[float, float]:
@@ -132,18 +136,20 @@ def _interval(ratios: NDArray[np.float64]) -> tuple[float, float]:
     That is undefined where leaving out a round never moves the median, as when most rounds gave the same ratio:
     then the plain percentiles of the bootstrap are taken, which are that ratio itself if all rounds gave it.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # scipy's way to say "undefined", beside the nan
+        interval = bootstrap_interval((ratios,), np.median, "BCa")
+    return bootstrap_interval((ratios,), np.median) if math.isnan(sum(interval)) else interval
+
+
+def bootstrap_interval(
+    logs: tuple[NDArray[np.float64], ...], statistic: Callable[..., Any], method: str = "percentile"
+) -> tuple[float, float]:
+    """Returns the `CONFIDENCE` interval of a ratio whose logarithm is the `statistic` of these logarithms."""
     from scipy.stats import bootstrap  # takes a second to import
 
-    for method in ("BCa", "percentile"):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # scipy's way to say "undefined", beside the nan
-            interval = bootstrap(
-                (ratios,), np.median, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method=method, rng=SEED
-            ).confidence_interval
-        low, high = float(np.exp(interval.low)), float(np.exp(interval.high))
-        if not math.isnan(low + high):
-            break
-    return low, high
+    found = bootstrap(logs, statistic, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method=method, rng=SEED)
+    return float(np.exp(found.confidence_interval.low)), float(np.exp(found.confidence_interval.high))
 
 
 def _signed_rank_p(ratios: NDArray[np.float64]) -> float:

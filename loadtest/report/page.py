@@ -30,9 +30,6 @@ from loadtest.report.timeline import timeline
 from loadtest.users.recorder import Samples
 from protos.support import options
 
-NO_ACCURACY = "The accuracy of the variants is not known: the server does not export it."
-NO_SAMPLES = "No cell has enough samples."
-
 
 @dataclass(frozen=True)
 class Plot:
@@ -68,22 +65,16 @@ def write_report(results: Results, decision: Decision, samples: Samples, path: P
 
 def _template() -> Template:
     """Returns the page's template with what is the same for every run."""
+    loader = PackageLoader("loadtest.report", ".")
     environment = Environment(
-        loader=PackageLoader("loadtest.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"show": _show, "toml": options.to_toml}
-    environment.globals |= {
-        "parts": PARTS,
-        "stats": stats,
-        "confirmed": confirmed,
-        "css": _asset("report.css"),
-        "script": _asset("report.js"),
-        "plotly": Markup(plotly.offline.get_plotlyjs()),
-    }
+    environment.globals |= {"parts": PARTS, "stats": stats, "confirmed": confirmed}
+    environment.globals |= {"plotly": Markup(plotly.offline.get_plotlyjs())}
+    for name in ("report.css", "report.js"):
+        text = (Path(__file__).parent / name).read_text(encoding="utf-8")
+        environment.globals[name.removeprefix("report.")] = Markup(text)
     return environment.get_template("report.html.j2")
 
 
@@ -134,9 +125,9 @@ def _curves(cells: Sequence[Cell], style: PlotStyle) -> Iterator[Plot]:
 
 def _scatter(id_: str, title: str, drawn: go.Figure, cells: Sequence[Cell]) -> Plot:
     if all(cell.facts.top1 is None for cell in cells):
-        return Plot(id_, title, None, NO_ACCURACY)
+        return Plot(id_, title, None, "The accuracy of the variants is not known: the server does not export it.")
     if not any(len(trace.x) for trace in drawn.data if trace.mode == "markers"):
-        return Plot(id_, title, None, NO_SAMPLES)
+        return Plot(id_, title, None, "No cell has enough samples.")
     return _plot(id_, title, drawn)
 
 
@@ -147,7 +138,3 @@ def _plot(id_: str, title: str, drawn: go.Figure | None, missing: str = "") -> P
 
 def _show(value: str | float | None, form: str) -> str:
     return "n/a" if value is None else form.format(value)
-
-
-def _asset(name: str) -> Markup:
-    return Markup((Path(__file__).parent / name).read_text(encoding="utf-8"))
