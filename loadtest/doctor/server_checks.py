@@ -10,7 +10,7 @@ Nothing is ever loaded, unloaded or set.
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -70,25 +70,20 @@ def check_server(target: str, settings: Settings, console: Console, sleep: Sleep
         target=target,
         server=_name(checks.server),
         model=checks.chosen.model if checks.chosen else None,
-        ready_for_load=bool(checks.ready) and checks.server.message is not None and answered,
+        ready_for_load=checks.ready and checks.server.message is not None and answered,
         findings=tuple(findings),
     )
 
 
 @dataclass
 class _Checks:
-    """All checks of one server, and the variants that can be checked closely, one of each model."""
+    """All checks of one server, and the variant that is checked closely: the first that is ready, else the first."""
 
     probe: Probe
     settings: Settings
     server: Reply[pb.ServerMetadataResponse]
-    ready: list[ModelUnderTest] = field(default_factory=list)
-    not_ready: list[ModelUnderTest] = field(default_factory=list)
-
-    @property
-    def chosen(self) -> ModelUnderTest | None:
-        """The variant that is checked closely."""
-        return next(iter(self.ready + self.not_ready), None)
+    chosen: ModelUnderTest | None = None
+    ready: bool = False
 
     def all(self, host: str, port: int) -> Iterator[Finding]:
         """Yields each finding as it is made."""
@@ -107,7 +102,7 @@ class _Checks:
             yield from check_variant(self.chosen)
 
     def _model(self, model: str, has_health: bool) -> Iterator[Finding]:
-        """Checks one model, and keeps its first variant that is ready."""
+        """Checks one model, and chooses its first variant that is ready."""
         metadata = self.probe.ask(pb.ModelMetadataRequest(name=model), pb.ModelMetadataResponse)
         if metadata.message is None:
             yield make_finding(model, "ModelMetadata", "fails", str(metadata), NO_REQUESTS)
@@ -126,7 +121,8 @@ class _Checks:
             yield make_finding(model, "payload", "fails", str(error), NO_REQUESTS)
         else:
             yield make_finding(model, "payload", "ok", source)
-            (self.not_ready if reasons[variant] else self.ready).append(tested)
+            if self.chosen is None or not (self.ready or reasons[variant]):
+                self.chosen, self.ready = tested, not reasons[variant]
 
 
 def _find(probe: Probe, target: str) -> Reply[pb.ServerMetadataResponse]:

@@ -193,7 +193,6 @@ def _labels(
                 "x": x,
                 "y": y,
                 "text": escape(cell.variant),
-                "showarrow": True,
                 "arrowwidth": 1,
                 "arrowhead": 0,
                 "arrowcolor": INK,

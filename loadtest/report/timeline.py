@@ -127,13 +127,12 @@ def _add_noise_probe(plot: go.Figure, blocks: Sequence[_BlockCalls]) -> None:
 def _add_shares(plot: go.Figure, blocks: Sequence[_BlockCalls]) -> None:
     colors = {"own": "#4C78A8", "others": "#d97706", "steal": "#b42318"}
     for field, color in colors.items():
-        shares = [
-            (block.at, share) for block in blocks if (share := getattr(block.round.conditions, field)) is not None
-        ]
+        shares = [(block.at, getattr(block.round.conditions, field)) for block in blocks]
+        known = [(at, share) for at, share in shares if share is not None]
         name = "the run itself" if field == "own" else field
         plot.add_scatter(
-            x=brief(at for at, _ in shares),
-            y=brief(share for _, share in shares),
+            x=brief(at for at, _ in known),
+            y=brief(share for _, share in known),
             yaxis="y4",
             mode="lines+markers",
             line={"color": color, "width": 1.4},
