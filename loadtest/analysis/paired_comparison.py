@@ -43,7 +43,6 @@ class PairedComparison:
     """`CONFIDENCE` interval of the ratio; None with too few rounds."""
     p: float | None
     """p of the signed-rank test, corrected for the number of comparisons made; None with too few rounds."""
-    rounds: int
     verdict: Verdict
     """What the first is, compared with the second. "tied": no difference was shown, though there may be one."""
 
@@ -109,11 +108,11 @@ def _logs(values: Mapping[str, Sequence[float]]) -> dict[str, NDArray[np.float64
 
 def _judge(ratios: NDArray[np.float64], p: float, comparisons: int) -> PairedComparison:
     """Returns the verdict on paired log ratios; `p` is corrected for the number of comparisons already."""
-    ratio, rounds = float(np.exp(np.median(ratios))), len(ratios)
-    if rounds < rounds_needed(comparisons):
-        return PairedComparison(ratio, None, None, rounds, "too few rounds")
+    ratio = float(np.exp(np.median(ratios)))
+    if len(ratios) < rounds_needed(comparisons):
+        return PairedComparison(ratio, None, None, "too few rounds")
     interval = _interval(ratios)
-    return PairedComparison(ratio, interval, p, rounds, verdict_of(interval, p))
+    return PairedComparison(ratio, interval, p, verdict_of(interval, p))
 
 
 def verdict_of(interval: tuple[float, float], p: float) -> Verdict:

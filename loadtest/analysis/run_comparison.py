@@ -1,16 +1,15 @@
 """`pareto-loadtest compare runs/A runs/B`: what got slower from one run to another, with significance.
 
 For each variant and load in both runs the rounds are compared: p50, p99 where every round has one, and seconds per
-answer where the server sets the pace. The rounds of two runs are not pairs, as those of one run are
-(`paired_comparison`): nothing ties round 3 of one to round 3 of the other. A difference is claimed only where
-two agree:
+answer where the server sets the pace. Round 3 of one run has nothing to do with round 3 of the other, so they are not
+pairs as in `paired_comparison`. A difference is claimed only where two things agree:
 
-    the Mann-Whitney test, Holm's correction for all comparisons made, p at most 5%
+    the Mann-Whitney test, with Holm's correction for all comparisons made: p at most 5%
     the bootstrap interval of the ratio of the medians does not contain 1
 
-Both see how the rounds of a run differ among themselves, and not what differs between two evenings on one machine: a
-neighbour, another clock. Hence the noise probe's readings of both runs are compared too, and what else differed
-(machine, versions, flags) is named beside the answer. Run two, three times before and after to be sure.
+Neither sees what differs between two evenings on one machine, such as a neighbour or another clock of the CPU. So the
+noise probe's readings of both runs are compared too, and whatever else differed (machine, versions, flags) is named.
+To be sure, run several times before and after.
 """
 
 import json
@@ -38,7 +37,7 @@ _Measured = tuple[Key, str, list[float], list[float]]
 """Whose, what, and its values in the rounds of both runs."""
 
 MAY_DIFFER = ("target", "out", "metrics_url", "repository", "seed", "wait", "variants", "users", "rates", "offline")
-"""Flags that may differ: where a run was and what else was in it; loads and variants in one only are named anyway."""
+"""Flags whose difference is not named; loads and variants that are in one run only are named anyway."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class Changes:
 
     @property
     def exit_code(self) -> int:
-        """1 where something got slower; 0 where nothing was shown to; 2 where nothing could have been."""
+        """1 where something got slower, 0 where nothing was shown to, 2 where no difference could have been shown."""
         verdicts = {change.verdict for change in self.changes}
         if verdicts <= {"too few rounds"}:
             return 2
@@ -91,7 +90,7 @@ class Changes:
             )
 
     def document(self) -> str:
-        """Returns all of it as JSON, in one line."""
+        """Returns the comparison as one line of JSON."""
         return json.dumps(asdict(self) | {"slower": sum(each.verdict == "slower" for each in self.changes)})
 
 
@@ -132,7 +131,7 @@ def rounds_needed(comparisons: int) -> int:
 
 
 def table(changes: Changes) -> Table:
-    """Returns a row for each figure, the slowest first."""
+    """Returns a row for each comparison, the slowest first."""
     grid = Table(title="second run against the first", box=box.SIMPLE_HEAD, collapse_padding=True)
     grid.add_column("variant", overflow="fold")
     grid.add_column("load")
@@ -153,7 +152,7 @@ def _name(key: Key) -> str:
 
 
 def _invalid_reasons(which: str, cell: Cell) -> Iterator[str]:
-    """Says why a cell is no evidence."""
+    """Says why a cell cannot be compared."""
     if cell.generator_limited:
         yield f"limited by the generator in the {which} run"
     if cell.failures:
@@ -186,12 +185,12 @@ def _change(key: Key, name: str, first: list[float], second: list[float], p: flo
 
 
 def _can_differ(first: int, second: int, comparisons: int) -> bool:
-    """Whether so many rounds of each run can show a difference at all: where all of one are slower than the other's."""
+    """Returns whether so many rounds could show a difference if all of one run were slower than all of the other."""
     return 2 / math.comb(first + second, first) <= (1 - stats.CONFIDENCE) / comparisons
 
 
 def _mann_whitney_p(first: Sequence[float], second: Sequence[float]) -> float:
-    """Two-sided and exact; with ties, by permutations."""
+    """Returns the two-sided p: exact, or by permutations where values are equal."""
     from scipy.stats import PermutationMethod, mannwhitneyu  # takes a second to import
 
     distinct = len({*first, *second}) == len(first) + len(second)
@@ -200,7 +199,7 @@ def _mann_whitney_p(first: Sequence[float], second: Sequence[float]) -> float:
 
 
 def _differences(first: Results, second: Results) -> Iterator[str]:
-    """What was not the same in both runs, beside what was measured."""
+    """Says what was not the same in both runs, beside what was measured."""
     runs = first, second
     yield from _unequal("", *({"server": run.server, "inputs": run.inputs} for run in runs))
     yield from _unequal("machine: ", *(asdict(run.machine) for run in runs), but=("libraries", "load_average"))

@@ -1,8 +1,7 @@
-"""Questions to a server of which nothing is known: each comes back, in time, with something that can be reported.
+"""Calls to a server of which nothing is known: each returns in time, with a `Reply`, and none raises an error.
 
-A server under test may not answer, may answer something else, or may break the connection. So a call here
-raises nothing: it returns a `Reply`. Answers are parsed here rather than by gRPC, which calls an answer that is not
-the message INTERNAL, as if the server had said so.
+Answers are parsed here rather than by gRPC, which gives an answer that is not the message the status INTERNAL, as if
+the server had said so.
 """
 
 import itertools
@@ -21,17 +20,13 @@ OIP = "/inference.GRPCInferenceService/"
 
 Kind = TypeVar("Kind", bound=Message)
 
-NONSENSE = "NONSENSE"
-"""Status of a call that was answered with bytes that are not the message; this and the next two are not gRPC's."""
-NO_ANSWER = "NO_ANSWER"
-"""Status of a call without a deadline of gRPC's that was given up."""
-NOT_ASKED = "NOT_ASKED"
-"""Status of a call that was not made any more."""
+NONSENSE, NO_ANSWER, NOT_ASKED = "NONSENSE", "NO_ANSWER", "NOT_ASKED"
+"""Statuses beside gRPC's: the answer was no message of its type; the wait for it was over; the call was not made."""
 
 PATIENCE = 4
-"""Calls that a server may leave unanswered before it is asked no more."""
+"""Calls that a server may leave unanswered before no more are made."""
 TOTAL_SECONDS = 120.0
-"""After so long it is asked no more either, however it answers."""
+"""After so long no more calls are made, however the server answers."""
 
 _OPTIONS = [
     ("grpc.use_local_subchannel_pool", 1),  # a connection of its own
@@ -46,7 +41,7 @@ class Reply(Generic[Kind]):
     """How a call ended, and the messages received until then."""
 
     status: str
-    """The gRPC status code's name, or one of those above."""
+    """The name of gRPC's status code, or one of this module."""
     details: str
     messages: tuple[Kind, ...] = ()
 
@@ -112,7 +107,7 @@ class Probe:
         return self._read(answer, answers)
 
     def _read(self, answer: type[Kind], answers: Callable[[], Iterable[bytes]]) -> Reply[Kind]:
-        """Reads all answers of a call, unless the server is asked no more."""
+        """Makes a call and reads its answers, unless no more calls are made."""
         if not self._patience:
             return Reply(NOT_ASKED, f"{PATIENCE} calls before were not answered")
         if time.monotonic() >= self._end:

@@ -202,11 +202,11 @@ def _message_size(tested: ModelUnderTest) -> Finding:
         taken = size
     if not stopped:
         return tested.finding(what, "ok", f"{taken} MiB taken, the load generator's own limit")
+    seen, row_bytes = f"{taken} MiB taken; {stopped}", sum(map(len, tested.request().raw_input_contents))
     if not tested.free_batch:
-        return tested.finding(what, "ok", f"{taken} MiB taken; {stopped}")
-    rows = max(1, taken * 2**20 // max(1, sum(map(len, tested.request().raw_input_contents))))
-    means = f"requests of more than {rows} rows ({taken} MiB) may fail"
-    return tested.finding(what, "fails", f"{taken} MiB taken; {stopped}", means)
+        return tested.finding(what, "ok", seen)
+    rows = max(1, taken * 2**20 // max(1, row_bytes))
+    return tested.finding(what, "fails", seen, f"requests of more than {rows} rows ({taken} MiB) may fail")
 
 
 def _stream(tested: ModelUnderTest) -> Iterator[Finding]:

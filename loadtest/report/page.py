@@ -44,6 +44,7 @@ class Plot:
 def write_report(results: Results, decision: Decision, samples: Samples, path: Path) -> None:
     """Renders the page of a run to `path`, and writes `report.md` and `cells.csv` beside it."""
     style, cells, seen = PlotStyle(results.cells), results.cells, gallery(results)
+    by_size = plots.accuracy_against_size(cells, style)
     rankings = [rank_cells(cells, load) for load in results.plan.loads]
     page = _template().render(
         results=results,
@@ -51,7 +52,7 @@ def write_report(results: Results, decision: Decision, samples: Samples, path: P
         decision=decision,
         accuracy_known=any(cell.facts.top1 is not None for cell in cells),
         groups=[_group(results, ranking, samples, style) for ranking in rankings],
-        size=_size(cells, style),
+        size=_scatter("size", "Accuracy against size", by_size, cells, "The size of the variants is not known."),
         curves=tuple(_curves(cells, style)),
         timeline=_plot("timeline", "What clients, server and machine saw", timeline(cells, samples, style)),
         gallery=seen,
@@ -105,14 +106,6 @@ def _group(results: Results, ranking: Ranking, samples: Samples, style: PlotStyl
     }
 
 
-def _size(cells: Sequence[Cell], style: PlotStyle) -> Plot:
-    """Plots each variant once: its size is the same under every load."""
-    once = list({cell.variant: cell for cell in cells}.values())
-    if all(cell.facts.artifact_bytes is None for cell in once):
-        return Plot("size", "Accuracy against size", None, "The size of the variants is not known: see the warnings.")
-    return _scatter("size", "Accuracy against size", plots.accuracy_against_size(once, style), once)
-
-
 def _curves(cells: Sequence[Cell], style: PlotStyle) -> Iterator[Plot]:
     titles = {"closed": "users", "server": "arrivals per second", "offline": "rows per request"}
     for scenario in get_args(Scenario):
@@ -123,12 +116,13 @@ def _curves(cells: Sequence[Cell], style: PlotStyle) -> Iterator[Plot]:
                 yield _plot(f"curve-{percentile}-{scenario}", title, drawn)
 
 
-def _scatter(id_: str, title: str, drawn: go.Figure, cells: Sequence[Cell]) -> Plot:
+def _scatter(
+    id_: str, title: str, drawn: go.Figure, cells: Sequence[Cell], empty: str = "No cell has enough samples."
+) -> Plot:
+    """Returns a plot of accuracy; `empty` says why there are no points in it, where accuracy is known."""
     if all(cell.facts.top1 is None for cell in cells):
-        return Plot(id_, title, None, "The accuracy of the variants is not known: the server does not export it.")
-    if not any(len(trace.x) for trace in drawn.data if trace.mode == "markers"):
-        return Plot(id_, title, None, "No cell has enough samples.")
-    return _plot(id_, title, drawn)
+        empty = "The accuracy of the variants is not known: the server does not export it."
+    return _plot(id_, title, drawn if any(trace.mode == "markers" for trace in drawn.data) else None, empty)
 
 
 def _plot(id_: str, title: str, drawn: go.Figure | None, missing: str = "") -> Plot:

@@ -13,7 +13,7 @@ from loadtest.analysis.results import Cell
 from loadtest.analysis.validity import is_valid, p99_frontier, throughput_frontier
 from loadtest.measure.measurement import steady_latencies
 from loadtest.plan import Scenario
-from loadtest.report.plot_style import INK, PlotStyle, brief, escape, layout, log_ticks
+from loadtest.report.plot_style import INK, PlotStyle, brief, escape, layout, log_ticks, of_variant
 from loadtest.users.recorder import Samples
 from protos.frontier import pareto_frontier
 
@@ -36,8 +36,9 @@ def accuracy_against_throughput(cells: Sequence[Cell], style: PlotStyle) -> go.F
 
 
 def accuracy_against_size(cells: Sequence[Cell], style: PlotStyle) -> go.Figure:
-    """Plots top-1 over the artifact's size, the same under every load; the upper left is good."""
-    shown = [cell for cell in cells if cell.facts.artifact_bytes and cell.facts.top1 is not None]
+    """Plots top-1 over the artifact's size, each variant once; the upper left is good."""
+    once = {cell.variant: cell for cell in cells}.values()
+    shown = [cell for cell in once if cell.facts.artifact_bytes and cell.facts.top1 is not None]
     sizes = {cell.variant: (cell.facts.artifact_bytes or 0) / 1e6 for cell in shown}
     best = [shown[i] for i in pareto_frontier([*sizes.values()], [cell.facts.top1 or 0.0 for cell in shown])]
     return _scatter(shown, lambda cell: sizes[cell.variant], best, style, "artifact on disk, MB", "left")
@@ -53,8 +54,13 @@ def distributions(cells: Sequence[Cell], samples: Samples, style: PlotStyle) -> 
         values = np.sort(steady_latencies(samples.of(cell.variant, cell.load)) * 1e3)
         ranks = stats.thin(len(values), CURVE_POINTS)
         xs, count = brief(np.take(values, ranks)), max(1, len(values))
-        within.add_scatter(x=xs, y=brief((ranks + 1) / count), **_line(cell, style, "%{y:.1%} within"))
-        longer.add_scatter(x=xs, y=brief(1 - ranks / count), **_line(cell, style, "%{y:.3~%} take at least"))
+        line = {"color": style.color(cell), "dash": style.shape(cell).dash, "width": 1.8}
+        for plot, shares, text in (
+            (within, (ranks + 1) / count, "%{y:.1%} within"),
+            (longer, 1 - ranks / count, "%{y:.3~%} take at least"),
+        ):
+            hover = of_variant(cell.variant, f"<br>{text} %{{x:.2f}} ms")
+            plot.add_scatter(x=xs, y=brief(shares), mode="lines", line=line, **hover)
     for plot in (within, longer):
         plot.update_layout(layout("latency, ms", "share of answers", 380))
         plot.update_xaxes(type="log", tickvals=log_ticks(x for trace in plot.data for x in trace.x))
@@ -77,13 +83,10 @@ def load_curves(
             x=brief(cell.rows * cell.throughput_rps for cell in line),
             y=[getattr(cell.latency_ms, percentile) for cell in line],
             text=[cell.load.name for cell in line],
-            name=variant,
-            meta=variant,
             mode="lines+markers",
-            line={"color": style.color(line[0]), "dash": style.dash(line[0]), "width": 1.6},
+            line={"color": style.color(line[0]), "dash": style.shape(line[0]).dash, "width": 1.6},
             marker={"symbol": [style.symbol(cell) for cell in line], "size": 9},
-            hovertemplate=f"<b>{escape(variant)}</b>, %{{text}}<br>{percentile} %{{y:.2f}} ms<br>%{{x:,.0f}} rows/s"
-            "<extra></extra>",
+            **of_variant(variant, f", %{{text}}<br>{percentile} %{{y:.2f}} ms<br>%{{x:,.0f}} rows/s"),
         )
     plot.update_layout(layout("throughput, rows per second", f"{percentile} latency, ms", 360))
     plot.update_xaxes(type="log", tickvals=log_ticks(x for trace in plot.data for x in trace.x))
@@ -138,8 +141,6 @@ def _scatter(
             x=[where[cell.variant]],
             y=[cell.facts.top1],
             mode="markers",
-            name=cell.variant,
-            meta=cell.variant,
             marker={
                 "color": style.color(cell),
                 "symbol": style.symbol(cell),
@@ -147,7 +148,7 @@ def _scatter(
                 "opacity": 1 if cell in best else 0.75,
                 "line": {"width": 1.5, "color": style.color(cell)},
             },
-            hovertemplate=_hover(cell),
+            **of_variant(cell.variant, _hover(cell)),
         )
     plot.update_layout(layout(title, "top-1 accuracy", 380))
     if shown:
@@ -164,16 +165,6 @@ def _fit_axes(plot: go.Figure, cells: Sequence[Cell], where: dict[str, float], b
     plot.update_layout(annotations=_labels(best, where, good, spans))
     plot.update_yaxes(tickformat=".1%", range=y_range)
     plot.update_xaxes(type="log", range=x_range, tickvals=log_ticks(where.values()))
-
-
-def _line(cell: Cell, style: PlotStyle, words: str) -> dict[str, object]:
-    return {
-        "name": cell.variant,
-        "meta": cell.variant,
-        "mode": "lines",
-        "line": {"color": style.color(cell), "dash": style.dash(cell), "width": 1.8},
-        "hovertemplate": f"<b>{escape(cell.variant)}</b><br>{words} %{{x:.2f}} ms<extra></extra>",
-    }
 
 
 def _labels(
@@ -207,14 +198,14 @@ def _labels(
 
 
 def _hover(cell: Cell) -> str:
-    parts = [f"<b>{escape(cell.variant)}</b>", f"top-1 {cell.facts.top1:.2%}"]
+    parts = ["", f"top-1 {cell.facts.top1:.2%}"]
     parts += [f"{name} {value:.2f} ms" for name, value in vars(cell.latency_ms).items() if value is not None]
     parts.append(f"{cell.throughput_rps:,.0f} requests/s")
     if cell.facts.artifact_bytes:
         parts.append(f"{cell.facts.artifact_bytes / 1e6:.2f} MB")
     if not is_valid(cell):
         parts.append("limited by the load generator" if cell.generator_limited else "calls failed")
-    return "<br>".join(parts) + "<extra></extra>"
+    return "<br>".join(parts)
 
 
 def _padded(values: Sequence[float], below: float, above: float) -> list[float]:

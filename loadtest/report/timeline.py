@@ -17,7 +17,7 @@ import plotly.graph_objects as go
 from loadtest import stats
 from loadtest.analysis.results import Cell, Round
 from loadtest.measure.measurement import steady
-from loadtest.report.plot_style import INK, PlotStyle, axis, brief, escape, layout, log_ticks
+from loadtest.report.plot_style import INK, PlotStyle, axis, brief, escape, layout, log_ticks, of_variant
 from loadtest.users.recorder import Rows, Samples
 
 MOST_POINTS = 20
@@ -81,31 +81,28 @@ def _add_latencies(plot: go.Figure, blocks: Sequence[_BlockCalls], style: PlotSt
             ys += [*(y for _, y in points), None]
             texts += [block.cell.load.name] * (len(points) + 1)
         plot.add_scatter(
-            **_style(blocks[0], style, f"{name} %{{y:.2f}} ms"),
+            **of_variant(blocks[0].cell.variant, f", %{{text}}<br>{name} %{{y:.2f}} ms"),
             x=xs,
             y=ys,
             text=texts,
             mode="lines+markers",
             line={"color": style.color(blocks[0].cell), "width": width, "dash": "solid" if name == "p50" else "dot"},
-            marker={"size": 5 if name == "p50" else 3, "symbol": style.symbol(blocks[0].cell).removesuffix("-open")},
+            marker={"size": 5 if name == "p50" else 3, "symbol": style.shape(blocks[0].cell).marker},
         )
 
 
 def _add_server(plot: go.Figure, blocks: Sequence[_BlockCalls], style: PlotStyle) -> None:
+    cell = blocks[0].cell
     for name, field, suffix in (("compute", "compute_ms_mean", ""), ("queue", "queue_ms_mean", "-open")):
         shown = [(block, known) for block in blocks if (known := getattr(block.round.server, field))]
         plot.add_scatter(
-            **_style(blocks[0], style, f"{name} %{{y:.3f}} ms"),
+            **of_variant(blocks[0].cell.variant, f", %{{text}}<br>{name} %{{y:.3f}} ms"),
             x=brief(block.at for block, _ in shown),
             y=brief(known for _, known in shown),
             text=[block.cell.load.name for block, _ in shown],
             yaxis="y2",
             mode="markers",
-            marker={
-                "size": 7,
-                "color": style.color(blocks[0].cell),
-                "symbol": style.symbol(blocks[0].cell).removesuffix("-open") + suffix,
-            },
+            marker={"size": 7, "color": style.color(cell), "symbol": style.shape(cell).marker + suffix},
         )
 
 
@@ -153,12 +150,6 @@ def _percentiles(calls: Rows, q: float) -> list[tuple[float, float]]:
         if value is not None:
             points.append((round(float(edges[number : number + 2].mean()), 2), float(f"{value:.4g}")))
     return points
-
-
-def _style(block: _BlockCalls, style: PlotStyle, text: str) -> dict[str, object]:
-    name = block.cell.variant
-    hover = f"<b>{escape(name)}</b>, %{{text}}<br>{text}<extra></extra>"
-    return {"name": name, "meta": name, "hovertemplate": hover}
 
 
 def _what_happened(block: _BlockCalls) -> str:

@@ -121,8 +121,13 @@ def test_ranks_need_rounds_and_the_page_says_how_many(tmp_path: Path) -> None:
 
 def test_unknown_accuracy_is_said_where_the_plots_would_be(tmp_path: Path) -> None:
     page = text(results(cell("v1", top1=None)), tmp_path)
-    assert page.count("The accuracy of the variants is not known: the server does not export it.") == 2
-    assert "The size of the variants is not known" in page
+    assert page.count("The accuracy of the variants is not known: the server does not export it.") == 3
+
+
+def test_an_unknown_size_is_said_where_its_plot_would_be(tmp_path: Path) -> None:
+    made = cell("v1")
+    page = text(results(replace(made, facts=replace(made.facts, artifact_bytes=None))), tmp_path)
+    assert page.count("The size of the variants is not known.") == 1
 
 
 def test_a_cell_without_a_single_success_does_not_break_the_page(tmp_path: Path) -> None:
