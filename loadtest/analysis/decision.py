@@ -1,4 +1,4 @@
-"""Which variant to ship under the constraints of a plan, and for each other one what speaks against it.
+"""Which variant to ship under the constraints of a plan, and why not each of the others.
 
     --max-drop     top-1 at most so many points below the FP32 baseline
     --max-memory   what loading and answering once adds to a process, as the variant's manifest says
@@ -21,17 +21,17 @@ from loadtest.analysis.validity import baseline_of, has_valid_p99, invalid_reaso
 from loadtest.plan import Plan
 
 KEPT_UP = 0.98
-"""Share of the requests that arrive which a variant must answer in time to be said to carry their rate."""
+"""A variant that answers this share of the requests that arrive carries their rate."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A variant at the load that speaks best for it, and what does."""
+    """A variant, the load at which it does best, and how well."""
 
     cell: Cell
     sentence: str
     tied_with: tuple[str, ...] = ()
-    """Variants of which enough rounds showed no difference to this one."""
+    """Variants that had enough rounds, and from which this one was not shown to differ."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def _compared(cell: Cell, other: Cell, plan: Plan) -> str:
 
 
 def _against(cell: Cell, winner: Cell, plan: Plan, verdict: str) -> str:
-    """Says what speaks for the winner; `verdict` is on the cell, compared with it."""
+    """Says why the winner is better than a cell; `verdict` is on the cell, compared with the winner."""
     if _by_throughput(plan):
         text = f"{cell.throughput_rps:,.0f} requests/s within p99 against {winner.throughput_rps:,.0f}"
     else:

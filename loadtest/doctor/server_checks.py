@@ -142,7 +142,7 @@ def _name(server: Reply[pb.ServerMetadataResponse]) -> str:
 
 def _server(probe: Probe, server: Reply[pb.ServerMetadataResponse]) -> Iterator[Finding]:
     if server.message is None:
-        yield _on_server("ServerMetadata", "fails", str(server), "run asks for it first, and ends there")
+        yield _on_server("ServerMetadata", "fails", str(server), "run asks for it first and stops there")
     else:
         listed = f"extensions: {', '.join(server.message.extensions) or 'none are listed'}"
         yield _on_server("ServerMetadata", "ok", f"{_name(server) or 'without a name'}; {listed}")
@@ -173,7 +173,7 @@ def _reflection(probe: Probe) -> Iterator[Finding]:
     services = _reflect(probe, ServerReflectionRequest(list_services=""))
     if services.message is None:
         yield _on_server("reflection", "absent", str(services))
-        yield _on_server("dialect", "absent", "known without reflection only from how a stream is answered")
+        yield _on_server("dialect", "absent", "without reflection, only the answers on a stream tell it")
         return
     names = [service.name for service in services.message.list_services_response.service]
     yield _on_server("reflection", "ok" if names else "fails", ", ".join(names) or "no service is listed")
@@ -204,7 +204,7 @@ def _dialect(files: Sequence[bytes]) -> str:
 
 
 def _metrics(host: str, port: int) -> Finding:
-    what, means = f"metrics page on port {port}", "no server-side figures, unless --metrics-url names the page"
+    what, means = f"metrics page on port {port}", "results have no server metrics, unless --metrics-url names the page"
     if port > 65535:
         return _on_server(what, "absent", "there is no such port", means)
     try:
@@ -212,7 +212,7 @@ def _metrics(host: str, port: int) -> Finding:
     except ScrapeError as error:
         return _on_server(what, "absent", str(error), means)
     ours = page.total(REQUESTS.series[0]) is not None
-    means = "" if ours else "none by our names: the server's side stays out of results"
+    means = "" if ours else "none has a name that is known: results have no server metrics"
     return _on_server(what, "ok", f"{len(page.samples)} samples", means)
 
 

@@ -99,7 +99,7 @@ def check_variant(tested: ModelUnderTest) -> Iterator[Finding]:
     if reply.message and reply.message.raw_output_contents:
         yield tested.finding("contents of answers", "ok", "raw")
     else:
-        means = "answers take longer to write and to read than raw ones: part of the latency is that"
+        means = "typed answers take longer to write and to read than raw ones, which adds to the latency"
         yield tested.finding("contents of answers", "ok", "typed, although the request was raw", means)
     yield _typed_contents(tested)
     yield _rows(tested)
@@ -169,10 +169,10 @@ def check_deadline(tested: ModelUnderTest, clock_seconds: float = CLOCK_SECONDS)
         if reply.status != "OK":
             return _refused(tested, what, reply, "DEADLINE_EXCEEDED")
         seconds.append(time.perf_counter() - started)
-    seen = f"{LATE_CALLS} calls were answered all the same, the quickest in {min(seconds) * 1e3:.1f} ms"
+    seen = f"{LATE_CALLS} calls were answered anyway, the quickest in {min(seconds) * 1e3:.1f} ms"
     if min(seconds) < clock_seconds:
         return tested.finding(what, "absent", f"{seen}: too quick to tell")
-    means = "calls that were given up are executed all the same: under overload the server works for nobody"
+    means = "calls that were given up are executed anyway: under overload the server works for nobody"
     return tested.finding(what, "fails", seen, means)
 
 

@@ -56,7 +56,7 @@ def _decision(decision: Decision) -> Iterator[str]:
     elif decision.asked:
         yield f"No answer: {decision.why_not}."
     if decision.losers:
-        yield table(["loser", "why"], [[each.variant, "; ".join(each.reasons)] for each in decision.losers])
+        yield table(["not chosen", "why not"], [[each.variant, "; ".join(each.reasons)] for each in decision.losers])
     if decision.frontier and not decision.asked:
         yield "\n".join(f"- **{c.cell.variant}**, {c.cell.load.name}: {_said(c)}" for c in decision.frontier)
 

@@ -8,7 +8,6 @@ comes from `Results`; distributions, the run over time and the breakdowns come f
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 import plotly.graph_objects as go
 import plotly.offline
@@ -107,12 +106,11 @@ def _group(results: Results, ranking: Ranking, samples: Samples, style: PlotStyl
 
 
 def _curves(cells: Sequence[Cell], style: PlotStyle) -> Iterator[Plot]:
-    titles = {"closed": "users", "server": "arrivals per second", "offline": "rows per request"}
-    for scenario in get_args(Scenario):
+    units: dict[Scenario, str] = {"closed": "users", "server": "arrivals per second", "offline": "rows per request"}
+    for scenario, unit in units.items():
         for percentile in ("p50", "p99"):
-            drawn = plots.load_curves(cells, scenario, percentile, style)
-            if drawn:
-                title = f"{percentile} against throughput, over {titles[scenario]}"
+            if drawn := plots.load_curves(cells, scenario, percentile, style):
+                title = f"{percentile} against throughput, over {unit}"
                 yield _plot(f"curve-{percentile}-{scenario}", title, drawn)
 
 

@@ -73,7 +73,7 @@ def escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace("%{", "% {")
 
 
-def brief(values: Iterable[float]) -> list[float]:
+def rounded(values: Iterable[float]) -> list[float]:
     """Returns the values with the four digits that can be seen."""
     return [float(f"{value:.4g}") for value in values]
 

@@ -13,7 +13,7 @@ from loadtest.analysis.results import Cell
 from loadtest.analysis.validity import is_valid, p99_frontier, throughput_frontier
 from loadtest.measure.measurement import steady_latencies
 from loadtest.plan import Scenario
-from loadtest.report.plot_style import INK, PlotStyle, brief, escape, layout, log_ticks, of_variant
+from loadtest.report.plot_style import INK, PlotStyle, escape, layout, log_ticks, of_variant, rounded
 from loadtest.users.recorder import Samples
 from protos.frontier import pareto_frontier
 
@@ -53,14 +53,14 @@ def distributions(cells: Sequence[Cell], samples: Samples, style: PlotStyle) -> 
     for cell in cells:
         values = np.sort(steady_latencies(samples.of(cell.variant, cell.load)) * 1e3)
         ranks = stats.thin(len(values), CURVE_POINTS)
-        xs, count = brief(np.take(values, ranks)), max(1, len(values))
+        xs, count = rounded(np.take(values, ranks)), max(1, len(values))
         line = {"color": style.color(cell), "dash": style.shape(cell).dash, "width": 1.8}
         for plot, shares, text in (
             (within, (ranks + 1) / count, "%{y:.1%} within"),
             (longer, 1 - ranks / count, "%{y:.3~%} take at least"),
         ):
             hover = of_variant(cell.variant, f"<br>{text} %{{x:.2f}} ms")
-            plot.add_scatter(x=xs, y=brief(shares), mode="lines", line=line, **hover)
+            plot.add_scatter(x=xs, y=rounded(shares), mode="lines", line=line, **hover)
     for plot in (within, longer):
         plot.update_layout(layout("latency, ms", "share of answers", 380))
         plot.update_xaxes(type="log", tickvals=log_ticks(x for trace in plot.data for x in trace.x))
@@ -80,7 +80,7 @@ def load_curves(
     for variant in dict.fromkeys(cell.variant for cell in mine):
         line = sorted((cell for cell in mine if cell.variant == variant), key=lambda cell: cell.load)
         plot.add_scatter(
-            x=brief(cell.rows * cell.throughput_rps for cell in line),
+            x=rounded(cell.rows * cell.throughput_rps for cell in line),
             y=[getattr(cell.latency_ms, percentile) for cell in line],
             text=[cell.load.name for cell in line],
             mode="lines+markers",

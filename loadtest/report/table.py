@@ -46,7 +46,7 @@ COLUMNS = (
     Column("compute ms", "mean time inside the engine", lambda c: c.server.compute_ms_mean, "{:.2f}"),
     Column("server CPU µs", "server CPU time per request", lambda c: c.server.cpu_us_per_request, "{:,.0f}"),
     Column("first ms", "median of the first calls, which open connections", lambda c: c.first_call_ms, "{:.1f}"),
-    Column("size MB", "artifact on disk", lambda c: (size := c.facts.artifact_bytes) and size / 1e6, "{:.2f}"),
+    Column("size MB", "artifact on disk", lambda c: c.facts.artifact_bytes and c.facts.artifact_bytes / 1e6, "{:.2f}"),
     Column("generator CPU", "share of time in which the users' thread was busy", lambda c: c.generator_cpu, "{:.0%}"),
     Column("lag ms", "p99 of how late the load generator's timers were", lambda c: c.lag_ms_p99, "{:.2f}"),
     Column("requests", "all calls, warm-up included", lambda c: c.requests, "{:,}"),

@@ -17,18 +17,13 @@ import plotly.graph_objects as go
 from loadtest import stats
 from loadtest.analysis.results import Cell, Round
 from loadtest.measure.measurement import steady
-from loadtest.report.plot_style import INK, PlotStyle, axis, brief, escape, layout, log_ticks, of_variant
+from loadtest.report.plot_style import INK, PlotStyle, axis, escape, layout, log_ticks, of_variant, rounded
 from loadtest.users.recorder import Rows, Samples
 
 MOST_POINTS = 20
 """The most points of a percentile in one block."""
 
-_HEIGHTS = {
-    "latency, ms": (0.62, 1.0),
-    "server, ms": (0.39, 0.57),
-    "noise probe, ms": (0.19, 0.34),
-    "CPU": (0.0, 0.14),
-}
+_HEIGHTS = {"latency, ms": (0.62, 1.0), "server, ms": (0.39, 0.57), "noise probe, ms": (0.19, 0.34), "CPU": (0.0, 0.14)}
 """The parts of the height that the four plots take, from the top."""
 
 
@@ -73,6 +68,7 @@ def _blocks(cells: Sequence[Cell], samples: Samples) -> Iterator[_BlockCalls]:
 
 
 def _add_latencies(plot: go.Figure, blocks: Sequence[_BlockCalls], style: PlotStyle) -> None:
+    cell = blocks[0].cell
     for name, q, width in (("p50", 0.5, 2.2), ("p99", 0.99, 1.0)):
         xs, ys, texts = list[float | None](), list[float | None](), list[str]()
         for block in blocks:
@@ -81,13 +77,13 @@ def _add_latencies(plot: go.Figure, blocks: Sequence[_BlockCalls], style: PlotSt
             ys += [*(y for _, y in points), None]
             texts += [block.cell.load.name] * (len(points) + 1)
         plot.add_scatter(
-            **of_variant(blocks[0].cell.variant, f", %{{text}}<br>{name} %{{y:.2f}} ms"),
+            **of_variant(cell.variant, f", %{{text}}<br>{name} %{{y:.2f}} ms"),
             x=xs,
             y=ys,
             text=texts,
             mode="lines+markers",
-            line={"color": style.color(blocks[0].cell), "width": width, "dash": "solid" if name == "p50" else "dot"},
-            marker={"size": 5 if name == "p50" else 3, "symbol": style.shape(blocks[0].cell).marker},
+            line={"color": style.color(cell), "width": width, "dash": "solid" if name == "p50" else "dot"},
+            marker={"size": 5 if name == "p50" else 3, "symbol": style.shape(cell).marker},
         )
 
 
@@ -96,9 +92,9 @@ def _add_server(plot: go.Figure, blocks: Sequence[_BlockCalls], style: PlotStyle
     for name, field, suffix in (("compute", "compute_ms_mean", ""), ("queue", "queue_ms_mean", "-open")):
         shown = [(block, known) for block in blocks if (known := getattr(block.round.server, field))]
         plot.add_scatter(
-            **of_variant(blocks[0].cell.variant, f", %{{text}}<br>{name} %{{y:.3f}} ms"),
-            x=brief(block.at for block, _ in shown),
-            y=brief(known for _, known in shown),
+            **of_variant(cell.variant, f", %{{text}}<br>{name} %{{y:.3f}} ms"),
+            x=rounded(block.at for block, _ in shown),
+            y=rounded(known for _, known in shown),
             text=[block.cell.load.name for block, _ in shown],
             yaxis="y2",
             mode="markers",
@@ -110,8 +106,8 @@ def _add_noise_probe(plot: go.Figure, blocks: Sequence[_BlockCalls]) -> None:
     known = [(block, block.round.canary_seconds) for block in blocks if block.round.canary_seconds is not None]
     colors = ["#b42318" if not s.round.steady else "#d97706" if s.round.reruns else INK for s, _ in known]
     plot.add_scatter(
-        x=brief(block.at for block, _ in known),
-        y=brief(seconds * 1e3 for _, seconds in known),
+        x=rounded(block.at for block, _ in known),
+        y=rounded(seconds * 1e3 for _, seconds in known),
         text=[_what_happened(block) for block, _ in known],
         yaxis="y3",
         mode="lines+markers",
@@ -122,14 +118,13 @@ def _add_noise_probe(plot: go.Figure, blocks: Sequence[_BlockCalls]) -> None:
 
 
 def _add_shares(plot: go.Figure, blocks: Sequence[_BlockCalls]) -> None:
-    colors = {"own": "#4C78A8", "others": "#d97706", "steal": "#b42318"}
-    for field, color in colors.items():
+    shown = ("own", "the run itself", "#4C78A8"), ("others", "others", "#d97706"), ("steal", "steal", "#b42318")
+    for field, name, color in shown:
         shares = [(block.at, getattr(block.round.conditions, field)) for block in blocks]
         known = [(at, share) for at, share in shares if share is not None]
-        name = "the run itself" if field == "own" else field
         plot.add_scatter(
-            x=brief(at for at, _ in known),
-            y=brief(share for _, share in known),
+            x=rounded(at for at, _ in known),
+            y=rounded(share for _, share in known),
             yaxis="y4",
             mode="lines+markers",
             line={"color": color, "width": 1.4},
@@ -155,5 +150,5 @@ def _percentiles(calls: Rows, q: float) -> list[tuple[float, float]]:
 def _what_happened(block: _BlockCalls) -> str:
     what = f"{escape(block.cell.variant)}, {block.cell.load.name}, round {block.round.round}"
     if block.round.reruns:
-        what += f"<br>measured {block.round.reruns + 1} times: the machine had changed"
-    return what if block.round.steady else what + "<br>and it was not the same before and after"
+        what += f"<br>measured {block.round.reruns + 1} times, because the machine had changed"
+    return what if block.round.steady else what + "<br>the machine changed during it"

@@ -75,7 +75,7 @@ def test_the_card_names_the_winner_the_runner_up_and_what_the_losers_broke(tmp_p
     page = text(results(winner, second, slow), tmp_path, decision)
     assert "Ship int8-openvino at 1 user 2.25 ms p50 9.00 ms p99 450 requests/s 94.00% top-1 11.3 MB on disk" in page
     assert "lowest p99 of all that hold. Tied with int8-onnxruntime: no difference was shown." in page
-    assert "fp32 by openvino; 2.5 rows in an execution of the engine, on average; 900 µs of server CPU" in page
+    assert "fp32 by openvino; 2.5 rows per engine execution on average; 900 µs of server CPU per request" in page
     assert "Runner-up: int8-onnxruntime as good, but larger." in page
     assert "fp32-pytorch p99 is 35.25 ms, 15.25 more than the 20 allowed; 300 MB" in page
 
@@ -149,7 +149,7 @@ def test_the_plan_is_shown_as_its_file(tmp_path: Path) -> None:
     ("target", "words"),
     [
         ("localhost:1", "100 requests/s by a-x, it took 0.75 of 2 cores and left 1.25"),
-        ("elsewhere:1", "all of its machine: it is another"),
+        ("elsewhere:1", "everything: the server has a machine of its own"),
     ],
 )
 def test_what_the_generator_leaves_for_the_server_is_told(tmp_path: Path, target: str, words: str) -> None:
