@@ -129,7 +129,7 @@ def _tell(plan: Plan, results: "Results", decision: "Decision") -> int:
 
 
 def _decision(decision: "Decision") -> Iterator[str]:
-    if not decision.constraints.any:
+    if not decision.asked:
         return
     if decision.winner is None:
         yield f"ship nothing: {decision.why_not}"
