@@ -2,8 +2,7 @@
 
 `queue_size: int = 128` is the flag `--queue-size`, its docstring the help; with the prefix `PARETO_` it is
 the variable `PARETO_QUEUE_SIZE` as well, and by `fill` a key of a TOML file. A flag goes before the environment,
-the environment before the default. A value that does not fit is a `UsageError` which names where it was given,
-what it got and what it expected.
+the environment before the default.
 
 A field is a str, int, float (seconds), Path (a folder, or by its rule a file), a bool (the bare flag, or yes or
 no), a `Literal` of strings, a tuple of one of these (separated by commas), or one of these or None. Not covered:
@@ -26,14 +25,10 @@ from typing import Literal, TypeVar
 
 from protos.errors import UsageError
 
+if typing.TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
-class Dataclass(typing.Protocol):
-    """What makes a class a dataclass to the type checker."""
-
-    __dataclass_fields__: typing.ClassVar[dict[str, "dataclasses.Field[typing.Any]"]]
-
-
-Options = TypeVar("Options", bound=Dataclass)
+Options = TypeVar("Options", bound="DataclassInstance")
 Number = TypeVar("Number", int, float)
 Rule = Mapping[str, object]
 """The `metadata` of a field whose values are fewer than its type allows, or written in a way of their own.
@@ -56,16 +51,17 @@ EXISTING_FILE: Rule = {"accepts": Path.is_file, "expected": "a file that exists"
 """The rule of a field whose value is a file to read from."""
 
 
-def add_flags(parser: argparse._ActionsContainer, kind: type[Dataclass], prefix: str = "") -> None:
+def add_flags(parser: argparse._ActionsContainer, kind: type["DataclassInstance"]) -> None:
     """Adds a flag for each field of `kind`; argparse requires none of them, `read` does."""
     hints, texts = typing.get_type_hints(kind), docstrings(kind)
     for option in dataclasses.fields(kind):
+        name, hint = option.name, hints[option.name]
         parser.add_argument(
-            _flag(option.name),
-            nargs=option.metadata.get("nargs", "?" if hints[option.name] is bool else None),
-            const="yes" if hints[option.name] is bool else None,
-            metavar=option.metadata.get("metavar", _kind(hints[option.name]).metavar),
-            help=(texts[option.name] + _shown(option.default)).replace("%", "%%"),
+            _flag(name),
+            nargs=option.metadata.get("nargs", "?" if hint is bool else None),
+            const="yes" if hint is bool else None,
+            metavar=option.metadata.get("metavar", _kind(hint).metavar),
+            help=(texts[name] + _shown(option.default)).replace("%", "%%"),
         )
 
 
@@ -80,7 +76,7 @@ def read(
     values: dict[str, object] = {}
     for option in dataclasses.fields(kind):
         text = getattr(flags, option.name)
-        sources: dict[str, str | None] = {_flag(option.name): ",".join(text) if isinstance(text, list) else text}
+        sources = {_flag(option.name): ",".join(text) if isinstance(text, list) else text}
         if prefix:
             variable = prefix + option.name.upper()
             sources[variable] = (environment or {}).get(variable)
@@ -92,7 +88,7 @@ def read(
     return kind(**values)
 
 
-def fill(flags: argparse.Namespace, kind: type[Dataclass], path: Path) -> None:
+def fill(flags: argparse.Namespace, kind: type["DataclassInstance"], path: Path) -> None:
     """Takes the flags that were not given from a TOML file; raises `UsageError` if it has a key that `kind` lacks."""
     names = [option.name for option in dataclasses.fields(kind)]
     try:
@@ -103,20 +99,23 @@ def fill(flags: argparse.Namespace, kind: type[Dataclass], path: Path) -> None:
         if name not in names:
             raise UsageError(f"'{path}': unknown key '{name}', expected one of {', '.join(names)}")
         if getattr(flags, name) is None:
-            setattr(flags, name, ",".join(map(_text, value)) if isinstance(value, list) else _text(value))
+            setattr(flags, name, _text(value))
 
 
-def to_toml(options: Dataclass, without: Sequence[str] = ()) -> str:
+def to_toml(options: "DataclassInstance", without: Sequence[str] = ()) -> str:
     """Returns the text of a TOML file from which `fill` makes the same options, except the fields in `without`."""
     values = {name: value for name, value in vars(options).items() if value not in (None, ()) and name not in without}
     return "".join(f"{name} = {json.dumps(value, default=str)}\n" for name, value in values.items())
 
 
 def _text(value: object) -> str:
+    """Returns a value as a person writes it on the command line."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(_text, value))
     return ("no", "yes")[value] if isinstance(value, bool) else str(value)
 
 
-def docstrings(kind: type[Dataclass]) -> dict[str, str]:
+def docstrings(kind: type["DataclassInstance"]) -> dict[str, str]:
     """Returns the string below each field of `kind`. Python keeps none for attributes, so this reads the source."""
     (body,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     assert isinstance(body, ast.ClassDef)
@@ -181,8 +180,4 @@ def _shown(default: object) -> str:
     """Returns a default as the help shows it; an empty one is not shown."""
     if default is dataclasses.MISSING:
         return " (required)"
-    if isinstance(default, bool):
-        return f" (default: {'yes' if default else 'no'})"
-    if default in (None, ()):
-        return ""
-    return f" (default: {','.join(map(str, default)) if isinstance(default, tuple) else default})"
+    return "" if default in (None, ()) else f" (default: {_text(default)})"
