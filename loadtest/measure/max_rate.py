@@ -16,7 +16,7 @@ from loadtest import stats
 from loadtest.measure.block import RunContext
 from loadtest.measure.checkpoint import Checkpoint
 from loadtest.measure.measurement import Measurement, Search, steady_latencies
-from loadtest.measure.rate_search import Found, Objective, Range, Trial, find_max_rate
+from loadtest.measure.rate_search import Found, Objective, Trial, find_max_rate
 from loadtest.plan import Block, Load
 from loadtest.users.recorder import STATUSES, STEADY, Samples, merge
 
@@ -67,7 +67,7 @@ class _VariantSearch:
         if not answered or (waited is not None and waited > limit):
             return Found(None, None, "p99" if answered else "errors", False, None, ())
         start = START * answered
-        found = find_max_rate(self._try, self.objective, Range(start, start / DEPTH, seconds=plan.duration))
+        found = find_max_rate(self._try, self.objective, start, start / DEPTH, plan.duration)
         self._say(self._so_far())
         return found
 

@@ -25,10 +25,14 @@ from typing import Literal, TypeVar
 
 from protos.errors import UsageError
 
-if typing.TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
-Options = TypeVar("Options", bound="DataclassInstance")
+class Dataclass(typing.Protocol):
+    """What makes a class a dataclass to the type checker."""
+
+    __dataclass_fields__: typing.ClassVar[dict[str, "dataclasses.Field[typing.Any]"]]
+
+
+Options = TypeVar("Options", bound=Dataclass)
 Number = TypeVar("Number", int, float)
 Rule = Mapping[str, object]
 """The `metadata` of a field whose values are fewer than its type allows, or written in a way of their own.
@@ -51,7 +55,7 @@ EXISTING_FILE: Rule = {"accepts": Path.is_file, "expected": "a file that exists"
 """The rule of a field whose value is a file to read from."""
 
 
-def add_flags(parser: argparse._ActionsContainer, kind: type["DataclassInstance"]) -> None:
+def add_flags(parser: argparse._ActionsContainer, kind: type[Dataclass]) -> None:
     """Adds a flag for each field of `kind`; argparse requires none of them, `read` does."""
     hints, texts = typing.get_type_hints(kind), docstrings(kind)
     for option in dataclasses.fields(kind):
@@ -88,7 +92,7 @@ def read(
     return kind(**values)
 
 
-def fill(flags: argparse.Namespace, kind: type["DataclassInstance"], path: Path) -> None:
+def fill(flags: argparse.Namespace, kind: type[Dataclass], path: Path) -> None:
     """Takes the flags that were not given from a TOML file; raises `UsageError` if it has a key that `kind` lacks."""
     names = [option.name for option in dataclasses.fields(kind)]
     try:
@@ -102,7 +106,7 @@ def fill(flags: argparse.Namespace, kind: type["DataclassInstance"], path: Path)
             setattr(flags, name, _text(value))
 
 
-def to_toml(options: "DataclassInstance", without: Sequence[str] = ()) -> str:
+def to_toml(options: Dataclass, without: Sequence[str] = ()) -> str:
     """Returns the text of a TOML file from which `fill` makes the same options, except the fields in `without`."""
     values = {name: value for name, value in vars(options).items() if value not in (None, ()) and name not in without}
     return "".join(f"{name} = {json.dumps(value, default=str)}\n" for name, value in values.items())
@@ -115,7 +119,7 @@ def _text(value: object) -> str:
     return ("no", "yes")[value] if isinstance(value, bool) else str(value)
 
 
-def docstrings(kind: type["DataclassInstance"]) -> dict[str, str]:
+def docstrings(kind: type[Dataclass]) -> dict[str, str]:
     """Returns the string below each field of `kind`. Python keeps none for attributes, so this reads the source."""
     (body,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     assert isinstance(body, ast.ClassDef)
