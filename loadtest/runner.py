@@ -117,21 +117,20 @@ def _results(
     plan: Plan, found: Discovery, measured: _Measured, started: str, where: machine.Machine, source: Source
 ) -> Results:
     cells = make_cells(plan, measured.blocks, found.facts, measured.ceilings)
-    notes = [page.missing for page in found.metrics if page.missing]
     shared_cores = where.cores if plan.on_one_machine else None
     return Results(
         started=started,
         finished=_now(),
         server=", ".join(found.servers),
         inputs=source,
-        metrics_url=found.metrics[0].url,
+        metrics_url=next(iter(found.by_name.values())).metrics_url,
         plan=plan,
         machine=where,
         ceilings=measured.ceilings,
         cells=cells,
         accuracy=measured.accuracy,
         skipped=dict(found.skipped),
-        warnings=make_warnings(cells, found.skipped, notes, shared_cores, measured.accuracy),
+        warnings=make_warnings(cells, found.skipped, found.notes, shared_cores, measured.accuracy),
         searches=measured.searches,
     )
 
