@@ -22,6 +22,7 @@ whole milliseconds; `--samples FILE` keeps the raw samples.
 from loadtest.users.users import ArrivalUser, InferenceUser, PoissonUser, VariantUser  # before all else: see there
 
 # isort: split
+import io
 import logging
 from argparse import Namespace
 from contextlib import closing
@@ -37,7 +38,7 @@ from locust.runners import WorkerRunner
 from loadtest.client.discovery import list_variants
 from loadtest.client.oip import Client
 from loadtest.client.payloads import Payload, make_inputs, make_payloads
-from loadtest.users.recorder import Recorder, Samples, merge
+from loadtest.users.recorder import Recorder, Samples, load_samples, merge
 from protos.errors import UsageError
 
 __all__ = ["ArrivalUser", "InferenceUser", "PoissonUser", "VariantUser"]
@@ -108,7 +109,7 @@ class _SampleKeeper:
     def receive(self, client_id: str, data: dict[str, bytes]) -> None:
         """Takes the samples out of a worker's report."""
         if "samples" in data:
-            self._parts.append(Samples.from_bytes(data["samples"]))
+            self._parts.append(load_samples(io.BytesIO(data["samples"])))
         else:
             self._environment.process_exit_code = 2
             logging.error("worker %s has no --samples: its calls will be missing in '%s'", client_id, self._path)
