@@ -1,11 +1,8 @@
 """The highest rate that each variant of a run holds: `rate_search` decides what to try, real load tries it.
 
 Two short closed loops come first, so that the search begins at a sensible rate. One user's latency is the least that
-any rate can have; the answers to all connections are about the most that any rate can reach. A trial waits for all
-calls that it sent, so the next one finds an empty queue.
-
-The checkpoint keeps each closed loop and each trial. A search that was interrupted begins again with these answers
-instead of load, and so comes to where it was.
+any rate can have; the answers to all connections are about the most that any rate can reach. An interrupted search
+begins again with the closed loops and trials of the checkpoint instead of load, and so comes to where it was.
 """
 
 from dataclasses import dataclass, field, replace
@@ -31,7 +28,7 @@ DEPTH = 16
 
 
 def search_all(context: RunContext, checkpoint: Checkpoint, console: Console) -> tuple[tuple[Search, ...], Samples]:
-    """Searches for each variant in turn. Returns the calls of all trials too; a variant's trials are their rounds."""
+    """Searches for each variant in turn; returns the calls of all trials too, each trial with its number as round."""
     plan = context.plan
     assert plan.p99 is not None, "a plan with a search has one"
     objective = Objective(plan.p99, plan.error_rate)
@@ -45,7 +42,7 @@ def search_all(context: RunContext, checkpoint: Checkpoint, console: Console) ->
 
 @dataclass
 class _VariantSearch:
-    """The search of one variant."""
+    """The search for one variant's rate."""
 
     context: RunContext
     checkpoint: Checkpoint
