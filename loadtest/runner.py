@@ -62,7 +62,8 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> tuple[Results, Decision]:
     started, where = _now(), machine.describe(*LIBRARIES)
     found = discover(plan, sleep)
     payloads, source = _payloads(plan, found)
-    checks = _checks(plan, found) if plan.check_accuracy else {}
+    ours = {each.variant: each.metadata for each in found.by_name.values() if not each.target.name}
+    checks = accuracy.prepare(plan.repository, plan.model, ours) if plan.check_accuracy else {}
     with checkpointed(plan, found.facts) as checkpoint:
         origin = time.perf_counter() - (time.time() - checkpoint.began)
         context = RunContext(plan, found.by_name, payloads, origin, sleep)
@@ -110,12 +111,6 @@ def _measure_blocks(context: RunContext, checkpoint: Checkpoint, console: Consol
                 checkpoint.keep(str(number), kept)
             measurements.append(kept)
     return measurements
-
-
-def _checks(plan: Plan, found: Discovery) -> dict[str, Check]:
-    """Prepares the accuracy check of each variant of the first server."""
-    ours = {each.variant: each.metadata for each in found.by_name.values() if not each.target.name}
-    return accuracy.prepare(plan.repository, plan.model, ours)
 
 
 def _check_accuracy(plan: Plan, variant: str, check: Check, console: Console, sleep: Sleep) -> Accuracy:

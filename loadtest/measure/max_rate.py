@@ -12,10 +12,10 @@ from rich.console import Console
 from loadtest import stats
 from loadtest.measure.block import RunContext
 from loadtest.measure.checkpoint import Checkpoint
-from loadtest.measure.measurement import Measurement, Search, steady_latencies
+from loadtest.measure.measurement import OK, Measurement, Search, steady_latencies
 from loadtest.measure.rate_search import Found, Objective, Trial, find_max_rate
 from loadtest.plan import Block, Load
-from loadtest.users.recorder import STATUSES, STEADY, Samples, merge
+from loadtest.users.recorder import STEADY, Samples, merge
 
 CLOSED_LOOP_SECONDS = 1.0
 """A closed loop before a search lasts at most this long."""
@@ -58,7 +58,9 @@ class _VariantSearch:
         """Runs the closed loops, then searches, unless they show that no rate can hold."""
         plan, limit = self.context.plan, self.objective.p99_ms
         self._say(f"a search for the highest rate with p99 within {limit:g} ms")
-        alone, together = (self._closed_loop(users) for users in (1, plan.connections))
+        closed_loops = (Load("closed", users) for users in (1, plan.connections))
+        seconds = min(CLOSED_LOOP_SECONDS, plan.duration)
+        alone, together = (self._measure(load, seconds, 0) for load in closed_loops)
         waited = stats.quantile(steady_latencies(alone.samples.rows) * 1e3, 0.5)
         answered = together.answered / together.seconds
         if not answered or (waited is not None and waited > limit):
@@ -67,9 +69,6 @@ class _VariantSearch:
         found = find_max_rate(self._try, self.objective, start, start / DEPTH, plan.duration)
         self._say(self._so_far())
         return found
-
-    def _closed_loop(self, users: int) -> Measurement:
-        return self._measure(Load("closed", users), min(CLOSED_LOOP_SECONDS, self.context.plan.duration), 0)
 
     def _try(self, rate: float, seconds: float) -> Trial:
         number = len(self.trials) + 1
@@ -95,12 +94,12 @@ class _VariantSearch:
         return measured
 
     def _so_far(self) -> str:
-        """What each trial alone says so far."""
+        """Says what each trial alone has shown so far."""
         outcomes = [(trial.rate, trial.outcome(self.objective)) for trial in self.trials]
-        held = max((rate for rate, outcome in outcomes if outcome == "holds"), default=None)
-        broke = min((rate for rate, outcome in outcomes if outcome in ("p99", "errors")), default=None)
-        texts = [] if held is None else [f"held {held:.4g}"]
-        texts += [] if broke is None else [f"broke at {broke:.4g}"]
+        held = [rate for rate, outcome in outcomes if outcome == "holds"]
+        broke = [rate for rate, outcome in outcomes if outcome in ("p99", "errors")]
+        texts = [f"held {max(held):.4g}"] if held else []
+        texts += [f"broke at {min(broke):.4g}"] if broke else []
         return "so far " + (", ".join(texts) or "nothing is known")
 
     def _say(self, text: str) -> None:
@@ -109,13 +108,13 @@ class _VariantSearch:
 
 
 def _trial(measured: Measurement, rate: float, seconds: float) -> Trial:
-    """What a search must know of a block. Arrivals that the generator was too late for were never sent."""
+    """Returns what a search must know of a block. The generator never sent the arrivals for which it was too late."""
     rows = measured.samples.rows[measured.samples.rows["phase"] == STEADY]
     return Trial(
         rate=rate,
         achieved=len(rows) / seconds,
         calls=len(rows),
-        failures=int((rows["status"] != STATUSES.index("OK")).sum()),
+        failures=int((rows["status"] != OK).sum()),
         p99_ms=stats.quantile(steady_latencies(rows) * 1e3, 0.99),
         generator_limited=stats.is_generator_limited(measured.thread_seconds / measured.seconds),
     )
