@@ -5,18 +5,17 @@ By hand, with Locust's own web page and everything else that Locust can do:
     locust -f loadtest/locustfile.py --host 127.0.0.1:8001 --model digits --variants int8-openvino
     locust -f loadtest/locustfile.py --host 127.0.0.1:8001 --model digits --rate 50   # open loop, for each user
 
-`--processes 2` makes two workers beside the master; started by hand, workers may be on other machines. Flags go in
-any order. Ours (`$OURS`: `--model` to `--samples`, the same values) go to each process, Locust's own (`$RUN`:
-`--headless -u 8 -t 30s --host HOST:PORT`) to the master:
+`--processes 2` makes two workers beside the master; started by hand, workers may be on other machines. Our flags
+(`$OURS`: `--model` to `--samples`) go to each process, Locust's own (`$RUN`: `--headless -u 8 -t 30s --host HOST:PORT`)
+to the master:
 
     locust -f loadtest/locustfile.py $RUN $OURS --processes 2
     locust -f loadtest/locustfile.py $RUN $OURS --master --expect-workers 2
     locust -f loadtest/locustfile.py $OURS --worker --master-host MASTER   # and another
 
-Locust shares the users out among the workers, so `--rate` stays what each user sends. A rate that rises while a test
-lasts: `loadtest/rampfile.py`. For payloads of your own, subclass `InferenceUser` (closed loop) or `PoissonUser` (open
-loop) in your own locustfile and give the class `payloads`. Locust's statistics have one name for each variant and
-whole milliseconds; `--samples FILE` keeps the raw samples.
+`--rate` is what each user sends, on whichever worker it is; `loadtest/rampfile.py` lets the rate rise. For payloads of
+your own, subclass `InferenceUser` (closed loop) or `PoissonUser` (open loop) in your own locustfile and give the class
+`payloads`. Locust's statistics have whole milliseconds; `--samples FILE` keeps the raw samples.
 """
 
 from loadtest.users.users import ArrivalUser, InferenceUser, PoissonUser, VariantUser  # before all else: see there
@@ -50,27 +49,25 @@ def _add_flags(parser: LocustArgumentParser) -> None:
     group.add_argument("--model", env_var="PARETO_MODEL", default="", help="model to load")
     group.add_argument("--variants", env_var="PARETO_VARIANTS", default="", help="separated by commas; else all")
     group.add_argument("--repository", env_var="PARETO_REPOSITORY", default="models", help="where golden inputs are")
-    group.add_argument("--rate", env_var="PARETO_RATE", type=float, default=0.0, help="open loop: arrivals in a second")
+    group.add_argument("--rate", env_var="PARETO_RATE", type=float, default=0.0, help="open loop: arrivals per second")
     group.add_argument("--deadline", env_var="PARETO_DEADLINE", type=float, default=10.0, help="seconds for each call")
     group.add_argument("--samples", env_var="PARETO_SAMPLES", default="", help="file for the raw samples, .npz")
 
 
 @events.init.add_listener  # type: ignore[untyped-decorator]
-def _choose_loop(environment: Environment, **_: object) -> None:
-    """Takes users of the open loop instead, with `--rate`."""
+def _obey_flags(environment: Environment, **_: object) -> None:
+    """Takes users of the open loop with `--rate`, and keeps raw samples with `--samples`."""
     options = environment.parsed_options
     if options is not None and options.rate:
         ArrivalUser.rate = options.rate
         environment.user_classes = [ArrivalUser if user is VariantUser else user for user in environment.user_classes]
+    if options is not None and options.samples:
+        _keep_samples(environment, Path(options.samples))
 
 
-@events.init.add_listener  # type: ignore[untyped-decorator]
-def _keep_samples(environment: Environment, **_: object) -> None:
-    """Keeps raw samples with `--samples`: a worker sends them with each report, the master writes one file."""
-    options = environment.parsed_options
-    if options is None or not options.samples:
-        return
-    keeper = _SampleKeeper(environment, Path(options.samples))
+def _keep_samples(environment: Environment, path: Path) -> None:
+    """Keeps raw samples: a worker sends them with each report, the master writes one file."""
+    keeper = _SampleKeeper(environment, path)
     environment.events.request.add_listener(keeper.recorder.on_request)  # type: ignore[no-untyped-call]
     if isinstance(environment.runner, WorkerRunner):
         environment.events.report_to_master.add_listener(keeper.send)  # type: ignore[no-untyped-call]
@@ -96,7 +93,7 @@ def _make_payloads(environment: Environment, **_: object) -> None:
 
 
 class _SampleKeeper:
-    """The raw samples of a test by hand, of all workers, due in seconds since 1970."""
+    """The raw samples of a test by hand, from all workers, due in seconds since 1970."""
 
     def __init__(self, environment: Environment, path: Path) -> None:
         self.recorder = Recorder()

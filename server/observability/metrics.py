@@ -181,8 +181,8 @@ def _figures(quality: Quality | None) -> dict[str, float]:
         return {}
     return {
         quality.metric: quality.value,
-        telemetry.of_parent(quality.metric): quality.parent,
-        telemetry.of_fp32(quality.metric): quality.fp32,
+        f"{quality.metric}_parent": quality.parent,
+        f"{quality.metric}_fp32": quality.fp32,
         telemetry.AGREEMENT: quality.agreement,
     }
 
