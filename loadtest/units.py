@@ -6,22 +6,16 @@ Each constant is the rule of a `Plan` field (`protos.support.options`).
 import math
 import string
 from collections.abc import Mapping
-from typing import Any
 
 from protos.support.options import Rule
 
 
-def at_least(low: float, noun: str = "a number") -> dict[str, Any]:
+def at_least(low: float, noun: str = "a number") -> Rule:
     """Returns the rule of a field whose value is a finite number of at least `low`."""
     return {"accepts": lambda value: low <= value < math.inf, "expected": f"{noun} of at least {low}"}
 
 
-def above_zero() -> dict[str, Any]:
-    """Returns the rule of a field whose value is a finite number above 0."""
-    return {"accepts": lambda value: 0 < value < math.inf, "expected": "a number above 0"}
-
-
-def different(each: dict[str, Any], nouns: str) -> dict[str, Any]:
+def different(each: Rule, nouns: str) -> Rule:
     """Returns the rule of a field of several different values, each of which the rule `each` accepts."""
     return {
         "accepts": lambda values: all(map(each["accepts"], values)) and len(set(values)) == len(values),
@@ -29,27 +23,28 @@ def different(each: dict[str, Any], nouns: str) -> dict[str, Any]:
     }
 
 
-def with_unit(metavar: str, expected: str, units: Mapping[str, float]) -> dict[str, Any]:
+def with_unit(metavar: str, expected: str, units: Mapping[str, float]) -> Rule:
     """Returns the rule of a field whose value is a number above 0; `units` has the factor of each unit."""
 
     def convert(text: str) -> float:
         number = text.rstrip("%" + string.ascii_letters)
         return float(number) * units.get(text.removeprefix(number), math.nan)
 
-    return above_zero() | {"convert": convert, "expected": expected, "metavar": metavar}
+    return {**ABOVE_ZERO, "convert": convert, "expected": expected, "metavar": metavar}
 
+
+ABOVE_ZERO: Rule = {"accepts": lambda value: 0 < value < math.inf, "expected": "a number above 0"}
 
 _TIMES = {"": 1.0, "us": 1e-3, "ms": 1.0, "s": 1e3, "min": 60e3}
 _SIZES = {"": 1.0, "kB": 1e-3, "MB": 1.0, "GB": 1e3, "KiB": 2**10 / 1e6, "MiB": 2**20 / 1e6, "GiB": 2**30 / 1e6}
 
-MILLISECONDS: Rule = with_unit("TIME", "a time such as 20ms or 0.5s", _TIMES)
-MEGABYTES: Rule = with_unit("SIZE", "a size such as 200MB or 1.5GB", _SIZES)
-SHARE: Rule = with_unit("SHARE", "a share such as 0.1% or 0.001", {"": 1.0, "%": 0.01}) | {
-    "accepts": lambda value: 0 <= value < 1
-}
-RATE: Rule = {"metavar": "PER_SECOND"} | above_zero()
-RATES: Rule = {"metavar": "PER_SECOND,..."} | different(above_zero(), "numbers above 0")
-POINTS: Rule = {"metavar": "POINTS"} | at_least(0)
+MILLISECONDS = with_unit("TIME", "a time such as 20ms or 0.5s", _TIMES)
+MEGABYTES = with_unit("SIZE", "a size such as 200MB or 1.5GB", _SIZES)
+_SHARE = with_unit("SHARE", "a share such as 0.1% or 0.001", {"": 1.0, "%": 0.01})
+SHARE: Rule = {**_SHARE, "accepts": lambda value: 0 <= value < 1}
+RATE: Rule = {**ABOVE_ZERO, "metavar": "PER_SECOND"}
+RATES: Rule = {**different(ABOVE_ZERO, "numbers above 0"), "metavar": "PER_SECOND,..."}
+POINTS: Rule = {**at_least(0), "metavar": "POINTS"}
 COUNT = at_least(1, "a whole number")
 COUNTS = different(COUNT, "whole numbers of at least 1")
 NAMES = different({"accepts": bool}, "names")

@@ -18,10 +18,9 @@ import textwrap
 import tomllib
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from protos.errors import UsageError
 
@@ -29,22 +28,22 @@ from protos.errors import UsageError
 class Dataclass(typing.Protocol):
     """What makes a class a dataclass to the type checker."""
 
-    __dataclass_fields__: typing.ClassVar[dict[str, "dataclasses.Field[typing.Any]"]]
+    __dataclass_fields__: typing.ClassVar[dict[str, "dataclasses.Field[Any]"]]
 
 
 Options = TypeVar("Options", bound=Dataclass)
 Number = TypeVar("Number", int, float)
-Rule = Mapping[str, object]
+Rule = Mapping[str, Any]
 """The `metadata` of a field whose values are fewer than its type allows, or written in a way of their own.
 
 `accepts` tells which values fit, `convert` makes one from text and raises `ValueError`; `expected` says in an error
-what fits, `metavar` in the help; `nargs` is argparse's: "+" lets a person separate values by spaces too.
+what fits, `metavar` in the help; `nargs` and `const` are argparse's.
 """
 
 
 def between(low: Number, high: Number) -> Rule:
     """Returns the rule of a field whose value is a number from `low` to `high`."""
-    noun = _PLAIN[type(low)].expected
+    noun = _PLAIN[type(low)]["expected"]
     return {"accepts": lambda value: low <= value <= high, "expected": f"{noun} from {low} to {high}"}
 
 
@@ -59,14 +58,10 @@ def add_flags(parser: argparse._ActionsContainer, kind: type[Dataclass]) -> None
     """Adds a flag for each field of `kind`; argparse requires none of them, `read` does."""
     hints, texts = typing.get_type_hints(kind), docstrings(kind)
     for option in dataclasses.fields(kind):
-        name, hint = option.name, hints[option.name]
-        parser.add_argument(
-            _flag(name),
-            nargs=option.metadata.get("nargs", "?" if hint is bool else None),
-            const="yes" if hint is bool else None,
-            metavar=option.metadata.get("metavar", _kind(hint).metavar),
-            help=(texts[name] + _shown(option.default)).replace("%", "%%"),
-        )
+        rule = _rule(hints[option.name]) | option.metadata
+        text = (texts[option.name] + _shown(option.default)).replace("%", "%%")
+        nargs, const, metavar = rule.get("nargs"), rule.get("const"), rule["metavar"]
+        parser.add_argument(_flag(option.name), nargs=nargs, const=const, metavar=metavar, help=text)
 
 
 def read(
@@ -86,7 +81,7 @@ def read(
             sources[variable] = (environment or {}).get(variable)
         given = [(source, text) for source, text in sources.items() if text is not None]
         if given:
-            values[option.name] = _convert(_kind(hints[option.name]), option.metadata, *given[0])
+            values[option.name] = _convert(_rule(hints[option.name]) | option.metadata, *given[0])
         elif option.default is dataclasses.MISSING:
             raise UsageError(f"{' or '.join(sources)} is missing")
     return kind(**values)
@@ -131,49 +126,45 @@ def docstrings(kind: type[Dataclass]) -> dict[str, str]:
     return texts
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """How to read the text of one annotated type, and how errors and help describe it."""
-
-    convert: Callable[[str], object]
-    """Makes a value from text; raises `ValueError`."""
-    expected: str
-    metavar: str
+def _yes_or_no(text: str) -> bool:
+    return ("no", "yes").index(text) == 1
 
 
-_PLAIN: dict[object, _Kind] = {
-    str: _Kind(str, "text", "TEXT"),
-    int: _Kind(int, "a whole number", "N"),
-    float: _Kind(float, "a number", "SECONDS"),
-    Path: _Kind(Path, "a folder", "DIR"),
-    bool: _Kind(lambda text: ("no", "yes").index(text) == 1, "yes or no", "yes|no"),
+_PLAIN: dict[object, dict[str, Any]] = {
+    str: {"convert": str, "expected": "text", "metavar": "TEXT"},
+    int: {"convert": int, "expected": "a whole number", "metavar": "N"},
+    float: {"convert": float, "expected": "a number", "metavar": "SECONDS"},
+    Path: {"convert": Path, "expected": "a folder", "metavar": "DIR"},
+    bool: {"convert": _yes_or_no, "expected": "yes or no", "metavar": "yes|no", "nargs": "?", "const": "yes"},
 }
 
 
-def _kind(hint: object) -> _Kind:
+def _rule(hint: object) -> dict[str, Any]:
+    """Returns the rule of an annotated type; that of a field goes before it."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
-        return _Kind(lambda text: inner[inner.index(text)], f"one of {', '.join(inner)}", "|".join(inner))
+        expected, metavar = f"one of {', '.join(inner)}", "|".join(inner)
+        return {"convert": lambda text: inner[inner.index(text)], "expected": expected, "metavar": metavar}
     if origin is types.UnionType:
-        return _kind(inner[0])
+        return _rule(inner[0])
     if origin is tuple:
-        item = _kind(inner[0])
-        return _Kind(
-            lambda text: tuple(item.convert(part.strip()) for part in text.split(",")),
-            f"{item.expected}, or several separated by commas",
-            f"{item.metavar},...",
-        )
+        item = _rule(inner[0])
+        return {
+            "convert": lambda text: tuple(item["convert"](part.strip()) for part in text.split(",")),
+            "expected": f"{item['expected']}, or several separated by commas",
+            "metavar": f"{item['metavar']},...",
+        }
     return _PLAIN[hint]
 
 
-def _convert(kind: _Kind, rule: Mapping[str, typing.Any], source: str, text: str) -> object:
+def _convert(rule: Rule, source: str, text: str) -> object:
     try:
-        value = rule.get("convert", kind.convert)(text)
+        value = rule["convert"](text)
         if "accepts" not in rule or rule["accepts"](value):
             return value
     except ValueError:
         pass
-    raise UsageError(f"{source}: got '{text}', expected {rule.get('expected', kind.expected)}")
+    raise UsageError(f"{source}: got '{text}', expected {rule['expected']}")
 
 
 def _flag(name: str) -> str:
