@@ -21,14 +21,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loadtest.doctor import findings
-from loadtest.interrupt import Interrupted, Sleep, interruptible
+from loadtest.interrupt import Interrupted, interruptible
 from loadtest.plan import PLAN, Plan
 from protos.errors import UsageError
 from protos.support import options
 
 if TYPE_CHECKING:
     from loadtest.analysis.decision import Decision
-    from loadtest.analysis.results import Results
 
 TABLE_WIDTH = 140
 """Columns of the table where standard output is not a terminal."""
@@ -60,16 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _compare(flags.before, flags.after)
         if file := flags.run / PLAN if "run" in flags else flags.plan:
             options.fill(flags, Plan, file)
-        plan = options.read(Plan, flags)
-        with interruptible() as sleep:
-            results, decision = _measure(plan, sleep)
+        return _run(options.read(Plan, flags))
     except UsageError as error:
         print(f"pareto-loadtest: {error}", file=sys.stderr)
         return 2
     except Interrupted as interrupt:
         print(f"pareto-loadtest: {interrupt}, {interrupt.left}", file=sys.stderr)
         return 128 + interrupt.signum
-    return _tell(plan, results, decision)
 
 
 def _diagnose(target: str, settings: findings.Settings) -> int:
@@ -99,22 +95,17 @@ def _compare(before: Path, after: Path) -> int:
     return changes.exit_code
 
 
-def _measure(plan: Plan, sleep: Sleep) -> "tuple[Results, Decision]":
-    from loadtest.runner import run  # patches the process, and takes a second: only when it is to run
+def _run(plan: Plan) -> int:
+    with interruptible() as sleep:
+        from loadtest.runner import REPORT, RESULTS, run  # patches the process, and takes a second: only when needed
 
-    # isort: split
-    from rich.console import Console
+        # isort: split
+        from rich.console import Console
 
-    sleep(0)  # for a signal that was sent meanwhile
-    return run(plan, Console(stderr=True), sleep)
+        from loadtest.report.table import searches_table, table
 
-
-def _tell(plan: Plan, results: "Results", decision: "Decision") -> int:
-    from rich.console import Console
-
-    from loadtest.report.table import searches_table, table
-    from loadtest.runner import REPORT, RESULTS
-
+        sleep(0)  # for a signal that was sent meanwhile
+        results, decision = run(plan, Console(stderr=True), sleep)
     console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH)
     if results.cells:
         console.print(table(results, console.width))

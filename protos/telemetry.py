@@ -35,19 +35,14 @@ class Metric:
     @property
     def series(self) -> tuple[str, ...]:
         """Returns the names of its samples on the metrics page."""
-        if self.kind == "counter":
-            return (f"{self.name}_total",)
-        if self.kind == "histogram":
-            return tuple(f"{self.name}_{suffix}" for suffix in ("bucket", "sum", "count"))
-        return (self.name,)
+        suffixes = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
+        return tuple(self.name + suffix for suffix in suffixes[self.kind])
 
 
 REQUESTS = Metric(
-    "pareto_requests",
-    "counter",
-    "ModelInfer calls that named a loaded variant, by gRPC status code.",
+    "pareto_requests", "counter", "ModelInfer calls that named a loaded variant, by gRPC status code.",
     (*_VARIANT, "code"),
-)
+)  # fmt: skip
 REQUEST_DURATION = Metric(
     "pareto_request_duration_seconds", "histogram",
     "From the parsed request to the finished response message, successes only; no parsing, no serializing, no network.",

@@ -1,12 +1,9 @@
 """NumPy arrays to wire tensors and back, as the Open Inference Protocol lays them out.
 
-Raw contents are little-endian, row-major buffers: decoding one is a view, not a copy. Typed contents
-(`fp32_contents` and its kin) are accepted from clients that prefer them. BYTES elements carry a
-four-byte little-endian length each.
-
-What comes from a client is checked here: its headers (name, datatype, shape) by `check` against what a model
-expects, before anything is decoded; its contents by `decode_request` against the headers. Every
-`InvalidInputError` names the tensor, what it got and what it expected.
+Raw contents are little-endian, row-major buffers: decoding one is a view, not a copy. Clients may send typed contents
+(`fp32_contents` and its kin) instead. `check` compares a request's headers (name, datatype, shape) with what a model
+expects; `decode_request` compares its contents with the headers. Every `InvalidInputError` names the tensor, what it
+got and what it expected.
 Source: https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_grpc.md
 """
 
@@ -69,9 +66,7 @@ def to_raw(array: Array) -> bytes:
 def decode_request(request: pb.ModelInferRequest) -> dict[str, Array]:
     """Returns the named inputs of a request, as read-only views of its bytes where its contents are raw.
 
-    Raises `InvalidInputError` for: no inputs, a name given twice, raw and typed contents together, a
-    number of raw buffers that is not that of the inputs, an unknown datatype, more than 64 or negative
-    dimensions, and contents whose length does not fit datatype and shape.
+    Raises `InvalidInputError` where its headers are not sound, or its contents do not fit them.
     """
     return _contents(request.inputs, _headers(request.inputs), request.raw_input_contents)
 
@@ -102,10 +97,8 @@ def encode_response(model: str, variant: str, outputs: dict[str, Array], request
 def check(request: pb.ModelInferRequest, specs: Sequence[TensorSpec], max_batch: int) -> int:
     """Returns the rows that a request says it holds; `InvalidInputError` where its inputs are not `specs`.
 
-    Looks at the headers only, and is called before `decode_request`, so that contents which the model does not
-    take are never decoded: its cost grows with `specs`, not with the request. Checked in this order: that each
-    header is sound (as in `decode_request`), names, datatype, rank, each fixed dimension, then that all inputs
-    have one number of rows, between 1 and `max_batch`.
+    Looks at the headers only, so that contents which the model does not take are never decoded: its cost grows with
+    `specs`, not with the request. All inputs must have one number of rows, between 1 and `max_batch`.
     """
     return _check(request, specs, max_batch)[0]
 

@@ -1,7 +1,4 @@
-"""The load generator's ceiling: what it reaches against a server that answers at once.
-
-A variant's throughput near the ceiling says how fast the generator is, not the variant.
-"""
+"""The load generator's ceiling: its throughput against a server that answers at once. No variant can show more."""
 
 import subprocess
 import sys
