@@ -62,19 +62,7 @@ def _obey_flags(environment: Environment, **_: object) -> None:
         ArrivalUser.rate = options.rate
         environment.user_classes = [ArrivalUser if user is VariantUser else user for user in environment.user_classes]
     if options is not None and options.samples:
-        _keep_samples(environment, Path(options.samples))
-
-
-def _keep_samples(environment: Environment, path: Path) -> None:
-    """Keeps raw samples: a worker sends them with each report, the master writes one file."""
-    keeper = _SampleKeeper(environment, path)
-    environment.events.request.add_listener(keeper.recorder.on_request)  # type: ignore[no-untyped-call]
-    if isinstance(environment.runner, WorkerRunner):
-        environment.events.report_to_master.add_listener(keeper.send)  # type: ignore[no-untyped-call]
-    else:
-        environment.events.worker_report.add_listener(keeper.receive)  # type: ignore[no-untyped-call]
-        # at `quitting` the workers have not yet sent their last report
-        environment.events.quit.add_listener(keeper.save)  # type: ignore[no-untyped-call]
+        _SampleKeeper(environment, Path(options.samples))
 
 
 @events.test_start.add_listener  # type: ignore[untyped-decorator]
@@ -93,11 +81,17 @@ def _make_payloads(environment: Environment, **_: object) -> None:
 
 
 class _SampleKeeper:
-    """The raw samples of a test by hand, from all workers, due in seconds since 1970."""
+    """Keeps raw samples, due in seconds since 1970: a worker sends them in its reports, the master writes one file."""
 
     def __init__(self, environment: Environment, path: Path) -> None:
-        self.recorder = Recorder()
-        self._environment, self._path, self._parts = environment, path, list[Samples]()
+        self._recorder, self._environment, self._path, self._parts = Recorder(), environment, path, list[Samples]()
+        events = environment.events
+        events.request.add_listener(self._recorder.on_request)  # type: ignore[no-untyped-call]
+        if isinstance(environment.runner, WorkerRunner):
+            events.report_to_master.add_listener(self.send)  # type: ignore[no-untyped-call]
+        else:
+            events.worker_report.add_listener(self.receive)  # type: ignore[no-untyped-call]
+            events.quit.add_listener(self.save)  # type: ignore[no-untyped-call]  # `quitting` is before the last report
 
     def send(self, client_id: str, data: dict[str, object]) -> None:
         """Adds a worker's samples since its last report to its next one."""
@@ -116,8 +110,8 @@ class _SampleKeeper:
         merge([*self._parts, self._take()]).save(self._path)
 
     def _take(self) -> Samples:
-        taken = self.recorder.samples(perf_counter() - time(), (0.0, perf_counter()))
-        self.recorder.clear()
+        taken = self._recorder.samples(perf_counter() - time(), (0.0, perf_counter()))
+        self._recorder.clear()
         return taken
 
 

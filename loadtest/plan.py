@@ -50,7 +50,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Target:
-    """A server; the first of a plan has no name."""
+    """A server; the first one of a plan has no name."""
 
     name: str
     address: str
@@ -78,7 +78,7 @@ TARGETS: Rule = {"accepts": _are_targets, "expected": "HOST:PORT, and others as 
 DEFAULT_USERS = (1, 8)
 
 PLAN = "plan.toml"
-"""The file of a run's folder from which it can be made again."""
+"""The file in a run's folder from which `replay` reads the plan."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +175,7 @@ class Plan:
 
     @property
     def on_one_machine(self) -> bool:
-        """Whether the server is on the load generator's machine, as far as its address says."""
+        """Returns whether the server is on the load generator's machine, as far as its address says."""
         host = self.targets[0].address.removeprefix("http://").rpartition(":")[0].strip("[]")
         try:
             return ipaddress.ip_address(host).is_loopback

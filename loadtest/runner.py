@@ -2,8 +2,7 @@
 
     discover    which variants are ready, what they take
     ceiling     what the load generator reaches against a server that answers at once
-    measure     each block: load (first calls, warm-up, steady state) between two readings of server and machine;
-                again where the machine was not the same before and after (see `noise_probe`)
+    measure     each block, again where the machine was not the same before and after (see `noise_probe`)
     search      the highest rate that each variant holds, with `--find-max-rate` (see `max_rate`)
     check       the accuracy over the wire, with `--check-accuracy` (see `accuracy`)
     write       results.json, samples.npz and report.html beside `--out`, then renamed to it
@@ -44,7 +43,6 @@ from protos.support import atomic, machine, options
 
 LIBRARIES = ("locust", "gevent", "grpcio", "protobuf", "numpy", "plotly")
 """Libraries whose versions are saved with the results."""
-
 RESULTS, SAMPLES, TRIALS, REPORT = "results.json", "samples.npz", "trials.npz", "report.html"
 """Files of a run's folder; `TRIALS` has the samples of the searches."""
 
@@ -114,7 +112,7 @@ def _measure_blocks(context: RunContext, checkpoint: Checkpoint, console: Consol
 
 
 def _check_accuracy(plan: Plan, variant: str, check: Check, console: Console, sleep: Sleep) -> Accuracy:
-    """Sends the test split over the wire, from as many clients as the plan's largest load has."""
+    """Sends the test split over the wire, from as many clients as the plan's largest load has users."""
     console.print(f"{variant}, {len(check.test)} test images over the wire", highlight=False, markup=False)
     clients = max((plan.users_of(load) for load in plan.loads), default=plan.connections)
     return accuracy.check_accuracy(plan.targets[0].address, check, clients, ROWS_OF_CHECK, plan.deadline, sleep)

@@ -33,19 +33,12 @@ def quantile(values: NDArray[np.float64], q: float) -> float | None:
 
 
 def is_generator_limited(cpu_share: float, rps: float = 0.0, ceiling: float | None = None) -> bool:
-    """Returns whether a generator may have been the limit of what it measured.
-
-    Its thread used the share `cpu_share` of one core. It had `rps` answers per second, and a server that answers at
-    once gave it `ceiling`.
-    """
+    """Returns whether a generator with this share of one core, or this near its ceiling, may have been the limit."""
     return cpu_share > GENERATOR_LIMIT or (ceiling is not None and rps > GENERATOR_LIMIT * ceiling)
 
 
 def thin(count: int, most: int) -> NDArray[np.int64]:
-    """Returns at most `most` of the ranks of `count` sorted values, among them the first and the last.
-
-    One half is evenly spread, the other ever denser towards the last, where a tail has its detail.
-    """
+    """Returns at most `most` of `count` ranks: one half evenly spread, the other ever denser towards the last."""
     if count <= most:
         return np.arange(count)
     even, dense = np.linspace(0, count - 1, most // 2), count - np.logspace(0, math.log10(count), most // 2)

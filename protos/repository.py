@@ -88,20 +88,14 @@ def check_name(name: str) -> str:
 
 
 def scan(root: Path) -> list[Entry]:
-    """Returns every variant folder below `root`, by model and name; manifests are read, files are not yet verified.
-
-    Raises `FileNotFoundError` where `root` is not a folder.
-    """
+    """Reads every variant's manifest, by model and name; raises `FileNotFoundError` where `root` is not a folder."""
     if not root.is_dir():
         raise FileNotFoundError(f"repository '{root}' is not a folder")
     return [read_entry(folder) for model in _folders(root) for folder in _folders(model)]
 
 
 def scan_model(root: Path, model: str) -> list[Entry]:
-    """Returns the variants of one model, as `scan` lists them; none where there is no such model.
-
-    `model` is compared with the names of folders and never becomes part of a path: it may be anything.
-    """
+    """Returns the variants of one model, as `scan` lists them; `model` may be anything, as it never becomes a path."""
     return [read_entry(variant) for folder in _folders(root) if folder.name == model for variant in _folders(folder)]
 
 
@@ -146,7 +140,7 @@ def read_entry(folder: Path) -> Entry:
 
 
 def verify(entry: Entry) -> Variant:
-    """Returns the entry's variant once each of its files has the size and hash that its manifest says.
+    """Returns the entry's variant once each of its files has the size and hash of its manifest.
 
     Raises the entry's own `VariantError`, or `IntegrityError`.
     """

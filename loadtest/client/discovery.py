@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.2
 
 ANSWER_SECONDS = 1.0
-"""How long a server that is starting has for its answer, before it is asked again."""
+"""A server that is starting is asked again after this long without an answer."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,7 @@ class Listing:
 
 
 def discover(plan: Plan, sleep: Sleep) -> Discovery:
-    """Waits for the servers, then asks each for its variants and what is known of them.
-
-    Raises `UsageError` as `list_variants` does.
-    """
+    """Waits for the servers, then asks each for its variants; raises `UsageError` as `list_variants` does."""
     by_name, skipped = dict[str, ServedVariant](), dict[str, str]()
     servers, notes, load_peaks = list[str](), list[str](), _load_peaks(plan)
     for target in plan.targets:

@@ -89,8 +89,7 @@ def make_inputs(
 ) -> Inputs:
     """Makes inputs of `rows` rows each for a model: golden ones if the repository has the model, else synthetic.
 
-    Raises `UsageError` where golden inputs are damaged or do not fit the server's model, where the metadata leaves
-    open what a valid input is, and where images are asked for and there are none.
+    Raises `UsageError` where golden inputs are damaged, missing or unfit, or the metadata says too little.
     """
     if not (repository / model / GOLDEN).is_file():
         if form != "tensor":

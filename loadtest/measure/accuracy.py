@@ -32,7 +32,6 @@ from protos.tensors import decode_response, encode_request
 from protos.v1 import inference_pb2 as pb
 
 POLL_SECONDS = 0.05
-
 UNANSWERED = -1
 
 
@@ -87,11 +86,7 @@ class Accuracy:
 
 
 def prepare(repository: Path, model: str, served: Mapping[str, pb.ModelMetadataResponse]) -> dict[str, Check]:
-    """Prepares the check of each variant that is `served`, given with its metadata.
-
-    Raises `UsageError` for the first that cannot be checked: its manifest or the test split is missing or damaged, it
-    was measured on another test split, or the server takes or gives other tensors.
-    """
+    """Prepares the check of each variant that is `served`; raises `UsageError` for the first that cannot be checked."""
     entries = {entry.name: entry for entry in scan_model(repository, model)} if repository.is_dir() else {}
     if missing := [variant for variant in served if variant not in entries]:
         raise _refusal(f"{model}/{missing[0]}", f"repository '{repository}' does not hold it")
@@ -105,10 +100,9 @@ def prepare(repository: Path, model: str, served: Mapping[str, pb.ModelMetadataR
 def check_accuracy(
     target: str, check: Check, clients: int, rows: int, deadline: float, sleep: Sleep = time.sleep
 ) -> Accuracy:
-    """Sends the test split once, `rows` images a request, from `clients` clients at a time.
+    """Sends the test split once, `rows` images a request, over `clients` connections at a time.
 
-    Each client has its own connection, and sends its next request when it has the last answer. An exception that
-    `sleep` raises ends it as soon as the requests under way are answered.
+    An exception that `sleep` raises ends it as soon as the requests under way are answered.
     """
     predictions = np.full(len(check.test), UNANSWERED)
     pending = iter([slice(first, first + rows) for first in range(0, len(check.test), rows)])

@@ -21,7 +21,7 @@ from protos.support import cgroup
 
 @dataclass(frozen=True)
 class Reading:
-    """Counters that only rise, in seconds, and the load average. CPU times are summed over the machine's cores."""
+    """Counters that only rise, in seconds, and the last minute's load average. CPU times are sums over all cores."""
 
     at: float
     """The time of `time.perf_counter`."""
@@ -36,7 +36,6 @@ class Reading:
     throttled: float | None
     """Time for which a quota held back this process's cgroup or one above it; summed over cores."""
     load: float | None
-    """Load average over the last minute."""
 
 
 @dataclass(frozen=True)

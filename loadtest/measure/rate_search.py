@@ -6,10 +6,9 @@
               the first fails now, it is the new upper end; if the second holds, it is the new lower end; either way
               the search goes on from there
 
-So the returned rate held in fresh trials and broke at 1.25 times the rate, unless the result says otherwise. The step
-down is there because the highest rate that held was chosen for holding. In simulated queues (M/M/1 and M/D/1, up to
-one trial of ten spoilt) a further trial of 3 s held the chosen rate in 3 of 4 runs, and the one below it in 17 of 20;
-a trial of 10 s in 18 of 20; and 1.25 times that rate broke in 18 to 20 of 20. Longer trials make a surer answer.
+The step down is there because the highest rate that held was chosen for holding. In simulated queues (M/M/1 and M/D/1,
+up to one trial of ten spoilt) a further trial of 3 s held the chosen rate in 3 of 4 runs, and the one below it in 17 of
+20; a trial of 10 s in 18 of 20; and 1.25 times that rate broke in 18 to 20 of 20.
 
 The majority of up to three trials decides on a rate, because on a busy machine one may be bad by accident. Nothing
 here sends load: `measure` does, and it must leave the server with an empty queue.
@@ -73,11 +72,7 @@ class Trial:
     """Whether the generator's own CPU may have been the limit (`stats.is_generator_limited`)."""
 
     def outcome(self, objective: Objective) -> Outcome:
-        """Returns what the trial says about its rate.
-
-        A slow generator only adds latency: an objective that is met in spite of it holds, one that is broken may be
-        the generator's fault.
-        """
+        """Returns what the trial says; a slow generator can break an objective, but cannot make it hold."""
         if self.achieved < ACHIEVED * self.rate:
             return "generator"
         if self.calls < objective.calls_needed:

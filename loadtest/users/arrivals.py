@@ -1,8 +1,7 @@
 """When calls are sent in an open loop: Poisson arrivals, as from many people who do not know of each other.
 
-Their gaps are exponential and independent, so calls come in clumps, and a server that only keeps up with evenly
-spaced calls is found out. Times are planned before the load begins: an answer that is late delays no later call,
-and its latency counts from the planned time.
+Their gaps are exponential and independent, so calls come in clumps. Times are planned before the load begins: a late
+answer delays no later call, and a latency counts from the planned time.
 """
 
 from collections.abc import Iterator

@@ -87,7 +87,7 @@ def load_samples(path: Path | io.BytesIO) -> Samples:
 
 
 class Recorder:
-    """The calls of one block, or of a whole run by hand."""
+    """The calls of one block, or of a test by hand."""
 
     def __init__(self) -> None:
         self._names: dict[str, int] = {}
@@ -113,7 +113,8 @@ class Recorder:
         self._late.append(context.get(LATE, 0.0) if context else 0.0)
         self._variant.append(self._names.setdefault(name, len(self._names)))
         self._first.append(context is FIRST_CALL)
-        self._status.append(_status(exception))
+        failure = exception.status if isinstance(exception, CallError) else "EXCEPTION"
+        self._status.append(0 if exception is None else STATUSES.index(failure))
         self.first_calls += context is FIRST_CALL
 
     def clear(self) -> None:
@@ -176,9 +177,3 @@ def join(parts: list[Samples]) -> Samples:
     """Returns the rows of all parts, which share one numbering."""
     names = parts[0] if parts else Samples(np.zeros(0, SAMPLE), ())
     return Samples(np.concatenate([names.rows[:0], *(part.rows for part in parts)]), names.variants, names.loads)
-
-
-def _status(exception: BaseException | None) -> int:
-    if exception is None:
-        return 0
-    return STATUSES.index(exception.status if isinstance(exception, CallError) else "EXCEPTION")

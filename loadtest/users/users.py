@@ -1,7 +1,6 @@
 """Locust users that infer, and the swarm of them that measures one block.
 
-Importing this module makes the process a Locust process: gevent patches the standard library, and grpcio is told so.
-Import it before anything that opens sockets. A run by hand (`locust -f`) starts at `loadtest/locustfile.py`.
+Import this module before anything that opens sockets: gevent patches the standard library, and grpcio is told so.
 """
 
 from locust import User, constant, task  # patches the standard library, so before all else
@@ -40,8 +39,6 @@ STOP_GRACE_SECONDS = 5.0
 """Users have this long beyond the deadline to end the call they are in."""
 
 TICK_SECONDS = 0.01
-
-_NO_CONTEXT: dict[str, object] = {}
 
 
 class OipUser(User):
@@ -95,7 +92,7 @@ class InferenceUser(OipUser):
     @task
     def infer(self) -> None:
         """Makes one call, and pauses if it failed."""
-        if not self.call(perf_counter(), _NO_CONTEXT):
+        if not self.call(perf_counter(), {}):
             sleep(FAILURE_PAUSE_SECONDS)
 
 
