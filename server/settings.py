@@ -96,7 +96,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         epilog="Each option can also be given as an environment variable: --queue-size as PARETO_QUEUE_SIZE.",
         allow_abbrev=False,
     )
-    options.add_flags(parser, Settings, "PARETO_")
+    options.add_flags(parser, Settings)
     return options.read(Settings, parser.parse_args(arguments), environment, "PARETO_")
 
 

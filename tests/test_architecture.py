@@ -39,7 +39,6 @@ WRAPPED_IN = {
     "cloudpickle": {"compressors.build.isolation"},
     "scipy": {
         "protos.support.significance",
-        "loadtest.users.arrivals",
         "loadtest.analysis.run_comparison",
         "loadtest.analysis.paired_comparison",
     },

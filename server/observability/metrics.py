@@ -163,10 +163,10 @@ class VariantMetrics:
         self._metrics.artifact_bytes.labels(*self._labels).set(variant.artifact_bytes)
         self._metrics.load_duration.labels(*self._labels).set(seconds)
         if (quality := variant.quality) is not None:
-            parent, fp32 = telemetry.of_parent(quality.metric), telemetry.of_fp32(quality.metric)
-            values = {quality.metric: quality.value, parent: quality.parent, fp32: quality.fp32}
-            for metric, value in {**values, telemetry.AGREEMENT: quality.agreement}.items():
-                self._metrics.quality.labels(*self._labels, metric).set(value)
+            metric = quality.metric
+            values = {metric: quality.value, f"{metric}_parent": quality.parent, f"{metric}_fp32": quality.fp32}
+            for name, value in {**values, telemetry.AGREEMENT: quality.agreement}.items():
+                self._metrics.quality.labels(*self._labels, name).set(value)
 
     def remove(self) -> None:
         """Takes the series of the variant off the page."""
