@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,8 +26,6 @@ from protos.errors import ParetoServeError
 from protos.repository import Entry
 from protos.support import machine, options
 
-Parser = argparse.ArgumentParser
-
 
 def main() -> None:
     """Runs the command line and ends the process with its exit code."""
@@ -34,11 +33,12 @@ def main() -> None:
     logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s", stream=sys.stderr)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # its warnings are for its own developers
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin are ruinous beside other work
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     try:
         sys.exit(arguments.run(arguments))
     except (ParetoServeError, FileNotFoundError) as error:
-        sys.exit(_complain(error))
+        print(f"pareto-compress: {error}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted; what is finished is kept, start again to go on", file=sys.stderr)
         sys.exit(130)
@@ -48,25 +48,23 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="pareto-compress", description="Build and inspect variants of a model.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run: Callable[[argparse.Namespace], int], text: str, *positional: str) -> Parser:
-        made = commands.add_parser(name, help=text)
+    def command(run: Callable[[argparse.Namespace], int], text: str, *positional: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(run.__name__.removeprefix("_"), help=text)
         made.set_defaults(run=run)
         for argument in positional:
             made.add_argument(argument, type=Path if argument == "repository" else str)
         return made
 
-    build = command("build", _build, "build the variants of a study or of your own model")
+    build = command(_build, "build the variants of a study or of your own model")
     options.add_flags(build, BuildOptions)
     options.add_flags(build.add_argument_group("your own model (docs/own-models.md)"), UserModel)
-    listing = command("list", _list, "the table of a repository, with ratios to FP32 PyTorch", "repository")
+    listing = command(_list, "the table of a repository, with ratios to FP32 PyTorch", "repository")
     options.add_flags(listing, ListOptions)
-    plot = command("plot", _plot, "a page of plots for each model of a repository", "repository")
-    options.add_flags(plot, PlotOptions)
-    text = "measure accuracy and latency on this host; the manifests stay as they are"
-    command("remeasure", _remeasure, text, "repository")
-    command("verify", _verify, "check every variant's hashes and its answers on the golden inputs", "repository")
-    text = "make a variant the one that a request without a version gets"
-    options.add_flags(command("promote", _promote, text, "model", "variant"), PromoteOptions)
+    options.add_flags(command(_plot, "a page of plots for each model of a repository", "repository"), PlotOptions)
+    command(_remeasure, "measure accuracy and latency on this host; the manifests stay as they are", "repository")
+    command(_verify, "check every variant's hashes and its answers on the golden inputs", "repository")
+    promote = command(_promote, "make a variant the one that a request without a version gets", "model", "variant")
+    options.add_flags(promote, PromoteOptions)
     return parser
 
 
@@ -102,7 +100,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _on_this_host(entries: list[Entry]) -> list[Entry]:
-    """The entries with the figures that were measured on this host."""
+    """Returns the entries with the figures that were measured on this host."""
     from compressors.measure import remeasure
 
     here = machine.describe()
@@ -140,9 +138,8 @@ def _verify(arguments: argparse.Namespace) -> int:
     for entry in repository.scan(arguments.repository):
         try:
             variant = repository.verify(entry)
-            adapter = runtimes.load(entry.folder, variant, threads=1)
-            check_golden(adapter, variant, repository.load_golden(arguments.repository, entry.model))
-            adapter.close()
+            with closing(runtimes.load(entry.folder, variant, threads=1)) as adapter:
+                check_golden(adapter, variant, repository.load_golden(arguments.repository, entry.model))
             print(f"ok      {entry.model}/{entry.name}")
         except Exception as error:  # a damaged artifact fails in its library's own way
             failures += 1
@@ -153,15 +150,6 @@ def _verify(arguments: argparse.Namespace) -> int:
 def _promote(arguments: argparse.Namespace) -> int:
     repository.promote(options.read(PromoteOptions, arguments).repository, arguments.model, arguments.variant)
     return 0
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
-
-
-def _complain(error: Exception) -> int:
-    print(f"pareto-compress: {error}", file=sys.stderr)
-    return 2
 
 
 if __name__ == "__main__":

@@ -12,17 +12,17 @@ console = Console(stderr=True, highlight=False, log_path=False, soft_wrap=True)
 
 
 def say(text: str) -> None:
-    """A line with the time of day."""
+    """Prints a line with the time of day."""
     console.log(text, markup=False)
 
 
 def first_line(error: Exception) -> str:
-    """The first line of what an error says, or its kind where it says nothing: libraries' texts can fill a screen."""
+    """Returns the first line of an error, or its kind where it says nothing: libraries' texts can fill a screen."""
     return (str(error).strip() or type(error).__name__).partition("\n")[0]
 
 
 def track(items: Iterable[T], total: int, description: str) -> Iterator[T]:
-    """`items`, with a bar that goes away when they are done; nothing where stderr is not a terminal."""
+    """Yields `items` beside a bar that goes away when they are done; without the bar where stderr is no terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         yield from progress.track(items, total=total, description=description)

@@ -1,12 +1,12 @@
 """A study: the TOML file that declares a comparison, checked whole before any work starts.
 
-models = { digits = "resnet18" }      # names in the repository, each with a key of models.NETWORKS,
+models = { digits = "resnet18" }      # names in the repository, each with a key of zoo.NETWORKS,
                                      # or a user's own, "package.module:factory"
-data = "digits"                      # a key of data.DATASETS, or the form of a user's own (own_data.KINDS)
+data = "digits"                      # a key of datasets.DATASETS, or the form of a user's own (user_data.KINDS)
 calibration = 128                    # training images kept for int8 ranges
 seed = 0
 runtimes = ["pytorch", "onnxruntime"]
-input = { mean = [0.5, 0.5, 0.5] }   # fields of data.Form, where the data set's own is not right
+input = { mean = [0.5, 0.5, 0.5] }   # fields of datasets.Form, where the data set's own is not right
 
 [recipes.fp32]                       # a name; every study has this one, the reference
 step = "train"                       # or "load"; a key of recipes.STEPS; its other keys are the step's fields
@@ -18,7 +18,7 @@ parent = "fp32"                      # the recipe whose network it starts from
 models = ["digits"]                  # not for all models of the study
 runtimes = ["onnxruntime"]           # not for all runtimes of the study
 
-[published.digits]                   # figures of others, shown beside the measured ones of that model's variants
+[published.digits]                   # measured by others, shown beside the measured ones of that model's variants
 int8-onnxruntime = "1.51 ms, 11.3 MB"
 """
 
@@ -32,10 +32,9 @@ from compressors.data.datasets import OWN_FORM, Form, known
 from compressors.export.exporters import refusal
 from compressors.export.lowerings import Lowering
 from compressors.networks import onnx_network
-from compressors.networks.user_network import LoadFile
 from compressors.networks.zoo import NETWORKS
 from compressors.recipes.recipes import STEPS, Recipe, Step
-from compressors.recipes.steps import FIRST_STEPS
+from compressors.recipes.steps import FIRST_STEPS, LoadFile
 from protos.errors import UsageError
 from protos.manifest import Json, RuntimeName
 from protos.repository import check_name
@@ -60,15 +59,17 @@ class _File:
 
 
 @dataclass(frozen=True)
-class _Scope:
-    """The keys of a recipe that say what it is for."""
+class _Header:
+    """The keys of a recipe that are no fields of its step."""
 
-    models: tuple[str, ...]
-    runtimes: tuple[RuntimeName, ...]
+    step: Json = None
+    parent: Json = None
+    models: tuple[str, ...] | None = None
+    runtimes: tuple[RuntimeName, ...] | None = None
 
 
-Steps = Mapping[str, Step]
-"""Recipe to step, each decoded once for all models: `load` hashes its file when it is made."""
+_Declared = Mapping[str, tuple[_Header, Step]]
+"""By the recipe's name; each step is decoded once for all models: `load` hashes its file when it is made."""
 
 
 @dataclass(frozen=True)
@@ -85,11 +86,11 @@ class Study:
     sha256: str
     form: Form = OWN_FORM
     published: Mapping[str, str] = field(default_factory=dict)
-    """Variant to what a source reports of the same, in its own words."""
+    """What a source reports of a variant, in its own words, by the variant's name."""
 
 
 def load(name: str) -> tuple[Study, ...]:
-    """The study of that name among those that come with the package, or in the file of that path, model by model.
+    """Reads the study of that name among those of the package, or in the file of that path, model by model.
 
     Raises `UsageError`, one line, for the first thing in it that cannot be carried out.
     """
@@ -109,10 +110,7 @@ def load(name: str) -> tuple[Study, ...]:
 def own(
     name: str, network: str, file: str, data: str, form: Form, calibration: int, runtimes: tuple[RuntimeName, ...]
 ) -> Study:
-    """The study of a user's own model: `file` loaded into `network`, FP32 and int8 in `runtimes`.
-
-    Raises `UsageError`, one line, where it cannot be carried out.
-    """
+    """Makes the study of a user's own model, `file` loaded into `network`; raises `UsageError` as `load` does."""
     recipes: dict[str, dict[str, Json]] = {
         REFERENCE: {"step": "load", "file": file},
         "int8": {"step": "static-int8", "parent": REFERENCE},
@@ -136,85 +134,63 @@ def _check(file: _File, sha256: str) -> tuple[Study, ...]:
     _runtimes("study.runtimes", file.runtimes)
     for model in file.published:
         _one_of("study.published", model, file.models)
-    scopes = {name: _scope(name, table, file) for name, table in file.recipes.items()}
-    steps = {name: _step(f"recipes.{name}", table) for name, table in file.recipes.items()}
-    for name, (scope, named) in scopes.items():
-        _check_runtimes(name, scope.runtimes if named else (), steps[name], file.recipes[name])
-    return tuple(
-        _study(model, file, {n: scope for n, (scope, _) in scopes.items()}, steps, sha256) for model in file.models
-    )
+    declared = {name: _declared(name, table, file) for name, table in file.recipes.items()}
+    return tuple(_study(model, file, declared, sha256) for model in file.models)
 
 
-def _scope(name: str, table: dict[str, Json], file: _File) -> tuple[_Scope, bool]:
-    """What the recipe is for, and whether it names its runtimes; these keys are taken out of `table`."""
+def _declared(name: str, table: dict[str, Json], file: _File) -> tuple[_Header, Step]:
     where = f"recipes.{check_name(name)}"
-    own = {key: table.pop(key) for key in ("models", "runtimes") if key in table}
-    scope = decode(_Scope, {"models": list(file.models), "runtimes": list(file.runtimes)} | own, where)
-    for model in scope.models:
+    header = decode(_Header, {key: table[key] for key in vars(_Header()) if key in table}, where)
+    for model in header.models or ():
         _one_of(f"{where}.models", model, file.models)
-    _runtimes(f"{where}.runtimes", scope.runtimes)
-    return scope, "runtimes" in own
-
-
-def _check_runtimes(name: str, runtimes: tuple[RuntimeName, ...], step: Step, table: dict[str, Json]) -> None:
-    """`ValueError` where a recipe names a runtime that cannot take its step."""
-    for runtime in runtimes:
+    if header.runtimes is not None:
+        _runtimes(f"{where}.runtimes", header.runtimes)
+    kind = _one_of(f"{where}.step", header.step, STEPS)
+    step = decode(STEPS[kind], {key: value for key, value in table.items() if key not in vars(header)}, where)
+    for runtime in header.runtimes or ():
         if isinstance(step, Lowering) and (reason := refusal(step, runtime)):
-            raise ValueError(f"recipes.{name}.runtimes: {runtime} cannot take '{table['step']}': {reason}")
+            raise ValueError(f"{where}.runtimes: {runtime} cannot take '{kind}': {reason}")
+    return replace(header, runtimes=header.runtimes or file.runtimes), step
 
 
-def _study(model: str, file: _File, scopes: dict[str, _Scope], steps: Steps, sha256: str) -> Study:
-    tables = {name: table for name, table in file.recipes.items() if model in scopes[name].models}
+def _study(model: str, file: _File, declared: _Declared, sha256: str) -> Study:
+    network, published = file.models[model], file.published.get(model, {})
+    mine = {name: (h, step) for name, (h, step) in declared.items() if h.models is None or model in h.models}
     built: dict[str, Recipe] = {}
-    for name in tables:
-        _resolve(name, tables, steps, built, ())
+    for name in mine:
+        _resolve(name, mine, built)
     reference = built.get(REFERENCE)
     if reference is None or not isinstance(reference.step, FIRST_STEPS):
         raise ValueError(f'recipes.{REFERENCE}: every model needs it, with step = "train" or "load", as the reference')
-    if file.models[model] == onnx_network.NAME:
-        _only_lowered(built)
-    recipes = tuple(replace(recipe, runtimes=scopes[recipe.name].runtimes) for recipe in built.values())
-    network, published = file.models[model], file.published.get(model, {})
-    variants = {f"{recipe.name}-{runtime}": None for recipe in recipes for runtime in recipe.runtimes}
+    for name, (header, step) in mine.items() if network == onnx_network.NAME else ():
+        if not isinstance(step, Lowering | LoadFile):
+            raise ValueError(f"recipes.{name}: step '{header.step}' needs a PyTorch network, an ONNX graph is none")
+    variants = {f"{recipe.name}-{runtime}": None for recipe in built.values() for runtime in recipe.runtimes}
     for variant in published:
         _one_of(f"study.published.{model}", variant, variants)
+    recipes = tuple(built.values())
     return Study(
         model, network, file.data, file.calibration, file.runtimes, recipes, file.seed, sha256, file.input, published
     )
 
 
-def _only_lowered(built: Mapping[str, Recipe]) -> None:
-    for recipe in built.values():
-        if not isinstance(recipe.step, Lowering | LoadFile):
-            kind = recipe.chain()[-1].name
-            raise ValueError(f"recipes.{recipe.name}: step '{kind}' needs a PyTorch network, an ONNX graph is none")
-
-
-def _resolve(
-    name: str, tables: dict[str, dict[str, Json]], steps: Steps, built: dict[str, Recipe], children: tuple[str, ...]
-) -> Recipe:
-    """The recipe `name` with its parents, each added to `built` after them."""
+def _resolve(name: str, declared: _Declared, built: dict[str, Recipe], children: tuple[str, ...] = ()) -> Recipe:
+    """Returns the recipe `name`; adds its parents and then the recipe itself to `built`."""
     if name in built:
         return built[name]
-    where = f"recipes.{name}"
+    where, (header, step), parent = f"recipes.{name}", declared[name], None
     if name in children:
         raise ValueError(f"{where}: it is its own parent, by {' -> '.join((*children, name))}")
-    step, parent, parent_name = steps[name], None, tables[name].get("parent")
-    if parent_name is not None:
-        parent = _resolve(_one_of(f"{where}.parent", parent_name, tables), tables, steps, built, (*children, name))
+    if header.parent is not None:
+        parent_name = _one_of(f"{where}.parent", header.parent, declared)
+        parent = _resolve(parent_name, declared, built, (*children, name))
         if isinstance(parent.step, Lowering):
-            kind = tables[parent.name]["step"]
+            kind = declared[parent_name][0].step
             raise ValueError(f"{where}.parent: '{parent_name}' ends with '{kind}', and nothing can follow that")
     if (parent is None) != isinstance(step, FIRST_STEPS):
-        kind = tables[name]["step"]
-        raise ValueError(f"{where}: step '{kind}' {'needs a' if parent is None else 'takes no'} parent")
-    built[name] = Recipe(name, step, parent)
+        raise ValueError(f"{where}: step '{header.step}' {'needs a' if parent is None else 'takes no'} parent")
+    built[name] = Recipe(name, step, parent, header.runtimes or ())
     return built[name]
-
-
-def _step(where: str, table: dict[str, Json]) -> Step:
-    fields = {key: value for key, value in table.items() if key not in ("step", "parent")}
-    return decode(STEPS[_one_of(f"{where}.step", table.get("step"), STEPS)], fields, where)
 
 
 def _runtimes(where: str, runtimes: tuple[RuntimeName, ...]) -> None:

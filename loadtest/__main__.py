@@ -4,10 +4,12 @@
     pareto-loadtest compare runs/before runs/after
     pareto-loadtest doctor 127.0.0.1:8001
 
-Progress and warnings go to stderr, the table to stdout, whose last line is one JSON document. Exit code: 0
-when every variant was measured and every call answered, 1 when not, 2 when the plan cannot be carried out,
-128 + signal when it was interrupted. Of `compare`: 0 when nothing was shown to be slower, 1 when something was, 2 when
-the runs cannot be compared. Of `doctor`: 0 when `run` could load a variant, 1 when not, 2 when nobody answers.
+Progress and warnings go to stderr, the table to stdout, whose last line is one JSON document. The exit codes:
+
+    run, replay    0 every variant was measured and every call answered, 1 not so, 2 the plan cannot be carried out,
+                   128 + signal when interrupted
+    compare        0 nothing was shown to be slower, 1 something was, 2 the runs cannot be compared
+    doctor         0 `run` could load a variant, 1 it could not, 2 nobody answers
 """
 
 import argparse
@@ -19,15 +21,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loadtest.doctor import findings
-from loadtest.interrupt import Interrupted, Sleep, interruptible
+from loadtest.interrupt import Interrupted, interruptible
 from loadtest.plan import PLAN, Plan
 from protos.errors import UsageError
 from protos.support import options
 
 if TYPE_CHECKING:
     from loadtest.analysis.decision import Decision
-    from loadtest.analysis.results import Results
-
 
 TABLE_WIDTH = 140
 """Columns of the table where standard output is not a terminal."""
@@ -59,16 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _compare(flags.before, flags.after)
         if file := flags.run / PLAN if "run" in flags else flags.plan:
             options.fill(flags, Plan, file)
-        plan = options.read(Plan, flags)
-        with interruptible() as sleep:
-            results, decision = _measure(plan, sleep)
+        return _run(options.read(Plan, flags))
     except UsageError as error:
         print(f"pareto-loadtest: {error}", file=sys.stderr)
         return 2
     except Interrupted as interrupt:
         print(f"pareto-loadtest: {interrupt}, {interrupt.left}", file=sys.stderr)
         return 128 + interrupt.signum
-    return _tell(plan, results, decision)
 
 
 def _diagnose(target: str, settings: findings.Settings) -> int:
@@ -98,22 +95,17 @@ def _compare(before: Path, after: Path) -> int:
     return changes.exit_code
 
 
-def _measure(plan: Plan, sleep: Sleep) -> "tuple[Results, Decision]":
-    from loadtest.runner import run  # patches the process, and takes a second: only when it is to run
+def _run(plan: Plan) -> int:
+    with interruptible() as sleep:
+        from loadtest.runner import REPORT, RESULTS, run  # patches the process, and takes a second: only when needed
 
-    # isort: split
-    from rich.console import Console
+        # isort: split
+        from rich.console import Console
 
-    sleep(0)  # for a signal that was sent meanwhile
-    return run(plan, Console(stderr=True), sleep)
+        from loadtest.report.table import searches_table, table
 
-
-def _tell(plan: Plan, results: "Results", decision: "Decision") -> int:
-    from rich.console import Console
-
-    from loadtest.report.table import searches_table, table
-    from loadtest.runner import REPORT, RESULTS
-
+        sleep(0)  # for a signal that was sent meanwhile
+        results, decision = run(plan, Console(stderr=True), sleep)
     console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH)
     if results.cells:
         console.print(table(results, console.width))
@@ -123,13 +115,14 @@ def _tell(plan: Plan, results: "Results", decision: "Decision") -> int:
         print(f"warning: {warning}")
     for line in _decision(decision) if results.cells else ():
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    print(_summary(results, plan.out / RESULTS, plan.out / REPORT))
+    files = {"results": str(plan.out / RESULTS), "report": str(plan.out / REPORT)}
+    print(json.dumps(files | {"failures": results.failures}))
     holds = all(checked.holds for checked in results.accuracy)
     return 0 if holds and not results.failures and not results.skipped else 1
 
 
 def _decision(decision: "Decision") -> Iterator[str]:
-    if not decision.constraints.any:
+    if not decision.asked:
         return
     if decision.winner is None:
         yield f"ship nothing: {decision.why_not}"
@@ -137,10 +130,6 @@ def _decision(decision: "Decision") -> Iterator[str]:
         yield f"ship {decision.winner.cell.variant}: {decision.winner.sentence}"
     for loser in decision.losers:
         yield f"  not {loser.variant}: {'; '.join(loser.reasons)}"
-
-
-def _summary(results: "Results", path: Path, report: Path) -> str:
-    return json.dumps({"results": str(path), "report": str(report), "failures": results.failures})
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """SIGINT and SIGTERM while a run is prepared and measured: noted when they come, acted on where it is safe.
 
-An exception raised at any line would end up in whichever greenlet, import or callback runs just then, and
-half of those only print it. So a first signal is noted, and raised as `Interrupted` by the next sleep, or at
-the latest by the end of the block. A second signal does what it does without this module.
+An exception raised at any line would end up in some greenlet or callback that only prints it. So a first signal is
+noted, and raised as `Interrupted` by the next sleep, or at the latest by the end of the block. A second signal does
+what it does without this module.
 """
 
 import signal
@@ -14,7 +14,7 @@ from types import FrameType
 Sleep = Callable[[float], None]
 
 NOTICE_SECONDS = 0.2
-"""At most so long after a signal a sleep ends."""
+"""A sleep ends at most this long after a signal."""
 
 
 class Interrupted(Exception):

@@ -5,23 +5,23 @@ By hand, with Locust's own web page and everything else that Locust can do:
     locust -f loadtest/locustfile.py --host 127.0.0.1:8001 --model digits --variants int8-openvino
     locust -f loadtest/locustfile.py --host 127.0.0.1:8001 --model digits --rate 50   # open loop, for each user
 
-`--processes 2` makes two workers beside the master; started by hand, workers may be on other machines. Flags go in
-any order. Ours (`$OURS`: `--model` to `--samples`, the same values) go to each process, Locust's own (`$RUN`:
-`--headless -u 8 -t 30s --host HOST:PORT`) to the master:
+`--processes 2` makes two workers beside the master; started by hand, workers may be on other machines. Our flags
+(`$OURS`: `--model` to `--samples`) go to each process, Locust's own (`$RUN`: `--headless -u 8 -t 30s --host HOST:PORT`)
+to the master:
 
     locust -f loadtest/locustfile.py $RUN $OURS --processes 2
     locust -f loadtest/locustfile.py $RUN $OURS --master --expect-workers 2
     locust -f loadtest/locustfile.py $OURS --worker --master-host MASTER   # and another
 
-Locust shares the users out among the workers, so `--rate` stays what each user sends. A rate that rises while a test
-lasts: `loadtest/rampfile.py`. For payloads of your own, subclass `InferenceUser` (closed loop) or `PoissonUser` (open
-loop) in your own locustfile and give the class `payloads`. Locust's statistics have one name for each variant and
-whole milliseconds; `--samples FILE` keeps the raw samples.
+`--rate` is what each user sends, on whichever worker it is; `loadtest/rampfile.py` lets the rate rise. For payloads of
+your own, subclass `InferenceUser` (closed loop) or `PoissonUser` (open loop) in your own locustfile and give the class
+`payloads`. Locust's statistics have whole milliseconds; `--samples FILE` keeps the raw samples.
 """
 
 from loadtest.users.users import ArrivalUser, InferenceUser, PoissonUser, VariantUser  # before all else: see there
 
 # isort: split
+import io
 import logging
 from argparse import Namespace
 from contextlib import closing
@@ -37,7 +37,7 @@ from locust.runners import WorkerRunner
 from loadtest.client.discovery import list_variants
 from loadtest.client.oip import Client
 from loadtest.client.payloads import Payload, make_inputs, make_payloads
-from loadtest.users.recorder import Recorder, Samples, merge
+from loadtest.users.recorder import Recorder, Samples, load_samples, merge
 from protos.errors import UsageError
 
 __all__ = ["ArrivalUser", "InferenceUser", "PoissonUser", "VariantUser"]
@@ -49,34 +49,20 @@ def _add_flags(parser: LocustArgumentParser) -> None:
     group.add_argument("--model", env_var="PARETO_MODEL", default="", help="model to load")
     group.add_argument("--variants", env_var="PARETO_VARIANTS", default="", help="separated by commas; else all")
     group.add_argument("--repository", env_var="PARETO_REPOSITORY", default="models", help="where golden inputs are")
-    group.add_argument("--rate", env_var="PARETO_RATE", type=float, default=0.0, help="open loop: arrivals in a second")
+    group.add_argument("--rate", env_var="PARETO_RATE", type=float, default=0.0, help="open loop: arrivals per second")
     group.add_argument("--deadline", env_var="PARETO_DEADLINE", type=float, default=10.0, help="seconds for each call")
     group.add_argument("--samples", env_var="PARETO_SAMPLES", default="", help="file for the raw samples, .npz")
 
 
 @events.init.add_listener  # type: ignore[untyped-decorator]
-def _choose_loop(environment: Environment, **_: object) -> None:
-    """Takes users of the open loop instead, with `--rate`."""
+def _obey_flags(environment: Environment, **_: object) -> None:
+    """Takes users of the open loop with `--rate`, and keeps raw samples with `--samples`."""
     options = environment.parsed_options
     if options is not None and options.rate:
         ArrivalUser.rate = options.rate
         environment.user_classes = [ArrivalUser if user is VariantUser else user for user in environment.user_classes]
-
-
-@events.init.add_listener  # type: ignore[untyped-decorator]
-def _keep_samples(environment: Environment, **_: object) -> None:
-    """Keeps raw samples with `--samples`: a worker sends them with each report, the master writes one file."""
-    options = environment.parsed_options
-    if options is None or not options.samples:
-        return
-    keeper = _SampleKeeper(environment, Path(options.samples))
-    environment.events.request.add_listener(keeper.recorder.on_request)  # type: ignore[no-untyped-call]
-    if isinstance(environment.runner, WorkerRunner):
-        environment.events.report_to_master.add_listener(keeper.send)  # type: ignore[no-untyped-call]
-    else:
-        environment.events.worker_report.add_listener(keeper.receive)  # type: ignore[no-untyped-call]
-        # at `quitting` the workers have not yet sent their last report
-        environment.events.quit.add_listener(keeper.save)  # type: ignore[no-untyped-call]
+    if options is not None and options.samples:
+        _SampleKeeper(environment, Path(options.samples))
 
 
 @events.test_start.add_listener  # type: ignore[untyped-decorator]
@@ -95,11 +81,17 @@ def _make_payloads(environment: Environment, **_: object) -> None:
 
 
 class _SampleKeeper:
-    """The raw samples of a test by hand, of all workers, due in seconds since 1970."""
+    """Keeps raw samples, due in seconds since 1970: a worker sends them in its reports, the master writes one file."""
 
     def __init__(self, environment: Environment, path: Path) -> None:
-        self.recorder = Recorder()
-        self._environment, self._path, self._parts = environment, path, list[Samples]()
+        self._recorder, self._environment, self._path, self._parts = Recorder(), environment, path, list[Samples]()
+        events = environment.events
+        events.request.add_listener(self._recorder.on_request)  # type: ignore[no-untyped-call]
+        if isinstance(environment.runner, WorkerRunner):
+            events.report_to_master.add_listener(self.send)  # type: ignore[no-untyped-call]
+        else:
+            events.worker_report.add_listener(self.receive)  # type: ignore[no-untyped-call]
+            events.quit.add_listener(self.save)  # type: ignore[no-untyped-call]  # `quitting` is before the last report
 
     def send(self, client_id: str, data: dict[str, object]) -> None:
         """Adds a worker's samples since its last report to its next one."""
@@ -108,7 +100,7 @@ class _SampleKeeper:
     def receive(self, client_id: str, data: dict[str, bytes]) -> None:
         """Takes the samples out of a worker's report."""
         if "samples" in data:
-            self._parts.append(Samples.from_bytes(data["samples"]))
+            self._parts.append(load_samples(io.BytesIO(data["samples"])))
         else:
             self._environment.process_exit_code = 2
             logging.error("worker %s has no --samples: its calls will be missing in '%s'", client_id, self._path)
@@ -118,8 +110,8 @@ class _SampleKeeper:
         merge([*self._parts, self._take()]).save(self._path)
 
     def _take(self) -> Samples:
-        taken = self.recorder.samples(perf_counter() - time(), (0.0, perf_counter()))
-        self.recorder.clear()
+        taken = self._recorder.samples(perf_counter() - time(), (0.0, perf_counter()))
+        self._recorder.clear()
         return taken
 
 

@@ -1,36 +1,24 @@
 """The plan of a run: every setting once, the loads that it asks for, and the order in which blocks are measured.
 
-A `Load` is one way to ask; three scenarios, two of which MLPerf Inference names too (with one user, the first is
-its SingleStream: https://github.com/mlcommons/inference_policies):
+A `Load` has one of three scenarios, two of which MLPerf Inference names too (with one user, `closed` is its
+SingleStream: https://github.com/mlcommons/inference_policies):
 
-    closed    N users, each sending its next request when it has the last answer
+    closed    each of N users sends its next request when it has the last answer
     server    requests arrive at a rate as independent clients send them (Poisson), answered or not
     offline   as fast as possible, with many rows in each request
 
-A field of `Plan` is a flag of `pareto-loadtest run`, the docstring under it the help (`protos.support.options`). The
-plan is saved with the results, so that a run says how it was made.
+A field of `Plan` is a flag of `pareto-loadtest run`, the docstring under it the help (`protos.support.options`).
 """
 
 import ipaddress
+import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from loadtest.units import (
-    COUNT,
-    COUNTS,
-    MEGABYTES,
-    MILLISECONDS,
-    NAMES,
-    POINTS,
-    RATE,
-    RATES,
-    SHARE,
-    above_zero,
-    at_least,
-)
+from loadtest import units
 from protos.errors import UsageError
 from protos.support.options import Rule
 
@@ -41,34 +29,34 @@ Transport = Literal["unary", "stream"]
 
 @dataclass(frozen=True, order=True)
 class Load:
-    """How a variant is asked, and how hard."""
+    """The load on a variant: how requests come, and how many."""
 
     scenario: Scenario
     level: float
-    """Users (closed), arrivals in a second (server), rows in a request (offline)."""
+    """Users (closed), arrivals per second (server), rows in a request (offline)."""
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """Returns the name for people: `8 users`."""
         if self.scenario == "closed":
             return "1 user" if self.level == 1 else f"{self.level:g} users"
         return f"{self.level:g} per second" if self.scenario == "server" else f"offline, {self.level:g} rows"
 
     @property
     def key(self) -> str:
-        """The same for files and pages: `closed-8`."""
+        """Returns the name for files and pages: `closed-8`."""
         return f"{self.scenario}-{self.level:g}"
 
 
 @dataclass(frozen=True)
 class Target:
-    """A server; the first of a plan has no name."""
+    """A server; the first one of a plan has no name."""
 
     name: str
     address: str
 
     def name_of(self, variant: str) -> str:
-        """What a variant on it is called in results."""
+        """Returns the name in results of a variant on this server."""
         return f"{variant} @ {self.name}" if self.name else variant
 
 
@@ -90,86 +78,86 @@ TARGETS: Rule = {"accepts": _are_targets, "expected": "HOST:PORT, and others as 
 DEFAULT_USERS = (1, 8)
 
 PLAN = "plan.toml"
-"""The file of a run's folder from which it can be made again."""
+"""The file in a run's folder from which `replay` reads the plan."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a run measures and how. `UsageError` where it cannot be carried out."""
+    """What a run measures and how. Raises `UsageError` where it cannot be carried out."""
 
     target: str = field(metadata=TARGETS)
-    """gRPC address of the server, HOST:PORT; others beside it follow with a name: HOST:PORT,triton=HOST:PORT"""
+    """gRPC address of the server, HOST:PORT; more servers follow with a name: HOST:PORT,triton=HOST:PORT"""
     model: str
     """model to load, as the server names it"""
     out: Path
     """new folder for samples, results and report"""
-    variants: tuple[str, ...] = field(default=(), metadata=NAMES)
-    """variants of the first server to compare, separated by commas; without it every one of the model that is ready"""
-    users: tuple[int, ...] = field(default=(), metadata=COUNTS)
+    variants: tuple[str, ...] = field(default=(), metadata=units.NAMES)
+    """variants of the first server to compare, separated by commas; without it, all that are ready"""
+    users: tuple[int, ...] = field(default=(), metadata=units.COUNTS)
     """concurrent users, separated by commas; each sends its next request when it has the last answer (default: 1,8
-    unless other loads are asked for)"""
-    rates: tuple[float, ...] = field(default=(), metadata=RATES)
-    """arrivals in a second, separated by commas: Poisson, whether or not earlier requests were answered"""
-    offline: tuple[int, ...] = field(default=(), metadata=COUNTS)
+    unless another load is given)"""
+    rates: tuple[float, ...] = field(default=(), metadata=units.RATES)
+    """arrivals per second, separated by commas: Poisson, whether or not earlier requests were answered"""
+    offline: tuple[int, ...] = field(default=(), metadata=units.COUNTS)
     """rows in a request, separated by commas: as fast as possible, with one request on each connection"""
     find_max_rate: bool = False
-    """search the highest arrival rate of each variant at which --p99 and --error-rate hold, in trials of --duration or
-    longer"""
-    p99: float | None = field(default=None, metadata=MILLISECONDS)
-    """p99 of the latency that the variant to ship may have, such as 20ms"""
-    rate: float | None = field(default=None, metadata=RATE)
-    """arrivals in a second that it must carry; it is one of the --rates then"""
-    max_drop: float | None = field(default=None, metadata=POINTS)
-    """points of top-1 that it may be below FP32"""
-    max_memory: float | None = field(default=None, metadata=MEGABYTES)
-    """memory that it may take, such as 200MB"""
-    error_rate: float = field(default=0.001, metadata=SHARE)
-    """share of the calls that may fail in a search, such as 0.1%"""
-    connections: int = field(default=8, metadata=COUNT)
-    """connections over which requests that arrive at a rate, or offline, are spread"""
-    rows: int = field(default=1, metadata=COUNT)
-    """rows in each request, but for offline"""
+    """search for the highest arrival rate of each variant at which --p99 and --error-rate hold, in trials of
+    --duration or longer"""
+    p99: float | None = field(default=None, metadata=units.MILLISECONDS)
+    """highest p99 of the latency of a variant to ship, such as 20ms"""
+    rate: float | None = field(default=None, metadata=units.RATE)
+    """arrivals per second that a variant to ship must carry; added to --rates"""
+    max_drop: float | None = field(default=None, metadata=units.POINTS)
+    """how far the top-1 of a variant to ship may be below FP32, in percentage points"""
+    max_memory: float | None = field(default=None, metadata=units.MEGABYTES)
+    """most memory of a variant to ship, such as 200MB"""
+    error_rate: float = field(default=0.001, metadata=units.SHARE)
+    """share of the calls that may fail at a rate that --find-max-rate finds, such as 0.1%"""
+    connections: int = field(default=8, metadata=units.COUNT)
+    """connections that share the requests of --rates and --offline"""
+    rows: int = field(default=1, metadata=units.COUNT)
+    """rows in each request, except for --offline"""
     form: Form = "tensor"
-    """what a row is sent as: the FP32 tensor, UINT8 pixels or a JPEG file, which the server makes the tensor of"""
+    """how a row is sent: as the FP32 tensor, or as UINT8 pixels or a JPEG file that the server turns into it"""
     transport: Transport = "unary"
-    """a call for each request (ModelInfer), or all of a connection on one stream (ModelStreamInfer)"""
-    duration: float = field(default=3.0, metadata=above_zero())
-    """seconds of steady state in one block"""
-    rounds: int = field(default=3, metadata=COUNT)
-    """blocks of each variant and load; variants take turns within a round"""
-    warmup: float = field(default=0.5, metadata=at_least(0))
-    """seconds of load between the last connection's first call and the steady state of each block, kept apart"""
-    ceiling: float = field(default=1.0, metadata=at_least(0))
-    """seconds of each load against a server that answers at once: the load generator's ceiling; 0: not measured"""
+    """send each request as a call (ModelInfer), or all of a connection on one stream (ModelStreamInfer)"""
+    duration: float = field(default=3.0, metadata=units.ABOVE_ZERO)
+    """seconds that a block measures, after its warm-up"""
+    rounds: int = field(default=3, metadata=units.COUNT)
+    """how often each variant is measured under each load; variants take turns within a round"""
+    warmup: float = field(default=0.5, metadata=units.at_least(0))
+    """seconds of load before each block is measured; these calls are kept apart"""
+    ceiling: float = field(default=1.0, metadata=units.at_least(0))
+    """seconds of each load against a server that answers at once, to find what the load generator can do; 0 skips it"""
     check_accuracy: bool = False
-    """send the repository's test split as well, under load: top-1 must be the manifest's, and all flips are listed"""
-    reruns: float = field(default=0.25, metadata=at_least(0))
-    """blocks measured again, as a share of all, at most: those around which the machine was not the same"""
-    deadline: float = field(default=10.0, metadata=above_zero())
-    """seconds after which a call is given up and counted as a failure"""
-    wait: float = field(default=0.0, metadata=at_least(0))
-    """seconds to give a server that is still starting, until it says that it is ready"""
+    """also send the repository's test split under load: top-1 must equal the manifest's, and all flips are listed"""
+    reruns: float = field(default=0.25, metadata=units.at_least(0))
+    """largest share of the blocks to measure again because the machine changed meanwhile"""
+    deadline: float = field(default=10.0, metadata=units.ABOVE_ZERO)
+    """seconds until a call without an answer counts as failed"""
+    wait: float = field(default=0.0, metadata=units.at_least(0))
+    """seconds to wait for a server that is still starting"""
     repository: Path = Path("models")
-    """repository whose golden.npz holds real inputs; without one, inputs are made from the model's metadata"""
+    """repository whose golden.npz holds real inputs; without it, random inputs are made from the model's metadata"""
     metrics_url: str | None = None
-    """the server's metrics page; without it the port above the target's is tried"""
+    """the server's metrics page; without it, the port above the target's is tried"""
     seed: int = 0
-    """seed of the order of the variants and of made-up inputs"""
+    """seed for the order of the variants and for random inputs"""
 
     def __post_init__(self) -> None:
-        """Checks the rule over two fields; rules of one field are in its metadata."""
+        """Checks the one rule over two fields."""
         if self.find_max_rate and self.p99 is None:
             raise UsageError("--find-max-rate: got no --p99, expected the p99 that must hold, such as --p99 20ms")
 
     @property
     def targets(self) -> tuple["Target", ...]:
-        """The servers, the first without a name."""
+        """Returns the servers, the first without a name."""
         return _targets(self.target)
 
     @property
     def loads(self) -> tuple[Load, ...]:
-        """All that are asked for."""
-        rates = dict.fromkeys((*self.rates, *(() if self.rate is None else (self.rate,))))
+        """Returns all loads of the plan."""
+        rates = dict.fromkeys(self.rates if self.rate is None else (*self.rates, self.rate))
         users = self.users or (() if rates or self.offline or self.find_max_rate else DEFAULT_USERS)
         return (
             *(Load("closed", number) for number in users),
@@ -178,16 +166,16 @@ class Plan:
         )
 
     def users_of(self, load: Load) -> int:
-        """Users, and thus connections, that carry a load."""
+        """Returns the users, and thus connections, that carry a load."""
         return int(load.level) if load.scenario == "closed" else self.connections
 
     def rows_of(self, load: Load) -> int:
-        """Rows in each request of a load."""
+        """Returns the rows in each request of a load."""
         return int(load.level) if load.scenario == "offline" else self.rows
 
     @property
     def on_one_machine(self) -> bool:
-        """Whether the server is on the load generator's machine, as far as its address says."""
+        """Returns whether the server is on the load generator's machine, as far as its address says."""
         host = self.targets[0].address.removeprefix("http://").rpartition(":")[0].strip("[]")
         try:
             return ipaddress.ip_address(host).is_loopback
@@ -205,13 +193,9 @@ class Block:
 
 
 def schedule(plan: Plan, variants: Sequence[str]) -> list[Block]:
-    """Every block in the order of measuring: for each round and load, the variants shuffled.
+    """Returns every block in the order of measuring: for each round and load, the variants shuffled.
 
     What drifts while a run lasts (heat, neighbours) thus meets all variants alike.
     """
-    order = random.Random(plan.seed)
-    blocks = []
-    for round_ in range(1, plan.rounds + 1):
-        for load in plan.loads:
-            blocks += [Block(variant, load, round_) for variant in order.sample(variants, len(variants))]
-    return blocks
+    order, turns = random.Random(plan.seed), itertools.product(range(1, plan.rounds + 1), plan.loads)
+    return [Block(name, load, turn) for turn, load in turns for name in order.sample(variants, len(variants))]

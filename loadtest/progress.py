@@ -10,10 +10,9 @@ from loadtest.plan import Block
 
 
 def narrate(blocks: Sequence[Block], seconds: float, console: Console) -> Generator[Block]:
-    """The blocks, each announced before it is measured: a bar on a terminal, else a line for each.
+    """Yields the blocks, each announced before it is measured: by a bar on a terminal, else by a line.
 
-    `seconds` is what a block takes at least. Nothing is drawn while a block runs: that would cost the load
-    generator CPU.
+    A block takes at least `seconds`. Nothing is drawn meanwhile: that would cost the load generator CPU.
     """
     columns = (BarColumn(), TextColumn("{task.completed}/{task.total}"), TextColumn("{task.description}"))
     with Progress(*columns, console=console, auto_refresh=False, disable=not console.is_terminal) as progress:

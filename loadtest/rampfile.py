@@ -2,10 +2,9 @@
 
     locust -f loadtest/rampfile.py --host 127.0.0.1:8001 --model digits --rate 10 -u 50 -t 60s --samples raw.npz
 
-Each of the `-u` users sends `--rate` requests per second, so here the load rises to 500 per second. Where the server
-saturates can be seen in the raw samples: latencies and failures over the time they were due. The ramp has a file of
-its own because Locust uses any shape that it finds; with it, the number of users on the web page says how high the
-ramp goes. Locust asks a shape once a second, so steps are no shorter.
+Each of the `-u` users sends `--rate` requests per second, so here the load rises to 500 per second. The raw samples
+show where the server saturates: latencies and failures over the time they were due. The ramp has a file of its own
+because Locust uses any shape that it finds. Locust asks a shape once a second, so steps are no shorter.
 """
 
 from loadtest.locustfile import ArrivalUser  # makes this a Locust process, so before all else

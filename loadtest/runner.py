@@ -1,10 +1,10 @@
-"""A run from beginning to end: discovery, blocks in turn, figures, and a folder that appears whole or not at all.
+"""A run from beginning to end.
 
     discover    which variants are ready, what they take
     ceiling     what the load generator reaches against a server that answers at once
-    measure     each block: load (first calls, warm-up, steady state) between two readings of server and machine;
-                again where the machine was not the same before and after (see `noise_probe`)
+    measure     each block, again where the machine was not the same before and after (see `noise_probe`)
     search      the highest rate that each variant holds, with `--find-max-rate` (see `max_rate`)
+    check       the accuracy over the wire, with `--check-accuracy` (see `accuracy`)
     write       results.json, samples.npz and report.html beside `--out`, then renamed to it
 
 The users run in this process, on one thread; its CPU time is part of the results.
@@ -17,7 +17,7 @@ import datetime
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -32,7 +32,7 @@ from loadtest.measure import accuracy, ceiling
 from loadtest.measure.accuracy import Accuracy, Check
 from loadtest.measure.checkpoint import Checkpoint, checkpointed
 from loadtest.measure.max_rate import search_all
-from loadtest.measure.measurement import Ceiling, Measurement, Search
+from loadtest.measure.measurement import Measurement
 from loadtest.measure.noise_probe import NoiseProbe, judge
 from loadtest.plan import PLAN, Plan, schedule
 from loadtest.progress import narrate
@@ -43,54 +43,52 @@ from protos.support import atomic, machine, options
 
 LIBRARIES = ("locust", "gevent", "grpcio", "protobuf", "numpy", "plotly")
 """Libraries whose versions are saved with the results."""
-
-RESULTS, SAMPLES, REPORT = "results.json", "samples.npz", "report.html"
-TRIALS = "trials.npz"
-"""File of the searches' samples."""
+RESULTS, SAMPLES, TRIALS, REPORT = "results.json", "samples.npz", "trials.npz", "report.html"
+"""Files of a run's folder; `TRIALS` has the samples of the searches."""
 
 ROWS_OF_CHECK = 8
 """Images in one request of an accuracy check."""
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """What load gave, before figures are made of it."""
-
-    ceilings: tuple[Ceiling, ...]
-    blocks: list[Measurement]
-    searches: tuple[Search, ...]
-    trials: Samples | None
-    accuracy: tuple[Accuracy, ...]
-
-
 def run(plan: Plan, console: Console, sleep: Sleep) -> tuple[Results, Decision]:
     """Carries out a plan and writes `plan.out`; progress goes to `console`.
 
-    Raises `UsageError` before any load where the plan cannot be carried out, and whatever `sleep` raises. Blocks
-    that were measured until then are kept (see `checkpoint`), and the same plan goes on with them.
+    Raises `UsageError` before any load where the plan cannot be carried out, and whatever `sleep` raises. The blocks
+    measured until then are kept (see `checkpoint`), and the same plan goes on with them.
     """
     _check_free(plan.out)
     started, where = _now(), machine.describe(*LIBRARIES)
     found = discover(plan, sleep)
     payloads, source = _payloads(plan, found)
-    checks = _checks(plan, found) if plan.check_accuracy else {}
+    ours = {each.variant: each.metadata for each in found.by_name.values() if not each.target.name}
+    checks = accuracy.prepare(plan.repository, plan.model, ours) if plan.check_accuracy else {}
     with checkpointed(plan, found.facts) as checkpoint:
         origin = time.perf_counter() - (time.time() - checkpoint.began)
         context = RunContext(plan, found.by_name, payloads, origin, sleep)
-        measured = _measure(context, checkpoint, checks, console)
-        results = _results(plan, found, measured, started, where, source)
+        ceilings = ceiling.measure(context, plan.ceiling) if plan.ceiling else ()
+        blocks = _measure_blocks(context, checkpoint, console)
+        searches, trials = search_all(context, checkpoint, console) if plan.find_max_rate else ((), None)
+        checked = tuple(_check_accuracy(plan, name, check, console, sleep) for name, check in checks.items())
+        cells = make_cells(plan, blocks, found.facts, ceilings)
+        shared_cores = where.cores if plan.on_one_machine else None
+        results = Results(
+            started=started,
+            finished=_now(),
+            server=", ".join(found.servers),
+            inputs=source,
+            metrics_url=next(iter(found.by_name.values())).metrics_url,
+            plan=plan,
+            machine=where,
+            ceilings=ceilings,
+            cells=cells,
+            accuracy=checked,
+            skipped=dict(found.skipped),
+            warnings=make_warnings(cells, found.skipped, found.notes, shared_cores, checked),
+            searches=searches,
+        )
         decision = decide(results)
-        _write(results, decision, join([block.samples for block in measured.blocks]), measured.trials, sleep)
+        _write(results, decision, join([block.samples for block in blocks]), trials, sleep)
     return results, decision
-
-
-def _measure(context: RunContext, checkpoint: Checkpoint, checks: dict[str, Check], console: Console) -> _Measured:
-    plan = context.plan
-    ceilings = ceiling.measure(context, plan.ceiling) if plan.ceiling else ()
-    blocks = _measure_blocks(context, checkpoint, console)
-    searches, trials = search_all(context, checkpoint, console) if plan.find_max_rate else ((), None)
-    checked = tuple(_check_accuracy(plan, name, check, console, context.sleep) for name, check in checks.items())
-    return _Measured(ceilings, blocks, searches, trials, checked)
 
 
 def _measure_blocks(context: RunContext, checkpoint: Checkpoint, console: Console) -> list[Measurement]:
@@ -113,37 +111,8 @@ def _measure_blocks(context: RunContext, checkpoint: Checkpoint, console: Consol
     return measurements
 
 
-def _results(
-    plan: Plan, found: Discovery, measured: _Measured, started: str, where: machine.Machine, source: Source
-) -> Results:
-    cells = make_cells(plan, measured.blocks, found.facts, measured.ceilings)
-    notes = [page.missing for page in found.metrics if page.missing]
-    shared_cores = where.cores if plan.on_one_machine else None
-    return Results(
-        started=started,
-        finished=_now(),
-        server=", ".join(found.servers),
-        inputs=source,
-        metrics_url=found.metrics[0].url,
-        plan=plan,
-        machine=where,
-        ceilings=measured.ceilings,
-        cells=cells,
-        accuracy=measured.accuracy,
-        skipped=dict(found.skipped),
-        warnings=make_warnings(cells, found.skipped, notes, shared_cores, measured.accuracy),
-        searches=measured.searches,
-    )
-
-
-def _checks(plan: Plan, found: Discovery) -> dict[str, Check]:
-    """Prepares the accuracy check of each variant of the first server."""
-    ours = {each.variant: each.metadata for each in found.by_name.values() if not each.target.name}
-    return accuracy.prepare(plan.repository, plan.model, ours)
-
-
 def _check_accuracy(plan: Plan, variant: str, check: Check, console: Console, sleep: Sleep) -> Accuracy:
-    """Sends the test split over the wire, from as many clients as the plan's largest load has."""
+    """Sends the test split over the wire, from as many clients as the plan's largest load has users."""
     console.print(f"{variant}, {len(check.test)} test images over the wire", highlight=False, markup=False)
     clients = max((plan.users_of(load) for load in plan.loads), default=plan.connections)
     return accuracy.check_accuracy(plan.targets[0].address, check, clients, ROWS_OF_CHECK, plan.deadline, sleep)

@@ -1,19 +1,11 @@
 """The domain errors of all three programs.
 
     ParetoServeError
-    |-- UsageError           a setting, study or plan that cannot be carried out; known before any work starts
-    |-- VariantError         a built variant that must not be served
-    |   |-- ManifestError    its manifest is missing, malformed or of another schema
-    |   |-- IntegrityError   a file is missing, or not the one that was published
-    |   `-- GoldenError      its answers on the golden inputs are not those that were measured
-    `-- RequestError         one request cannot be answered
-        |-- NotFoundError        no model or variant of that name
-        |-- InvalidInputError    a tensor that does not fit; the text names it, what it got and what it expected
-        |-- UnavailableError     the variant is loading, failed or unloading, or the server drains
-        |-- OverloadedError      admission is full
-        |-- ExpiredError         its deadline passed before it was executed
-        |-- ControlError         what is served cannot be changed as asked
-        `-- EngineError          a fault inside the engine; the text is neutral, `__cause__` is for the log
+    |-- UsageError
+    |-- VariantError
+    |   `-- ManifestError, IntegrityError, GoldenError
+    `-- RequestError
+        `-- NotFoundError, InvalidInputError, UnavailableError, OverloadedError, ExpiredError, ControlError, EngineError
 
 They know nothing of gRPC: `server/status.py` maps them to codes.
 """
@@ -24,7 +16,7 @@ class ParetoServeError(Exception):
 
 
 class UsageError(ParetoServeError):
-    """A setting, study or plan that cannot be carried out."""
+    """A setting, study or plan that cannot be carried out; known before any work starts."""
 
 
 class VariantError(ParetoServeError):

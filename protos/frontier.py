@@ -1,7 +1,4 @@
-"""The FP32 baseline and the Pareto frontier: one rule for tables, plots, reports and decisions.
-
-Numbers in, names or indices out: nothing here knows of manifests, runs or plots.
-"""
+"""The FP32 baseline and the Pareto frontier: one rule for tables, plots, reports and decisions."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -31,11 +28,10 @@ def pareto_frontier(costs: Sequence[float], gains: Sequence[float]) -> list[int]
 
     A point is beaten by one that is at least as good in both and better in one. Equal points all stay.
     """
-    order = sorted(range(len(costs)), key=lambda i: (costs[i], -gains[i]))
-    best, kept = -math.inf, list[int]()
-    for index in order:
-        equal = bool(kept) and (costs[index], gains[index]) == (costs[kept[-1]], gains[kept[-1]])
-        if gains[index] > best or equal:
-            kept.append(index)
-            best = gains[index]
-    return kept
+    points = list(zip(costs, gains, strict=True))
+
+    def is_beaten(point: tuple[float, float]) -> bool:
+        return any(cost <= point[0] and gain >= point[1] and (cost, gain) != point for cost, gain in points)
+
+    order = sorted(range(len(points)), key=lambda i: (costs[i], -gains[i]))
+    return [i for i in order if not is_beaten(points[i])]

@@ -1,15 +1,12 @@
 """Variant: what a built variant is and what was measured of it; `manifest.json` both ways.
 
-Every figure in a manifest was measured. What was not measured is absent (None here, no key in the JSON),
-never zero. Reading is strict: an unknown key, a missing one or a wrong type is a `ManifestError` that
-names the place, so that a manifest of another schema is never half-understood.
+Every number in a manifest was measured. What was not measured is absent (None here, no key in the JSON), never zero.
+Reading is strict, so that a manifest of another schema is never half-understood.
 """
 
-import dataclasses
 import json
-import typing
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field
+from typing import Literal
 
 from protos.errors import ManifestError
 from protos.support.machine import Machine
@@ -185,10 +182,10 @@ class Variant:
     published: str | None = None
     """What the source that the study stands beside reports of the same, in its own words."""
     notes: tuple[str, ...] = ()
-    """What a reader of the figures must know, such as layers that went back to floating point."""
+    """What a reader of these numbers must know, such as layers that went back to floating point."""
     requires: tuple[str, ...] = ()
     """Instruction sets of which a CPU must have one, or its answers are wrong; () where AVX2 is enough."""
-    schema: int = field(default=SCHEMA)
+    schema: int = SCHEMA
 
     @property
     def artifact_bytes(self) -> int:
@@ -198,7 +195,8 @@ class Variant:
 
 def to_json(variant: Variant) -> str:
     """Returns the text of `manifest.json`: two-space indent, keys in the order of the dataclasses, no absent values."""
-    return json.dumps(_encode(variant), indent=2) + "\n"
+    known = asdict(variant, dict_factory=lambda pairs: {name: value for name, value in pairs if value is not None})
+    return json.dumps(known, indent=2) + "\n"
 
 
 def from_json(text: str) -> Variant:
@@ -207,9 +205,8 @@ def from_json(text: str) -> Variant:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:  # the latter of brackets without end
         raise ManifestError(f"manifest is not JSON: {error}") from None
-    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-        got = data.get("schema") if isinstance(data, dict) else None
-        raise ManifestError(f"manifest has schema {got!r}, expected {SCHEMA}")
+    if (schema := data.get("schema") if isinstance(data, dict) else None) != SCHEMA:
+        raise ManifestError(f"manifest has schema {schema!r}, expected {SCHEMA}")
     try:
         variant = decode(Variant, data, "manifest")
     except ValueError as error:
@@ -217,14 +214,3 @@ def from_json(text: str) -> Variant:
     if variant.entry not in {file.loaded_as for file in variant.files}:
         raise ManifestError(f"manifest.entry: '{variant.entry}' is not among its files")
     return variant
-
-
-def _encode(value: Any) -> Json:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        pairs = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
-        return {name: _encode(item) for name, item in pairs if item is not None}
-    if isinstance(value, dict):
-        return {key: _encode(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_encode(item) for item in value]
-    return typing.cast(Json, value)

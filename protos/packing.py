@@ -1,7 +1,6 @@
 """Files that are stored compressed with xz and unpacked when they are loaded: `model.onnx.xz` for `model.onnx`.
 
-Weights that share few values take little storage this way whatever the runtime's format is; computing with them
-takes what it always did. Compression is lossless, so that what was measured is what is loaded.
+Weights that share few values take little storage this way, whatever the runtime's format is.
 """
 
 import lzma

@@ -1,8 +1,4 @@
-"""The one formula from 8-bit images to the tensor that a network was trained on.
-
-Compressors train and evaluate with it, the server makes tensors of clients' images with it, a client that sends
-FP32 tensors makes them with it: equal pixels are equal inputs, to the bit, wherever they were made.
-"""
+"""The one formula from 8-bit images to a network's input: equal pixels are equal inputs, to the bit, everywhere."""
 
 import numpy as np
 

@@ -6,18 +6,15 @@
     <root>/<model>/<variant>/manifest.json
     <root>/<model>/<variant>/<files>       some of them compressed, see `protos.packing`
 
-Publishing is atomic: files go to a hidden folder beside the target, are flushed to disk, the manifest is
-written last and the folder renamed. Folders whose name starts with a dot are never read. A half-written or
-altered variant is listed as broken, with its reason; it never vanishes.
-
-Hashes guard against damage, not malice: a compiled artifact is native code, so serve only repositories
-that you trust.
+Folders whose name starts with a dot are never read. A half-written or altered variant is listed as broken, with its
+reason; it never vanishes. Hashes guard against damage, not malice: a compiled artifact is native code, so serve only
+repositories that you trust.
 """
 
 import hashlib
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +33,6 @@ DEFAULT = "default"
 FIRST_DEFAULT = "fp32-pytorch"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
 
 Fingerprint = tuple[int, ...]
 """Identity, time and size of a manifest's file: another publication has another fingerprint."""
@@ -57,11 +53,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What tells whether anything of one model has changed: its default and its manifests' fingerprints."""
+    """What tells whether a model has changed: its default, and the fingerprint of each variant by name."""
 
     default: str
     fingerprints: dict[str, Fingerprint | None]
-    """The fingerprint of each variant's manifest, by the variant's name."""
 
 
 @dataclass(frozen=True)
@@ -86,41 +81,31 @@ class EvaluationSet:
 
 
 def check_name(name: str) -> str:
-    """Returns `name` if a folder can have it: letters, digits, '.', '_', '-', the first a letter or digit.
-
-    Raises `ValueError` for any other.
-    """
+    """Returns `name` if a folder can have it, else raises `ValueError`."""
     if not _NAME.fullmatch(name):
         raise ValueError(f"got '{name}', expected letters, digits, '.', '_' or '-', the first a letter or digit")
     return name
 
 
 def scan(root: Path) -> list[Entry]:
-    """Returns every variant folder below `root`, by model and name; manifests are read, files are not yet verified.
-
-    Raises `FileNotFoundError` where `root` is not a folder.
-    """
+    """Reads every variant's manifest, by model and name; raises `FileNotFoundError` where `root` is not a folder."""
     if not root.is_dir():
         raise FileNotFoundError(f"repository '{root}' is not a folder")
     return [read_entry(folder) for model in _folders(root) for folder in _folders(model)]
 
 
 def scan_model(root: Path, model: str) -> list[Entry]:
-    """Returns the variants of one model, as `scan` lists them; none where there is no such model.
-
-    `model` is compared with the names of folders and never becomes part of a path: it may be anything.
-    """
+    """Returns the variants of one model, as `scan` lists them; `model` may be anything, as it never becomes a path."""
     return [read_entry(variant) for folder in _folders(root) if folder.name == model for variant in _folders(folder)]
 
 
 def snapshot(root: Path) -> dict[str, Snapshot]:
     """Returns a snapshot of each model, by name; reads no manifest. Raises `FileNotFoundError` as `scan` does."""
-    return {
-        model.name: Snapshot(
-            default_variant(root, model.name), {folder.name: fingerprint(folder) for folder in _folders(model)}
-        )
-        for model in _folders(root)
-    }
+    found = {}
+    for model in _folders(root):
+        fingerprints = {variant.name: fingerprint(variant) for variant in _folders(model)}
+        found[model.name] = Snapshot(default_variant(root, model.name), fingerprints)
+    return found
 
 
 def fingerprint(folder: Path) -> Fingerprint | None:
@@ -155,7 +140,7 @@ def read_entry(folder: Path) -> Entry:
 
 
 def verify(entry: Entry) -> Variant:
-    """Returns the entry's variant once each of its files has the size and hash that its manifest says.
+    """Returns the entry's variant once each of its files has the size and hash of its manifest.
 
     Raises the entry's own `VariantError`, or `IntegrityError`.
     """
@@ -182,10 +167,8 @@ def describe_files(folder: Path) -> tuple[File, ...]:
 def publish(root: Path, variant: Variant, artifact: Path) -> Path:
     """Copies the files of `variant` from the folder `artifact` to their place; returns the variant's folder.
 
-    A reader never sees a mixture of the old variant and the new one; for the moment between two renames it
-    sees neither. A failure or an interruption leaves the old one in place; a power cut may leave hidden
-    folders, which the next publication of the same variant removes. Raises `IntegrityError` where
-    `artifact` does not hold what the manifest says.
+    It appears whole or not at all (`atomic.new_folder`). Raises `IntegrityError` where `artifact` does not hold what
+    the manifest says.
     """
     target = root / check_name(variant.model) / check_name(variant.variant)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -201,33 +184,29 @@ def publish(root: Path, variant: Variant, artifact: Path) -> Path:
 
 def load_golden(root: Path, model: str) -> GoldenSet:
     """Reads the golden set of a model; `IntegrityError` where it is missing or not readable. No pickle is read."""
-    return GoldenSet(*_load_arrays(root, model, GOLDEN, ("inputs", "labels", "outputs")))
+    return GoldenSet(*_load_arrays(root, model, GOLDEN, GoldenSet))
 
 
 def save_golden(root: Path, model: str, golden: GoldenSet) -> None:
     """Writes the golden set of a model, atomically."""
-    _save_arrays(root, model, GOLDEN, inputs=golden.inputs, labels=golden.labels, outputs=golden.outputs)
+    _save_arrays(root, model, GOLDEN, golden)
 
 
 def load_evaluation_set(root: Path, model: str) -> EvaluationSet:
     """Reads the test split of a model; `IntegrityError` where it is missing, not readable or no test split."""
-    images, labels, predictions = _load_arrays(root, model, TEST, ("images", "labels", "predictions"))
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not len(images):
-        raise IntegrityError(
-            f"'{TEST}' of model '{model}': got images {images.dtype} {list(images.shape)}, expected uint8 (N, H, W, 3)"
-        )
-    for name, classes in (("labels", labels), ("predictions", predictions)):
-        if classes.dtype != np.int64 or classes.shape != (len(images),):
-            raise IntegrityError(
-                f"'{TEST}' of model '{model}': got {name} {classes.dtype} {list(classes.shape)},"
-                f" expected int64 [{len(images)}]"
-            )
-    return EvaluationSet(images, labels, predictions)
+    test, where = EvaluationSet(*_load_arrays(root, model, TEST, EvaluationSet)), f"'{TEST}' of model '{model}'"
+    shape = test.images.shape
+    if test.images.dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or not shape[0]:
+        raise IntegrityError(f"{where}: got images {test.images.dtype} {list(shape)}, expected uint8 (N, H, W, 3)")
+    for name, found in (("labels", test.labels), ("predictions", test.predictions)):
+        if found.dtype != np.int64 or found.shape != shape[:1]:
+            raise IntegrityError(f"{where}: got {name} {found.dtype} {list(found.shape)}, expected int64 [{shape[0]}]")
+    return test
 
 
 def save_evaluation_set(root: Path, model: str, test: EvaluationSet) -> None:
     """Writes the test split of a model, atomically."""
-    _save_arrays(root, model, TEST, images=test.images, labels=test.labels, predictions=test.predictions)
+    _save_arrays(root, model, TEST, test)
 
 
 def default_variant(root: Path, model: str) -> str:
@@ -250,23 +229,23 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _load_arrays(root: Path, model: str, file: str, names: tuple[str, ...]) -> list[NDArray[Any]]:
-    """Reads the named arrays from one of a model's files; raises `IntegrityError`. No pickle is read."""
+def _load_arrays(root: Path, model: str, file: str, kind: type[GoldenSet | EvaluationSet]) -> list[NDArray[Any]]:
+    """Reads an array for each field of `kind` from one of a model's files; raises `IntegrityError`."""
     path = root / check_name(model) / file
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            return [arrays[name] for name in names]
+            return [arrays[field.name] for field in fields(kind)]
     except FileNotFoundError:
         raise IntegrityError(f"'{file}' of model '{model}' is missing") from None
     except Exception as error:  # a damaged zip fails in many ways
         raise IntegrityError(f"'{file}' of model '{model}' cannot be read: {_why(error)}") from error
 
 
-def _save_arrays(root: Path, model: str, file: str, **arrays: NDArray[Any]) -> None:
+def _save_arrays(root: Path, model: str, file: str, arrays: GoldenSet | EvaluationSet) -> None:
     folder = root / check_name(model)
     folder.mkdir(parents=True, exist_ok=True)
     with atomic.new_file(folder / file) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, **arrays)  # type: ignore[arg-type]  # one could be named allow_pickle
+        np.savez(stream, allow_pickle=False, **vars(arrays))
 
 
 def _folders(path: Path) -> list[Path]:

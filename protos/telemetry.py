@@ -34,12 +34,9 @@ class Metric:
 
     @property
     def series(self) -> tuple[str, ...]:
-        """The names under which its samples appear on the metrics page."""
-        if self.kind == "counter":
-            return (f"{self.name}_total",)
-        if self.kind == "histogram":
-            return tuple(f"{self.name}_{suffix}" for suffix in ("bucket", "sum", "count"))
-        return (self.name,)
+        """Returns the names of its samples on the metrics page."""
+        suffixes = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
+        return tuple(self.name + suffix for suffix in suffixes[self.kind])
 
 
 REQUESTS = Metric(
@@ -71,11 +68,11 @@ VARIANT_STATE = Metric(
     (*_VARIANT, "state"),
 )  # fmt: skip
 VARIANT_QUALITY = Metric(
-    "pareto_variant_quality", "gauge", "As measured by compressors on the whole test set.",
-    (*_VARIANT, "metric"),
-)  # fmt: skip
+    "pareto_variant_quality", "gauge", "As measured by compressors on the whole test set.", (*_VARIANT, "metric")
+)
 TOP1, AGREEMENT = "top1", "agreement"
-"""Values of its label `metric`: accuracy as the studies measure it, and the share of FP32's predictions kept."""
+"""Values of its label `metric`: accuracy as the studies measure it, and the share of FP32's predictions kept. Behind
+`_parent` and `_fp32` stands the same of the variant's parent and of the FP32 variant."""
 VARIANT_ARTIFACT_BYTES = Metric(
     "pareto_variant_artifact_bytes", "gauge", "Size on disk of the files that the runtime loads."
 )
@@ -98,13 +95,3 @@ WORKER_RESTARTS = Metric(
 
 SUPERVISOR_METRICS = (WORKERS, WORKER_RESTARTS)
 """On the page only where there are several workers. `process_*` then bear the label `worker`."""
-
-
-def of_parent(metric: str) -> str:
-    """Returns the value of the label `metric` for the same metric of the variant's parent."""
-    return f"{metric}_parent"
-
-
-def of_fp32(metric: str) -> str:
-    """Returns the value of the label `metric` for the same metric of the FP32 variant."""
-    return f"{metric}_fp32"

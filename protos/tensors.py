@@ -1,19 +1,16 @@
 """NumPy arrays to wire tensors and back, as the Open Inference Protocol lays them out.
 
-Raw contents are little-endian, row-major buffers: decoding one is a view, not a copy. Typed contents
-(`fp32_contents` and its kin) are accepted from clients that prefer them. BYTES elements carry a
-four-byte little-endian length each.
-
-What comes from a client is checked here: its headers (name, datatype, shape) by `check` against what a model
-expects, before anything is decoded; its contents by `decode_request` against the headers. Every
-`InvalidInputError` names the tensor, what it got and what it expected.
+Raw contents are little-endian, row-major buffers: decoding one is a view, not a copy. Clients may send typed contents
+(`fp32_contents` and its kin) instead. `check` compares a request's headers (name, datatype, shape) with what a model
+expects; `decode_request` compares its contents with the headers. Every `InvalidInputError` names the tensor, what it
+got and what it expected.
 Source: https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_grpc.md
 """
 
 import math
 import struct
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,20 +22,13 @@ from protos.v1 import inference_pb2 as pb
 Array = NDArray[Any]
 Header = tuple[str, tuple[int, ...]]
 """Datatype and shape of one tensor, as the request says them."""
+_Tensors = Sequence[pb.ModelInferRequest.InferInputTensor] | Sequence[pb.ModelInferResponse.InferOutputTensor]
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype(np.bool_),
-    "UINT8": np.dtype("<u1"),
-    "UINT16": np.dtype("<u2"),
-    "UINT32": np.dtype("<u4"),
-    "UINT64": np.dtype("<u8"),
-    "INT8": np.dtype("<i1"),
-    "INT16": np.dtype("<i2"),
-    "INT32": np.dtype("<i4"),
-    "INT64": np.dtype("<i8"),
-    "FP16": np.dtype("<f2"),
-    "FP32": np.dtype("<f4"),
-    "FP64": np.dtype("<f8"),
+    **{f"UINT{8 * size}": np.dtype(f"<u{size}") for size in (1, 2, 4, 8)},
+    **{f"INT{8 * size}": np.dtype(f"<i{size}") for size in (1, 2, 4, 8)},
+    **{f"FP{8 * size}": np.dtype(f"<f{size}") for size in (2, 4, 8)},
     "BYTES": np.dtype(np.object_),
 }
 """OIP datatype to NumPy dtype. BYTES is an object array of `bytes`."""
@@ -49,18 +39,9 @@ MAX_RANK = 64
 _DATATYPES = {dtype: name for name, dtype in DTYPES.items()}
 
 CONTENTS_FIELD = {
-    "BOOL": "bool_contents",
-    "UINT8": "uint_contents",
-    "UINT16": "uint_contents",
-    "UINT32": "uint_contents",
-    "UINT64": "uint64_contents",
-    "INT8": "int_contents",
-    "INT16": "int_contents",
-    "INT32": "int_contents",
-    "INT64": "int64_contents",
-    "FP32": "fp32_contents",
-    "FP64": "fp64_contents",
-    "BYTES": "bytes_contents",
+    **dict.fromkeys(("UINT8", "UINT16", "UINT32"), "uint_contents"),
+    **dict.fromkeys(("INT8", "INT16", "INT32"), "int_contents"),
+    **{name: f"{name.lower()}_contents" for name in ("BOOL", "UINT64", "INT64", "FP32", "FP64", "BYTES")},
 }
 """OIP datatype to the field of `InferTensorContents` that holds it; FP16 has none."""
 
@@ -85,16 +66,14 @@ def to_raw(array: Array) -> bytes:
 def decode_request(request: pb.ModelInferRequest) -> dict[str, Array]:
     """Returns the named inputs of a request, as read-only views of its bytes where its contents are raw.
 
-    Raises `InvalidInputError` for: no inputs, a name given twice, raw and typed contents together, a
-    number of raw buffers that is not that of the inputs, an unknown datatype, more than 64 or negative
-    dimensions, and contents whose length does not fit datatype and shape.
+    Raises `InvalidInputError` where its headers are not sound, or its contents do not fit them.
     """
-    return _decode(request.inputs, request.raw_input_contents)
+    return _contents(request.inputs, _headers(request.inputs), request.raw_input_contents)
 
 
 def decode_response(response: pb.ModelInferResponse) -> dict[str, Array]:
     """Returns the named outputs of a response; errors as in `decode_request`."""
-    return _decode(response.outputs, response.raw_output_contents)
+    return _contents(response.outputs, _headers(response.outputs), response.raw_output_contents)
 
 
 def encode_request(model: str, variant: str, inputs: dict[str, Array], request_id: str = "") -> pb.ModelInferRequest:
@@ -118,10 +97,8 @@ def encode_response(model: str, variant: str, outputs: dict[str, Array], request
 def check(request: pb.ModelInferRequest, specs: Sequence[TensorSpec], max_batch: int) -> int:
     """Returns the rows that a request says it holds; `InvalidInputError` where its inputs are not `specs`.
 
-    Looks at the headers only, and is called before `decode_request`, so that contents which the model does not
-    take are never decoded: its cost grows with `specs`, not with the request. Checked in this order: that each
-    header is sound (as in `decode_request`), names, datatype, rank, each fixed dimension, then that all inputs
-    have one number of rows, between 1 and `max_batch`.
+    Looks at the headers only, so that contents which the model does not take are never decoded: its cost grows with
+    `specs`, not with the request. All inputs must have one number of rows, between 1 and `max_batch`.
     """
     return _check(request, specs, max_batch)[0]
 
@@ -164,31 +141,7 @@ def _fitting_rows(spec: TensorSpec, datatype: str, shape: tuple[int, ...]) -> in
     return shape[0]
 
 
-class _Tensor(Protocol):
-    """What the messages InferInputTensor and InferOutputTensor have in common."""
-
-    name: str
-    datatype: str
-
-    @property
-    def shape(self) -> Sequence[int]:
-        """Returns the length of each dimension."""
-
-    @property
-    def contents(self) -> pb.InferTensorContents:
-        """Returns the typed contents."""
-
-    def HasField(self, field_name: Literal["contents"]) -> bool:
-        """Tells whether a field was set."""
-
-
-def _decode(tensors: Sequence[_Tensor], raw_contents: Sequence[bytes]) -> dict[str, Array]:
-    return _contents(tensors, _headers(tensors), raw_contents)
-
-
-def _contents(
-    tensors: Sequence[_Tensor], headers: dict[str, Header], raw_contents: Sequence[bytes]
-) -> dict[str, Array]:
+def _contents(tensors: _Tensors, headers: dict[str, Header], raw_contents: Sequence[bytes]) -> dict[str, Array]:
     if raw_contents:
         # An empty message is no contents: MLServer sends one beside the raw contents of each output.
         if typed := [t.name for t in tensors if t.HasField("contents") and t.contents.ByteSize()]:
@@ -202,7 +155,7 @@ def _contents(
     return {tensor.name: _from_typed(tensor.name, *headers[tensor.name], tensor.contents) for tensor in tensors}
 
 
-def _headers(tensors: Sequence[_Tensor]) -> dict[str, Header]:
+def _headers(tensors: _Tensors) -> dict[str, Header]:
     if not tensors:
         raise InvalidInputError("got no tensors, expected at least one")
     headers: dict[str, Header] = {}

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import Coroutine, MutableMapping, Sequence
+from collections.abc import MutableMapping, Sequence
 
 from protos.errors import UsageError
 from server.observability.logs import configure
@@ -17,22 +17,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = parse(flags, os.environ)
         configure(settings.log_level, settings.log_format)
         prepare(os.environ, settings.threads)
-        asyncio.run(_program(settings, flags))
+        asyncio.run(_serve(settings, flags))
     except UsageError as error:
         print(f"pareto-serve: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def _program(settings: Settings, flags: Sequence[str]) -> Coroutine[None, None, None]:
-    """What runs in this process: the server, or the supervisor of several, which needs none of its libraries."""
-    if settings.workers > 1:
+async def _serve(settings: Settings, flags: Sequence[str]) -> None:
+    if settings.workers > 1:  # this process supervises them, and needs none of their libraries
         from server.workers.supervisor import supervise
 
-        return supervise(settings, flags)
-    from server.lifecycle import serve
+        await supervise(settings, flags)
+    else:
+        from server.lifecycle import serve
 
-    return serve(settings)
+        await serve(settings)
 
 
 def prepare(environment: MutableMapping[str, str], threads: int) -> None:

@@ -1,4 +1,4 @@
-"""The life of one server: build, start, wait, drain, stop.
+"""The life of one server: build, listen, load, wait, drain, stop.
 
 Draining has three steps, so that a client that watches the health loses no request:
 1. health and ServerReady say no, and requests are still accepted for the notice;
@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections.abc import Sequence
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
@@ -25,13 +24,12 @@ from server.api.edge import Edge
 from server.api.health import SERVICE, Health
 from server.api.images import Images
 from server.api.inference import Inference
-from server.api.repository_api import RepositoryCalls
 from server.api.security import Tokens, credentials
 from server.api.servicer import Servicer
 from server.api.stream import Streams
 from server.execution.threads import make_plan
 from server.hosting.registry import Registry
-from server.hosting.sync import Control
+from server.hosting.sync import RepositorySync
 from server.observability import logs
 from server.observability.exporters import Exporters
 from server.observability.metrics import Metrics
@@ -54,7 +52,8 @@ async def serve(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT, then drains; a second signal ends the process at once."""
     server = Server(settings)
     with stop_signals() as stop:
-        await server.start()
+        await server.listen()
+        server.load()
         await stop.wait()
         await server.drain()
         await server.stop()
@@ -63,8 +62,7 @@ async def serve(settings: Settings) -> None:
 class Server:
     """One server. Built inside a running event loop; `UsageError` where the settings cannot be carried out.
 
-    A worker passes the registry of its `instruments`: its supervisor serves the page, for all workers,
-    and tells what concerns them all. The port is then shared with the other workers.
+    A worker passes the registry of its `instruments`: it shares the port, and its supervisor serves the page.
     """
 
     def __init__(self, settings: Settings, instruments: CollectorRegistry | None = None) -> None:
@@ -74,43 +72,25 @@ class Server:
         self._page: Page | None = None
         metrics = Metrics(self._instruments)
         self._health = Health()
-        self.registry = Registry(
-            settings.repository,
-            self._plan,
-            settings.queue_size,
-            metrics,
-            self._health.publish,
-            settings.drain_timeout,
-            settings.batch_limits(),
-        )
-        self._control = Control(self.registry)
+        self.registry = Registry(settings, self._plan, metrics, self._health.publish)
+        self._sync = RepositorySync(self.registry)
         self._edge = Edge(metrics.handled)
         self._images = Images(self._plan.slots, settings.queue_size, settings.max_image_pixels)
         self._exporters = Exporters(settings)
         inference = Inference(self.registry, settings.max_rows, self._images, self._exporters.active)
         self._streams = Streams(inference, settings.stream_requests)
-        calls = RepositoryCalls(self.registry, self._control, settings.allow_repository_control)
-        servicer = Servicer(self.registry, inference, self._streams, calls, settings)
+        servicer = Servicer(self.registry, self._sync, inference, self._streams, settings)
         self._credentials = credentials(settings)
         guards = [Tokens(settings.token_file, metrics.handled)] if settings.token_file else []
-        self._grpc = _grpc_server(settings, guards, self._edge, self._health, servicer, shared_port=not self._alone)
-
-    async def start(self) -> None:
-        """Answers from now on, and loads the variants; `UsageError` where a port cannot be had."""
-        await self.listen()
-        self.load()
+        self._grpc = self._build_grpc_server(servicer, guards)
 
     async def listen(self) -> None:
         """Answers from now on; `UsageError` where a port cannot be had."""
         sys.setswitchinterval(SWITCH_SECONDS)
         host = self._settings.host
+        self.grpc_address = join(host, _bind(self._grpc, host, self._settings.port, self._credentials))
         if self._alone:
             self._page = Page(host, self._settings.metrics_port, self._instruments)
-        try:
-            self.grpc_address = join(host, _bind(self._grpc, host, self._settings.port, self._credentials))
-        except UsageError:
-            await self._close_page()
-            raise
         await self._health.publish(self.registry)
         await self._grpc.start()
         if self._page:
@@ -122,7 +102,7 @@ class Server:
         self.loading = asyncio.create_task(self._load())
 
     async def drain(self) -> None:
-        """Tells health and ServerReady, and leaves balancers the notice to look elsewhere."""
+        """Makes health and ServerReady say no, and leaves clients the notice to turn elsewhere."""
         logger.info("draining")
         self.registry.draining = True
         await self._health.leave()
@@ -132,64 +112,55 @@ class Server:
         """Lets accepted requests finish, then gives everything back."""
         self._edge.end_streams()
         self._streams.close()
-        with self._edge.holding_calls():
-            await asyncio.sleep(SETTLE_SECONDS)
-            stopping = asyncio.create_task(self._grpc.stop(self._settings.drain_timeout))
-            await asyncio.sleep(0)  # from here on gRPC takes no calls
+        self._edge.calls_may_begin.clear()
+        await asyncio.sleep(SETTLE_SECONDS)
+        stopping = asyncio.create_task(self._grpc.stop(self._settings.drain_timeout))
+        await asyncio.sleep(0)  # from here on gRPC takes no calls
+        self._edge.calls_may_begin.set()
         await stopping
         answered = ", ".join(f"{count} {code}" for code, count in self._edge.answered("ModelInfer").items())
         logger.info("ModelInfer calls answered: %s", answered or "none")
         self.loading.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self.loading
-        await self._control.close()
-        await self.registry.close(self._settings.drain_timeout)
+        await self._sync.close()
+        await self.registry.close()
         self._images.close()
         await self._exporters.close()
-        await self._close_page()
+        if self._page:
+            await self._page.close()
         logger.info("stopped")
 
     async def _load(self) -> None:
-        await self._control.start()
+        await self._sync.start()
         if self._alone:
             logs.log_loaded(*self.loaded())
         if self._settings.watch:
-            self._control.watch(self._settings.watch)
+            self._sync.watch(self._settings.watch)
 
     def loaded(self) -> tuple[int, int]:
-        """How many variants are READY, and how many FAILED."""
+        """Returns how many variants are READY, and how many FAILED."""
         states = [hosted.state for hosted in self.registry.all()]
         return states.count("READY"), states.count("FAILED")
 
-    async def _close_page(self) -> None:
-        if self._page:
-            await self._page.close()
-
-
-def _grpc_server(
-    settings: Settings,
-    interceptors: Sequence[grpc.aio.ServerInterceptor],  # type: ignore[type-arg]
-    edge: Edge,
-    health: Health,
-    servicer: Servicer,
-    shared_port: bool,
-) -> grpc.aio.Server:
-    server = grpc.aio.server(
-        interceptors=interceptors,
-        options=[
-            ("grpc.max_receive_message_length", settings.max_message_bytes),
-            ("grpc.max_send_message_length", settings.max_message_bytes),
-            # Else a second server would take half of this one's connections, in silence.
-            ("grpc.so_reuseport", int(shared_port)),
-        ],
-    )
-    add_GRPCInferenceServiceServicer_to_server(servicer, edge)  # type: ignore[arg-type]  # it stands for the server
-    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, edge)
-    names = (SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME)
-    reflected = reflection.aio.ReflectionServicer(names)  # type: ignore[attr-defined]
-    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, edge)
-    server.add_generic_rpc_handlers((edge,))
-    return server
+    def _build_grpc_server(self, servicer: Servicer, guards: list[Tokens]) -> grpc.aio.Server:
+        server = grpc.aio.server(
+            interceptors=guards,
+            options=[
+                ("grpc.max_receive_message_length", self._settings.max_message_bytes),
+                ("grpc.max_send_message_length", self._settings.max_message_bytes),
+                # Else a second server would take half of this one's connections, in silence.
+                ("grpc.so_reuseport", int(not self._alone)),
+            ],
+        )
+        edge = self._edge  # takes the services in the server's place
+        add_GRPCInferenceServiceServicer_to_server(servicer, edge)  # type: ignore[arg-type]
+        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, edge)
+        names = (SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME)
+        reflected = reflection.aio.ReflectionServicer(names)  # type: ignore[attr-defined]
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, edge)
+        server.add_generic_rpc_handlers((edge,))
+        return server
 
 
 def _bind(server: grpc.aio.Server, host: str, port: int, credentials: grpc.ServerCredentials | None) -> int:

@@ -1,8 +1,4 @@
-"""What `pareto-serve` can be told: one dataclass, of which `protos.support.options` makes flags, variables and help.
-
-An option is written once, as a field with its docstring: `queue_size` is the flag `--queue-size` and the
-variable `PARETO_QUEUE_SIZE`.
-"""
+"""What `pareto-serve` can be told: one dataclass, of which `protos.support.options` makes flags, variables and help."""
 
 import argparse
 import typing
@@ -14,10 +10,7 @@ from typing import Literal
 from protos.errors import UsageError
 from protos.support import options
 from protos.support.options import Number
-from server.execution.batcher import BatchLimits, make_limits
-
-PREFIX = "PARETO_"
-"""Every variable's name begins with it."""
+from server.execution.batcher import BatchLimit, make_limits
 
 
 def _number(default: Number, low: Number, high: Number) -> Number:
@@ -90,8 +83,8 @@ class Settings:
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise UsageError("--tls-client-ca needs --tls-cert and --tls-key")
 
-    def batch_limits(self) -> BatchLimits:
-        """How each variant batches."""
+    def batch_limits(self) -> dict[str, BatchLimit]:
+        """Returns what `make_limits` makes of the three settings; raises `UsageError`."""
         return make_limits(self.batch_max, self.batch_delay, self.batch)
 
 
@@ -103,8 +96,8 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         epilog="Each option can also be given as an environment variable: --queue-size as PARETO_QUEUE_SIZE.",
         allow_abbrev=False,
     )
-    options.add_flags(parser, Settings, PREFIX)
-    return options.read(Settings, parser.parse_args(arguments), environment, PREFIX)
+    options.add_flags(parser, Settings)
+    return options.read(Settings, parser.parse_args(arguments), environment, "PARETO_")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -6,61 +6,36 @@ client gets INTERNAL with a neutral text, and the log gets the whole of it.
 
 import asyncio
 
-import grpc
+from grpc import StatusCode
 
-from protos.errors import (
-    ControlError,
-    EngineError,
-    ExpiredError,
-    GoldenError,
-    IntegrityError,
-    InvalidInputError,
-    ManifestError,
-    NotFoundError,
-    OverloadedError,
-    ParetoServeError,
-    RequestError,
-    UnavailableError,
-    UsageError,
-    VariantError,
-)
+from protos import errors
+from protos.errors import EngineError, RequestError
 from server.execution.deadline import ran_out
 
-CODES: dict[type[ParetoServeError], grpc.StatusCode] = {
-    NotFoundError: grpc.StatusCode.NOT_FOUND,
-    InvalidInputError: grpc.StatusCode.INVALID_ARGUMENT,
-    UnavailableError: grpc.StatusCode.UNAVAILABLE,
-    OverloadedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    ExpiredError: grpc.StatusCode.DEADLINE_EXCEEDED,
-    ControlError: grpc.StatusCode.FAILED_PRECONDITION,
-    EngineError: grpc.StatusCode.INTERNAL,
-    # No call raises these to a client; where one does, it is our fault.
-    ParetoServeError: grpc.StatusCode.INTERNAL,
-    RequestError: grpc.StatusCode.INTERNAL,
-    UsageError: grpc.StatusCode.INTERNAL,
-    VariantError: grpc.StatusCode.INTERNAL,
-    ManifestError: grpc.StatusCode.INTERNAL,
-    IntegrityError: grpc.StatusCode.INTERNAL,
-    GoldenError: grpc.StatusCode.INTERNAL,
+CODES: dict[type[BaseException], StatusCode] = {
+    errors.NotFoundError: StatusCode.NOT_FOUND,
+    errors.InvalidInputError: StatusCode.INVALID_ARGUMENT,
+    errors.UnavailableError: StatusCode.UNAVAILABLE,
+    errors.OverloadedError: StatusCode.RESOURCE_EXHAUSTED,
+    errors.ExpiredError: StatusCode.DEADLINE_EXCEEDED,
+    errors.ControlError: StatusCode.FAILED_PRECONDITION,
+    EngineError: StatusCode.INTERNAL,
+    BaseException: StatusCode.INTERNAL,  # nobody meant a client to see it: it is our fault
 }
 
-ENDINGS = tuple(
-    dict.fromkeys(
-        [grpc.StatusCode.OK, grpc.StatusCode.CANCELLED, *(code for kind, code in CODES.items() if kind != ControlError)]
-    )
-)
+ENDINGS = (StatusCode.OK, StatusCode.CANCELLED, *{CODES[kind]: 0 for kind in CODES if kind != errors.ControlError})
 """Every code that a request for an inference can end with."""
 
 LONGEST_TEXT = 600
 """Characters. A text that quotes a request could be as long as the request; trailers have room for about 8 KiB."""
 
 
-def code_of(error: BaseException, remaining: float | None = None, timeout: float | None = None) -> grpc.StatusCode:
+def code_of(error: BaseException, remaining: float | None = None, timeout: float | None = None) -> StatusCode:
     """The code for an error that ended a call; of `timeout` seconds at its arrival, `remaining` were left."""
     if isinstance(error, asyncio.CancelledError):
         late = ran_out(remaining, timeout)
-        return grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
-    return next((CODES[kind] for kind in type(error).__mro__ if kind in CODES), grpc.StatusCode.INTERNAL)
+        return StatusCode.DEADLINE_EXCEEDED if late else StatusCode.CANCELLED
+    return next(CODES[kind] for kind in type(error).__mro__ if kind in CODES)
 
 
 def is_fault(error: BaseException) -> bool:

@@ -30,7 +30,7 @@ ADAPTERS_AND_EXPORTERS = {
 }
 
 WRAPPED_IN = {
-    "torch": {"server.runtimes.torch_call", "server.runtimes.pytorch", "server.runtimes.torchscript"},
+    "torch": {"server.runtimes.pytorch", "server.runtimes.torchscript"},
     "onnxruntime": ADAPTERS_AND_EXPORTERS["onnxruntime"] | {"compressors.networks.onnx_network"},
     "openvino": ADAPTERS_AND_EXPORTERS["openvino"],
     "nncf": {"compressors.export.post_training"},
@@ -39,7 +39,6 @@ WRAPPED_IN = {
     "cloudpickle": {"compressors.build.isolation"},
     "scipy": {
         "protos.support.significance",
-        "loadtest.users.arrivals",
         "loadtest.analysis.run_comparison",
         "loadtest.analysis.paired_comparison",
     },

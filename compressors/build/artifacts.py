@@ -1,29 +1,76 @@
-"""The artifacts of a study: exported side by side, evaluated, and kept in the cache with their manifests."""
+"""The variants of a study, each exported, described and evaluated, and kept in the cache with its manifest."""
 
 import time
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from compressors.build.cache import Cache, key
-from compressors.build.evaluation import Evaluation
-from compressors.build.tasks import Task
-from compressors.build.tools import Tools
-from compressors.build.trained_networks import Networks
+from compressors.build.trained_networks import TRAINED_BY, Networks
 from compressors.data.datasets import Dataset
-from compressors.export.exporters import EXPORTERS, Exported, Job
+from compressors.export.exporters import EXPORTERS, INPUT, OUTPUT, Exported, Exporter, Job, refusal
+from compressors.export.lowerings import required
+from compressors.measure import evaluate
 from compressors.measure.footprint import MemoryProbe
+from compressors.networks import zoo
 from compressors.progress import say
-from protos import packing, repository
+from compressors.recipes.recipes import Recipe
+from compressors.study import Study
+from protos import manifest, packing, repository
 from protos.errors import VariantError
-from protos.manifest import Variant, from_json, to_json
-from protos.repository import Entry
+from protos.manifest import Golden, Quality, RuntimeName, Sources, TensorSpec, Variant, from_json, to_json
+from protos.repository import Entry, GoldenSet
 from protos.support import machine
+from protos.support.significance import share_equal
+from server import runtimes
+from server.runtimes.golden import golden_error
 
 EVALUATION = 2
 """Part of the key of an artifact: raised when something else is measured of it."""
+
+GOLDEN_ROWS = 16
+TOLERANCE = 1.5
+"""How much larger than measured the golden error may be: another CPU's kernels round differently."""
+TOLERANCE_FLOOR = 1e-3
+
+
+@dataclass(frozen=True)
+class Task:
+    """One variant to be built."""
+
+    recipe: Recipe
+    runtime: RuntimeName
+    title: str
+    """Its number and name, for the person who watches."""
+
+    @property
+    def name(self) -> str:
+        """The variant's name."""
+        return f"{self.recipe.name}-{self.runtime}"
+
+
+def plan(study: Study) -> tuple[list[Task], dict[str, str]]:
+    """Returns the tasks of a study, and the reasons of the variants that are refused."""
+    reasons = {
+        (recipe, runtime): refusal(recipe.lowering, runtime) or zoo.refusal(study.network_name, runtime)
+        for recipe in study.recipes
+        for runtime in recipe.runtimes
+    }
+    taken = [pair for pair, reason in reasons.items() if not reason]
+    tasks = [Task(r, rt, f"[{i}/{len(taken)}] {r.name}-{rt}") for i, (r, rt) in enumerate(taken, 1)]
+    return tasks, {f"{r.name}-{rt}": reason for (r, rt), reason in reasons.items() if reason}
+
+
+def describe_machine(study: Study) -> machine.Machine:
+    """Returns this machine, with the versions of the libraries that shape the study's variants."""
+    libraries = {name for runtime in study.runtimes for name in EXPORTERS[runtime].libraries}
+    return machine.describe(*sorted(libraries | {*TRAINED_BY, "numpy"}))
 
 
 @dataclass(frozen=True)
@@ -35,12 +82,22 @@ class Built:
     key: str
 
 
+Export = Callable[[Exporter, Job], Exported]
+
+
 class Artifacts:
     """Makes the artifact of each task, or finds what an earlier build made of it."""
 
-    def __init__(self, dataset: Dataset, networks: Networks, evaluation: Evaluation, cache: Cache, tools: Tools):
-        self._dataset, self._networks, self._evaluation = dataset, networks, evaluation
-        self._cache, self._tools = cache, tools
+    def __init__(self, study: Study, dataset: Dataset, networks: Networks, cache: Cache, export: Export) -> None:
+        self._study, self._dataset, self._networks = study, dataset, networks
+        self._cache, self._export = cache, export
+
+    @cached_property
+    def golden(self) -> GoldenSet:
+        """A few test images, drawn with the seed, and what FP32 answers on them."""
+        inputs = self._networks.test_inputs
+        rows = np.random.default_rng(self._study.seed).choice(len(inputs), GOLDEN_ROWS, replace=False)
+        return GoldenSet(inputs[rows], self._dataset.test.labels[rows], self._networks.reference.outputs[rows])
 
     def cached(self, task: Task) -> Built | None:
         """Returns what an earlier build made, if it is there and undamaged."""
@@ -59,7 +116,7 @@ class Artifacts:
 
         def run() -> Exported:
             say(f"{task.title}: exporting")
-            exported = self._tools.export(EXPORTERS[task.runtime], job)
+            exported = self._export(EXPORTERS[task.runtime], job)
             if job.compressible:
                 packing.pack(job.folder)
             return exported
@@ -72,7 +129,7 @@ class Artifacts:
         with self._cache.appearing(step_key) as staging:
             artifact, described = staging / "artifact", staging / repository.MANIFEST
             (self._cache.work(step_key) / "artifact").rename(artifact)
-            variant = self._evaluation.evaluate(task, artifact, done)
+            variant = self._evaluate(task, artifact, done)
             described.write_text(to_json(variant))
             described.write_text(to_json(replace(variant, footprint=probe.measure(described, artifact))))
         assert variant.quality is not None
@@ -95,3 +152,58 @@ class Artifacts:
         trained, reference = self._networks.of(task.recipe.network_recipe), self._networks.reference
         versions, images = machine.versions(*EXPORTERS[task.runtime].libraries), len(self._dataset.calibration)
         return key(trained.key, reference.key, task.recipe.chain(), task.runtime, versions, images, EVALUATION)
+
+    def _evaluate(self, task: Task, artifact: Path, exported: Exported) -> Variant:
+        """Returns the manifest of an artifact, without timing and footprint."""
+        variant = self._describe(task, artifact, exported)
+        with closing(runtimes.load(artifact, variant, evaluate.THREADS)) as adapter:
+            outputs = evaluate.predict(adapter, self._networks.test_inputs, INPUT, OUTPUT)
+            error = golden_error(adapter, variant, self.golden)
+        golden = Golden(error, TOLERANCE * error + TOLERANCE_FLOOR)
+        return replace(variant, quality=self._quality(task, outputs), golden=golden)
+
+    def _describe(self, task: Task, artifact: Path, exported: Exported) -> Variant:
+        """Returns what is known of an artifact before it is loaded."""
+        trained, shape = self._networks.of(task.recipe.network_recipe), self._networks.test_inputs.shape[1:]
+        lowering = task.recipe.lowering
+        return Variant(
+            model=self._study.model,
+            variant=task.name,
+            recipe=manifest.Recipe(task.recipe.name, task.recipe.chain()),
+            runtime=task.runtime,
+            precision=lowering.precision,
+            entry=exported.entry,
+            inputs=(TensorSpec(INPUT, "FP32", (-1, *shape)),),
+            outputs=(TensorSpec(OUTPUT, "FP32", (-1, len(self._dataset.labels))),),
+            preprocessing=self._dataset.preprocessing,
+            labels=self._dataset.labels,
+            files=repository.describe_files(artifact),
+            machine=describe_machine(self._study),
+            sources=Sources(
+                study=self._study.sha256,
+                parent_weights=trained.weights_sha256,
+                seed=self._study.seed,
+                calibration=self._dataset.fingerprint if lowering.calibrated else None,
+            ),
+            network=trained.size,
+            notes=exported.notes,
+            requires=required(lowering),
+        )
+
+    def _quality(self, task: Task, outputs: evaluate.Outputs) -> Quality:
+        networks, labels = self._networks, self._dataset.test.labels
+        predictions, reference = outputs.argmax(1), networks.reference.outputs.argmax(1)
+        lost, gained = evaluate.flips(predictions, reference, labels)
+        return Quality(
+            metric="top1",
+            value=share_equal(predictions, labels),
+            dataset=f"{self._dataset.name} test",
+            samples=len(predictions),
+            # The network that the variant lowered, or the one that its last step began with.
+            parent=networks.top1(networks.of(task.recipe.parent or task.recipe)),
+            fp32=networks.top1(networks.reference),
+            agreement=share_equal(predictions, reference),
+            top5=evaluate.top5(outputs, labels),
+            lost=lost,
+            gained=gained,
+        )

@@ -19,7 +19,7 @@ FORMAT = 1
 
 
 def key(*parts: object) -> str:
-    """A short hash over JSON-like parts and dataclasses: equal parts, equal key, in any process."""
+    """Returns a short hash over JSON-like parts and dataclasses: equal parts, equal key, in any process."""
     return hashlib.sha256(json.dumps([FORMAT, *parts], sort_keys=True, default=vars).encode()).hexdigest()[:16]
 
 
@@ -30,25 +30,25 @@ class Cache:
         self._folder = root / ".build" / model
 
     def folder(self, step_key: str) -> Path:
-        """Where the result of a step is, if it is finished."""
+        """Returns where the result of a step is, if it is finished."""
         return self._folder / step_key
 
     def work(self, step_key: str) -> Path:
-        """A folder for what a step keeps while it is not finished, such as checkpoints; made if need be."""
+        """Makes the folder for what a step keeps while it is not finished, such as checkpoints."""
         folder = self._folder / f"{step_key}.work"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     @contextlib.contextmanager
     def appearing(self, step_key: str) -> Iterator[Path]:
-        """A staging folder that becomes the step's when the block ends well; then what it kept is removed."""
+        """Yields a staging folder that becomes the step's when the block ends well; then its work folder goes."""
         with atomic.new_folder(self.folder(step_key)) as staging:
             yield staging
         shutil.rmtree(self._folder / f"{step_key}.work", ignore_errors=True)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps a second build of the same model out; `UsageError` where there is one already."""
+        """Keeps a second build of the same model out; raises `UsageError` where there is one already."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / "lock").open("w") as lock:
             try:

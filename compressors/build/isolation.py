@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 def in_fresh_process(function: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
-    """What `function` returns or raises in a new interpreter; what it returns must pickle.
+    """Runs `function` in a new interpreter and returns or raises what it does; what it returns must pickle.
 
     Its arguments go by cloudpickle: a user's network may hold lambdas, which pickle does not take.
     """

@@ -6,24 +6,25 @@ are built. Latency and throughput are measured last (see `timing`).
 """
 
 import logging
-from concurrent.futures import Future
-from dataclasses import replace
-from functools import cached_property
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
-from compressors.build import publishing, tools
-from compressors.build.artifacts import Artifacts, Built
+from compressors.build import publishing
+from compressors.build.artifacts import Artifacts, Built, Export, Task, describe_machine, plan
 from compressors.build.cache import Cache
-from compressors.build.evaluation import Evaluation, describe_machine
-from compressors.build.tasks import Task, plan
-from compressors.build.tools import Tools
-from compressors.build.trained_networks import Networks
+from compressors.build.isolation import in_fresh_process, side_by_side
+from compressors.build.trained_networks import Apply, Networks
 from compressors.data import datasets
-from compressors.export.exporters import Exported
+from compressors.export import exporters
 from compressors.measure import evaluate
 from compressors.measure.footprint import MemoryProbe
-from compressors.measure.timing import Timing, timing
+from compressors.measure.timing import Latencies, Timing, timing
 from compressors.progress import first_line, say
+from compressors.recipes import recipes
 from compressors.report import unbuilt
 from compressors.study import Study
 from protos import repository
@@ -31,11 +32,33 @@ from protos.manifest import Variant
 from protos.support import machine
 from server import runtimes
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 log = logging.getLogger(__name__)
 
 
+def isolated_export(exporter: exporters.Exporter, job: exporters.Job) -> exporters.Exported:
+    """Exports in a process of its own."""
+    return in_fresh_process(exporters.export, exporter, job)
+
+
+@dataclass(frozen=True)
+class Tools:
+    """The costly parts of a build; tests give it quick ones."""
+
+    apply: Apply = recipes.apply
+    export: Export = isolated_export
+    pool: Callable[[int], AbstractContextManager[Executor]] = side_by_side
+    memory_probe: Callable[[], MemoryProbe] = MemoryProbe
+    latencies: Latencies = evaluate.latencies
+
+
+TOOLS = Tools()
+
+
 def read_data(study: Study, path: Path | None) -> datasets.Dataset:
-    """The study's data; `UsageError` where it is not there or not what the study needs."""
+    """Reads the study's data; raises `UsageError` where it is not there or not what the study needs."""
     say(f"data set {study.data}: reading")
     loaded = datasets.load(study.data, path, study.calibration, study.seed, study.form)
     say(f"  train {len(loaded.train)}, calibration {len(loaded.calibration)}, test {len(loaded.test)} images")
@@ -52,58 +75,31 @@ class Build:
         self.study, self.root, self.dataset = study, root, dataset
         self.failures: dict[str, str] = {}
         self._tasks, self.refused = plan(study)
-        self._tools, self._cache = given or tools.TOOLS, Cache(root, study.model)
-
-    @cached_property
-    def networks(self) -> Networks:
-        """The study's networks."""
-        return Networks(self.study, self.dataset, self._cache, self.root, self._tools)
-
-    @cached_property
-    def _evaluation(self) -> Evaluation:
-        return Evaluation(self.study, self.dataset, self.networks)
-
-    @cached_property
-    def _artifacts(self) -> Artifacts:
-        return Artifacts(self.dataset, self.networks, self._evaluation, self._cache, self._tools)
+        self._tools, self._cache = given or TOOLS, Cache(root, study.model)
+        self.networks = Networks(study, dataset, self._cache, root, self._tools.apply)
+        self._artifacts = Artifacts(study, dataset, self.networks, self._cache, self._tools.export)
 
     def check(self) -> None:
-        """`UsageError` where what the study loads does not fit; before any work starts."""
+        """Raises `UsageError` where what the study loads does not fit; before any work starts."""
         self.networks.check()
 
     def run(self) -> None:
-        """Builds what is missing and publishes it; `UsageError` where another build is at work."""
+        """Builds what is missing and publishes it; raises `UsageError` where another build is at work."""
         with self._cache.locked():
-            tasks = [task for task in self._tasks if self._has_network(task)]
+            tasks = [task for task in self._tasks if self._tried(task, self.networks.of, task.recipe.network_recipe)]
             if built := self._build(tasks):
                 self._publish(built, self._time(built))
             unbuilt.save(self.root / self.study.model, self.refused, self.failures)
 
-    def _has_network(self, task: Task) -> bool:
-        """Makes the task's network, if it is not made yet; False where that failed."""
-        try:
-            self.networks.of(task.recipe.network_recipe)
-        except Exception as error:
-            self._fail(task.name, error)
-            return False
-        return True
-
     def _build(self, tasks: list[Task]) -> dict[str, Built]:
         """Exports side by side and evaluates one after the other; returns what was built, by name."""
-        made = self._artifacts
+        made, built = self._artifacts, dict[str, Built]()
         with self._tools.pool(machine.available_cores()) as pool, self._tools.memory_probe() as probe:
-            begun = {task: made.cached(task) or made.start_export(task, pool) for task in tasks}
-            built = {task.name: self._finish(task, begun[task], probe) for task in tasks}
-        return {name: done for name, done in built.items() if done}
-
-    def _finish(self, task: Task, begun: Built | Future[Exported], probe: MemoryProbe) -> Built | None:
-        if isinstance(begun, Built):
-            return begun
-        try:
-            return self._artifacts.finish(task, begun, probe)
-        except Exception as error:
-            self._fail(task.name, error)
-            return None
+            for task, begun in [(task, made.cached(task) or made.start_export(task, pool)) for task in tasks]:
+                done = begun if isinstance(begun, Built) else self._tried(task, made.finish, task, begun, probe)
+                if done:
+                    built[task.name] = done
+        return built
 
     def _time(self, built: dict[str, Built]) -> Timing:
         """Times all variants together."""
@@ -118,11 +114,10 @@ class Build:
     def _publish(self, built: dict[str, Built], timed: Timing) -> None:
         """Puts the variants into the repository, with what is needed to check them."""
         model, fp32 = self.study.model, self.networks.reference.outputs.argmax(1)
-        repository.save_golden(self.root, model, self._evaluation.golden)
+        repository.save_golden(self.root, model, self._artifacts.golden)
         publishing.save_test_split(self.root, model, self.dataset.test, fp32)
-        variants = [(self._timed(done.variant, timed), done.artifact) for done in built.values()]
-        publishing.publish(self.root, variants)
-        publishing.choose_default(self.root, model, [variant for variant, _ in variants])
+        pairs = [(self._timed(done.variant, timed), done.artifact) for done in built.values()]
+        publishing.publish(self.root, model, pairs)
 
     def _timed(self, variant: Variant, timed: Timing) -> Variant:
         return replace(
@@ -134,7 +129,12 @@ class Build:
             sources=replace(variant.sources, study=self.study.sha256),
         )
 
-    def _fail(self, name: str, error: Exception) -> None:
-        log.debug("variant %s", name, exc_info=error)
-        self.failures[name] = f"{type(error).__name__}: {first_line(error)}"
-        say(f"{name}: FAILED, {self.failures[name]}")
+    def _tried(self, task: Task, function: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T | None:
+        """Returns what the function does for the task; None where it fails, with the cause among the failures."""
+        try:
+            return function(*arguments, **keywords)
+        except Exception as error:
+            log.debug("variant %s", task.name, exc_info=error)
+            self.failures[task.name] = f"{type(error).__name__}: {first_line(error)}"
+            say(f"{task.name}: FAILED, {self.failures[task.name]}")
+            return None

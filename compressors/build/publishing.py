@@ -1,9 +1,9 @@
 """From built variants to the repository: what a server and a load test find there."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
-from compressors.data.datasets import Split
+from compressors.data.user_data import Split
 from compressors.measure.evaluate import Predictions
 from compressors.progress import say
 from compressors.study import REFERENCE
@@ -16,17 +16,24 @@ TEST_SPLIT_BYTES = 256 * 2**20
 """What the pixels of a test split may take that is kept in the repository."""
 
 
-def publish(root: Path, pairs: Iterable[tuple[Variant, Path]]) -> None:
-    """Publishes each variant with its artifact, unless the repository holds it already."""
-    known = {(entry.model, entry.name): entry for entry in repository.scan(root)}
+def publish(root: Path, model: str, pairs: Sequence[tuple[Variant, Path]]) -> None:
+    """Publishes each variant of a model with its artifact, unless the repository holds it already.
+
+    Where the repository lacks the model's default variant, an FP32 variant becomes the default.
+    """
+    known = {entry.name: entry for entry in repository.scan_model(root, model)}
     for variant, artifact in pairs:
-        if not _holds(known.get((variant.model, variant.variant)), variant):
+        if not _holds(known.get(variant.variant), variant):
             repository.publish(root, variant, artifact)
             say(f"{variant.variant}: published")
+    names = known.keys() | {variant.variant for variant, _ in pairs}
+    fp32 = next((v.variant for v, _ in pairs if v.recipe.name == REFERENCE), None)
+    if fp32 and repository.default_variant(root, model) not in names:
+        repository.promote(root, model, fp32)
 
 
 def save_test_split(root: Path, model: str, test: Split, fp32: Predictions, most: int = TEST_SPLIT_BYTES) -> None:
-    """Puts the test split beside the variants, for whoever counts a server's answers to it; not if it is too large."""
+    """Puts the test split beside the variants, for whoever checks a server's answers; not if it is too large."""
     if test.images.nbytes > most:
         (root / model / repository.TEST).unlink(missing_ok=True)
         size, limit = (f"{count / 2**20:.0f} MB" for count in (test.images.nbytes, most))
@@ -35,16 +42,8 @@ def save_test_split(root: Path, model: str, test: Split, fp32: Predictions, most
     repository.save_evaluation_set(root, model, EvaluationSet(test.pixels, test.labels, fp32))
 
 
-def choose_default(root: Path, model: str, variants: Iterable[Variant]) -> None:
-    """Makes an FP32 variant the default if the present default is not in the repository."""
-    known = {entry.name for entry in repository.scan(root) if entry.model == model}
-    first = next((v.variant for v in variants if v.recipe.name == REFERENCE), None)
-    if repository.default_variant(root, model) not in known and first:
-        repository.promote(root, model, first)
-
-
 def _holds(entry: Entry | None, variant: Variant) -> bool:
-    """Whether a folder of the repository is this variant, undamaged."""
+    """Returns whether a folder of the repository is this variant, undamaged."""
     try:
         return entry is not None and repository.verify(entry) == variant
     except VariantError:

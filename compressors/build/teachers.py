@@ -1,10 +1,8 @@
 """Teachers for distillation: any variant of the repository, run by its adapter, or a `.pt2` program of torch.export.
 
 Where layers are to be seen, the name of a network comes before: `resnet18:MODEL/VARIANT`, with the weights of a
-variant that is a PyTorch program, or `resnet18:FILE`, with those of a state dict.
-
-A teacher is known by its hash as well as by its name: one that was built again is another teacher, and what it
-taught is trained again.
+variant that is a PyTorch program, or `resnet18:FILE`, with those of a state dict. A teacher that was built again is
+another teacher, and what it taught is trained again.
 """
 
 import hashlib
@@ -28,7 +26,7 @@ from server.runtimes.pytorch import ExportedProgram
 
 
 def check(studies: Sequence[Study], root: Path) -> None:
-    """`UsageError` for the first teacher that is not there and that no model before it in the studies will be."""
+    """Raises `UsageError` for the first teacher that is not there and that no earlier model of the studies makes."""
     coming: set[str] = set()
     for study in studies:
         for recipe in study.recipes:
@@ -38,12 +36,12 @@ def check(studies: Sequence[Study], root: Path) -> None:
 
 
 def named(recipe: Recipe) -> str | None:
-    """The teacher that the recipe's step names."""
+    """Returns the teacher that the recipe's step names."""
     return getattr(recipe.step, "teacher", None)
 
 
 def fingerprint(name: str, root: Path) -> str:
-    """sha256 of the teacher's files; `UsageError` where there is no such teacher."""
+    """Returns the sha256 of the teacher's files; raises `UsageError` where there is no such teacher."""
     found = _find(name, root)
     if isinstance(found, Path):
         return repository.sha256(found)
@@ -51,14 +49,14 @@ def fingerprint(name: str, root: Path) -> str:
 
 
 def load(name: str, root: Path, example: torch.Tensor, classes: int) -> Teacher:
-    """The teacher; `UsageError` where there is none, or where it does not answer `example` with `classes` logits."""
+    """Opens the teacher; raises `UsageError` without one, or where `example` does not get `classes` logits from it."""
     network, _ = _source(name)
     found = _find(name, root)
     try:
         if network:
             teacher: Teacher = zoo.restore(network, classes, _weights(found))
         else:
-            teacher = ExportedProgram.open(found) if isinstance(found, Path) else _Adapter(found)
+            teacher = ExportedProgram.open(found) if isinstance(found, Path) else _variant_as_teacher(found)
         with torch.inference_mode():
             shape = list(teacher(example).shape)
     except Exception as error:  # what its library says of weights that do not fit, or inputs that it cannot take
@@ -68,22 +66,20 @@ def load(name: str, root: Path, example: torch.Tensor, classes: int) -> Teacher:
     return teacher
 
 
-class _Adapter:
-    """A variant as a teacher, computed with all cores."""
+def _variant_as_teacher(entry: Entry) -> Teacher:
+    variant = repository.verify(entry)
+    runtime = runtimes.load(entry.folder, variant, available_cores())
 
-    def __init__(self, entry: Entry) -> None:
-        variant = repository.verify(entry)
-        self._input, self._output = variant.inputs[0].name, variant.outputs[0].name
-        self._runtime = runtimes.load(entry.folder, variant, available_cores())
-
-    def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
+    def answer(inputs: torch.Tensor) -> torch.Tensor:
         with torch.autocast("cpu", enabled=False):  # an adapter's answers are arrays, and none are of bfloat16
-            answer = self._runtime.infer({self._input: inputs.contiguous().numpy()})
-        return torch.from_numpy(answer[self._output])
+            outputs = runtime.infer({variant.inputs[0].name: inputs.contiguous().numpy()})
+        return torch.from_numpy(outputs[variant.outputs[0].name])
+
+    return answer
 
 
 def _source(name: str) -> tuple[str | None, str]:
-    """The network whose layers are to be seen, if any, and where the teacher comes from."""
+    """Returns the network whose layers are to be seen, if any, and where the teacher comes from."""
     network, _, source = name.partition(":")
     return (network, source) if network in zoo.NETWORKS else (None, name)
 
@@ -105,7 +101,7 @@ def _find(name: str, root: Path) -> Entry | Path:
 
 
 def _weights(found: Entry | Path) -> dict[str, torch.Tensor]:
-    """A network's weights; those of a variant were not folded into one another if it is a PyTorch program."""
+    """Reads a network's weights; those of a PyTorch program were not folded into one another."""
     if isinstance(found, Path) and found.suffix != ".pt2":
         weights: dict[str, torch.Tensor] = torch.load(found, weights_only=True)
         return weights

@@ -1,5 +1,6 @@
 """The networks of a study: trained, pruned, ... once each, kept in the cache, brought back from it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,13 +12,12 @@ from torch import nn
 
 from compressors.build import teachers
 from compressors.build.cache import Cache, key
-from compressors.build.tools import Tools
 from compressors.data.datasets import Dataset
 from compressors.measure import evaluate
 from compressors.networks import zoo
-from compressors.networks.user_network import LoadFile
 from compressors.progress import say
 from compressors.recipes.recipes import Recipe, StepContext
+from compressors.recipes.steps import LoadFile, NetworkStep
 from compressors.recipes.train import Teacher
 from compressors.study import REFERENCE, Study
 from protos import repository
@@ -40,18 +40,15 @@ class Trained:
     key: str
 
 
+Apply = Callable[[NetworkStep, StepContext], nn.Module]
+
+
 class Networks:
     """Makes each network of `study` when it is first asked for; the same one is returned after that."""
 
-    def __init__(self, study: Study, dataset: Dataset, cache: Cache, root: Path, given: Tools) -> None:
+    def __init__(self, study: Study, dataset: Dataset, cache: Cache, root: Path, apply: Apply) -> None:
         self._study, self._dataset, self._cache, self._root = study, dataset, cache, root
-        self._apply = given.apply
-        self._made: dict[str, Trained] = {}
-
-    @cached_property
-    def data_sha256(self) -> str:
-        """The fingerprint of the data, computed once."""
-        return self._dataset.fingerprint()
+        self._apply, self._made = apply, dict[str, Trained]()
 
     @cached_property
     def test_inputs(self) -> NDArray[np.float32]:
@@ -64,7 +61,7 @@ class Networks:
         return self.of(next(recipe for recipe in self._study.recipes if recipe.name == REFERENCE))
 
     def of(self, recipe: Recipe) -> Trained:
-        """The network that the step of `recipe` makes; raises what making it, or one that it starts from, raises."""
+        """Returns the network that the step of `recipe` makes; raises what making it or its parents raises."""
         if recipe.name in self._made:
             return self._made[recipe.name]
         parent = self.of(recipe.parent) if recipe.parent else None
@@ -77,36 +74,39 @@ class Networks:
         return self._made[recipe.name]
 
     def check(self) -> None:
-        """`UsageError` where a file that the study loads does not fit the network or the data."""
+        """Raises `UsageError` where a file that the study loads does not fit the network or the data."""
         for recipe in self._study.recipes:
             if isinstance(recipe.step, LoadFile):
                 self._apply(recipe.step, self._context(None, Path(), None))
 
     def top1(self, trained: Trained) -> float:
-        """The share of the test split that a network gets right."""
+        """Returns the share of the test split that a network gets right."""
         return share_equal(trained.outputs.argmax(1), self._dataset.test.labels)
 
     def _key(self, recipe: Recipe, parent: Trained | None) -> str:
         versions, name = machine.versions(*TRAINED_BY), teachers.named(recipe)
         taught_by = teachers.fingerprint(name, self._root) if name else None
         network = zoo.identity(self._study.network_name)
-        origin = (network, self._study.seed, self.data_sha256, parent.key if parent else None)
+        origin = (network, self._study.seed, self._dataset.fingerprint, parent.key if parent else None)
         return key(*origin, recipe.chain(), versions, taught_by)
 
     def _make(self, recipe: Recipe, parent: Trained | None, step_key: str) -> None:
+        example, classes, name = (
+            torch.from_numpy(self.test_inputs[:2]),
+            len(self._dataset.labels),
+            teachers.named(recipe),
+        )
+        teacher = teachers.load(name, self._root, example, classes) if name else None
         checkpoint = self._cache.work(step_key) / "checkpoint.pt"
-        at = self._context(parent.network if parent else None, checkpoint, self._teacher(recipe))
-        network = self._apply(recipe.network_step(), at)
+        at = self._context(parent.network if parent else None, checkpoint, teacher)
+        assert isinstance(recipe.step, NetworkStep)
+        network = self._apply(recipe.step, at)
         with self._cache.appearing(step_key) as staging:
             torch.save(network.state_dict(), staging / "weights.pt")
             np.save(staging / "outputs.npy", evaluate.predict_network(network, self.test_inputs))
 
     def _context(self, parent: nn.Module | None, checkpoint: Path, teacher: Teacher | None) -> StepContext:
         return StepContext(self._study.network_name, self._dataset, self._study.seed, parent, checkpoint, teacher)
-
-    def _teacher(self, recipe: Recipe) -> Teacher | None:
-        example, classes = torch.from_numpy(self.test_inputs[:2]), len(self._dataset.labels)
-        return teachers.load(name, self._root, example, classes) if (name := teachers.named(recipe)) else None
 
     def _restore(self, folder: Path, step_key: str) -> Trained:
         weights = torch.load(folder / "weights.pt", weights_only=True)

@@ -2,50 +2,27 @@
 
 The calibration images are drawn from the training images with the study's seed and taken out of them, so
 that no image is used twice. Adding a data set is one function and one row in `DATASETS`; a user's own images
-are read by `own_data`.
+are read by `user_data`.
 """
 
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from compressors.data import user_data
-from compressors.data.user_data import Size
+from compressors.data.user_data import Size, Split
 from compressors.networks.torchvision import torchvision
 from protos.errors import UsageError
 from protos.manifest import Preprocessing
 from protos.preprocessing import normalise
 
-Images = NDArray[np.uint8]
-"""RGB images (N, 3, H, W)."""
-Labels = NDArray[np.int64]
-"""Class indices (N,)."""
-
-
-@dataclass(frozen=True)
-class Split:
-    """Images (N, 3, H, W) and their labels (N,)."""
-
-    images: Images
-    labels: Labels
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @property
-    def pixels(self) -> Images:
-        """The same images as (N, H, W, 3), without a copy: the order of a server's clients."""
-        return self.images.transpose(0, 2, 3, 1)
-
-    def take(self, indices: NDArray[np.int64]) -> "Split":
-        """The images and labels at `indices`."""
-        return Split(np.ascontiguousarray(self.images[indices]), self.labels[indices])
+Three = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -54,9 +31,9 @@ class Form:
 
     size: Size | None = None
     """(height, width); images of a folder are resized to it, all others must have it."""
-    mean: tuple[float, float, float] | None = None
+    mean: Three | None = None
     """Mean of the three channels, from 0 to 1; with `std` it is what the network was trained with."""
-    std: tuple[float, float, float] | None = None
+    std: Three | None = None
 
     def __post_init__(self) -> None:
         if self.size is not None and min(self.size) < 1:
@@ -65,12 +42,11 @@ class Form:
             raise ValueError(f"std: got {list(self.std)}, expected values above 0")
 
     def applied(self, own: Preprocessing) -> Preprocessing:
-        """The preprocessing `own`, with what is given here instead."""
+        """Returns the preprocessing `own`, with what is given here instead."""
         return replace(own, mean=self.mean or own.mean, std=self.std or own.std)
 
 
 OWN_FORM = Form()
-"""All is the data set's own."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +60,9 @@ class Dataset:
     labels: tuple[str, ...]
     preprocessing: Preprocessing
 
+    @cached_property
     def fingerprint(self) -> str:
-        """sha256 over all images and labels of all splits, and how they become inputs."""
+        """Returns the sha256 over all images and labels, and how they become inputs."""
         hashed = hashlib.sha256(repr(self.preprocessing).encode())
         for split in (self.train, self.calibration, self.test):
             hashed.update(split.images.tobytes())
@@ -93,20 +70,25 @@ class Dataset:
         return hashed.hexdigest()
 
     def inputs(self, split: Split) -> NDArray[np.float32]:
-        """A split as float32 inputs (N, 3, H, W), by the preprocessing of the manifest."""
+        """Makes a split float32 inputs (N, 3, H, W), by the preprocessing of the manifest."""
         return normalise(split.pixels, self.preprocessing)
 
 
 def load(name: str, path: Path | None, calibration: int, seed: int, form: Form = OWN_FORM) -> Dataset:
-    """The data set `name`, or a user's own in the form of that name, its calibration split drawn with `seed`.
+    """Reads the data set `name`, or a user's own in the form of that name; `seed` draws the calibration split.
 
     `path` is where its files lie, for those that have files. Raises `UsageError` for an unknown name and
     for a path that does not hold what the data set needs.
     """
     if name not in known():
         raise UsageError(f"got data set '{name}', expected one of {', '.join(known())}")
-    title, source = (name, DATASETS[name](path, seed)) if name in DATASETS else _own(name, path, seed, form)
-    train, test, labels, own = source
+    if name in DATASETS:
+        title, (train, test, labels, own) = name, DATASETS[name](path, seed)
+    elif path is None:
+        raise UsageError(f"data = '{name}' needs --data, which says where it is")
+    else:
+        title, (train, test, labels) = path.stem, user_data.KINDS[name](path, form.size, seed)
+        own = Preprocessing(train.images.shape[2:], (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "NCHW")
     if form.size is not None and form.size != own.resize:
         raise UsageError(f"got input size {list(form.size)}, expected {list(own.resize)}, as {name} has it")
     if not 1 <= calibration < len(train):
@@ -140,48 +122,26 @@ def _digits(path: Path | None, seed: int) -> Source:
     return everything.take(train), everything.take(test), tuple(str(n) for n in range(10)), preprocessing
 
 
-def _cifar10(path: Path | None, seed: int) -> Source:
-    """CIFAR-10. Source: https://www.cs.toronto.edu/~kriz/cifar.html"""
-    preprocessing = Preprocessing((32, 32), (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), "NCHW")
-    return *_cifar(torchvision.datasets.CIFAR10, path), preprocessing
+def _cifar(name: str, mean: Three, std: Three, path: Path | None, seed: int) -> Source:
+    """Reads an ImageFolder tree of 32x32 with train/ and test/, or downloads CIFAR by torchvision to data/.
 
-
-def _cifar100(path: Path | None, seed: int) -> Source:
-    """CIFAR-100, with its 100 fine classes; from the same source."""
-    preprocessing = Preprocessing((32, 32), (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762), "NCHW")
-    return *_cifar(torchvision.datasets.CIFAR100, path), preprocessing
-
-
-def _cifar(download: Callable[..., Any], path: Path | None) -> tuple[Split, Split, tuple[str, ...]]:
-    """An ImageFolder tree of 32x32 with train/ and test/, or torchvision's own download to data/."""
+    Source: https://www.cs.toronto.edu/~kriz/cifar.html
+    """
+    preprocessing = Preprocessing((32, 32), mean, std, "NCHW")
     if path is not None:
-        return _image_folder(path, (32, 32))
-    parts = [download("data", train=train, download=True) for train in (True, False)]
+        return *user_data.image_folder(path, (32, 32)), preprocessing
+    parts = [getattr(torchvision.datasets, name)("data", train=train, download=True) for train in (True, False)]
     train, test = (Split(d.data.transpose(0, 3, 1, 2), np.array(d.targets, np.int64)) for d in parts)
-    return train, test, tuple(parts[0].classes)
-
-
-def _own(kind: str, path: Path | None, seed: int, form: Form) -> tuple[str, Source]:
-    """A title for it, and the user's own data; inputs are 0..1 unless `form` says otherwise."""
-    if path is None:
-        raise UsageError(f"data = '{kind}' needs --data, which says where it is")
-    raw = user_data.KINDS[kind](path, form.size, seed)
-    preprocessing = Preprocessing(raw.train[0].shape[2:], (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "NCHW")
-    return path.stem, (Split(*raw.train), Split(*raw.test), raw.names, preprocessing)
-
-
-def _image_folder(path: Path, size: Size) -> tuple[Split, Split, tuple[str, ...]]:
-    raw = user_data.image_folder(path, size)
-    return Split(*raw.train), Split(*raw.test), raw.names
+    return train, test, tuple(parts[0].classes), preprocessing
 
 
 DATASETS: dict[str, Callable[[Path | None, int], Source]] = {
     "digits": _digits,
-    "cifar10": _cifar10,
-    "cifar100": _cifar100,
+    "cifar10": partial(_cifar, "CIFAR10", (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "cifar100": partial(_cifar, "CIFAR100", (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
 }
 
 
 def known() -> dict[str, object]:
-    """What a study can name: data sets, and the forms of a user's own."""
+    """Returns what a study can name: data sets, and the forms of a user's own."""
     return {**DATASETS, **user_data.KINDS}

@@ -24,30 +24,43 @@ from protos.errors import UsageError
 
 Size = tuple[int, int]
 """(height, width)."""
-Part = tuple[NDArray[np.uint8], NDArray[np.int64]]
-"""Images (N, 3, H, W) and labels (N,)."""
 
 _NEEDED = ("train_images", "train_labels", "test_images", "test_labels")
 
 
 @dataclass(frozen=True)
-class Raw:
-    """Both parts of a data set and the names of its classes."""
+class Split:
+    """RGB images (N, 3, H, W) and their class indices (N,)."""
 
-    train: Part
-    test: Part
-    names: tuple[str, ...]
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """The same images as (N, H, W, 3), without a copy: the order of a server's clients."""
+        return self.images.transpose(0, 2, 3, 1)
+
+    def take(self, indices: NDArray[np.int64]) -> "Split":
+        """Returns the images and labels at `indices`."""
+        return Split(np.ascontiguousarray(self.images[indices]), self.labels[indices])
+
+
+Parts = tuple[Split, Split, tuple[str, ...]]
+"""The training and the test images of a data set, and the names of its classes."""
 
 
 def kind_of(text: str) -> str:
-    """Which of the three forms `--data TEXT` is."""
+    """Returns which of the three forms `--data TEXT` is."""
     if text.endswith(".npz"):
         return "arrays"
     return "function" if ":" in text and not Path(text).exists() else "folder"
 
 
-def image_folder(path: Path, size: Size | None, resize: bool = False) -> Raw:
-    """The images of an ImageFolder tree, all of `size`, or of the first one's.
+def image_folder(path: Path, size: Size | None, resize: bool = False) -> Parts:
+    """Reads the images of an ImageFolder tree, all of `size`, or of the first one's.
 
     `resize` makes them so, as a server does with what it is sent. Raises `UsageError` for a tree without the
     folders, and for the first image of another size.
@@ -62,11 +75,11 @@ def image_folder(path: Path, size: Size | None, resize: bool = False) -> Raw:
         images = np.empty((len(folder), 3, *size), np.uint8)
         for index, (image, _) in enumerate(folder):
             images[index] = _pixels(image, size, resize, folder.samples[index][0])
-        parts.append((images, np.array(folder.targets, np.int64)))
+        parts.append(Split(images, np.array(folder.targets, np.int64)))
         classes.append(tuple(folder.classes))
     if classes[0] != classes[1]:
         raise UsageError(f"--data {path}: train/ has classes {classes[0]}, test/ has {classes[1]}")
-    return Raw(parts[0], parts[1], classes[0])
+    return parts[0], parts[1], classes[0]
 
 
 def _pixels(image: Image.Image, size: Size, resize: bool, name: str) -> NDArray[np.uint8]:
@@ -78,11 +91,7 @@ def _pixels(image: Image.Image, size: Size, resize: bool, name: str) -> NDArray[
     return np.asarray(image).transpose(2, 0, 1)
 
 
-def _folder(path: Path, size: Size | None, seed: int) -> Raw:
-    return image_folder(path, size, resize=size is not None)
-
-
-def _arrays(path: Path, size: Size | None, seed: int) -> Raw:
+def _arrays(path: Path, size: Size | None, seed: int) -> Parts:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return _raw(dict(arrays), size, seed, f"--data {path}")
@@ -92,15 +101,15 @@ def _arrays(path: Path, size: Size | None, seed: int) -> Raw:
         raise UsageError(f"--data {path}: not an .npz file of arrays: {error}") from None
 
 
-def _function(path: Path, size: Size | None, seed: int) -> Raw:
+def _function(path: Path, size: Size | None, seed: int) -> Parts:
     arrays = imported(str(path), "--data")()
     if not isinstance(arrays, Mapping):
         raise UsageError(f"--data {path}: it returns a {type(arrays).__name__}, expected a mapping of arrays")
     return _raw(arrays, size, seed, f"--data {path}")
 
 
-KINDS: dict[str, Callable[[Path, Size | None, int], Raw]] = {
-    "folder": _folder,
+KINDS: dict[str, Callable[[Path, Size | None, int], Parts]] = {
+    "folder": lambda path, size, seed: image_folder(path, size, resize=size is not None),
     "arrays": _arrays,
     "function": _function,
 }
@@ -108,7 +117,7 @@ KINDS: dict[str, Callable[[Path, Size | None, int], Raw]] = {
 
 
 def imported(name: str, flag: str) -> Callable[..., object]:
-    """The function `package.module:name`, also of a module in the working folder; `UsageError` where there is none."""
+    """Imports `package.module:name`, also from the working folder; raises `UsageError` where that is no function."""
     module, _, attribute = name.partition(":")
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
@@ -121,22 +130,22 @@ def imported(name: str, flag: str) -> Callable[..., object]:
     return found  # type: ignore[no-any-return]
 
 
-def _raw(arrays: Mapping[str, NDArray[np.generic]], size: Size | None, seed: int, where: str) -> Raw:
+def _raw(arrays: Mapping[str, NDArray[np.generic]], size: Size | None, seed: int, where: str) -> Parts:
     if "images" in arrays and "labels" in arrays:
         arrays = _split(arrays, seed, where)
     if missing := [name for name in _NEEDED if name not in arrays]:
         got = ", ".join(arrays) or "nothing"
         raise UsageError(f"{where}: got {got}, expected {', '.join(_NEEDED)}; '{missing[0]}' is missing")
     train, test = (_part(arrays[f"{p}_images"], arrays[f"{p}_labels"], size, where) for p in ("train", "test"))
-    classes = int(max(train[1].max(), test[1].max())) + 1
+    classes = int(max(train.labels.max(), test.labels.max())) + 1
     names = tuple(map(str, arrays["names"])) if "names" in arrays else tuple(map(str, range(classes)))
     if len(names) < classes:
         raise UsageError(f"{where}: got label {classes - 1} with {len(names)} names, expected a name for each class")
-    return Raw(train, test, names)
+    return train, test, names
 
 
 def _split(arrays: Mapping[str, NDArray[np.generic]], seed: int, where: str) -> Mapping[str, NDArray[np.generic]]:
-    """A third for the test split, drawn with `seed`."""
+    """Takes a third for the test split, drawn with `seed`."""
     if len(arrays["images"]) != len(arrays["labels"]):
         raise UsageError(f"{where}: got {len(arrays['images'])} images with {len(arrays['labels'])} labels")
     order = np.random.default_rng(seed).permutation(len(arrays["labels"]))
@@ -146,7 +155,7 @@ def _split(arrays: Mapping[str, NDArray[np.generic]], seed: int, where: str) -> 
     return split | {key: arrays[key] for key in ("names",) if key in arrays}
 
 
-def _part(images: NDArray[np.generic], labels: NDArray[np.generic], size: Size | None, where: str) -> Part:
+def _part(images: NDArray[np.generic], labels: NDArray[np.generic], size: Size | None, where: str) -> Split:
     shape = list(images.shape)
     if images.dtype != np.uint8 or images.ndim != 4 or 3 not in (shape[1], shape[3]) or not len(images):
         raise UsageError(f"{where}: got images {images.dtype} {shape}, expected uint8 (N, H, W, 3) or (N, 3, H, W)")
@@ -159,4 +168,4 @@ def _part(images: NDArray[np.generic], labels: NDArray[np.generic], size: Size |
         images = images.transpose(0, 3, 1, 2)
     if size is not None and images.shape[2:] != size:
         raise UsageError(f"{where}: got images of {list(images.shape[1:])}, expected {[3, *size]}")
-    return np.ascontiguousarray(images).astype(np.uint8, copy=False), labels.astype(np.int64)
+    return Split(np.ascontiguousarray(images).astype(np.uint8, copy=False), labels.astype(np.int64))

@@ -6,7 +6,7 @@ To add a runtime: one file with a function from `Job` to `Exported`, and one row
 """
 
 import contextlib
-import importlib
+import pkgutil
 import shutil
 import site
 import sys
@@ -22,26 +22,21 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from compressors.export.lowerings import (
-    AccuracyAwareInt8,
-    BFloat16,
-    DynamicInt8,
-    Float16,
-    Float32,
-    GraphOptimization,
-    Lowering,
-    StaticInt8,
-    WeightInt8,
-    missing_instructions,
-)
+from compressors.export import lowerings
+from compressors.export.lowerings import Lowering, StaticInt8
 from compressors.networks.layers import weights
 from protos.manifest import RuntimeName
-from protos.support import machine
 
 INPUT, OUTPUT = "input", "logits"
 """Names of the input and output tensors, in every artifact that has names."""
 
 CALIBRATION_BATCH = 64
+
+BATCH_RANGE = "activations have one range for the whole batch: an answer depends a little on the rows beside it"
+"""A note on int8 whose ranges are found in each call."""
+
+FEW = 5
+"""How many layers a note names at most."""
 
 FREE_BATCH = {0: torch.export.Dim("batch", min=1, max=4096)}
 """The dynamic shape of the input, for torch.export and what builds on it."""
@@ -60,24 +55,25 @@ class Exporter:
     """Where its exporter is, as module:function."""
     libraries: tuple[str, ...]
     """The distributions that shape what it writes."""
-    takes: tuple[type[Lowering], ...] = (Float32,)
-    """The lowerings that its exporter has a function for; all others are refused."""
+    takes: tuple[type[Lowering], ...] = (lowerings.Float32,)
+    """The lowerings that its exporter can carry out; all others are refused."""
     reasons: Mapping[type[Lowering], str] = field(default_factory=dict)
     """Why it does not take a lowering, in the words of its libraries."""
     refused_options: Mapping[tuple[str, str | bool], str] = field(default_factory=dict)
-    """Why it does not take a value of an option of static int8, by the option's name and the value."""
+    """Why it does not take an option of static int8, by the option's name and value."""
     takes_onnx: bool = False
-    """Whether it is content with an ONNX graph where there is no PyTorch network."""
+    """Whether an ONNX graph is enough, without a PyTorch network."""
     late_imports: tuple[str, ...] = ()
     """Modules that its library imports only with its first artifact; measuring memory imports them before."""
 
 
-_TORCH = (Float32, Float16, BFloat16, StaticInt8, DynamicInt8)
-_NOT_ORT = "the optimizer is ONNX Runtime's"
-_NOT_TORCH = {
-    AccuracyAwareInt8: "accuracy control is NNCF's, for graphs of OpenVINO and ONNX",
-    WeightInt8: "torch has no 8-bit storage for the weights of convolutions",
-    GraphOptimization: _NOT_ORT,
+_COMMON = (lowerings.Float32, lowerings.Float16, StaticInt8, lowerings.DynamicInt8)
+_TORCH = (*_COMMON, lowerings.BFloat16)
+_NNCF = (lowerings.AccuracyAwareInt8, lowerings.WeightInt8)
+_NOT_ORT: dict[type[Lowering], str] = {lowerings.GraphOptimization: "the optimizer is ONNX Runtime's"}
+_NOT_TORCH: dict[type[Lowering], str] = _NOT_ORT | {
+    lowerings.AccuracyAwareInt8: "accuracy control is NNCF's, for graphs of OpenVINO and ONNX",
+    lowerings.WeightInt8: "torch has no 8-bit storage for the weights of convolutions",
 }
 
 EXPORTERS: dict[RuntimeName, Exporter] = {
@@ -107,16 +103,16 @@ EXPORTERS: dict[RuntimeName, Exporter] = {
     "onnxruntime": Exporter(
         "compressors.export.onnxruntime:export",
         ("torch", "onnx", "onnxscript", "onnxruntime", "nncf"),
-        takes=(Float32, Float16, StaticInt8, DynamicInt8, AccuracyAwareInt8, WeightInt8, GraphOptimization),
-        reasons={BFloat16: "its CPU provider has no bfloat16 kernels"},
+        takes=(*_COMMON, *_NNCF, lowerings.GraphOptimization),
+        reasons={lowerings.BFloat16: "its CPU provider has no bfloat16 kernels"},
         refused_options={("ranges", "histogram"): "its quantizer has no calibration by least squared error"},
         takes_onnx=True,
     ),
     "openvino": Exporter(
         "compressors.export.openvino:export",
         ("torch", "onnx", "onnxscript", "openvino", "nncf"),
-        takes=(*_TORCH, AccuracyAwareInt8, WeightInt8),
-        reasons={GraphOptimization: _NOT_ORT},
+        takes=(*_TORCH, *_NNCF),
+        reasons=_NOT_ORT,
         refused_options={
             ("ranges", "entropy"): "NNCF has no range estimator by entropy",
             ("fuse", False): "OpenVINO folds batch normalization whenever it compiles",
@@ -134,13 +130,6 @@ def refusal(lowering: Lowering, runtime: RuntimeName) -> str | None:
     return next((row.refused_options[o] for o in vars(lowering).items() if o in row.refused_options), None)
 
 
-BATCH_RANGE = "activations have one range for the whole batch: an answer depends a little on the rows beside it"
-"""A note on int8 whose ranges are found in each call."""
-
-FEW = 5
-"""As many layers are named in a note; of more, the first of them and their number."""
-
-
 @dataclass(frozen=True)
 class Job:
     """What an exporter is given."""
@@ -151,7 +140,6 @@ class Job:
     """Inputs (2, 3, H, W), a batch that cannot be mistaken for a constant; row-major, as adapters send them:
     a compiled artifact is bound to these strides and does not check them."""
     lowering: Lowering
-    """What the runtime's tools are to do with the network."""
     calibration: torch.Tensor | None
     """Inputs (N, 3, H, W) to find ranges with; None where the lowering takes none."""
     folder: Path
@@ -159,29 +147,22 @@ class Job:
     calibration_labels: torch.Tensor | None = None
     """Class indices (N,) of the calibration inputs."""
     compressible: bool = False
-    """Whether the artifact is to be stored compressed. Batch normalization folded into weights would give each
-    channel values of its own."""
-
-    instruction_sets: tuple[str, ...] = field(default_factory=lambda: machine.describe().instruction_sets)
-    """The instruction sets of the machine that measures the artifact."""
+    """Whether the artifact is to be stored compressed: folding batch normalization would give each channel values of
+    its own."""
 
     def __post_init__(self) -> None:
         assert self.example.is_contiguous()
 
     def calibration_batches(self) -> list[torch.Tensor]:
-        """The calibration inputs in batches, the last of them maybe smaller; one by one where each has a range."""
+        """Returns the calibration inputs in batches, one by one where the range of each is needed."""
         assert self.calibration is not None
         one_by_one = isinstance(self.lowering, StaticInt8) and self.lowering.ranges == "mean-min-max"
         return list(self.calibration.split(1 if one_by_one else CALIBRATION_BATCH))
 
-    def instructions_note(self) -> tuple[str, ...]:
-        """The note that the lowering's precision is slow on this machine; none where it is not."""
-        return missing_instructions(self.lowering.precision, self.instruction_sets)
-
 
 @dataclass(frozen=True)
 class Exported:
-    """An artifact: the file that the runtime opens, and what a reader of its figures must know."""
+    """An artifact: the file that the runtime opens, and what a reader of its measurements must know."""
 
     entry: str
     notes: tuple[str, ...] = ()
@@ -194,17 +175,15 @@ def export(exporter: Exporter, job: Job) -> Exported:
     """
     shutil.rmtree(job.folder, ignore_errors=True)
     job.folder.mkdir(parents=True)
-    module, _, name = exporter.function.partition(":")
     with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
         warnings.simplefilter("ignore")  # what the libraries tell their own developers, deprecations above all
-        write: Callable[[Job], Exported] = getattr(importlib.import_module(module), name)
-        exported = write(job)
+        exported: Exported = pkgutil.resolve_name(exporter.function)(job)
     refuse_local_paths(job.folder)
     return exported
 
 
 def dynamic_note(network: nn.Module, left_out: Collection[str] = ()) -> str:
-    """How much of a network dynamic int8 is about: its linear layers but those `left_out`."""
+    """Says how much of a network dynamic int8 changes: its linear layers but those `left_out`."""
     every = weights(network)
     touched = [weight for name, weight in every.items() if weight.dim() == 2 and name not in left_out]
     share = sum(weight.numel() for weight in touched) / sum(p.numel() for p in network.parameters())
@@ -212,7 +191,7 @@ def dynamic_note(network: nn.Module, left_out: Collection[str] = ()) -> str:
 
 
 def float_note(names: Sequence[str], total: int) -> tuple[str, ...]:
-    """Which of the `total` layers stayed in floating point, if any did."""
+    """Says which of the `total` layers stayed in floating point, if any did."""
     if not names:
         return ()
     rest = f" and {len(names) - FEW} more" if len(names) > FEW else ""
@@ -220,22 +199,14 @@ def float_note(names: Sequence[str], total: int) -> tuple[str, ...]:
 
 
 def local_paths() -> list[str]:
-    """Folders of this machine that compilers and tracers tend to leave in what they write, longest first."""
-    found = {
-        sys.prefix,
-        sys.base_prefix,
-        sysconfig.get_path("purelib"),
-        tempfile.gettempdir(),
-        str(Path(__file__).parents[2]),
-        str(Path.cwd()),
-        str(Path.home()),
-        *site.getsitepackages(),
-    }
+    """Lists folders of this machine that compilers and tracers leave in what they write, longest first."""
+    found = {sys.prefix, sys.base_prefix, sysconfig.get_path("purelib"), tempfile.gettempdir(), *site.getsitepackages()}
+    found |= {str(path) for path in (Path(__file__).parents[2], Path.cwd(), Path.home())}
     return sorted((path for path in found if path != "/"), key=len, reverse=True)
 
 
 def refuse_local_paths(folder: Path) -> None:
-    """`ValueError` where a file below `folder` holds a path of this machine."""
+    """Raises `ValueError` where a file below `folder` holds a path of this machine."""
     for path in (p for p in folder.rglob("*") if p.is_file()):
         content = path.read_bytes()
         for local in local_paths():

@@ -5,17 +5,19 @@ import copy
 import torch
 from torch import nn
 
+from protos.manifest import Precision
+
 
 class Half(nn.Module):
-    """`network` in `kind`, torch.float16 or torch.bfloat16, between two casts."""
+    """Computes `network` in the precision "fp16" or "bf16", between two casts."""
 
-    def __init__(self, network: nn.Module, kind: torch.dtype) -> None:
+    def __init__(self, network: nn.Module, precision: Precision) -> None:
         super().__init__()
-        self.network = copy.deepcopy(network).to(kind)
-        self.kind = kind
+        self.kind = torch.bfloat16 if precision == "bf16" else torch.float16
+        self.network = copy.deepcopy(network).to(self.kind)
         self.eval()
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """FP32 in, FP32 out."""
+        """Returns FP32 outputs for FP32 inputs."""
         outputs: torch.Tensor = self.network(inputs.to(self.kind))
         return outputs.float()

@@ -1,8 +1,7 @@
 """Lowering steps: what each runtime's own tools do to a network while it is exported. Data only.
 
-An exporter carries a lowering out in the function that it registered for its type; the runtime's row in
-`exporters.EXPORTERS` says which it takes. To add a lowering: a dataclass here, its name in `recipes.STEPS`, and for
-each runtime that can take it a function in its exporter and a place in its row.
+To add a lowering: a class here, its name in `recipes.STEPS`, and for each runtime that can take it a function in its
+exporter and a place in its row of `exporters.EXPORTERS`.
 """
 
 from collections.abc import Collection
@@ -20,35 +19,36 @@ https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html#wh
 
 
 @dataclass(frozen=True)
-class Float32:
-    """Leaves the network as it is."""
+class Lowering:
+    """The last step of a recipe."""
 
     precision: ClassVar[Precision] = "fp32"
     calibrated: ClassVar[bool] = False
+    """Whether it needs the calibration split."""
 
 
-@dataclass(frozen=True)
-class Float16:
+class Float32(Lowering):
+    """Leaves the network as it is."""
+
+
+class Float16(Lowering):
     """Weights in IEEE half precision; inputs and outputs stay FP32."""
 
-    precision: ClassVar[Precision] = "fp16"
-    calibrated: ClassVar[bool] = False
+    precision = "fp16"
 
 
-@dataclass(frozen=True)
-class BFloat16:
+class BFloat16(Lowering):
     """Computes in bfloat16; inputs and outputs stay FP32."""
 
-    precision: ClassVar[Precision] = "bf16"
-    calibrated: ClassVar[bool] = False
+    precision = "bf16"
 
 
 @dataclass(frozen=True)
-class StaticInt8:
+class StaticInt8(Lowering):
     """Post-training int8: the ranges of activations come from the calibration split."""
 
-    precision: ClassVar[Precision] = "int8"
-    calibrated: ClassVar[bool] = True
+    precision = "int8"
+    calibrated = True
 
     granularity: Literal["per-channel", "per-tensor"] = "per-channel"
     """What of a weight shares one scale: each output channel has its own, or the whole tensor has one."""
@@ -63,25 +63,21 @@ class StaticInt8:
     range: Range = "reduced"
 
 
-@dataclass(frozen=True)
-class DynamicInt8:
+class DynamicInt8(Lowering):
     """int8 in linear layers only: weights beforehand, activations in each call, without calibration."""
 
-    precision: ClassVar[Precision] = "int8"
-    calibrated: ClassVar[bool] = False
-
-    range: Range = "reduced"
+    precision = "int8"
 
 
 @dataclass(frozen=True)
-class AccuracyAwareInt8:
+class AccuracyAwareInt8(Lowering):
     """Static int8 that takes layers back to floating point until no more than `max_drop` is lost.
 
-    A quarter of the calibration split gives ranges, the rest says what is lost; the test split is not looked at.
+    A quarter of the calibration split gives ranges, the rest says what is lost; the test split is not used.
     """
 
-    precision: ClassVar[Precision] = "int8"
-    calibrated: ClassVar[bool] = True
+    precision = "int8"
+    calibrated = True
 
     max_drop: float
     """Points of top-1 that may be lost."""
@@ -92,23 +88,15 @@ class AccuracyAwareInt8:
             raise ValueError(f"max_drop: got {self.max_drop}, expected more than 0 and less than 100 points")
 
 
-@dataclass(frozen=True)
-class WeightInt8:
+class WeightInt8(Lowering):
     """Weights of convolutions and linear layers stored in int8, per channel; the runtime computes in FP32."""
 
-    precision: ClassVar[Precision] = "int8"
-    calibrated: ClassVar[bool] = False
+    precision = "int8"
 
 
-@dataclass(frozen=True)
-class GraphOptimization:
+class GraphOptimization(Lowering):
     """Patterns of transformers replaced by fused operators beforehand, in FP32."""
 
-    precision: ClassVar[Precision] = "fp32"
-    calibrated: ClassVar[bool] = False
-
-
-Lowering = Float32 | Float16 | BFloat16 | StaticInt8 | DynamicInt8 | AccuracyAwareInt8 | WeightInt8 | GraphOptimization
 
 FLOAT32 = Float32()
 
@@ -118,17 +106,15 @@ def required(lowering: Lowering) -> tuple[str, ...]:
     return VNNI if getattr(lowering, "range", "reduced") == "full" else ()
 
 
-_FAST_WITH: dict[Precision, tuple[frozenset[str], str]] = {
-    "int8": (frozenset(VNNI), "no VNNI here: int8 may be slower than FP32"),
-    "fp16": (frozenset({"avx512_fp16"}), "no FP16 instructions here: slower than FP32"),
-    "bf16": (frozenset({"avx512_bf16", "amx_bf16"}), "no BF16 instructions here: slower than FP32"),
+_FAST_WITH: dict[Precision, tuple[Collection[str], str]] = {
+    "int8": (VNNI, "VNNI"),
+    "fp16": (("avx512_fp16",), "FP16"),
+    "bf16": (("avx512_bf16", "amx_bf16"), "BF16"),
 }
-"""The instruction sets one of which a precision needs to be computed fast, and what to say where none is there."""
+"""The instruction sets one of which a precision needs to be computed fast, and what they are called together."""
 
 
-def missing_instructions(precision: Precision, instruction_sets: Collection[str]) -> tuple[str, ...]:
-    """The note that computing in `precision` is slow on a machine with these sets; none where it is not."""
-    if precision not in _FAST_WITH:
-        return ()
-    needed, note = _FAST_WITH[precision]
-    return (note,) if needed.isdisjoint(instruction_sets) else ()
+def missing_instructions(precision: Precision, instruction_sets: Collection[str]) -> str | None:
+    """Returns what a machine with these instruction sets lacks to compute `precision` fast; None where nothing."""
+    needed, name = _FAST_WITH.get(precision, ((), ""))
+    return name if needed and not {*needed} & {*instruction_sets} else None

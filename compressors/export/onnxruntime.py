@@ -19,28 +19,9 @@ from onnxruntime.transformers import float16
 from onnxruntime.transformers.optimizer import optimize_model
 from onnxscript import optimizer
 
-from compressors.export.exporters import (
-    BATCH_RANGE,
-    FREE_BATCH,
-    INPUT,
-    OUTPUT,
-    Answer,
-    Exported,
-    Inputs,
-    Job,
-    dynamic_note,
-    float_note,
-)
-from compressors.export.lowerings import (
-    AccuracyAwareInt8,
-    DynamicInt8,
-    Float16,
-    Float32,
-    GraphOptimization,
-    Lowering,
-    StaticInt8,
-    WeightInt8,
-)
+from compressors.export import exporters, lowerings
+from compressors.export.exporters import INPUT, OUTPUT, Exported, Job
+from compressors.export.lowerings import DynamicInt8, StaticInt8
 from compressors.networks.layers import weights
 from compressors.networks.onnx_network import OnnxNetwork
 
@@ -68,25 +49,20 @@ def export(job: Job) -> Exported:
 
 
 @singledispatch
-def _write(lowering: Lowering, job: Job, target: Path) -> tuple[str, ...]:
-    """Writes the lowered graph; the notes on it."""
-    raise TypeError(f"{type(lowering).__name__} is not for ONNX Runtime")
-
-
-@_write.register
-def _float32(lowering: Float32, job: Job, target: Path) -> tuple[str, ...]:
+def _write(lowering: lowerings.Lowering, job: Job, target: Path) -> tuple[str, ...]:
+    """Writes the lowered graph and returns the notes on it; FP32, for which nothing is registered below, as it is."""
     save_fp32(job, target)
     return ()
 
 
 @_write.register
-def _float16(lowering: Float16, job: Job, target: Path) -> tuple[str, ...]:
+def _float16(lowering: lowerings.Float16, job: Job, target: Path) -> tuple[str, ...]:
     onnx.save(float16.convert_float_to_float16(_graph(job), keep_io_types=True), target)
     return ("weights are stored in FP16, the CPU provider computes in FP32",)
 
 
 @_write.register
-def _graph_optimization(lowering: GraphOptimization, job: Job, target: Path) -> tuple[str, ...]:
+def _graph_optimization(lowering: lowerings.GraphOptimization, job: Job, target: Path) -> tuple[str, ...]:
     plain = job.folder / "fp32.onnx"
     save_fp32(job, plain)
     optimized = optimize_model(str(plain), "vit", opt_level=0)  # level 0: what loading does anyway is left to it
@@ -115,7 +91,7 @@ def _static_int8(lowering: StaticInt8, job: Job, target: Path) -> tuple[str, ...
     )
     prepared.unlink()
     ranges.unlink()
-    return job.instructions_note()
+    return ()
 
 
 def _save_ranges(
@@ -143,15 +119,15 @@ def _dynamic_int8(lowering: DynamicInt8, job: Job, target: Path) -> tuple[str, .
         target,
         list(_LINEAR),
         per_channel=True,
-        reduce_range=lowering.range == "reduced",
+        reduce_range=True,  # see lowerings.Range
         weight_type=quantization.QuantType.QInt8,
     )
     prepared.unlink()
-    return (dynamic_note(job.network), BATCH_RANGE, *job.instructions_note())
+    return (exporters.dynamic_note(job.network), exporters.BATCH_RANGE)
 
 
 @_write.register
-def _accuracy_aware_int8(lowering: AccuracyAwareInt8, job: Job, target: Path) -> tuple[str, ...]:
+def _accuracy_aware_int8(lowering: lowerings.AccuracyAwareInt8, job: Job, target: Path) -> tuple[str, ...]:
     from compressors.export import post_training  # imported where it is needed: it takes a second
 
     graph = post_training.quantize_within(_graph(job), lowering, job, _answer)
@@ -159,11 +135,11 @@ def _accuracy_aware_int8(lowering: AccuracyAwareInt8, job: Job, target: Path) ->
     floats = {tensor.name for tensor in graph.graph.initializer}
     multiplied = [node.input[1] for node in graph.graph.node if node.op_type in _WEIGHTED]
     floating = [name.removesuffix(".weight") for name in multiplied if name in floats]
-    return (*float_note(floating, len(weights(job.network))), *job.instructions_note())
+    return exporters.float_note(floating, len(weights(job.network)))
 
 
 @_write.register
-def _weight_int8(lowering: WeightInt8, job: Job, target: Path) -> tuple[str, ...]:
+def _weight_int8(lowering: lowerings.WeightInt8, job: Job, target: Path) -> tuple[str, ...]:
     model = _graph(job)
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in list(model.graph.node):
@@ -192,19 +168,14 @@ def _store_in_int8(graph: onnx.GraphProto, tensor: onnx.TensorProto, axis: int) 
 
 
 def _output_axis(node: onnx.NodeProto) -> int:
-    """The axis of the weight that counts a node's outputs."""
+    """Returns the axis of the weight that counts a node's outputs."""
     transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
     return 0 if node.op_type == "Conv" or transposed else -1
 
 
-def _answer(graph: onnx.ModelProto) -> Answer:
+def _answer(graph: onnx.ModelProto) -> exporters.Answer:
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
-
-    def run(row: Inputs) -> NDArray[np.float32]:
-        answer: NDArray[np.float32] = session.run([OUTPUT], row)[0]
-        return answer
-
-    return run
+    return lambda row: session.run([OUTPUT], row)[0]
 
 
 def save_fp32(job: Job, path: Path) -> None:
@@ -212,11 +183,11 @@ def save_fp32(job: Job, path: Path) -> None:
 
     Where it is to stay as it is and small, the folding of batch normalization is left to the runtime that loads it.
     """
-    onnx.save(_graph(job, fuse=not (job.compressible and isinstance(job.lowering, Float32))), path)
+    onnx.save(_graph(job, fuse=not (job.compressible and isinstance(job.lowering, lowerings.Float32))), path)
 
 
 def _graph(job: Job, fuse: bool = True) -> onnx.ModelProto:
-    """The FP32 graph; the exporter's own optimizer folds batch normalization, so it is not asked where that stays."""
+    """Makes the FP32 graph; the exporter's own optimizer folds batch normalization, so it runs only with `fuse`."""
     if isinstance(job.network, OnnxNetwork):
         return onnx.load_from_string(job.network.graph)
     program = torch.onnx.export(
@@ -224,7 +195,7 @@ def _graph(job: Job, fuse: bool = True) -> onnx.ModelProto:
         (job.example,),
         dynamo=True,
         opset_version=OPSET,
-        dynamic_shapes=(FREE_BATCH,),
+        dynamic_shapes=(exporters.FREE_BATCH,),
         input_names=[INPUT],
         output_names=[OUTPUT],
         verbose=False,
@@ -241,7 +212,7 @@ def _graph(job: Job, fuse: bool = True) -> onnx.ModelProto:
 
 
 def _prepared(job: Job, fuse: bool) -> Path:
-    """The file of an FP32 graph as the quantizer wants it: optimized, and with the shapes of all tensors."""
+    """Writes the FP32 graph as the quantizer wants it: optimized, and with the shapes of all tensors."""
     fp32, prepared = job.folder / "fp32.onnx", job.folder / "prepared.onnx"
     onnx.save(_graph(job, fuse), fp32)
     # The optimizer would fold batch normalization; symbolic shapes fail on constants that it has not touched.

@@ -8,29 +8,8 @@ https://docs.openvino.ai/2026/openvino-workflow/running-inference/optimize-infer
 import sys
 from functools import singledispatch
 
-import numpy as np
-from numpy.typing import NDArray
-
-from compressors.export import post_training
-from compressors.export.exporters import (
-    OUTPUT,
-    Answer,
-    Exported,
-    Inputs,
-    Job,
-    dynamic_note,
-    float_note,
-)
-from compressors.export.lowerings import (
-    AccuracyAwareInt8,
-    BFloat16,
-    DynamicInt8,
-    Float16,
-    Float32,
-    Lowering,
-    StaticInt8,
-    WeightInt8,
-)
+from compressors.export import exporters, lowerings, post_training
+from compressors.export.exporters import OUTPUT, Exported, Job
 from compressors.export.onnxruntime import save_fp32
 
 # openvino reports its import to its maker, unless this cannot be imported.
@@ -53,55 +32,50 @@ def export(job: Job) -> Exported:
     onnx = job.folder / "fp32.onnx"
     save_fp32(job, onnx)
     model, notes = _lowered(job.lowering, openvino.Core().read_model(onnx), job)
-    openvino.save_model(model, job.folder / ENTRY, compress_to_fp16=isinstance(job.lowering, Float16))
+    openvino.save_model(model, job.folder / ENTRY, compress_to_fp16=isinstance(job.lowering, lowerings.Float16))
     onnx.unlink()
     return Exported(ENTRY, notes)
 
 
 @singledispatch
-def _lowered(lowering: Lowering, model: openvino.Model, job: Job) -> Lowered:
-    """Lowers the model."""
-    raise TypeError(f"{type(lowering).__name__} is not for OpenVINO")
-
-
-@_lowered.register
-def _float32(lowering: Float32, model: openvino.Model, job: Job) -> Lowered:
+def _lowered(lowering: lowerings.Lowering, model: openvino.Model, job: Job) -> Lowered:
+    """Lowers the model; FP32, for which nothing is registered below, stays as it is."""
     return model, ()
 
 
 @_lowered.register
-def _float16(lowering: Float16, model: openvino.Model, job: Job) -> Lowered:
+def _float16(lowering: lowerings.Float16, model: openvino.Model, job: Job) -> Lowered:
     return model, ("weights are stored in FP16, the CPU plugin computes in FP32",)
 
 
 @_lowered.register
-def _bfloat16(lowering: BFloat16, model: openvino.Model, job: Job) -> Lowered:
+def _bfloat16(lowering: lowerings.BFloat16, model: openvino.Model, job: Job) -> Lowered:
     # The manifest's precision is what the adapter asks the plugin for.
-    return model, ("weights are stored in FP32, the CPU plugin computes in BF16", *job.instructions_note())
+    return model, ("weights are stored in FP32, the CPU plugin computes in BF16",)
 
 
 @_lowered.register
-def _static_int8(lowering: StaticInt8, model: openvino.Model, job: Job) -> Lowered:
-    return post_training.quantize(model, lowering, job), job.instructions_note()
+def _static_int8(lowering: lowerings.StaticInt8, model: openvino.Model, job: Job) -> Lowered:
+    return post_training.quantize(model, lowering, job), ()
 
 
 @_lowered.register
-def _accuracy_aware_int8(lowering: AccuracyAwareInt8, model: openvino.Model, job: Job) -> Lowered:
-    quantized = post_training.quantize_within(model, lowering, job, _answer)
+def _accuracy_aware_int8(lowering: lowerings.AccuracyAwareInt8, model: openvino.Model, job: Job) -> Lowered:
+    quantized = post_training.quantize_within(model, lowering, job, lambda opened: lambda row: opened(row)[OUTPUT])
     weights = _weights(quantized)
     floating = [name for name, node in weights.items() if node.get_element_type() == openvino.Type.f32]
-    return quantized, (*float_note(floating, len(weights)), *job.instructions_note())
+    return quantized, exporters.float_note(floating, len(weights))
 
 
 @_lowered.register
-def _dynamic_int8(lowering: DynamicInt8, model: openvino.Model, job: Job) -> Lowered:
+def _dynamic_int8(lowering: lowerings.DynamicInt8, model: openvino.Model, job: Job) -> Lowered:
     compressed = post_training.compress_weights(model, "Convolution", "GroupConvolution")
     _group_size(compressed, GROUP)
-    return compressed, (dynamic_note(job.network), *job.instructions_note())
+    return compressed, (exporters.dynamic_note(job.network),)
 
 
 @_lowered.register
-def _weight_int8(lowering: WeightInt8, model: openvino.Model, job: Job) -> Lowered:
+def _weight_int8(lowering: lowerings.WeightInt8, model: openvino.Model, job: Job) -> Lowered:
     compressed = post_training.compress_weights(model)
     _group_size(compressed, 0)  # none: left to itself, the plugin quantizes the inputs of linear layers too
     return compressed, ("weights are stored in int8, the CPU plugin computes in FP32",)
@@ -112,16 +86,8 @@ def _group_size(model: openvino.Model, size: int) -> None:
     model.set_rt_info(str(size), ["runtime_options", "DYNAMIC_QUANTIZATION_GROUP_SIZE"])
 
 
-def _answer(opened: openvino.CompiledModel) -> Answer:
-    def run(row: Inputs) -> NDArray[np.float32]:
-        answer: NDArray[np.float32] = opened(row)[OUTPUT]
-        return answer
-
-    return run
-
-
 def _weights(model: openvino.Model) -> dict[str, openvino.Node]:
-    """The constant that each convolution and linear layer multiplies with, by the name of the layer."""
+    """Finds the constant that each convolution and linear layer multiplies with, by the name of the layer."""
     found = {}
     for operation in model.get_ops():
         if operation.get_type_name() in _WEIGHTED:

@@ -19,15 +19,7 @@ from compressors.export.lowerings import AccuracyAwareInt8, StaticInt8
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 os.environ["NNCF_CI"] = "1"
 import nncf  # noqa: E402
-from nncf.quantization.advanced_parameters import (  # noqa: E402
-    AdvancedQuantizationParameters,
-    OverflowFix,
-    QuantizationParameters,
-)
-from nncf.quantization.range_estimator import (  # noqa: E402
-    RangeEstimatorParameters,
-    RangeEstimatorParametersSet,
-)
+from nncf.quantization import advanced_parameters, range_estimator  # noqa: E402
 
 # nncf.set_log_level would set every program's handlers too.
 logging.getLogger("nncf").setLevel(logging.ERROR)
@@ -36,35 +28,34 @@ Graph = TypeVar("Graph")
 """openvino.Model or onnx.ModelProto."""
 
 _RANGES = {
-    "default": RangeEstimatorParameters(),
-    "min-max": RangeEstimatorParametersSet.MINMAX,
-    "mean-min-max": RangeEstimatorParametersSet.MEAN_MINMAX,
-    "histogram": RangeEstimatorParametersSet.HISTOGRAM,
-    "percentile": RangeEstimatorParametersSet.MEAN_QUANTILE,
+    "default": range_estimator.RangeEstimatorParameters(),
+    "min-max": range_estimator.RangeEstimatorParametersSet.MINMAX,
+    "mean-min-max": range_estimator.RangeEstimatorParametersSet.MEAN_MINMAX,
+    "histogram": range_estimator.RangeEstimatorParametersSet.HISTOGRAM,
+    "percentile": range_estimator.RangeEstimatorParametersSet.MEAN_QUANTILE,
 }
 
 
 def quantize(graph: Graph, step: StaticInt8, job: Job) -> Graph:
-    """The graph in int8, its ranges from all calibration inputs."""
+    """Returns the graph in int8, its ranges from all calibration inputs."""
     rows = _rows(job)
+    per_channel = False if step.granularity == "per-tensor" else None
     quantized: Graph = nncf.quantize(
         graph,
         nncf.Dataset(rows),
         subset_size=len(rows),
         model_type=_model_type(job),
-        advanced_parameters=AdvancedQuantizationParameters(
+        advanced_parameters=advanced_parameters.AdvancedQuantizationParameters(
             overflow_fix=_overflow_fix(step),
             activations_range_estimator_params=_RANGES[step.ranges],
-            weights_quantization_params=QuantizationParameters(
-                per_channel=False if step.granularity == "per-tensor" else None
-            ),
+            weights_quantization_params=advanced_parameters.QuantizationParameters(per_channel=per_channel),
         ),
     )
     return quantized
 
 
 def quantize_within(graph: Graph, step: AccuracyAwareInt8, job: Job, open_graph: Callable[[Graph], Answer]) -> Graph:
-    """The graph in int8 as far as top-1 allows; `open_graph` is how to run what NNCF hands over for validation."""
+    """Returns the graph in int8 as far as top-1 allows; `open_graph` makes what NNCF validates ready to run."""
     assert job.calibration_labels is not None
     rows, labels = _rows(job), job.calibration_labels.tolist()
     count = max(1, len(rows) // 4)
@@ -82,23 +73,27 @@ def quantize_within(graph: Graph, step: AccuracyAwareInt8, job: Job, open_graph:
         max_drop=step.max_drop / 100,
         subset_size=count,
         model_type=_model_type(job),
-        advanced_quantization_parameters=AdvancedQuantizationParameters(overflow_fix=_overflow_fix(step)),
+        advanced_quantization_parameters=advanced_parameters.AdvancedQuantizationParameters(
+            overflow_fix=_overflow_fix(step)
+        ),
     )
     return quantized
 
 
-def _overflow_fix(step: StaticInt8 | AccuracyAwareInt8) -> OverflowFix:
-    return OverflowFix.ENABLE if step.range == "reduced" else OverflowFix.DISABLE
+def _overflow_fix(step: StaticInt8 | AccuracyAwareInt8) -> advanced_parameters.OverflowFix:
+    """Returns which weights get 7 bits: all of them, or none."""
+    fix = advanced_parameters.OverflowFix
+    return fix.ENABLE if step.range == "reduced" else fix.DISABLE
 
 
 def _model_type(job: Job) -> nncf.ModelType | None:
-    """Attention needs a treatment of its own (a small ViT lost 3.5 points without it, 0.9 with it)."""
+    """Asks for NNCF's treatment of attention (a small ViT lost 3.5 points without it, 0.9 with it)."""
     attention = any(isinstance(module, nn.MultiheadAttention) for module in job.network.modules())
     return nncf.ModelType.TRANSFORMER if attention else None
 
 
 def compress_weights(graph: Graph, *left_out: str) -> Graph:
-    """The graph with its weights in int8, per channel, but those of operations of the types `left_out`."""
+    """Returns the graph with its weights in int8, per channel, but those of operations of the types `left_out`."""
     compressed: Graph = nncf.compress_weights(
         graph,
         mode=nncf.CompressWeightsMode.INT8_SYM,

@@ -18,24 +18,17 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from compressors.export.exporters import (
-    BATCH_RANGE,
-    FREE_BATCH,
-    Exported,
-    Job,
-    dynamic_note,
-    local_paths,
-)
+from compressors.export.exporters import BATCH_RANGE, FREE_BATCH, Exported, Job, dynamic_note, local_paths
 from compressors.export.half import Half
-from compressors.export.lowerings import BFloat16, DynamicInt8, Float16, Float32, Lowering, StaticInt8
+from compressors.export.lowerings import BFloat16, DynamicInt8, Float16, Lowering, StaticInt8
 
 ENTRY = "model.pt2"
 
 _INDUCTOR = {
     "freezing": True,  # weights become constants: they are packed for the int8 kernels at compile time
     "cpp.dynamic_threads": True,  # the thread count is that of the server's plan, not of this machine
-    # Any x86-64 with AVX2, where the default is this machine's own instructions: any other would end the process that
-    # runs them (SIGILL). It costs nothing: convolutions are oneDNN's, which looks at the CPU when it runs.
+    # Any x86-64 with AVX2, where the default is this machine's own instructions: on a CPU without them the process
+    # would end (SIGILL). It costs nothing: convolutions are oneDNN's, which looks at the CPU when it runs.
     "cpp.march": "x86-64-v3",
     "cpp.simdlen": 256,
 }
@@ -43,44 +36,28 @@ _INDUCTOR = {
 
 def export(job: Job) -> Exported:
     """Writes `model.pt2`."""
-    return Exported(ENTRY, _write(job.lowering, job))
+    _write(job.lowering, job)
+    notes: tuple[str, ...] = ()
+    if isinstance(job.lowering, DynamicInt8):
+        compiled = "compiled ahead of time, unlike FP32: what it gains is the compiler's too"
+        notes = (dynamic_note(job.network), BATCH_RANGE, compiled)
+    return Exported(ENTRY, notes)
 
 
 @singledispatch
-def _write(lowering: Lowering, job: Job) -> tuple[str, ...]:
-    """Lowers the network and writes the artifact; the notes on it."""
-    raise TypeError(f"{type(lowering).__name__} is not for PyTorch")
-
-
-@_write.register
-def _float32(lowering: Float32, job: Job) -> tuple[str, ...]:
+def _write(lowering: Lowering, job: Job) -> None:
+    """Lowers the network and writes the artifact; FP32, for which nothing is registered below, as it is."""
     _save(job.network, job)
-    return ()
 
 
 @_write.register
-def _float16(lowering: Float16, job: Job) -> tuple[str, ...]:
-    _save(Half(job.network, torch.float16), job)
-    return job.instructions_note()
+def _half(lowering: Float16 | BFloat16, job: Job) -> None:
+    _save(Half(job.network, lowering.precision), job)
 
 
 @_write.register
-def _bfloat16(lowering: BFloat16, job: Job) -> tuple[str, ...]:
-    _save(Half(job.network, torch.bfloat16), job)
-    return job.instructions_note()
-
-
-@_write.register
-def _static_int8(lowering: StaticInt8, job: Job) -> tuple[str, ...]:
+def _int8(lowering: StaticInt8 | DynamicInt8, job: Job) -> None:
     _compile(_quantized(job, lowering), job)
-    return job.instructions_note()
-
-
-@_write.register
-def _dynamic_int8(lowering: DynamicInt8, job: Job) -> tuple[str, ...]:
-    _compile(_quantized(job, lowering), job)
-    compiled = "compiled ahead of time, unlike FP32: what it gains is the compiler's too"
-    return (dynamic_note(job.network), BATCH_RANGE, compiled, *job.instructions_note())
 
 
 def _program(network: nn.Module, job: Job) -> torch.export.ExportedProgram:
@@ -94,7 +71,7 @@ def _save(network: nn.Module, job: Job) -> None:
 
 
 def _quantized(job: Job, step: StaticInt8 | DynamicInt8) -> nn.Module:
-    """The network with quantization in its graph, for Inductor to lower."""
+    """Returns the network with quantization in its graph, for Inductor to lower."""
     # Imported where it is needed: torchao takes seconds, and floating point has no use for it.
     from torchao.quantization.pt2e.observer import MinMaxObserver, MovingAverageMinMaxObserver
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
@@ -103,8 +80,8 @@ def _quantized(job: Job, step: StaticInt8 | DynamicInt8) -> nn.Module:
         get_default_x86_inductor_quantization_config,
     )
 
-    dynamic = isinstance(step, DynamicInt8)
-    config = get_default_x86_inductor_quantization_config(is_dynamic=dynamic, reduce_range=step.range == "reduced")
+    dynamic, reduced = isinstance(step, DynamicInt8), isinstance(step, DynamicInt8) or step.range == "reduced"
+    config = get_default_x86_inductor_quantization_config(is_dynamic=dynamic, reduce_range=reduced)
     ranges = step.ranges if isinstance(step, StaticInt8) else "default"
     if observer := {"min-max": MinMaxObserver, "mean-min-max": MovingAverageMinMaxObserver}.get(ranges):
         watched = replace(config.input_activation, observer_or_fake_quant_ctr=observer.with_args(eps=2**-12))
@@ -149,7 +126,7 @@ def _without_build_traces(package: Path, target: Path) -> None:
 
 
 def _neutral(library: bytes) -> bytes:
-    """A shared library without debug symbols; folders in its messages become dots, as many as they were long."""
+    """Strips a shared library of debug symbols; folders in its messages become dots, as many as they were long."""
     if strip := shutil.which("strip"):  # comes with the compiler that made the library
         with tempfile.NamedTemporaryFile(suffix=".so") as file:
             Path(file.name).write_bytes(library)

@@ -11,76 +11,58 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torch.ao.quantization import QConfig, QConfigMapping, get_default_qconfig_mapping, quantize_dynamic
+from torch.ao.quantization import QConfig, QConfigMapping, get_default_qconfig_mapping, observer, quantize_dynamic
 from torch.ao.quantization.backend_config import BackendConfig, get_native_backend_config
-from torch.ao.quantization.observer import (
-    HistogramObserver,
-    MinMaxObserver,
-    MovingAverageMinMaxObserver,
-    default_per_channel_weight_observer,
-    default_weight_observer,
-)
 from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 
 from compressors.export.exporters import BATCH_RANGE, Exported, Job, dynamic_note
 from compressors.export.half import Half
-from compressors.export.lowerings import BFloat16, DynamicInt8, Float16, Float32, Lowering, StaticInt8
+from compressors.export.lowerings import BFloat16, DynamicInt8, Float16, Lowering, StaticInt8
 from compressors.networks.layers import weights
 
 ENTRY = "model.pt"
 
-_OBSERVERS = {"min-max": MinMaxObserver, "mean-min-max": MovingAverageMinMaxObserver}
+_OBSERVERS = {"min-max": observer.MinMaxObserver, "mean-min-max": observer.MovingAverageMinMaxObserver}
 """What watches activations for ranges other than torch's own choice, which is a histogram."""
 
 _NORMALIZATIONS = {nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d}
 
-Lowered = tuple[nn.Module, tuple[str, ...]]
-"""The network as it is to be traced, and the notes on it."""
-
 
 def export(job: Job) -> Exported:
     """Writes `model.pt`."""
-    lowered, notes = _lowered(job.lowering, job)
+    lowered = _lowered(job.lowering, job)
     with torch.no_grad():
         frozen = torch.jit.freeze(torch.jit.trace(lowered, job.example[:1]))
     traced = job.folder / "traced.pt"
     frozen.save(str(traced))
     _without_source_ranges(traced, job.folder / ENTRY)
     traced.unlink()
+    notes: tuple[str, ...] = ()
+    if isinstance(job.lowering, DynamicInt8):  # what it quantizes is no nn.Linear any more
+        notes = (dynamic_note(job.network, left_out=weights(lowered)), BATCH_RANGE)
     return Exported(ENTRY, notes)
 
 
 @singledispatch
-def _lowered(lowering: Lowering, job: Job) -> Lowered:
-    """Lowers the network."""
-    raise TypeError(f"{type(lowering).__name__} is not for TorchScript")
+def _lowered(lowering: Lowering, job: Job) -> nn.Module:
+    """Returns the network as it is to be traced; FP32, for which nothing is registered below, as it is."""
+    return job.network
 
 
 @_lowered.register
-def _float32(lowering: Float32, job: Job) -> Lowered:
-    return job.network, ()
+def _half(lowering: Float16 | BFloat16, job: Job) -> nn.Module:
+    return Half(job.network, lowering.precision)
 
 
 @_lowered.register
-def _float16(lowering: Float16, job: Job) -> Lowered:
-    return Half(job.network, torch.float16), job.instructions_note()
-
-
-@_lowered.register
-def _bfloat16(lowering: BFloat16, job: Job) -> Lowered:
-    return Half(job.network, torch.bfloat16), job.instructions_note()
-
-
-@_lowered.register
-def _dynamic_int8(lowering: DynamicInt8, job: Job) -> Lowered:
+def _dynamic_int8(lowering: DynamicInt8, job: Job) -> nn.Module:
     torch.backends.quantized.engine = "x86"
     quantized: nn.Module = quantize_dynamic(copy.deepcopy(job.network), {nn.Linear}, dtype=torch.qint8)
-    note = dynamic_note(job.network, left_out=weights(quantized))  # what it quantizes is no nn.Linear any more
-    return quantized, (note, BATCH_RANGE, *job.instructions_note())
+    return quantized
 
 
 @_lowered.register
-def _static_int8(lowering: StaticInt8, job: Job) -> Lowered:
+def _static_int8(lowering: StaticInt8, job: Job) -> nn.Module:
     torch.backends.quantized.engine = "x86"
     backend = None if lowering.fuse else _without_folding()
     with torch.no_grad():
@@ -89,19 +71,21 @@ def _static_int8(lowering: StaticInt8, job: Job) -> Lowered:
         for batch in job.calibration_batches():
             prepared(batch)
         converted: nn.Module = convert_fx(prepared, backend_config=backend)
-    return converted, job.instructions_note()
+    return converted
 
 
 def _observers(step: StaticInt8) -> QConfigMapping:
-    """What watches activations, and what finds the scales of weights."""
-    activations = _OBSERVERS.get(step.ranges, HistogramObserver)
-    weights = default_weight_observer if step.granularity == "per-tensor" else default_per_channel_weight_observer
-    mapping = get_default_qconfig_mapping("x86")
-    return mapping.set_global(QConfig(activations.with_args(reduce_range=step.range == "reduced"), weights))
+    """Returns what watches activations, and what finds the scales of weights."""
+    activations = _OBSERVERS.get(step.ranges, observer.HistogramObserver).with_args(
+        reduce_range=step.range == "reduced"
+    )
+    per_tensor = step.granularity == "per-tensor"
+    weights = observer.default_weight_observer if per_tensor else observer.default_per_channel_weight_observer
+    return get_default_qconfig_mapping("x86").set_global(QConfig(activations, weights))
 
 
 def _without_folding() -> BackendConfig:
-    """The backend's patterns but those that join batch normalization with the layer before it."""
+    """Returns the backend's patterns but those that join batch normalization with the layer before it."""
     patterns = get_native_backend_config().configs
     apart = [p for p in patterns if not isinstance(p.pattern, tuple) or not _NORMALIZATIONS & {*p.pattern[1:]}]
     return BackendConfig("unfused").set_backend_pattern_configs(apart)

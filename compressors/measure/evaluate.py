@@ -2,7 +2,7 @@
 
 Accuracy is taken on the whole test split. Latency is taken for all variants of a study together, in
 rounds that go over the variants in a new order each time, so that a slow minute of the machine hurts all
-alike; throughput too, at several batch sizes. Outputs are kept: agreement compares predictions one by one.
+alike; throughput too, at several batch sizes.
 """
 
 import time
@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from compressors.export.exporters import Inputs
 from compressors.progress import track
 from protos.manifest import Latency, Throughput
 from protos.support.machine import available_cores
@@ -37,25 +38,25 @@ Predictions = NDArray[np.int64]
 """Predicted classes (N,)."""
 Outputs = NDArray[np.float32]
 """Outputs (N, classes)."""
+Seconds = dict[str, NDArray[np.float64]]
+"""Raw samples by variant."""
 
 
 def predict(runtime: Runtime, inputs: NDArray[np.float32], input_name: str, output_name: str) -> Outputs:
-    """The outputs for the inputs (N, 3, H, W)."""
+    """Returns the outputs for the inputs (N, 3, H, W)."""
     batches = np.split(inputs, range(BATCH, len(inputs), BATCH))
     return np.concatenate([runtime.infer({input_name: batch})[output_name] for batch in batches])
 
 
 def predict_network(network: nn.Module, inputs: NDArray[np.float32]) -> Outputs:
-    """The outputs of a network in eager FP32 PyTorch for inputs (N, 3, H, W): the reference for everything."""
+    """Returns the outputs of eager FP32 PyTorch for inputs (N, 3, H, W): the reference for everything."""
     torch.set_num_threads(available_cores())  # an adapter may have left it at its own count
     with torch.inference_mode():
-        answers = [network(batch).numpy() for batch in torch.from_numpy(inputs).split(BATCH)]
-    outputs: Outputs = np.concatenate(answers)
-    return outputs
+        return np.concatenate([network(batch).numpy() for batch in torch.from_numpy(inputs).split(BATCH)])
 
 
 def top5(outputs: Outputs, labels: Predictions) -> float | None:
-    """The share of the labels that are among the five largest outputs; None where there are hardly more classes."""
+    """Returns the share of labels among the five largest outputs; None where there are hardly more classes."""
     if outputs.shape[1] < TOP5_FROM:
         return None
     five = np.argpartition(-outputs, 5, axis=1)[:, :5]
@@ -63,15 +64,13 @@ def top5(outputs: Outputs, labels: Predictions) -> float | None:
 
 
 def flips(predictions: Predictions, reference: Predictions, labels: Predictions) -> tuple[int, int]:
-    """Samples that only the reference gets right, and samples that only the predictions get right."""
+    """Counts the samples that only the reference gets right, and those that only the predictions get right."""
     right, before = predictions == labels, reference == labels
     return int((before & ~right).sum()), int((right & ~before).sum())
 
 
-def latencies(
-    runtimes: dict[str, Runtime], inputs: dict[str, NDArray[np.float32]], seed: int, rounds: int = ROUNDS
-) -> dict[str, NDArray[np.float64]]:
-    """Seconds of each batch-1 call of each runtime, interleaved; `inputs` (1, ...) by name are the same for all.
+def latencies(runtimes: dict[str, Runtime], inputs: Inputs, seed: int, rounds: int = ROUNDS) -> Seconds:
+    """Times each batch-1 call of each runtime, interleaved; `inputs` (1, ...) are the same for all.
 
     The time of one call is from NumPy arrays in to NumPy arrays out. First calls are not counted.
     """
@@ -92,16 +91,13 @@ def latencies(
 
 
 def summary(seconds: NDArray[np.float64]) -> Latency:
-    """The percentiles of raw samples, as a manifest has them."""
+    """Returns the percentiles of raw samples, as a manifest has them."""
     p50, p95, p99 = (round(float(q) * 1e3, 4) for q in np.quantile(seconds, [0.50, 0.95, 0.99]))
     return Latency(p50, p95, p99, batch=1, threads=THREADS, samples=len(seconds))
 
 
-def batch_seconds(
-    runtimes: dict[str, Runtime], inputs: dict[str, NDArray[np.float32]], seed: int, long: float = LONG_CALL_SECONDS
-) -> dict[str, NDArray[np.float64]]:
-    """Seconds of calls of each runtime by batch size, (sizes, rounds), interleaved; of `inputs` (N, ...) the
-    first rows are taken, over again where they are too few.
+def batch_seconds(runtimes: dict[str, Runtime], inputs: Inputs, seed: int, long: float = LONG_CALL_SECONDS) -> Seconds:
+    """Times calls of each runtime by batch size, (sizes, rounds), interleaved; `inputs` are repeated if too few.
 
     The sizes are those of `BATCHES` up to the first whose call takes long.
     """
@@ -116,21 +112,21 @@ def batch_seconds(
 
 
 def best_throughput(seconds: NDArray[np.float64]) -> Throughput:
-    """Rows per second at the batch size that gives the most of them, from medians of raw samples (sizes, rounds)."""
+    """Returns the rows per second at the best batch size, from medians of raw samples (sizes, rounds)."""
     rates = [batch / float(np.median(samples)) for batch, samples in zip(BATCHES, seconds, strict=False)]
     best = int(np.argmax(rates))
     return Throughput(round(rates[best], 2), batch=BATCHES[best], threads=THREADS)
 
 
-def _bearable(runtime: Runtime, inputs: dict[str, NDArray[np.float32]], long: float) -> int:
-    """How many of `BATCHES` are measured; each is warmed up."""
+def _bearable(runtime: Runtime, inputs: Inputs, long: float) -> int:
+    """Returns how many of `BATCHES` to measure; each is warmed up."""
     for count, batch in enumerate(BATCHES, 1):
         if _call(runtime, inputs, batch) > long:
             return count
     return len(BATCHES)
 
 
-def _call(runtime: Runtime, inputs: dict[str, NDArray[np.float32]], batch: int) -> float:
+def _call(runtime: Runtime, inputs: Inputs, batch: int) -> float:
     rows = {name: np.resize(array, (batch, *array.shape[1:])) for name, array in inputs.items()}
     start = time.perf_counter()
     runtime.infer(rows)

@@ -13,8 +13,8 @@ import os
 import subprocess
 import sys
 import zlib
+from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
@@ -27,21 +27,15 @@ _CHUNK = 1 << 20
 _MADV_POPULATE_READ = 22
 
 
-class MemoryProbe:
-    """Measures the footprint of artifacts; used with `with`, at the end of which its processes end."""
+class MemoryProbe(ExitStack):
+    """Measures the footprint of artifacts; its processes end with the `with` block that it is used in."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._processes: dict[RuntimeName, subprocess.Popen[str]] = {}
 
-    def __enter__(self) -> "MemoryProbe":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for process in self._processes.values():
-            process.communicate()  # closes its input, at which it ends
-
     def measure(self, manifest: Path, artifact: Path) -> Footprint:
-        """The footprint of the variant of `manifest`, whose files lie in `artifact`.
+        """Returns the footprint of the variant of `manifest`, whose files lie in `artifact`.
 
         Raises `RuntimeError` with what went wrong when it was loaded.
         """
@@ -63,14 +57,14 @@ class MemoryProbe:
         if runtime not in self._processes:
             command = [sys.executable, "-m", "compressors.measure.footprint", runtime, *EXPORTERS[runtime].late_imports]
             pipe, here = subprocess.PIPE, Path(__file__).parents[2]
-            self._processes[runtime] = subprocess.Popen(
-                command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, cwd=here
+            self._processes[runtime] = self.enter_context(  # leaving it closes its input, at which it ends
+                subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, cwd=here)
             )
         return self._processes[runtime]
 
 
 def gzip_bytes(path: Path) -> int:
-    """The size of a file after gzip."""
+    """Returns the size of a file after gzip."""
     packer, size = zlib.compressobj(_GZIP_LEVEL, wbits=_GZIP_FORMAT), 0
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK):
@@ -79,7 +73,7 @@ def gzip_bytes(path: Path) -> int:
 
 
 def load_peak_bytes(variant: Variant, artifact: Path) -> int:
-    """The most resident memory that loading the artifact and answering one row adds to this process."""
+    """Returns the most resident memory that loading the artifact and answering one row adds to this process."""
     inputs = {spec.name: np.zeros((1, *spec.shape[1:]), np.float32) for spec in variant.inputs}
     _populate_libraries()
     Path("/proc/self/clear_refs").write_text("5")

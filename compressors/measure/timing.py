@@ -12,15 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compressors.build.cache import Cache, key
-from compressors.export.exporters import INPUT
+from compressors.export.exporters import INPUT, Inputs
 from compressors.measure import evaluate
+from compressors.measure.evaluate import Seconds
 from compressors.progress import say
 from protos.support.machine import Machine
 from protos.support.strict import decode
 from server.runtimes import Runtime
 
-Seconds = dict[str, NDArray[np.float64]]
-"""Raw samples by variant."""
+Latencies = Callable[[dict[str, Runtime], Inputs, int], Seconds]
+"""Runtimes by variant, inputs (1, ...) by name, and a seed to seconds of batch-1 calls."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,9 @@ def timing(
     open_all: Callable[[], dict[str, Runtime]],
     inputs: NDArray[np.float32],
     seed: int,
-    latencies: Callable[[dict[str, Runtime], dict[str, NDArray[np.float32]], int], Seconds] = evaluate.latencies,
+    latencies: Latencies,
 ) -> Timing:
-    """What the cache holds for these variants, by their `keys`, on this machine, or what is measured now.
+    """Returns what the cache holds for these variants, by their `keys`, on this machine, or measures it now.
 
     `open_all` loads the variants; `inputs` (N, 3, H, W) are what they are given.
     """

@@ -9,15 +9,14 @@ Layer = nn.Conv2d | nn.Linear
 
 
 def weighted(network: nn.Module) -> Iterator[tuple[str, Layer]]:
-    """The convolutions and linear layers of a network, by path."""
+    """Yields the convolutions and linear layers of a network, with their paths."""
     for path, module in network.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             yield path, module
 
 
 def weights(network: nn.Module) -> dict[str, torch.Tensor]:
-    """The weights that rounding and clustering are about, by the names of their layers: those of convolutions, of
-    linear layers, and of what attention makes its queries, keys and values with."""
+    """Returns the weights to round or cluster, by layer: of convolutions, linear layers and attention's inputs."""
     found = {}
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear):

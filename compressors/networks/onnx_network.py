@@ -5,7 +5,6 @@ A graph is taken where it has one float32 input (N, 3, H, W) and one output (N, 
 that all artifacts have, and a batch that was fixed is made free. Only lowerings can be applied to it.
 """
 
-import io
 from functools import lru_cache
 from pathlib import Path
 
@@ -27,7 +26,7 @@ NAME = "onnx"
 """The name of this network in a study."""
 
 _OLDEST_OPSET = 13
-"""From which on QDQ quantization is per channel; older graphs are converted."""
+"""QDQ quantization is per channel from this opset on; older graphs are converted."""
 
 
 class OnnxNetwork(nn.Module):
@@ -50,14 +49,14 @@ class OnnxNetwork(nn.Module):
         self.graph = state.numpy().tobytes()
 
     def size(self) -> Network:
-        """Weights and those that are not zero: all elements of its float initializers."""
+        """Counts the weights, which are all elements of its float initializers, and those that are not zero."""
         values = [onnx.numpy_helper.to_array(t) for t in onnx.load_from_string(self.graph).graph.initializer]
         weights = [value for value in values if value.dtype.kind == "f"]
         return Network(sum(w.size for w in weights), sum(int(np.count_nonzero(w)) for w in weights))
 
 
 def read_graph(path: Path) -> bytes:
-    """The graph of a file, made fit for all that follows; `UsageError` in one line where that cannot be."""
+    """Reads a file's graph and makes it fit for exporters; raises `UsageError`, one line, where that cannot be."""
     try:
         proto = onnx.load(path)
         onnx.checker.check_model(proto)
@@ -67,13 +66,11 @@ def read_graph(path: Path) -> bytes:
     _rename(model.graph, path.name)
     graph = onnx_ir.serde.serialize_model(model)
     graph.ClearField("metadata_props")
-    stream = io.BytesIO()
-    onnx.save(graph, stream)
-    return _tried(stream.getvalue(), model.graph.inputs[0].shape, path.name)
+    return _tried(graph.SerializeToString(), model.graph.inputs[0].shape, path.name)
 
 
 def input_size(path: Path) -> tuple[int, int] | None:
-    """Height and width of a graph's input, where they are fixed; None also where the file is no such graph."""
+    """Returns height and width of a graph's input where they are fixed; None also where the file is no graph."""
     try:
         (declared,) = onnx.load(path, load_external_data=False).graph.input[:1]
         height, width = (d.dim_value for d in declared.type.tensor_type.shape.dim[2:])
@@ -93,7 +90,7 @@ def _modern(proto: onnx.ModelProto, name: str) -> onnx.ModelProto:
 
 
 def _rename(graph: onnx_ir.Graph, name: str) -> None:
-    """One input and one output, under the names of all artifacts, with a free batch."""
+    """Gives the one input and the one output the names of all artifacts and a free batch."""
     weights = [value for value in graph.inputs if value.name in graph.initializers]
     for value in weights:  # old graphs list them among the inputs
         graph.inputs.remove(value)
@@ -114,7 +111,7 @@ def _rename(graph: onnx_ir.Graph, name: str) -> None:
 
 
 def _tried(graph: bytes, shape: onnx_ir.Shape | None, name: str) -> bytes:
-    """The graph, after two rows gave the answers that they give alone."""
+    """Returns the graph, after two rows gave the answers that they give alone."""
     assert shape is not None
     sizes = [d if isinstance(d, int) else 32 for d in list(shape)[1:]]
     rows = np.random.default_rng(0).random((2, *sizes), np.float32)

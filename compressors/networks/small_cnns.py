@@ -2,6 +2,7 @@
 
 They differ in nothing but the kind of convolution, so that it alone is what a comparison of them compares.
 A stem to 16x16, and three stages of two blocks, each at half the size and twice the width of the one before.
+Sources: https://arxiv.org/abs/1704.04861 (MobileNet), https://arxiv.org/abs/1611.05431 (ResNeXt)
 """
 
 from collections.abc import Callable
@@ -15,28 +16,23 @@ GROUPS = 4
 
 
 def plain(classes: int) -> nn.Module:
-    """3x3 convolutions."""
+    """Makes the network of 3x3 convolutions."""
     return _network(classes, 28, lambda i, o, stride: nn.Conv2d(i, o, 3, stride, 1, bias=False))
 
 
 def depthwise_pointwise(classes: int) -> nn.Module:
-    """Depthwise 3x3, then pointwise 1x1 convolutions, as in MobileNet (https://arxiv.org/abs/1704.04861)."""
-
-    def convolution(i: int, o: int, stride: int) -> nn.Module:
-        depthwise = nn.Conv2d(i, i, 3, stride, 1, groups=i, bias=False)
-        return nn.Sequential(depthwise, nn.BatchNorm2d(i), nn.ReLU(), nn.Conv2d(i, o, 1, bias=False))
-
-    return _network(classes, 80, convolution)
+    """Makes the one of depthwise 3x3, then pointwise 1x1 convolutions, as in MobileNet."""
+    return _network(classes, 80, lambda i, o, stride: _separable(i, o, stride, groups=i))
 
 
 def grouped(classes: int) -> nn.Module:
-    """Grouped 3x3, then pointwise 1x1 convolutions that mix the groups (https://arxiv.org/abs/1611.05431)."""
+    """Makes the one of grouped 3x3, then pointwise 1x1 convolutions that mix the groups, as in ResNeXt."""
+    return _network(classes, 48, lambda i, o, stride: _separable(i, o, stride, GROUPS))
 
-    def convolution(i: int, o: int, stride: int) -> nn.Module:
-        grouped = nn.Conv2d(i, i, 3, stride, 1, groups=GROUPS, bias=False)
-        return nn.Sequential(grouped, nn.BatchNorm2d(i), nn.ReLU(), nn.Conv2d(i, o, 1, bias=False))
 
-    return _network(classes, 48, convolution)
+def _separable(i: int, o: int, stride: int, groups: int) -> nn.Module:
+    spatial = nn.Conv2d(i, i, 3, stride, 1, groups=groups, bias=False)
+    return nn.Sequential(*_block(spatial, i), nn.Conv2d(i, o, 1, bias=False))
 
 
 def _network(classes: int, width: int, convolution: Convolution) -> nn.Module:

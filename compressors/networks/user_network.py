@@ -1,6 +1,6 @@
 """A user's own network: its factory in a Python file, and its weights in a file of their own.
 
-Nothing of this project is in either. A factory `package.module:name` is called with the number of classes where
+Neither needs to know this project. A factory `package.module:name` is called with the number of classes where
 it takes that, else without arguments. Weights are a state dict that `torch.load(weights_only=True)` reads; wrapped
 in {"state_dict": ...} and prefixed with `module.` they are taken too, since training scripts save them so.
 """
@@ -9,9 +9,7 @@ import importlib
 import inspect
 import pickle
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from torch import nn
@@ -28,36 +26,8 @@ _PREFIXES = ("module.", "_orig_mod.")
 _CLASSES = ("num_classes", "classes", "n_classes", "nclasses")
 
 
-@dataclass(frozen=True)
-class LoadFile:
-    """Takes the network's weights, or a whole ONNX graph, from a file instead of training."""
-
-    compressible: ClassVar[bool] = False
-
-    file: str
-    """Its path; only its name is kept for the records."""
-    sha256: str = ""
-    """The file's hash; checked where it is given."""
-
-    def __post_init__(self) -> None:
-        path = Path(self.file).resolve()
-        if not path.is_file():
-            raise ValueError(f"file: there is no file '{self.file}'")
-        found = sha256(path)
-        if self.sha256 not in ("", found):
-            raise ValueError(f"sha256: got a file with {found}, expected {self.sha256}")
-        for name, value in (("file", path.name), ("sha256", found), ("_path", path)):
-            object.__setattr__(self, name, value)
-
-    @property
-    def path(self) -> Path:
-        """Where the file lies; no field, since it is no part of what was done."""
-        path: Path = self.__dict__["_path"]
-        return path
-
-
 def factory(name: str) -> Callable[[int], nn.Module]:
-    """The user's `package.module:name` as a function of the number of classes; `UsageError` where it is none."""
+    """Makes the user's `package.module:name` a function of the number of classes; raises `UsageError` without it."""
     function = imported(name, "--model")
 
     def make(classes: int) -> nn.Module:
@@ -87,17 +57,17 @@ def code_sha256(name: str) -> str:
     return sha256(Path(source)) if source else ""
 
 
-def load(network: nn.Module, step: LoadFile) -> None:
-    """Puts what is in the file into `network`; `UsageError` in one line where it does not fit."""
+def load(network: nn.Module, path: Path) -> None:
+    """Puts what is in the file into `network`; raises `UsageError`, one line, where it does not fit."""
     if isinstance(network, OnnxNetwork):
-        network.graph = read_graph(step.path)
+        network.graph = read_graph(path)
     else:
-        _fill(network, _weights(step.path), step.file)
+        _fill(network, _weights(path), path.name)
     network.eval()
 
 
 def check(network: nn.Module, shape: tuple[int, ...], classes: int) -> None:
-    """`UsageError` where inputs (N, *shape) do not give outputs (N, classes)."""
+    """Raises `UsageError` where inputs (N, *shape) do not give outputs (N, classes)."""
     wanted = "x".join(map(str, shape))
     try:
         with torch.no_grad():
@@ -112,7 +82,7 @@ def check(network: nn.Module, shape: tuple[int, ...], classes: int) -> None:
 
 
 def _weights(path: Path) -> dict[str, torch.Tensor]:
-    """The state dict in a file, without wrappers and prefixes."""
+    """Reads the state dict in a file, without wrappers and prefixes."""
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError):  # its texts advise to read anything
@@ -133,7 +103,9 @@ def _weights(path: Path) -> dict[str, torch.Tensor]:
 
 def _fill(network: nn.Module, weights: dict[str, torch.Tensor], file: str) -> None:
     wanted = network.state_dict()
-    problems = [f"'{n}' is not in the file" for n in wanted.keys() - weights.keys() if not _counts_batches(n)]
+    # A batch norm's counter is missing in old files, and inference does not need it.
+    missing = [name for name in wanted.keys() - weights.keys() if not name.endswith("num_batches_tracked")]
+    problems = [f"'{n}' is not in the file" for n in missing]
     problems += [f"'{n}' is not in the network" for n in weights.keys() - wanted.keys()]
     problems += [
         f"'{n}' has shape {list(weights[n].shape)}, the network's has {list(wanted[n].shape)}"
@@ -144,8 +116,3 @@ def _fill(network: nn.Module, weights: dict[str, torch.Tensor], file: str) -> No
         others = f" ({len(problems) - 1} more like this)" if len(problems) > 1 else ""
         raise UsageError(f"{file}: the weights do not fit the network: {min(problems)}{others}")
     network.load_state_dict(weights, strict=False)
-
-
-def _counts_batches(name: str) -> bool:
-    """Whether it is a batch norm's counter, which old files lack and inference does not need."""
-    return name.endswith("num_batches_tracked")

@@ -27,14 +27,6 @@ def _vgg19(classes: int) -> nn.Module:
     return nn.Sequential(features, nn.Flatten(), *head, nn.Linear(4096, classes))
 
 
-def _vit_tiny(classes: int) -> nn.Module:
-    """torchvision's vision transformer at a size that trains on a few cores: 32x32 in 64 patches, 0.5 M parameters."""
-    network: nn.Module = torchvision.models.VisionTransformer(
-        image_size=32, patch_size=4, num_layers=6, num_heads=4, hidden_dim=96, mlp_dim=192, num_classes=classes
-    )
-    return network
-
-
 NETWORKS: dict[str, Callable[[int], nn.Module]] = {
     "resnet18": lambda classes: torchvision.models.resnet18(num_classes=classes),
     "resnet34": lambda classes: torchvision.models.resnet34(num_classes=classes),
@@ -42,7 +34,10 @@ NETWORKS: dict[str, Callable[[int], nn.Module]] = {
     "vgg19": _vgg19,
     "mobilenet_v2": lambda classes: torchvision.models.mobilenet_v2(num_classes=classes),
     "vit_b_16": lambda classes: torchvision.models.vit_b_16(num_classes=classes),
-    "vit_tiny": _vit_tiny,
+    # At a size that trains on a few cores: 32x32 in 64 patches, 0.5 M parameters.
+    "vit_tiny": lambda classes: torchvision.models.VisionTransformer(
+        image_size=32, patch_size=4, num_layers=6, num_heads=4, hidden_dim=96, mlp_dim=192, num_classes=classes
+    ),
     "plain_cnn": small_cnns.plain,
     "depthwise_cnn": small_cnns.depthwise_pointwise,
     "grouped_cnn": small_cnns.grouped,
@@ -52,30 +47,29 @@ NETWORKS: dict[str, Callable[[int], nn.Module]] = {
 
 
 def factory(name: str) -> Callable[[int], nn.Module]:
-    """The factory of that name: one of `NETWORKS`, or a user's own, `package.module:name`."""
+    """Returns the factory of that name: one of `NETWORKS`, or a user's own, `package.module:name`."""
     return NETWORKS[name] if name in NETWORKS else user_network.factory(name)
 
 
 def identity(name: str) -> str:
-    """What stands for a network's code in keys: its name, with a hash of the file where it is a user's own."""
+    """Returns what stands for a network's code in keys: its name, with its file's hash if it is a user's own."""
     return name if name in NETWORKS else f"{name} {user_network.code_sha256(name)}"
 
 
 def refusal(name: str, runtime: RuntimeName) -> str | None:
-    """Why `runtime` cannot run the network at all; None where it can."""
-    if name == onnx_network.NAME and not EXPORTERS[runtime].takes_onnx:
-        return "an ONNX graph brings no PyTorch network"
-    return None
+    """Returns why `runtime` cannot run the network at all; None where it can."""
+    needs_torch = name == onnx_network.NAME and not EXPORTERS[runtime].takes_onnx
+    return "an ONNX graph brings no PyTorch network" if needs_torch else None
 
 
 def create(name: str, classes: int, seed: int) -> nn.Module:
-    """An untrained network whose first weights follow from `seed`."""
+    """Makes an untrained network whose first weights follow from `seed`."""
     torch.manual_seed(seed)
     return factory(name)(classes)
 
 
 def restore(name: str, classes: int, weights: Mapping[str, torch.Tensor]) -> nn.Module:
-    """The network `name` with the layer widths and the values of `weights`, in evaluation mode."""
+    """Makes the network `name` with the layer widths and the values of `weights`, in evaluation mode."""
     network = factory(name)(classes)
     for path, module in network.named_modules():
         shape = weights[f"{path}.weight"].shape if f"{path}.weight" in weights else None
@@ -86,7 +80,7 @@ def restore(name: str, classes: int, weights: Mapping[str, torch.Tensor]) -> nn.
 
 
 def measure(network: nn.Module, example: torch.Tensor) -> Network:
-    """Parameters, those that are not zero, and multiply-accumulates for `example` (1, ...)."""
+    """Counts parameters, those that are not zero, and multiply-accumulates for `example` (1, ...)."""
     if isinstance(network, OnnxNetwork):
         return network.size()
     parameters = [p.detach() for p in network.parameters()]

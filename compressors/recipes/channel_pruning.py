@@ -10,22 +10,23 @@ import torch_pruning
 from torch import nn
 
 from compressors.data.datasets import Dataset
-from compressors.networks.layers import Layer, weighted
+from compressors.networks.layers import weighted
 
 
 def remove_channels(network: nn.Module, ratio: float, data: Dataset, whole: nn.Module | None = None) -> nn.Module:
-    """A copy of `network` without the share `ratio` of each layer's channels, those of least L2 norm.
+    """Returns a copy of `network` without the share `ratio` of each layer's channels, those of least L2 norm.
 
-    The share is of the channels of `whole`, the network before earlier rounds; of `network` itself without
-    one. Channel counts are rounded down to multiples of 8, which is what int8 kernels are vectorized by, or of
+    The share is of the channels of `whole`, the network before earlier rounds, or else of `network` itself.
+    Channel counts are rounded down to multiples of 8, which is what int8 kernels are vectorized by, or of
     4, 2, 1 where a layer is left with fewer. The classifier keeps its outputs. Raises `ValueError` for a
     network with attention: its heads are not channels.
     """
     if any(isinstance(module, nn.MultiheadAttention) for module in network.modules()):
         raise ValueError("channel pruning does not take networks with attention: element-pruning does")
-    wanted = {path: _kept(_width(layer), ratio) for path, layer in weighted(whole or network)}
+    wanted = {path: _kept(layer.weight.shape[0], ratio) for path, layer in weighted(whole or network)}
     pruned = copy.deepcopy(network)
     layers = dict(weighted(pruned))
+    widths = {path: layer.weight.shape[0] for path, layer in layers.items()}
     classifiers = [m for m in layers.values() if isinstance(m, nn.Linear) and m.out_features == len(data.labels)]
     # Every dictionary and list is passed: the library's defaults are shared objects that it writes to.
     pruner = torch_pruning.pruner.BasePruner(
@@ -34,7 +35,7 @@ def remove_channels(network: nn.Module, ratio: float, data: Dataset, whole: nn.M
         importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
         # What is left is rounded down: a hair more keeps 48 * (1 - 1/3) from being 31. The library's own round_to
         # takes too much of grouped convolutions, for which it mixes up a group's channels with those of the layer.
-        pruning_ratio_dict={layers[path]: 1 - (width + 1e-6) / _width(layers[path]) for path, width in wanted.items()},
+        pruning_ratio_dict={layers[path]: 1 - (width + 1e-6) / widths[path] for path, width in wanted.items()},
         ignored_layers=classifiers,
         in_channel_groups={},
         out_channel_groups={},
@@ -45,12 +46,7 @@ def remove_channels(network: nn.Module, ratio: float, data: Dataset, whole: nn.M
     return pruned
 
 
-def _width(layer: Layer) -> int:
-    """The channels that a layer gives out."""
-    return layer.weight.shape[0]
-
-
 def _kept(width: int, ratio: float) -> int:
-    """How many of `width` channels are left."""
+    """Returns how many of `width` channels are left."""
     left = max(1, int(width * (1 - ratio) + 1e-6))
     return left - left % next(step for step in (8, 4, 2, 1) if step <= left)

@@ -18,7 +18,7 @@ BINS = 4096
 
 
 def share_values(network: nn.Module, clusters: int) -> nn.Module:
-    """A copy in which each weight tensor holds at most `clusters` values; zeros stay zeros."""
+    """Returns a copy in which each weight tensor holds at most `clusters` values; zeros stay zeros."""
     shared = copy.deepcopy(network)
     for weight in weights(shared).values():
         values = weight.detach()
@@ -27,7 +27,7 @@ def share_values(network: nn.Module, clusters: int) -> nn.Module:
 
 
 def nearest(values: NDArray[np.float32], clusters: int) -> NDArray[np.float32]:
-    """`values` with each replaced by the mean of its cluster. Exact zeros, if any, are a cluster of their own."""
+    """Replaces each value by the mean of its cluster. Exact zeros, if any, are a cluster of their own."""
     result = values.copy()
     nonzero = values != 0
     free, count = values[nonzero], clusters - (not nonzero.all())

@@ -15,7 +15,7 @@ from compressors.networks.layers import weighted
 
 
 def sparsify(network: nn.Module, sparsity: float, scope: Literal["local", "global"]) -> nn.Module:
-    """A copy in which the share `sparsity` of conv and linear weights, rounded to whole weights, is exactly zero.
+    """Returns a copy in which the share `sparsity` of conv and linear weights, rounded to whole weights, is zero.
 
     With scope "local" that is so in each layer. Weights that are zero already count.
     """

@@ -1,4 +1,4 @@
-"""Feature review: the student's stages learn what the teacher's stages hold, the deep ones reviewing the early ones.
+"""Feature distillation: the student's stages learn what the teacher's hold, the deep ones reviewing the early ones.
 
 Chen et al. 2021, ReviewKD (https://arxiv.org/abs/2104.09044). From the deepest stage to the first, attention
 based fusion (ABF) mixes a stage's features with what the deeper ones handed on; each mixture is compared with the
@@ -23,21 +23,19 @@ class FeatureDistillation(nn.Module):
     """The fusions, and the loss of the features that the two networks last computed."""
 
     def __init__(self, student: Sequence[torch.Tensor], teacher: Sequence[torch.Tensor], weight: float) -> None:
-        """For features (N, C, H, W) of the sizes of these, from the first stage to the last."""
+        """Takes features (N, C, H, W) of the sizes that will be compared, from the first stage to the last."""
         super().__init__()
-        middle = min(WIDEST, student[-1].shape[1])
-        pairs = list(zip(student, teacher, strict=True))
-        deepest = len(pairs) - 1
+        middle, deepest = min(WIDEST, student[-1].shape[1]), len(student) - 1
         self._fusions = nn.ModuleList(
             _Fusion(ours.shape[1], middle, theirs.shape[1], fuse=index < deepest)
-            for index, (ours, theirs) in enumerate(pairs)
+            for index, (ours, theirs) in enumerate(zip(student, teacher, strict=True))
         )
         self._weight = weight
         self.student: list[torch.Tensor] = []
         self.teacher: list[torch.Tensor] = []
 
     def loss(self) -> torch.Tensor:
-        """The weighted loss of one batch; forgets its features."""
+        """Returns the weighted loss of one batch and forgets its features."""
         total, deeper = torch.zeros(()), None
         for fusion, ours, theirs in reversed(list(zip(self._fusions, self.student, self.teacher, strict=True))):
             answer, deeper = fusion(ours, deeper, theirs.shape[2:])
@@ -59,7 +57,7 @@ class _Fusion(nn.Module):
     def forward(
         self, own: torch.Tensor, deeper: torch.Tensor | None, size: torch.Size
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What is compared with the teacher, of height and width `size`, and what the stage before is given."""
+        """Returns what is compared with the teacher, of height and width `size`, and what the stage before is given."""
         fused = self._enter(own)
         if self._attention is not None and deeper is not None:
             resized = functional.interpolate(deeper, fused.shape[2:])
@@ -71,7 +69,7 @@ class _Fusion(nn.Module):
 
 
 def hierarchical_context(ours: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
-    """Mean squared error of two features (N, C, H, W), at full size and pooled to 4, 2 and 1, each for half as much."""
+    """Returns the mean squared error of features (N, C, H, W) at full size and at 4, 2, 1, each for half as much."""
     loss, weight, weights = functional.mse_loss(ours, theirs), 1.0, 1.0
     for size in (4, 2, 1):
         if size < ours.shape[2]:
@@ -89,17 +87,11 @@ def distilling(
 
     Raises `ValueError` for a stage that a network does not have or that gives no (N, C, H, W).
     """
-    sides = ((student, how.stages), (teacher, how.teacher_stages or how.stages))
-    ours, theirs = (_features(network, stages, example) for network, stages in sides)
-    reviewer = FeatureDistillation(ours, theirs, how.weight)
-    hooks = []
-    for (network, stages), kept in zip(sides, (reviewer.student, reviewer.teacher), strict=True):
-        hooks += [_record(network.get_submodule(stage), kept) for stage in stages]
-    try:
+    theirs = how.teacher_stages or how.stages
+    features = _features(student, how.stages, example), _features(teacher, theirs, example)
+    reviewer = FeatureDistillation(*features, how.weight)
+    with _recording(student, how.stages, reviewer.student), _recording(teacher, theirs, reviewer.teacher):
         yield reviewer
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def _features(network: nn.Module, stages: Sequence[str], example: torch.Tensor) -> list[torch.Tensor]:
@@ -107,17 +99,22 @@ def _features(network: nn.Module, stages: Sequence[str], example: torch.Tensor) 
     if unknown := [stage for stage in stages if stage not in known]:
         raise ValueError(f"review.stages: got '{unknown[0]}', expected a layer such as '{list(known)[1]}'")
     features: list[torch.Tensor] = []
-    hooks = [_record(known[stage], features) for stage in stages]
     was_training = network.training
-    with torch.no_grad():
+    with torch.no_grad(), _recording(network, stages, features):
         network.eval()(example)
     network.train(was_training)
-    for hook in hooks:
-        hook.remove()
     if len(features) != len(stages) or any(feature.ndim != 4 for feature in features):
         raise ValueError(f"review.stages: got {list(stages)}, expected layers that each give one (N, C, H, W)")
     return features
 
 
-def _record(layer: nn.Module, kept: list[torch.Tensor]) -> torch.utils.hooks.RemovableHandle:
-    return layer.register_forward_hook(lambda module, inputs, output: kept.append(output))
+@contextmanager
+def _recording(network: nn.Module, stages: Sequence[str], kept: list[torch.Tensor]) -> Iterator[None]:
+    """Adds to `kept` what the stages compute within the block."""
+    layers = [network.get_submodule(stage) for stage in stages]
+    hooks = [layer.register_forward_hook(lambda module, inputs, output: kept.append(output)) for layer in layers]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -8,6 +8,7 @@ there, a row in `STEPS`, and a function registered with `apply`.
 
 import contextlib
 import copy
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import singledispatch
 from pathlib import Path
@@ -17,55 +18,36 @@ import torch
 from torch import nn
 
 from compressors.data.datasets import Dataset
-from compressors.export.lowerings import (
-    FLOAT32,
-    AccuracyAwareInt8,
-    BFloat16,
-    DynamicInt8,
-    Float16,
-    GraphOptimization,
-    Lowering,
-    StaticInt8,
-    WeightInt8,
-)
+from compressors.export import lowerings
+from compressors.export.lowerings import FLOAT32, Lowering
 from compressors.networks import user_network, zoo
 from compressors.networks.layers import weights
-from compressors.networks.user_network import LoadFile
-from compressors.recipes import channel_pruning, clustering, element_pruning, gradual, qat, rounding, train
+from compressors.recipes import channel_pruning, clustering, element_pruning, qat, steps, train
 from compressors.recipes.feature_distillation import distilling
-from compressors.recipes.steps import (
-    ChannelPruning,
-    Clustering,
-    ElementPruning,
-    FineTune,
-    NetworkStep,
-    QuantizationAwareTraining,
-    Review,
-    Train,
-    WeightRounding,
-)
-from compressors.recipes.train import Fit, Teacher
+from compressors.recipes.steps import Fit, NetworkStep, Review
+from compressors.recipes.train import Teacher
 from protos import manifest
 from protos.manifest import RuntimeName
+from protos.support import atomic
 
 Step = NetworkStep | Lowering
 
 STEPS: dict[str, type[Step]] = {
-    "train": Train,
-    "load": LoadFile,
-    "fine-tune": FineTune,
-    "qat": QuantizationAwareTraining,
-    "channel-pruning": ChannelPruning,
-    "element-pruning": ElementPruning,
-    "clustering": Clustering,
-    "weight-rounding": WeightRounding,
-    "static-int8": StaticInt8,
-    "dynamic-int8": DynamicInt8,
-    "accuracy-aware-int8": AccuracyAwareInt8,
-    "weight-int8": WeightInt8,
-    "float16": Float16,
-    "bfloat16": BFloat16,
-    "graph-optimization": GraphOptimization,
+    "train": steps.Train,
+    "load": steps.LoadFile,
+    "fine-tune": steps.FineTune,
+    "qat": steps.QuantizationAwareTraining,
+    "channel-pruning": steps.ChannelPruning,
+    "element-pruning": steps.ElementPruning,
+    "clustering": steps.Clustering,
+    "weight-rounding": steps.WeightRounding,
+    "static-int8": lowerings.StaticInt8,
+    "dynamic-int8": lowerings.DynamicInt8,
+    "accuracy-aware-int8": lowerings.AccuracyAwareInt8,
+    "weight-int8": lowerings.WeightInt8,
+    "float16": lowerings.Float16,
+    "bfloat16": lowerings.BFloat16,
+    "graph-optimization": lowerings.GraphOptimization,
 }
 """Name in a study to step."""
 
@@ -78,7 +60,7 @@ class Recipe:
     step: Step
     parent: "Recipe | None"
     runtimes: tuple[RuntimeName, ...] = ()
-    """The runtimes that it is wanted in."""
+    """The runtimes to build it for."""
 
     @property
     def lowering(self) -> Lowering:
@@ -96,16 +78,10 @@ class Recipe:
         own = isinstance(self.step, NetworkStep) and self.step.compressible
         return own or (self.parent is not None and self.parent.compressible)
 
-    def network_step(self) -> NetworkStep:
-        """The step of a recipe that makes a network."""
-        assert isinstance(self.step, NetworkStep)
-        return self.step
-
     def chain(self) -> tuple[manifest.Step, ...]:
-        """The steps from training to this one, with their full parameters, as a manifest has them."""
-        names = {kind: name for name, kind in STEPS.items()}
-        own = manifest.Step(names[type(self.step)], asdict(self.step))
-        return (*(self.parent.chain() if self.parent else ()), own)
+        """Lists the steps from training to this one, with their full parameters, as a manifest has them."""
+        name = next(name for name, kind in STEPS.items() if type(self.step) is kind)
+        return (*(self.parent.chain() if self.parent else ()), manifest.Step(name, asdict(self.step)))
 
 
 @dataclass(frozen=True)
@@ -122,12 +98,12 @@ class StepContext:
     """The one that the step names."""
 
     def base(self) -> nn.Module:
-        """The parent's network; every step but training has one."""
+        """Returns the parent's network; every step but training has one."""
         assert self.parent is not None
         return self.parent
 
     def fit(self, network: nn.Module, how: Fit | None, review: Review | None = None) -> nn.Module:
-        """`network` after `how` was done to it, with the named teacher, or else the parent; as it is for None."""
+        """Returns `network` trained as `how` says, if it says so, by the named teacher or else by the parent."""
         teacher = self.teacher or self.parent
         with contextlib.ExitStack() as stack:
             guide = None
@@ -140,29 +116,55 @@ class StepContext:
                 train.fit(network, self.data, how, self.seed, self.checkpoint, teacher, guide)
         return network
 
+    def prune_in_rounds(self, levels: Sequence[float], one_round: Callable[[nn.Module, float], nn.Module]) -> nn.Module:
+        """Returns the parent's network after a round up to each of `levels`.
+
+        Each finished round is kept beside the checkpoint, so that an interrupted step goes on from it.
+        """
+        network = self.base()
+        for number, level in enumerate(levels, 1):
+            path = self.checkpoint.with_name(f"round{number}.pt")
+            if path.is_file():
+                network = self.restore(torch.load(path, weights_only=True))
+                continue
+            network = one_round(network, level)
+            with atomic.new_file(path) as temporary:
+                torch.save(network.state_dict(), temporary)
+        return network
+
     def restore(self, weights: dict[str, torch.Tensor]) -> nn.Module:
-        """The network with the widths and values of `weights`."""
+        """Returns the network with the widths and values of `weights`."""
         return zoo.restore(self.network_name, len(self.data.labels), weights)
+
+
+def equal_levels(final: float, rounds: int) -> list[float]:
+    """Returns levels up to `final` in equal steps."""
+    return [final * number / rounds for number in range(1, rounds)] + [final]
+
+
+def cubic_levels(final: float, rounds: int) -> list[float]:
+    """Returns levels up to `final`, much at first and little at last (https://arxiv.org/abs/1710.01878)."""
+    return [final * (1 - (1 - number / rounds) ** 3) for number in range(1, rounds)] + [final]
 
 
 @singledispatch
 def apply(step: NetworkStep, at: StepContext) -> nn.Module:
-    """The network that the step makes, in evaluation mode; the parent is left as it was."""
+    """Returns the network that the step makes, in evaluation mode; the parent is left as it was."""
     raise TypeError(f"{type(step).__name__} is not a network step")
 
 
 @apply.register
-def _train(step: Train, at: StepContext) -> nn.Module:
+def _train(step: steps.Train, at: StepContext) -> nn.Module:
     return at.fit(zoo.create(at.network_name, len(at.data.labels), at.seed), step.fit, step.review)
 
 
 @apply.register
-def _fine_tune(step: FineTune, at: StepContext) -> nn.Module:
+def _fine_tune(step: steps.FineTune, at: StepContext) -> nn.Module:
     return at.fit(copy.deepcopy(at.base()), step.fit, step.review)
 
 
 @apply.register
-def _quantization_aware_training(step: QuantizationAwareTraining, at: StepContext) -> nn.Module:
+def _quantization_aware_training(step: steps.QuantizationAwareTraining, at: StepContext) -> nn.Module:
     network = copy.deepcopy(at.base())
     with qat.rounding_in_forward(network):
         at.fit(network, step.fit)
@@ -170,43 +172,37 @@ def _quantization_aware_training(step: QuantizationAwareTraining, at: StepContex
 
 
 @apply.register
-def _load(step: LoadFile, at: StepContext) -> nn.Module:
+def _load(step: steps.LoadFile, at: StepContext) -> nn.Module:
     network = zoo.create(at.network_name, len(at.data.labels), at.seed)
-    user_network.load(network, step)
+    user_network.load(network, step.path)
     user_network.check(network, at.data.test.images.shape[1:], len(at.data.labels))
     return network
 
 
 @apply.register
-def _channel_pruning(step: ChannelPruning, at: StepContext) -> nn.Module:
+def _channel_pruning(step: steps.ChannelPruning, at: StepContext) -> nn.Module:
     def one_round(network: nn.Module, ratio: float) -> nn.Module:
         return at.fit(channel_pruning.remove_channels(network, ratio, at.data, at.base()), step.fit, step.review)
 
-    levels = gradual.equal_levels(step.ratio, step.rounds)
-    return gradual.climb(at.base(), levels, one_round, at.restore, at.checkpoint.parent)
+    return at.prune_in_rounds(equal_levels(step.ratio, step.rounds), one_round)
 
 
 @apply.register
-def _element_pruning(step: ElementPruning, at: StepContext) -> nn.Module:
+def _element_pruning(step: steps.ElementPruning, at: StepContext) -> nn.Module:
     def one_round(network: nn.Module, share: float) -> nn.Module:
         return at.fit(element_pruning.sparsify(network, share, step.scope), step.fit)
 
-    levels = gradual.cubic_levels(step.sparsity, step.rounds)
-    return gradual.climb(at.base(), levels, one_round, at.restore, at.checkpoint.parent)
+    return at.prune_in_rounds(cubic_levels(step.sparsity, step.rounds), one_round)
 
 
 @apply.register
-def _clustering(step: Clustering, at: StepContext) -> nn.Module:
+def _clustering(step: steps.Clustering, at: StepContext) -> nn.Module:
     network = clustering.share_values(at.base(), step.clusters)
-    shared = weights(network).values()
-    for weight in shared:
+    for weight in weights(network).values():
         weight.requires_grad_(False)
-    at.fit(network, step.fit)
-    for weight in shared:
-        weight.requires_grad_(True)
-    return network
+    return at.fit(network, step.fit).requires_grad_(True)
 
 
 @apply.register
-def _weight_rounding(step: WeightRounding, at: StepContext) -> nn.Module:
-    return rounding.round_weights(at.base())
+def _weight_rounding(step: steps.WeightRounding, at: StepContext) -> nn.Module:
+    return qat.round_weights(at.base())

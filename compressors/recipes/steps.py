@@ -5,15 +5,40 @@ is refused before any work starts.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal
 
-from compressors.networks.user_network import LoadFile
-from compressors.recipes.train import Fit
+from protos.repository import sha256
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How long and how to train."""
+
+    epochs: int
+    batch: int
+    learning_rate: float
+    """The peak of the one-cycle schedule."""
+    shift: int = 0
+    """Images are moved by up to so many pixels, each way."""
+    flip: bool = False
+    """Half of the images are mirrored."""
+    distillation: float = 0.0
+    """Weight of the teacher's soft labels in the loss, 0 to 1; the rest goes to the true labels."""
+    weight_decay: float = 5e-4
+    momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        _expect(self.epochs >= 1, "epochs", self.epochs, "at least 1")
+        _expect(self.batch >= 1, "batch", self.batch, "at least 1")
+        _expect(self.shift >= 0, "shift", self.shift, "at least 0")
+        _expect(self.learning_rate > 0, "learning_rate", self.learning_rate, "more than 0")
+        _expect(0 <= self.distillation <= 1, "distillation", self.distillation, "0 to 1")
 
 
 @dataclass(frozen=True)
 class Review:
-    """Feature review (see `review`) while a network is trained; its teacher is one whose layers are at hand."""
+    """Feature distillation while a network is trained; its teacher is one whose layers are at hand."""
 
     weight: float
     """Weight of its loss, which is added to the others."""
@@ -23,62 +48,95 @@ class Review:
     """The teacher's, where they are not called the same."""
 
     def __post_init__(self) -> None:
-        if not self.weight > 0:
-            raise ValueError(f"weight: got {self.weight}, expected more than 0")
-        if not self.stages or len(self.teacher_stages) not in (0, len(self.stages)):
-            raise ValueError(f"stages: got {len(self.stages)} and {len(self.teacher_stages)}, expected as many of both")
+        _expect(self.weight > 0, "weight", self.weight, "more than 0")
+        paired = self.stages and len(self.teacher_stages) in (0, len(self.stages))
+        _expect(paired, "stages", f"{len(self.stages)} and {len(self.teacher_stages)}", "as many of both")
 
 
 @dataclass(frozen=True)
-class Train:
-    """Trains the study's network from its first weights."""
+class NetworkStep:
+    """A step whose result is a network."""
 
     compressible: ClassVar[bool] = False
+    """Whether it leaves weights that take little storage when they are compressed."""
 
+
+@dataclass(frozen=True)
+class _Training(NetworkStep):
     fit: Fit
     teacher: str | None = None
     """For distillation: MODEL/VARIANT of the repository, the path of a `.pt2` program of torch.export, or
-    NETWORK:MODEL/VARIANT or NETWORK:FILE, a network of `models` with the weights of a PyTorch variant or a file."""
+    NETWORK:MODEL/VARIANT or NETWORK:FILE, a network of `zoo.NETWORKS` with the weights of a PyTorch variant or a file.
+    """
     review: Review | None = None
 
     def __post_init__(self) -> None:
-        guided = self.fit.distillation > 0 or self.review is not None
-        if (self.teacher is None) == guided:
+        if self.review is not None and self.teacher is not None and ":" not in self.teacher:
+            teacher = self.teacher
+            raise ValueError(f"teacher: got '{teacher}', whose layers review cannot see, expected NETWORK:{teacher}")
+
+    def _is_taught(self) -> bool:
+        return self.fit.distillation > 0 or self.review is not None
+
+
+@dataclass(frozen=True)
+class Train(_Training):
+    """Trains the study's network from its first weights."""
+
+    def __post_init__(self) -> None:
+        if (self.teacher is None) == self._is_taught():
             raise ValueError("teacher: it and fit.distillation above 0, or review, come together or not at all")
-        _has_layers(self.teacher, self.review)
+        super().__post_init__()
 
 
 @dataclass(frozen=True)
-class FineTune:
-    """Trains the parent's network further, as it is: the FP32 control of everything that is fine-tuned."""
+class FineTune(_Training):
+    """Trains the parent's network further, as it is: the FP32 control of everything that is fine-tuned.
 
-    compressible: ClassVar[bool] = False
-
-    fit: Fit
-    teacher: str | None = None
-    """As in `Train`; without one, the parent is the teacher where there is distillation or review."""
-    review: Review | None = None
+    Without a named teacher, the parent is the teacher where there is distillation or review.
+    """
 
     def __post_init__(self) -> None:
-        if self.teacher is not None and self.fit.distillation == 0 and self.review is None:
+        if self.teacher is not None and not self._is_taught():
             raise ValueError("teacher: got one, expected fit.distillation above 0, or review, with it")
-        _has_layers(self.teacher, self.review)
+        super().__post_init__()
 
 
 @dataclass(frozen=True)
-class QuantizationAwareTraining:
+class LoadFile(NetworkStep):
+    """Takes the network's weights, or a whole ONNX graph, from a file instead of training."""
+
+    file: str
+    """Its path; only its name is kept for the records."""
+    sha256: str = ""
+    """The file's hash; checked where it is given."""
+
+    def __post_init__(self) -> None:
+        path = Path(self.file).resolve()
+        if not path.is_file():
+            raise ValueError(f"file: there is no file '{self.file}'")
+        found = sha256(path)
+        _expect(self.sha256 in ("", found), "sha256", f"a file with {found}", self.sha256)
+        for name, value in (("file", path.name), ("sha256", found), ("_path", path)):
+            object.__setattr__(self, name, value)
+
+    @property
+    def path(self) -> Path:
+        """Where the file lies; no field, since it is no part of what was done."""
+        path: Path = self.__dict__["_path"]
+        return path
+
+
+@dataclass(frozen=True)
+class QuantizationAwareTraining(NetworkStep):
     """Fine-tunes under int8 rounding of weights and activations; the FP32 network that results loses less by int8."""
 
-    compressible: ClassVar[bool] = False
-
     fit: Fit
 
 
 @dataclass(frozen=True)
-class ChannelPruning:
+class ChannelPruning(NetworkStep):
     """Removes the share `ratio` of the channels of every layer, then fine-tunes what is left."""
-
-    compressible: ClassVar[bool] = False
 
     ratio: float
     fit: Fit
@@ -89,15 +147,15 @@ class ChannelPruning:
     """How the parent teaches the fine-tuning."""
 
     def __post_init__(self) -> None:
-        _share("ratio", self.ratio)
-        _at_least("rounds", self.rounds, 1)
+        _expect(0 < self.ratio < 1, "ratio", self.ratio, "more than 0 and less than 1")
+        _expect(self.rounds >= 1, "rounds", self.rounds, "at least 1")
 
 
 @dataclass(frozen=True)
-class ElementPruning:
+class ElementPruning(NetworkStep):
     """Sets the share `sparsity` of the weights to zero, those of least magnitude, and keeps them there."""
 
-    compressible: ClassVar[bool] = True
+    compressible = True
 
     sparsity: float
     """Share of the weights of convolutions and linear layers; biases, batch norms, attention's inputs stay."""
@@ -109,58 +167,36 @@ class ElementPruning:
     """More than one: the share grows by the cubic schedule of Zhu & Gupta 2017."""
 
     def __post_init__(self) -> None:
-        _share("sparsity", self.sparsity)
-        _at_least("rounds", self.rounds, 1)
+        _expect(0 < self.sparsity < 1, "sparsity", self.sparsity, "more than 0 and less than 1")
+        _expect(self.rounds >= 1, "rounds", self.rounds, "at least 1")
         if self.rounds > 1 and self.fit is None:
             raise ValueError(f"rounds: got {self.rounds} without a fit, expected a fit to go between them")
 
 
 @dataclass(frozen=True)
-class Clustering:
+class Clustering(NetworkStep):
     """Gives the weights of each layer `clusters` values, by k-means: few values take little storage."""
 
-    compressible: ClassVar[bool] = True
+    compressible = True
 
     clusters: int
     fit: Fit | None = None
     """Trains what is not clustered, batch norms and biases."""
 
     def __post_init__(self) -> None:
-        _at_least("clusters", self.clusters, 2)
+        _expect(self.clusters >= 2, "clusters", self.clusters, "at least 2")
 
 
-@dataclass(frozen=True)
-class WeightRounding:
+class WeightRounding(NetworkStep):
     """Rounds weights to 8 bits, symmetric, one scale for each output channel: storage alone, computed in FP32."""
 
-    compressible: ClassVar[bool] = True
+    compressible = True
 
-
-NetworkStep = (
-    Train
-    | LoadFile
-    | FineTune
-    | QuantizationAwareTraining
-    | ChannelPruning
-    | ElementPruning
-    | Clustering
-    | WeightRounding
-)
 
 FIRST_STEPS = (Train, LoadFile)
 """Steps that start from no other recipe."""
 
 
-def _has_layers(teacher: str | None, review: Review | None) -> None:
-    if review is not None and teacher is not None and ":" not in teacher:
-        raise ValueError(f"teacher: got '{teacher}', whose layers review cannot see, expected NETWORK:{teacher}")
-
-
-def _share(name: str, value: float) -> None:
-    if not 0 < value < 1:
-        raise ValueError(f"{name}: got {value}, expected more than 0 and less than 1")
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise ValueError(f"{name}: got {value}, expected at least {least}")
+def _expect(holds: object, name: str, value: object, expected: str) -> None:
+    if not holds:
+        raise ValueError(f"{name}: got {value}, expected {expected}")

@@ -7,18 +7,19 @@ images and their augmentation follow from the seed and the epoch alone. What pru
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import torch
 from torch import nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.optim.lr_scheduler import OneCycleLR
 
 from compressors.data.datasets import Dataset
 from compressors.progress import say, track
 from compressors.recipes.element_pruning import PruningMask
+from compressors.recipes.feature_distillation import FeatureDistillation
+from compressors.recipes.steps import Fit
 from protos.support import atomic
 from protos.support.machine import available_cores
 
@@ -28,58 +29,8 @@ DISTILLATION_TEMPERATURE = 4.0
 Teacher = Callable[[torch.Tensor], torch.Tensor]
 """Inputs (N, 3, H, W) to logits (N, classes)."""
 
-
-class _Stateful(Protocol):
-    """A network, an optimizer or a schedule, as a checkpoint sees it."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Returns what an interrupted training needs to go on."""
-
-    def load_state_dict(self, state: dict[str, Any], /) -> object:
-        """Takes what `state_dict` returned."""
-
-
-@dataclass(frozen=True)
-class Fit:
-    """How long and how to train."""
-
-    epochs: int
-    batch: int
-    learning_rate: float
-    """The peak of the one-cycle schedule."""
-    shift: int = 0
-    """Images are moved by up to so many pixels, each way."""
-    flip: bool = False
-    """Half of the images are mirrored."""
-    distillation: float = 0.0
-    """Weight of the teacher's soft labels in the loss, 0 to 1; the rest goes to the true labels."""
-    weight_decay: float = 5e-4
-    momentum: float = 0.9
-
-    def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch", 1), ("shift", 0)):
-            if (value := getattr(self, name)) < least:
-                raise ValueError(f"{name}: got {value}, expected at least {least}")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate: got {self.learning_rate}, expected more than 0")
-        if not 0 <= self.distillation <= 1:
-            raise ValueError(f"distillation: got {self.distillation}, expected 0 to 1")
-
-
-class Guide(Protocol):
-    """A further loss that learns too, from what student and teacher compute on the way (see `review`)."""
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """Returns what it learns."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Returns what an interrupted training needs to go on."""
-
-    def load_state_dict(self, state: dict[str, Any], /) -> object:
-        """Takes what `state_dict` returned."""
-
-    def loss(self) -> torch.Tensor:
-        """Returns the loss of the batch that both have just seen."""
+_Stateful = dict[str, nn.Module | torch.optim.Optimizer | OneCycleLR]
+"""What an interrupted training needs to go on, by its name in the checkpoint."""
 
 
 def fit(
@@ -89,38 +40,28 @@ def fit(
     seed: int,
     checkpoint: Path,
     teacher: Teacher | None,
-    guide: Guide | None = None,
+    guide: FeatureDistillation | None = None,
 ) -> None:
     """Trains `network` in place on the training split and leaves it in evaluation mode.
 
-    Where `checkpoint` holds the state of an interrupted training, it goes on from there; the file is
-    removed at the end. `teacher` is needed where `how.distillation` is above 0, and by a `guide`.
+    An interrupted training goes on from `checkpoint`, a file that is removed at the end. Distillation needs
+    a `teacher`, and so does a `guide`, the loss of its features.
     """
     torch.set_num_threads(available_cores())  # an adapter may have left it at its own count
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    learning = guide.parameters() if guide else ()
-    optimizer = torch.optim.SGD(
-        [*network.parameters(), *learning],
-        how.learning_rate,
-        how.momentum,
-        weight_decay=how.weight_decay,
-        nesterov=True,
-    )
-    mask = PruningMask(network)
-    bfloat16 = torch.cpu._is_avx512_bf16_supported()
-    attention = SDPBackend.MATH  # the fused one takes twice as long, most of it backwards
+    learned = [*network.parameters(), *(guide.parameters() if guide else ())]
+    optimizer = torch.optim.SGD(learned, how.learning_rate, how.momentum, weight_decay=how.weight_decay, nesterov=True)
     steps = -(-len(data.train) // how.batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, how.learning_rate, steps * how.epochs)
-    stateful: dict[str, _Stateful] = {"network": network, "optimizer": optimizer, "schedule": schedule}
+    schedule = OneCycleLR(optimizer, how.learning_rate, steps * how.epochs)
+    stateful: _Stateful = {"network": network, "optimizer": optimizer, "schedule": schedule}
     if guide:
         stateful["guide"] = guide
-    first = _resume(checkpoint, stateful)
-    for epoch in range(first, how.epochs):
-        start = time.perf_counter()
+    mask, bfloat16 = PruningMask(network), torch.cpu._is_avx512_bf16_supported()
+    attention = SDPBackend.MATH  # the fused one takes twice as long, most of it backwards
+    for epoch in range(_resume(checkpoint, stateful), how.epochs):
+        start, total = time.perf_counter(), 0.0
         network.train()
-        total = 0.0
-        batches = track(_batches(data, how, seed, epoch), steps, f"epoch {epoch + 1}/{how.epochs}")
-        for inputs, labels in batches:
+        for inputs, labels in track(_batches(data, how, seed, epoch), steps, f"epoch {epoch + 1}/{how.epochs}"):
             with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16), sdpa_kernel(attention):
                 loss = _loss(network, inputs, labels, how, teacher, guide)
             optimizer.zero_grad()
@@ -129,11 +70,11 @@ def fit(
             mask.reapply()
             schedule.step()
             total += loss.item()
-        _save(checkpoint, epoch + 1, stateful)
+        with atomic.new_file(checkpoint) as temporary:
+            torch.save({"epochs": epoch + 1} | {name: part.state_dict() for name, part in stateful.items()}, temporary)
         seconds = time.perf_counter() - start
         say(f"  epoch {epoch + 1}/{how.epochs}: mean loss {total / steps:.3f}, {seconds:.1f} s")
-    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    network.eval()
+    network.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
     checkpoint.unlink(missing_ok=True)
 
 
@@ -143,7 +84,7 @@ def _loss(
     labels: torch.Tensor,
     how: Fit,
     teacher: Teacher | None,
-    guide: Guide | None,
+    guide: FeatureDistillation | None,
 ) -> torch.Tensor:
     logits = network(inputs).float()
     loss = functional.cross_entropy(logits, labels)
@@ -184,12 +125,7 @@ def _augment(inputs: torch.Tensor, how: Fit, generator: torch.Generator) -> torc
     return padded[torch.arange(count)[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def _save(checkpoint: Path, epochs: int, stateful: dict[str, _Stateful]) -> None:
-    with atomic.new_file(checkpoint) as temporary:
-        torch.save({"epochs": epochs} | {name: part.state_dict() for name, part in stateful.items()}, temporary)
-
-
-def _resume(checkpoint: Path, stateful: dict[str, _Stateful]) -> int:
+def _resume(checkpoint: Path, stateful: _Stateful) -> int:
     """Loads what an interrupted training left behind; returns the number of epochs it had finished."""
     if not checkpoint.is_file():
         return 0

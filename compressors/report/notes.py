@@ -24,9 +24,17 @@ def of(variants: list[Variant]) -> dict[str, list[str]]:
 
 
 def _origin(v: Variant, variants: Sequence[Variant]) -> Variant | None:
-    """The variant whose recipe is that of `v` without its last step, in the same runtime."""
+    """Returns the variant whose recipe is that of `v` without its last step, in the same runtime."""
     steps = v.recipe.steps[:-1]
     return next((other for other in variants if (other.runtime, other.recipe.steps) == (v.runtime, steps)), None)
+
+
+def times_faster(v: Variant, variants: Sequence[Variant]) -> tuple[str, float] | None:
+    """Returns the variant that `v` was made from, and the former's p50 over the latter's; None without both."""
+    origin = _origin(v, variants)
+    if origin is None or v.latency is None or origin.latency is None:
+        return None
+    return origin.variant, origin.latency.p50_ms / v.latency.p50_ms
 
 
 def _fallen(v: Variant) -> list[str]:
@@ -40,39 +48,17 @@ def _fallen(v: Variant) -> list[str]:
 
 def _broken_promises(v: Variant, origin: Variant | None) -> list[str]:
     masked = v.network.nonzero_parameters <= MASKED * v.network.parameters
-    zeros = f"{1 - v.network.nonzero_parameters / v.network.parameters:.0%} of the weights are zero"
-    if not _no_faster(v, origin) or origin is None:
-        return [f"masked weights ({zeros})"] if masked else []
+    zeros = f"masked weights ({1 - v.network.nonzero_parameters / v.network.parameters:.0%} of the weights are zero)"
+    now, before = v.latency, origin.latency if origin else None
+    if origin is None or now is None or before is None or now.p50_ms <= NO_FASTER * before.p50_ms:
+        return [zeros] if masked else []
+    ratio = f" ({now.p50_ms:.3f} ms against {before.p50_ms:.3f})"
     if v.precision != origin.precision:
-        return [f"{v.precision} is no faster than {origin.variant} here{_ratio(v, origin)}{_reason(v)}"]
+        missing = missing_instructions(v.precision, v.machine.instruction_sets)
+        reason = f": this CPU has no instructions for {v.precision} ({missing})" if missing else ""
+        return [f"{v.precision} is no faster than {origin.variant} here{ratio}{reason}"]
     if masked:
-        return [f"masked weights ({zeros}), dense kernels: no faster than {origin.variant}"]
+        return [f"{zeros}, dense kernels: no faster than {origin.variant}"]
     if v.network.parameters < origin.network.parameters:
-        return [f"fewer weights, but no faster than {origin.variant} here{_ratio(v, origin)}"]
+        return [f"fewer weights, but no faster than {origin.variant} here{ratio}"]
     return []
-
-
-def times_faster(v: Variant, variants: Sequence[Variant]) -> tuple[str, float] | None:
-    """Returns the variant that `v` was made from, and the former's p50 over the latter's; None without both."""
-    origin = _origin(v, variants)
-    if origin is None or v.latency is None or origin.latency is None:
-        return None
-    return origin.variant, origin.latency.p50_ms / v.latency.p50_ms
-
-
-def _no_faster(v: Variant, origin: Variant | None) -> bool:
-    if origin is None or v.latency is None or origin.latency is None:
-        return False
-    return v.latency.p50_ms > NO_FASTER * origin.latency.p50_ms
-
-
-def _ratio(v: Variant, origin: Variant) -> str:
-    assert v.latency is not None
-    assert origin.latency is not None
-    return f" ({v.latency.p50_ms:.3f} ms against {origin.latency.p50_ms:.3f})"
-
-
-def _reason(v: Variant) -> str:
-    if v.precision == "int8" and missing_instructions(v.precision, v.machine.instruction_sets):
-        return ": this CPU has no instructions for int8 (VNNI)"
-    return ""

@@ -1,11 +1,11 @@
-"""A page of figures for each model of a repository: accuracy against latency, against size, and pruning curves.
+"""A page of plots for each model of a repository: accuracy against latency, against size, and pruning curves.
 
-Colours stand for runtimes, shapes for recipes. A line through the upper left of a figure joins the variants that
+Colours stand for runtimes, shapes for recipes. A line through the upper left of a plot joins the variants that
 no other one beats in both. The pages open without a network: Plotly is inside.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from html import escape
 from math import ceil, floor, inf, log10
 from pathlib import Path
@@ -27,18 +27,17 @@ _PAGE = """<!doctype html>
 <script>{plotly}</script>
 <style>body {{ font: 15px system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; color: #334155 }}</style>
 <main><h1>{title}</h1>
-{figures}
+{plots}
 <p>{measured}</p></main>
 </html>
 """
 
 Point = tuple[float, Variant]
 """A cost, and whose it is."""
-Metric = Callable[[Variant], float | None]
 
 
 def write(entries: list[Entry], folder: Path) -> list[Path]:
-    """Writes `<folder>/<model>.html` for each model; returns their paths. `UsageError` where there is no variant."""
+    """Writes `<folder>/<model>.html` for each model, returns the paths; raises `UsageError` without any variant."""
     models = defaultdict[str, list[Variant]](list)
     for entry in entries:
         if entry.variant and entry.variant.quality:
@@ -46,17 +45,19 @@ def write(entries: list[Entry], folder: Path) -> list[Path]:
     if not models:
         raise UsageError("the repository holds no variant with measured accuracy")
     folder.mkdir(parents=True, exist_ok=True)
-    pages = []
     for model, variants in models.items():
-        pages.append(folder / f"{model}.html")
-        pages[-1].write_text(_page(model, variants))
-    return pages
+        (folder / f"{model}.html").write_text(_page(model, variants))
+    return [folder / f"{model}.html" for model in models]
 
 
 def of_model(variants: list[Variant]) -> dict[str, go.Figure]:
-    """Heading to figure, for the variants of one model; those figures that have something to show."""
-    latency, size = _scatter(variants, _latency, "p50 latency, ms"), _scatter(variants, _megabytes, "size on disk, MB")
-    found = {"Accuracy against latency": latency, "Accuracy against size": size, "Pruning": _pruning(variants)}
+    """Returns the plots of one model that have something to show, by heading."""
+    milliseconds = [v.latency.p50_ms if v.latency else None for v in variants]
+    found = {
+        "Accuracy against latency": _scatter(variants, milliseconds, "p50 latency, ms"),
+        "Accuracy against size": _scatter(variants, [v.artifact_bytes / 1e6 for v in variants], "size on disk, MB"),
+        "Pruning": _pruning(variants),
+    }
     return {heading: figure for heading, figure in found.items() if figure.data}
 
 
@@ -71,17 +72,9 @@ def _page(model: str, variants: list[Variant]) -> str:
     return _PAGE.format(
         title=escape(model),
         plotly=plotly.offline.get_plotlyjs(),
-        figures="\n".join(parts),
+        plots="\n".join(parts),
         measured=escape(f"{measured} {machine}"),
     )
-
-
-def _latency(v: Variant) -> float | None:
-    return v.latency.p50_ms if v.latency else None
-
-
-def _megabytes(v: Variant) -> float:
-    return v.artifact_bytes / 1e6
 
 
 def _top1(v: Variant) -> float:
@@ -89,48 +82,39 @@ def _top1(v: Variant) -> float:
     return v.quality.value
 
 
-def _scatter(variants: list[Variant], metric: Metric, title: str) -> go.Figure:
-    """Top-1 over a cost; the upper left is good."""
-    points = sorted(((x, v) for v in variants if (x := metric(v)) is not None), key=lambda p: (p[0], -_top1(p[1])))
+def _scatter(variants: list[Variant], costs: Sequence[float | None], title: str) -> go.Figure:
+    """Plots top-1 over what each variant costs; the upper left is good."""
+    points = [(cost, v) for cost, v in zip(costs, variants, strict=True) if cost is not None]
     if not points:
         return go.Figure()
+    points.sort(key=lambda point: (point[0], -_top1(point[1])))
+    x, y = [cost for cost, _ in points], [_top1(v) for _, v in points]
     color, shape = colors(v.runtime for v in variants), shapes(v.recipe.name for v in variants)
-    best = [points[i] for i in pareto_frontier([x for x, _ in points], [_top1(v) for _, v in points])]
+    best = pareto_frontier(x, y)
     figure = _empty(title)
     figure.add_scatter(
-        x=[x for x, _ in best], y=[_top1(v) for _, v in best], mode="lines", hoverinfo="skip", name="frontier",
+        x=[x[i] for i in best], y=[y[i] for i in best], mode="lines", hoverinfo="skip", name="frontier",
         line={"color": GREY, "dash": "dot", "width": 1.5, "shape": "hv"},
     )  # fmt: skip
+    symbols = {"symbol": [shape[v.recipe.name].marker for _, v in points], "size": 11, "opacity": 0.8}
     figure.add_scatter(
-        x=[x for x, _ in points], y=[_top1(v) for _, v in points], mode="markers", showlegend=False,
+        x=x, y=y, mode="markers", showlegend=False, marker=symbols | {"color": [color[v.runtime] for _, v in points]},
         text=[v.variant for _, v in points], hovertemplate="<b>%{text}</b><br>%{y:.2%}, %{x:.3g}<extra></extra>",
-        marker={
-            "color": [color[v.runtime] for _, v in points],
-            "symbol": [shape[v.recipe.name].marker for _, v in points],
-            "size": 11,
-            "opacity": 0.8,
-        },
     )  # fmt: skip
-    for runtime in sorted(color):
-        _explain(figure, runtime, color[runtime], "square")
-    for recipe, its in shape.items():
-        _explain(figure, recipe, GREY, its.marker)
-    figure.update_xaxes(type="log", tickvals=_ticks([x for x, _ in points]))
-    figure.update_layout(annotations=_names(best, points))
+    legend = [(runtime, color[runtime], "square") for runtime in sorted(color)]
+    legend += [(recipe, GREY, its.marker) for recipe, its in shape.items()]
+    for name, paint, symbol in legend:  # lines of the legend that stand for no points of their own
+        marker = {"color": paint, "symbol": symbol, "size": 10}
+        figure.add_scatter(x=[None], y=[None], mode="markers", name=name, marker=marker)
+    figure.update_xaxes(type="log", tickvals=_ticks(x))
+    figure.update_layout(annotations=_names([points[i] for i in best], points))
     return figure
 
 
-def _explain(figure: go.Figure, name: str, color: str, shape: str) -> None:
-    """A line of the legend that stands for no points of its own."""
-    figure.add_scatter(
-        x=[None], y=[None], mode="markers", name=name, marker={"color": color, "symbol": shape, "size": 10}
-    )
-
-
 def _pruning(variants: list[Variant]) -> go.Figure:
-    """Top-1 over the share of FP32's weights that is gone, a line for each kind of pruning.
+    """Plots top-1 over the share of FP32's weights that is gone, a line for each kind of pruning.
 
-    In the runtime that has most of them: accuracy hardly depends on it.
+    It shows the runtime that has most pruned variants: accuracy hardly depends on it.
     """
     pruned = [v for v in variants if any(amount in v.recipe.steps[-1].parameters for amount in _AMOUNTS)]
     runtime, count = Counter(v.runtime for v in pruned).most_common(1)[0] if pruned else ("", 0)
@@ -152,13 +136,13 @@ def _pruning(variants: list[Variant]) -> go.Figure:
 
 
 def _kind(v: Variant) -> str:
-    """The last step's name and what it says besides amounts and training, such as its scope."""
+    """Returns the last step's name and what it says besides amounts and training, such as its scope."""
     step = v.recipe.steps[-1]
     return " ".join([step.name, *(str(value) for value in step.parameters.values() if isinstance(value, str))])
 
 
 def _names(best: Sequence[Point], points: Sequence[Point]) -> list[dict[str, object]]:
-    """A name at each point of the frontier, to its upper left, where no point lies; neighbours' names are stacked."""
+    """Writes names to the upper left of the frontier, where no point lies; those of neighbours are stacked."""
     wide = log10(points[-1][0] / points[0][0]) or 1.0
     high = max(_top1(v) for _, v in points) - min(_top1(v) for _, v in points) or 1.0
     names, level, before = list[dict[str, object]](), 0, (-inf, -inf)
@@ -174,7 +158,7 @@ def _names(best: Sequence[Point], points: Sequence[Point]) -> list[dict[str, obj
 
 
 def _ticks(values: Sequence[float]) -> list[float]:
-    """1, 2, 5, 10, ... around the values."""
+    """Returns 1, 2, 5, 10, ... around the values."""
     powers = range(floor(log10(min(values))), ceil(log10(max(values))) + 1)
     return [float(f"{step}e{power}") for power in powers for step in (1, 2, 5)]
 

@@ -8,16 +8,18 @@ import csv
 import io
 import json
 import typing
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from functools import partial
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
 
 from compressors.report import notes, unbuilt
 from protos.frontier import FP32, fp32_baseline
-from protos.manifest import Footprint, Json, Latency, Quality, Throughput, Variant, to_json
+from protos.manifest import Json, Quality, Variant, to_json
 from protos.repository import Entry
 from protos.support import markdown
 from protos.support.significance import mcnemar_p
@@ -28,15 +30,14 @@ ABSENT = "-"
 NARROW, ENDLESS = 100, 1000
 """Characters that the table needs with the brief columns; what is no terminal gets all columns, however wide."""
 
-T = TypeVar("T")
 Value = str | float | None
 Measured = Callable[[Variant, Variant | None], Value]
-"""The figure of a variant, None where it was not measured; the second argument is what it is compared with."""
+"""What a cell says of a variant, None where it was not measured; the second argument is what it is compared with."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A heading, the key of the same in CSV, the figure, and how it is printed."""
+    """A heading, the key of the same in CSV, the value, and how it is printed."""
 
     heading: str
     key: str
@@ -46,34 +47,22 @@ class Column:
     """Whether a narrow terminal shows it too."""
 
     def text(self, variant: Variant, base: Variant | None) -> str:
-        """The cell of a variant, for people."""
+        """Returns the cell of a variant, for people."""
         value = self.value(variant, base)
         return ABSENT if value is None else self.form.format(value)
 
 
-def _of(part: Callable[[Variant], T | None], value: Callable[[T], float | None]) -> Measured:
-    """The figure `value` of a part of the manifest that may be absent."""
-    return lambda v, base: None if (found := part(v)) is None else value(found)
+def _of(part: str, value: Callable[[Any], Value]) -> Measured:
+    """Returns the number `value` of a part of the manifest, which may be absent."""
+    return lambda v, base: None if (found := getattr(v, part)) is None else value(found)
 
 
-def _quality(value: Callable[[Quality], float | None]) -> Measured:
-    return _of(lambda v: v.quality, value)
-
-
-def _latency(value: Callable[[Latency], float]) -> Measured:
-    return _of(lambda v: v.latency, value)
-
-
-def _throughput(value: Callable[[Throughput], float]) -> Measured:
-    return _of(lambda v: v.throughput, value)
-
-
-def _footprint(value: Callable[[Footprint], float]) -> Measured:
-    return _of(lambda v: v.footprint, value)
+_quality, _latency = partial(_of, "quality"), partial(_of, "latency")
+_throughput, _footprint = partial(_of, "throughput"), partial(_of, "footprint")
 
 
 def _mcnemar(quality: Quality) -> float | None:
-    """How likely flips so one-sided are, if variant and FP32 were equally good."""
+    """Returns how likely flips so one-sided are, if variant and FP32 were equally good."""
     if quality.lost is None or quality.gained is None:
         return None
     return mcnemar_p(quality.lost, quality.gained)
@@ -88,7 +77,7 @@ def _smaller(v: Variant, base: Variant | None) -> Value:
 
 
 def _epochs(v: Variant, base: Variant | None) -> Value:
-    """Epochs of training and fine-tuning of all steps; each round of a step has as many as its `fit` says."""
+    """Counts the epochs of training and fine-tuning of all steps; each round of a step has as many as its `fit`."""
     fits = [(step.parameters.get("fit"), step.parameters.get("rounds", 1)) for step in v.recipe.steps]
     counts = [fit["epochs"] * rounds for fit, rounds in fits if isinstance(fit, dict)]  # type: ignore[operator]
     return sum(typing.cast(list[int], counts)) if counts else None
@@ -112,20 +101,17 @@ COLUMNS = (
     Column("MB", "megabytes", lambda v, base: v.artifact_bytes / 1e6, "{:.2f}"),
     Column("smaller", "times_smaller", _smaller, "{:.1f}x"),
     Column("MB gzip", "megabytes_gzip", _footprint(lambda f: f.gzip_bytes / 1e6), "{:.2f}", False),
-    Column(
-        "MB at load", "megabytes_at_load", _footprint(lambda f: f.load_peak_bytes / 1e6), "{:.1f}",
-        brief=False,
-    ),
+    Column("MB at load", "megabytes_at_load", _footprint(lambda f: f.load_peak_bytes / 1e6), "{:.1f}", brief=False),
     Column("M params", "million_parameters", lambda v, base: v.network.parameters / 1e6, "{:.2f}", brief=False),
     Column("M nonzero", "million_nonzero", lambda v, base: v.network.nonzero_parameters / 1e6, "{:.2f}", brief=False),
-    Column("M MACs", "million_macs", _of(lambda v: v.network.macs, lambda macs: macs / 1e6), "{:.2f}"),
+    Column("M MACs", "million_macs", _of("network", lambda n: None if n.macs is None else n.macs / 1e6), "{:.2f}"),
     Column("epochs", "epochs", _epochs, "{}", brief=False),
     Column("published", "published", lambda v, base: v.published, "{}", brief=False),
-)  # fmt: skip
+)
 
 
 def show(entries: list[Entry], form: Format) -> str:
-    """All variants of a repository, model by model; with their reasons those that are broken or were not built."""
+    """Shows all variants of a repository, model by model, with the reason of those that are broken or not built."""
     models = {entry.model: [e for e in entries if e.model == entry.model] for entry in entries}
     if form == "json":
         return json.dumps([record for model in models.values() for record in _records(model)], indent=2)
@@ -143,9 +129,10 @@ def compared_with(variants: list[Variant]) -> Variant | None:
 
 
 def _model(model: str, entries: list[Entry], form: Format) -> str:
-    variants = sorted((entry.variant for entry in entries if entry.variant), key=_slowest_first)
+    variants = [entry.variant for entry in entries if entry.variant]
+    variants.sort(key=lambda v: -v.latency.p50_ms if v.latency else 0.0)  # the slowest first
     base, missing = compared_with(variants), _missing(entries)
-    shown = _with_values(variants, base)
+    shown = [c for c in COLUMNS if any(c.value(v, base) is not None for v in variants)] or [COLUMNS[0]]
     rows = [[column.text(v, base) for column in shown] for v in variants]
     rows += [[name] + [ABSENT] * (len(shown) - 1) for name in missing]
     headings = [column.heading for column in shown]
@@ -158,39 +145,31 @@ def _model(model: str, entries: list[Entry], form: Format) -> str:
 
 
 def _by_text(said: Mapping[str, list[str]]) -> dict[str, list[str]]:
-    """What is said, each once, with the variants that it is said of."""
-    names: dict[str, list[str]] = {}
+    """Groups the variants by what is said of them, each text once."""
+    names = defaultdict[str, list[str]](list)
     for name, texts in said.items():
         for text in texts:
-            names.setdefault(text, []).append(name)
+            names[text].append(name)
     return names
 
 
 def _missing(entries: list[Entry]) -> dict[str, str]:
-    """Variants of a model that its last build left out, with the reason."""
+    """Returns the variants of a model that its last build left out, with the reason."""
     folder, there = entries[0].folder.parent, {entry.name for entry in entries}
     return {name: why for name, why in unbuilt.load(folder).items() if name not in there}
 
 
-def _with_values(variants: list[Variant], base: Variant | None) -> list[Column]:
-    return [column for column in COLUMNS if any(column.value(v, base) is not None for v in variants)] or [COLUMNS[0]]
-
-
-def _slowest_first(v: Variant) -> float:
-    return -v.latency.p50_ms if v.latency else 0.0
-
-
 def _measured(variants: list[Variant], base: Variant | None) -> list[str]:
-    """Where and on what the figures were measured."""
-    first = next((v for v in variants if v.latency and v.quality), None)
-    if not first or not first.latency or not first.quality:
-        return []
+    """Says on what data and on which machine the variants were measured."""
     against = f" faster, smaller: against {base.variant}." if base else ""
-    return [
-        f"Top-1 on {first.quality.samples} images of {first.quality.dataset}. Latency: batch {first.latency.batch},"
-        f" {first.latency.threads} thread, {first.latency.samples} calls each, interleaved, in process.{against}",
-        f"Machine: {first.machine.cpu}, {first.machine.cores} cores, {' '.join(first.machine.instruction_sets)}.",
-    ]
+    for quality, latency, machine in ((v.quality, v.latency, v.machine) for v in variants):
+        if quality and latency:
+            return [
+                f"Top-1 on {quality.samples} images of {quality.dataset}. Latency: batch {latency.batch},"
+                f" {latency.threads} thread, {latency.samples} calls each, interleaved, in process.{against}",
+                f"Machine: {machine.cpu}, {machine.cores} cores, {' '.join(machine.instruction_sets)}.",
+            ]
+    return []
 
 
 def _terminal(model: str, columns: list[Column], rows: list[list[str]]) -> str:
@@ -214,7 +193,7 @@ def _table(model: str, columns: list[Column], rows: list[list[str]], shown: Sequ
 
 
 def _csv(models: Mapping[str, list[Entry]]) -> str:
-    """All columns of all models as plain numbers, an empty cell for what was not measured."""
+    """Writes all columns of all models as plain numbers, an empty cell for what was not measured."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["model", *(column.key for column in COLUMNS), "notes"])
@@ -231,7 +210,7 @@ def _csv(models: Mapping[str, list[Entry]]) -> str:
 
 
 def _records(entries: list[Entry]) -> list[Json]:
-    """Each variant's manifest, with what it is compared by under `comparison`; the others with their reason."""
+    """Returns each variant's manifest, with its columns under `comparison`, and the others with their reason."""
     variants = [entry.variant for entry in entries if entry.variant]
     base, said = compared_with(variants), notes.of(variants)
     records: list[Json] = []
@@ -239,8 +218,7 @@ def _records(entries: list[Entry]) -> list[Json]:
         if entry.variant is None:
             records.append({"model": entry.model, "variant": entry.name, "broken": str(entry.broken)})
             continue
-        derived: dict[str, Json] = {c.key: c.value(entry.variant, base) for c in COLUMNS[1:]}
-        derived["notes"] = typing.cast(Json, said.get(entry.name, []))
+        derived = {c.key: c.value(entry.variant, base) for c in COLUMNS[1:]} | {"notes": said.get(entry.name, [])}
         records.append(json.loads(to_json(entry.variant)) | {"comparison": derived})
     model = entries[0].model
     return records + [{"model": model, "variant": name, "unbuilt": why} for name, why in _missing(entries).items()]

@@ -25,7 +25,7 @@ def save(folder: Path, refused: dict[str, str], failed: dict[str, str]) -> None:
 
 
 def load(folder: Path) -> dict[str, str]:
-    """Variant to reason; none where there is no such file, or none that can be read."""
+    """Returns the reasons by variant; none where there is no such file, or none that can be read."""
     try:
         reasons = json.loads((folder / FILE).read_text())
     except (OSError, ValueError):

@@ -1,15 +1,9 @@
 """Where the time of an answer goes, and so where a speed-up went: means of one cell, taken apart.
 
-    compute, queue    measured by the server
-    processing        measured by the server: its handler's time, less the two (checks, tensors in and out)
-    wire              what the same load takes against a server that answers at once (see `measure.ceiling`): load
-                      generator, gRPC and kernel. At most: there the users wait longer for each other's turn
-    remains           what is left of the client's latency: the server's (de)serialization, and what nothing explains
-    sent late         measured by the generator: from when a request was due until it was sent
-    not split         what is left where one of the values above is missing
-
-The client's figures are of the steady state, the server's of whole blocks, and the wire's is a median: a remainder
-below zero comes from that mixture and is shown as zero. What was not measured is not made up.
+`PARTS` says how each part is known. The wire is what the same load takes against a server that answers at once (see
+`measure.ceiling`): an upper bound, since there the users wait longer for each other's turn. The client's means are of
+the steady state, the server's of whole blocks, and the wire's is a median: a remainder below zero comes from that
+mixture and is shown as zero. What was not measured is not made up.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,11 +20,11 @@ Part = Literal["compute", "queue", "processing", "wire", "remains", "sent late",
 PARTS: Mapping[Part, tuple[str, str]] = {
     "compute": ("#4C78A8", "measured: inside the engine"),
     "queue": ("#E45756", "measured: waiting inside the server"),
-    "processing": ("#F58518", "measured: the server's handler, less engine and queue"),
-    "wire": ("#9AA5B1", "at most: generator, gRPC and kernel, as measured against a server that answers at once"),
-    "remains": ("#B279A2", "difference: (de)serialization in the server, and what the others do not explain"),
-    "sent late": ("#79706E", "measured: due, and not yet sent"),
-    "not split": ("#C9C5B1", "unknown: a figure that would split it was not measured"),
+    "processing": ("#F58518", "measured: the rest of the server's handler, which checks and converts tensors"),
+    "wire": ("#9AA5B1", "at most: load generator, gRPC and kernel, measured against a server that answers at once"),
+    "remains": ("#B279A2", "what is left: the server's (de)serialization, and what no other part explains"),
+    "sent late": ("#79706E", "measured: the request was due and not yet sent"),
+    "not split": ("#C9C5B1", "unknown: what would split it was not measured"),
 }
 """Colour and meaning, in the order of the bars."""
 
@@ -51,16 +45,14 @@ def break_down(cell: Cell, samples: Samples, ceiling: Ceiling | None) -> Breakdo
     if not len(rows):
         return None
     total, late = float(rows["latency"].mean()) * 1e3, float(rows["late"].mean()) * 1e3
+    compute, queue, handler = server.compute_ms_mean, server.queue_ms_mean, server.handler_ms_mean
     parts: dict[Part, float] = {"sent late": late} if late else {}
-    inside = server.handler_ms_mean
-    if server.compute_ms_mean is None or server.queue_ms_mean is None:
-        return Breakdown(cell, total, parts | {"not split": total - late})
-    parts |= {"compute": server.compute_ms_mean, "queue": server.queue_ms_mean}
-    busy = server.compute_ms_mean + server.queue_ms_mean
-    if inside is not None:
-        parts["processing"] = max(0.0, inside - busy)
-    left = max(0.0, total - late - (busy if inside is None else inside))
-    if inside is None or ceiling is None or ceiling.p50_ms is None:
+    if compute is not None and queue is not None:
+        parts |= {"compute": compute, "queue": queue}
+        if handler is not None:
+            parts["processing"] = max(0.0, handler - compute - queue)
+    left = max(0.0, total - sum(parts.values()))
+    if "processing" not in parts or ceiling is None or ceiling.p50_ms is None:
         return Breakdown(cell, total, parts | {"not split": left})
     wire = min(left, ceiling.p50_ms)
     return Breakdown(cell, total, parts | {"wire": wire, "remains": left - wire})
@@ -81,6 +73,6 @@ def summary(breakdowns: Sequence[Breakdown]) -> str:
         f" In the engine it takes {fast.parts['compute']:.2f} ms instead of {slow.parts['compute']:.2f}, in the queue"
         f" {fast.parts['queue']:.2f} instead of {slow.parts['queue']:.2f}. The engine is"
         f" {slow.parts['compute'] / fast.parts['compute']:.1f} times faster, an answer"
-        f" {slow.total / fast.total:.1f} times: {outside:.2f} ms, {outside / fast.total:.0%} of it, are neither,"
-        " and no faster engine shortens them."
+        f" {slow.total / fast.total:.1f} times. The other {outside:.2f} ms, {outside / fast.total:.0%} of it, are spent"
+        " outside both, and no faster engine shortens them."
     )

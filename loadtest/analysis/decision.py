@@ -1,9 +1,9 @@
-"""Which variant to ship under given constraints, and for each other one what speaks against it.
+"""Which variant to ship under the constraints of a plan, and why not each of the others.
 
-    accuracy    top-1 at most so many points below the FP32 baseline
-    memory      what loading and answering once adds to a process, as the variant's manifest says
-    rate        so many answers a second, at one of the loads that were measured
-    p99         at that load
+    --max-drop     top-1 at most so many points below the FP32 baseline
+    --max-memory   what loading and answering once adds to a process, as the variant's manifest says
+    --rate         so many answers a second, at one of the loads that were measured
+    --p99          at that load
 
 What is not known meets no constraint on it, and neither does a p99 that is not valid. Among the variants that meet
 all, the best has the lowest p99 at the asked rate; without a rate, the highest throughput within p99. Where a paired
@@ -11,7 +11,7 @@ comparison of the rounds shows no difference to it (see `paired_comparison`), th
 then the smaller. Without constraints nothing is decided: the frontier is named, point by point.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from loadtest import stats
@@ -21,40 +21,17 @@ from loadtest.analysis.validity import baseline_of, has_valid_p99, invalid_reaso
 from loadtest.plan import Plan
 
 KEPT_UP = 0.98
-"""Share of the requests that arrive which a variant must answer in time to be said to carry their rate."""
-
-
-@dataclass(frozen=True)
-class Constraints:
-    """What the variant must meet; None where anything will do."""
-
-    p99_ms: float | None = None
-    rate: float | None = None
-    """Answers in a second."""
-    max_drop: float | None = None
-    """Points of top-1 below the FP32 baseline."""
-    max_megabytes: float | None = None
-    """Memory that loading and answering once adds to a process."""
-
-    @staticmethod
-    def of(plan: Plan) -> "Constraints":
-        """Returns the constraints of a plan."""
-        return Constraints(plan.p99, plan.rate, plan.max_drop, plan.max_memory)
-
-    @property
-    def any(self) -> bool:
-        """Whether there are any."""
-        return any(value is not None for value in vars(self).values())
+"""A variant that answers this share of the requests that arrive carries their rate."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A variant at the load that speaks best for it, and what does."""
+    """A variant, the load at which it does best, and how well."""
 
     cell: Cell
     sentence: str
     tied_with: tuple[str, ...] = ()
-    """Variants of which enough rounds showed no difference to this one."""
+    """Variants that had enough rounds, and from which this one was not shown to differ."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +39,6 @@ class Loser:
     """A variant that is not shipped, and why."""
 
     variant: str
-    cell: Cell | None
-    """The cell in which it was nearest to the constraints."""
     reasons: tuple[str, ...]
 
 
@@ -71,7 +46,8 @@ class Loser:
 class Decision:
     """The answer; where there is no `winner`, `why_not` says why."""
 
-    constraints: Constraints
+    asked: str
+    """The constraints in words; empty where there are none."""
     winner: Choice | None = None
     runner_up: Choice | None = None
     losers: tuple[Loser, ...] = ()
@@ -80,77 +56,80 @@ class Decision:
     why_not: str = ""
 
 
+def asked(plan: Plan) -> str:
+    """Says in words what the variant to ship must meet; empty without constraints."""
+    limits = {
+        "p99 within {:g} ms": plan.p99,
+        "{:g} requests per second": plan.rate,
+        "top-1 at most {:g} points below FP32": plan.max_drop,
+        "at most {:g} MB of memory": plan.max_memory,
+    }
+    return ", ".join(words.format(limit) for words, limit in limits.items() if limit is not None)
+
+
 def decide(results: Results) -> Decision:
     """Returns the variant of a run to ship under the constraints of its plan, or without constraints its frontier."""
-    constraints = Constraints.of(results.plan)
-    baseline = baseline_of(results.cells)
-    if not constraints.any:
-        return Decision(constraints, frontier=_frontier(results), why_not="no constraints were given")
-    judged = {name: _judge(name, results.cells, baseline, constraints) for name in _variants(results.cells)}
-    able = sorted((each for each in judged.values() if isinstance(each, Cell)), key=lambda c: _key(c, constraints))
-    losers = [each for each in judged.values() if isinstance(each, Loser)]
+    plan, words, baseline = results.plan, asked(results.plan), baseline_of(results.cells)
+    if not words:
+        return Decision(words, frontier=_frontier(results), why_not="no constraints were given")
+    able, losers = list[Cell](), list[Loser]()
+    for variant in dict.fromkeys(cell.variant for cell in results.cells):
+        cell, reasons = _judge([cell for cell in results.cells if cell.variant == variant], baseline, plan)
+        if reasons:
+            losers.append(Loser(variant, tuple(reasons)))
+        else:
+            able.append(cell)
     if not able:
-        return Decision(constraints, losers=tuple(losers), why_not="no variant meets all constraints")
-    winner, verdicts = _pick(able, constraints)
+        return Decision(words, losers=tuple(losers), why_not="no variant meets all constraints")
+    able.sort(key=lambda cell: _key(cell, plan))
+    winner, verdicts = _pick(able, plan)
     others = [cell for cell in able if cell is not winner]
-    beaten = [
-        Loser(cell.variant, cell, (_against(cell, winner, constraints, verdicts[cell.variant]),)) for cell in others
-    ]
+    beaten = [Loser(cell.variant, (_against(cell, winner, plan, verdicts[cell.variant]),)) for cell in others]
     tied = tuple(variant for variant, verdict in verdicts.items() if verdict == "tied")
     return Decision(
-        constraints,
+        words,
         Choice(winner, _sentence(winner, baseline), tied),
         Choice(others[0], _sentence(others[0], baseline)) if others else None,
         (*beaten, *losers),
     )
 
 
-def _judge(variant: str, cells: Sequence[Cell], baseline: Cell | None, constraints: Constraints) -> Cell | Loser:
-    """Returns the cell in which a variant meets the constraints best, or which it breaks and by how much."""
-    mine = [cell for cell in cells if cell.variant == variant]
-    reasons = [*_of_accuracy(mine[0], baseline, constraints), *_of_memory(mine[0], constraints)]
-    carrying = [cell for cell in mine if _carries(cell, constraints.rate)]
+def _judge(cells: Sequence[Cell], baseline: Cell | None, plan: Plan) -> tuple[Cell, list[str]]:
+    """Returns the cell in which a variant meets the constraints best, and which it breaks and by how much."""
+    reasons = [*_limits_broken(cells[0], baseline, plan)]
+    carrying = [cell for cell in cells if _carries(cell, plan.rate)]
     if not carrying:
-        most = max(mine, key=lambda cell: cell.throughput_rps)
-        short = f"{(constraints.rate or 0) - most.throughput_rps:,.0f} fewer than the {constraints.rate:g} asked for"
-        return Loser(variant, most, (*reasons, f"{most.throughput_rps:,.0f} requests/s at most, {short}"))
-    quick = [cell for cell in carrying if not _of_speed(cell, constraints)]
-    if reasons or not quick:
-        nearest = min(quick or carrying, key=lambda cell: _key(cell, constraints))
-        return Loser(variant, nearest, (*reasons, *_of_speed(nearest, constraints)))
-    return min(quick, key=lambda cell: _key(cell, constraints))
+        most = max(cells, key=lambda cell: cell.throughput_rps)
+        short = f"{(plan.rate or 0) - most.throughput_rps:,.0f} fewer than the {plan.rate:g} asked for"
+        return most, [*reasons, f"{most.throughput_rps:,.0f} requests/s at most, {short}"]
+    quick = [cell for cell in carrying if not _too_slow(cell, plan.p99)]
+    best = min(quick or carrying, key=lambda cell: _key(cell, plan))
+    return best, reasons + _too_slow(best, plan.p99)
 
 
-def _of_accuracy(cell: Cell, baseline: Cell | None, constraints: Constraints) -> list[str]:
-    if constraints.max_drop is None:
-        return []
+def _limits_broken(cell: Cell, baseline: Cell | None, plan: Plan) -> Iterator[str]:
+    """Says which limits that do not depend on the load a variant breaks, and by how much."""
     drop = drop_of(cell, baseline)
-    if drop is None:
-        return ["how much accuracy it lost is not known"]
-    over = drop - constraints.max_drop
-    allowed = f"{over:.2f} more than the {constraints.max_drop:g} allowed"
-    return [f"top-1 is {drop:.2f} points below FP32, {allowed}"] if over > 1e-9 else []
+    memory = None if cell.facts.memory_bytes is None else cell.facts.memory_bytes / 1e6
+    for what, words, value, limit in (
+        ("accuracy it lost", "top-1 is {:.2f} points below FP32, {:.2f}", drop, plan.max_drop),
+        ("memory it takes", "{:.1f} MB of memory, {:.1f}", memory, plan.max_memory),
+    ):
+        if limit is not None and value is None:
+            yield f"how much {what} is not known"
+        elif limit is not None and value is not None and value - limit > 1e-9:
+            yield words.format(value, value - limit) + f" more than the {limit:g} allowed"
 
 
-def _of_memory(cell: Cell, constraints: Constraints) -> list[str]:
-    if constraints.max_megabytes is None:
-        return []
-    if cell.facts.memory_bytes is None:
-        return ["how much memory it takes is not known"]
-    over = cell.facts.memory_bytes / 1e6 - constraints.max_megabytes
-    allowed = f"{over:.1f} more than the {constraints.max_megabytes:g} allowed"
-    return [f"{cell.facts.memory_bytes / 1e6:.1f} MB of memory, {allowed}"] if over > 0 else []
-
-
-def _of_speed(cell: Cell, constraints: Constraints) -> list[str]:
-    p99, limit = cell.latency_ms.p99, constraints.p99_ms
+def _too_slow(cell: Cell, limit: float | None) -> list[str]:
+    """Says why the p99 of a cell is not within the limit; an empty list where it is."""
+    p99, where = cell.latency_ms.p99, cell.load.name
     if p99 is None:
-        needed = f"{cell.samples} of the {stats.samples_needed(0.99)} needed"
-        return [f"not enough samples for p99 at {cell.load.name}: {needed}"]
+        return [f"not enough samples for p99 at {where}: {cell.samples} of the {stats.samples_needed(0.99)} needed"]
     if not has_valid_p99(cell):
-        return [f"at {cell.load.name} it could not be judged: {invalid_reason(cell)}"]
+        return [f"at {where} it could not be judged: {invalid_reason(cell)}"]
     if limit is not None and p99 > limit:
-        return [f"p99 is {p99:.2f} ms at {cell.load.name}, {p99 - limit:.2f} more than the {limit:g} allowed"]
+        return [f"p99 is {p99:.2f} ms at {where}, {p99 - limit:.2f} more than the {limit:g} allowed"]
     return []
 
 
@@ -162,43 +141,47 @@ def _carries(cell: Cell, rate: float | None) -> bool:
     return cell.throughput_rps >= rate
 
 
-def _key(cell: Cell, constraints: Constraints) -> float:
+def _by_throughput(plan: Plan) -> bool:
+    """Returns whether the highest throughput within a p99 is asked for, rather than the lowest p99."""
+    return plan.rate is None and plan.p99 is not None
+
+
+def _key(cell: Cell, plan: Plan) -> float:
     """Returns what a variant's cells, and the best cells of variants, are ordered by: less is better."""
-    if constraints.rate is None and constraints.p99_ms is not None:
+    if _by_throughput(plan):
         return -cell.throughput_rps
     return float("inf") if cell.latency_ms.p99 is None else cell.latency_ms.p99
 
 
-def _pick(cells: Sequence[Cell], constraints: Constraints) -> tuple[Cell, dict[str, str]]:
+def _pick(cells: Sequence[Cell], plan: Plan) -> tuple[Cell, dict[str, str]]:
     """Returns the winner and the verdict on each other cell, compared with it; `cells` have the best first.
 
     A more accurate or smaller cell wins against the best where no difference of the two was shown.
     """
     best, *others = cells
-    verdicts = {cell.variant: _compared(cell, best, constraints) for cell in others}
+    verdicts = {cell.variant: _compared(cell, best, plan) for cell in others}
     tied = [best, *(cell for cell in others if verdicts[cell.variant] == "tied")]
     winner = min(tied, key=lambda cell: (-(cell.facts.top1 or 0.0), cell.facts.artifact_bytes or 0))
     if winner is not best:
         others = [cell for cell in others if cell is not winner]
-        verdicts = {best.variant: "tied"} | {cell.variant: _compared(cell, winner, constraints) for cell in others}
+        verdicts = {best.variant: "tied"} | {cell.variant: _compared(cell, winner, plan) for cell in others}
     return winner, verdicts
 
 
-def _compared(cell: Cell, other: Cell, constraints: Constraints) -> str:
+def _compared(cell: Cell, other: Cell, plan: Plan) -> str:
     """Returns the verdict on a cell, compared with another round by round: by seconds per answer, or by p50."""
-    by_rate = constraints.rate is None and constraints.p99_ms is not None
     pairs = [
-        (1 / mine.throughput_rps, 1 / its.throughput_rps) if by_rate else (mine.latency_ms.p50, its.latency_ms.p50)
-        for mine, its in zip(cell.rounds, other.rounds, strict=True)
-        if mine.throughput_rps and its.throughput_rps
+        (1 / a.throughput_rps, 1 / b.throughput_rps) if _by_throughput(plan) else (a.latency_ms.p50, b.latency_ms.p50)
+        for a, b in zip(cell.rounds, other.rounds, strict=True)
+        if a.throughput_rps and b.throughput_rps
     ]
-    known = [(mine, its) for mine, its in pairs if mine is not None and its is not None]
+    known = [(a, b) for a, b in pairs if a is not None and b is not None]
     return compare_pair(*zip(*known, strict=True)).verdict if known else "too few rounds"
 
 
-def _against(cell: Cell, winner: Cell, constraints: Constraints, verdict: str) -> str:
-    """Says what speaks for the winner; `verdict` is on the cell, compared with it."""
-    if constraints.rate is None and constraints.p99_ms is not None:
+def _against(cell: Cell, winner: Cell, plan: Plan, verdict: str) -> str:
+    """Says why the winner is better than a cell; `verdict` is on the cell, compared with the winner."""
+    if _by_throughput(plan):
         text = f"{cell.throughput_rps:,.0f} requests/s within p99 against {winner.throughput_rps:,.0f}"
     else:
         text = f"p99 is {cell.latency_ms.p99:.2f} ms against {winner.latency_ms.p99:.2f}"
@@ -207,9 +190,11 @@ def _against(cell: Cell, winner: Cell, constraints: Constraints, verdict: str) -
 
 
 def _sentence(cell: Cell, baseline: Cell | None) -> str:
-    parts = [f"p99 {_ms(cell)} and {cell.throughput_rps:,.0f} requests/s at {cell.load.name}"]
+    p99, drop = f"unknown (not enough samples: {cell.samples} of {stats.samples_needed(0.99)})", drop_of(cell, baseline)
+    if cell.latency_ms.p99 is not None:
+        p99 = f"{cell.latency_ms.p99:.2f} ms"
+    parts = [f"p99 {p99} and {cell.throughput_rps:,.0f} requests/s at {cell.load.name}"]
     if cell.facts.top1 is not None:
-        drop = drop_of(cell, baseline)
         below = "" if drop is None else f" ({abs(drop):.2f} points {'above' if drop < 0 else 'below'} FP32)"
         parts.append(f"top-1 {cell.facts.top1:.2%}{below}")
     if cell.facts.memory_bytes is not None:
@@ -223,14 +208,13 @@ def _frontier(results: Results) -> tuple[Choice, ...]:
     """Returns the cells of the first load that nothing beats in p99 and accuracy, the fastest first."""
     first = [cell for cell in results.cells if cell.load == results.cells[0].load]
     best, choices = p99_frontier(first), list[Choice]()
-    for place, cell in enumerate(best):
-        before = best[place - 1] if place else None
-        if before is None:
+    for faster, cell in zip([None, *best], best, strict=False):
+        if faster is None:
             text = "the fastest of all" if len(best) > 1 else "the fastest and the most accurate"
         else:
-            more = 100 * ((cell.facts.top1 or 0.0) - (before.facts.top1 or 0.0))
-            text = f"{more:.2f} points more accurate than {before.variant}"
-            text += f", and {(cell.latency_ms.p99 or 0.0) / (before.latency_ms.p99 or 1.0):.1f} times its p99"
+            more = 100 * ((cell.facts.top1 or 0.0) - (faster.facts.top1 or 0.0))
+            times = (cell.latency_ms.p99 or 0.0) / (faster.latency_ms.p99 or 1.0)
+            text = f"{more:.2f} points more accurate than {faster.variant}, and {times:.1f} times its p99"
         choices.append(Choice(cell, f"{text}: {_sentence(cell, baseline_of(first))}"))
     return tuple(choices)
 
@@ -240,13 +224,3 @@ def drop_of(cell: Cell, baseline: Cell | None) -> float | None:
     if baseline is None or baseline.facts.top1 is None or cell.facts.top1 is None:
         return None
     return 100 * (baseline.facts.top1 - cell.facts.top1)
-
-
-def _ms(cell: Cell) -> str:
-    if cell.latency_ms.p99 is None:
-        return f"unknown (not enough samples: {cell.samples} of {stats.samples_needed(0.99)})"
-    return f"{cell.latency_ms.p99:.2f} ms"
-
-
-def _variants(cells: Sequence[Cell]) -> list[str]:
-    return list(dict.fromkeys(cell.variant for cell in cells))

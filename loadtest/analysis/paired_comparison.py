@@ -1,28 +1,25 @@
 """Which variant is faster, on a machine that drifts: variants are compared within rounds, never across them.
 
-A round measures every variant once, one after the other in random order. What drifts slowly (heat, neighbours,
-the clock of the CPU) is then nearly the same for all blocks of a round and cancels in their ratio. So the unit
-is the round: ten rounds are ten paired ratios, however many thousand calls each was made of.
-
-A difference is claimed only where two things agree:
+A round measures every variant once, in random order. What drifts slowly (heat, neighbours, the clock of the CPU) is
+then nearly the same for all blocks of a round and cancels in their ratio. So the unit is the round: ten rounds are ten
+paired ratios, however many thousand calls each was made of. A drift that follows the order within rounds would not
+cancel, which is why that order is random. A difference is claimed only where two things agree:
 
     the bootstrap interval of the median paired ratio does not contain 1
     Wilcoxon's signed-rank test of the log ratios is significant
 
-The second is there because bootstrap intervals are too narrow when rounds are few: with 6 to 15 rounds of equal
-variants they exclude 1 in 5 to 8% of runs rather than 5%. The test is exact: where two variants are equal and the
-order is random, either of the two is as likely the faster in each round. Both together are wrong in 3 to 4%.
-
-Less must be better in what is compared, such as p50 in milliseconds; for throughput take seconds per call. Not
-covered: a drift that follows the order of the blocks within a round, which is why that order is random.
+Bootstrap intervals alone are too narrow when rounds are few: with 6 to 15 rounds of equal variants they exclude 1 in 5
+to 8% of runs rather than 5%. The test is exact: where two variants are equal and the order is random, either is as
+likely the faster in each round. Both together are wrong in 3 to 4%. Less must be better in what is compared, such as
+p50 in milliseconds; for throughput take seconds per call.
 """
 
 import itertools
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,9 +43,8 @@ class PairedComparison:
     """`CONFIDENCE` interval of the ratio; None with too few rounds."""
     p: float | None
     """p of the signed-rank test, corrected for the number of comparisons made; None with too few rounds."""
-    rounds: int
     verdict: Verdict
-    """What the first is, compared with the second. "tied": no difference was shown, there may be one."""
+    """What the first is, compared with the second. "tied": no difference was shown, though there may be one."""
 
 
 @dataclass(frozen=True)
@@ -82,26 +78,22 @@ def compare_all(values: Mapping[str, Sequence[float]]) -> PairedRanks:
 
     Every pair is compared, with Holm's correction (https://www.jstor.org/stable/4615733): the probability of even
     one false claim in the whole ranking is at most 1 - `CONFIDENCE`. Ties are not transitive, so the rule is: a
-    variant ranks right below the last one that was shown to be faster than it, and first if there is none. Whoever
-    was shown to be slower ranks lower, and nobody ranks lower without having been shown to be slower than one of
-    the rank above.
-
-    Variants are placed in the order of the median, over the rounds, of their value by the round's geometric mean.
+    variant ranks right below the last one that was shown to be faster than it, and first if there is none. Variants
+    are placed in the order of the median, over the rounds, of their value by the round's geometric mean.
     """
     logs = _logs(values)
-    pairs = list(itertools.combinations(_by_median(logs), 2))
+    ordered = _by_median(logs)
+    pairs = list(itertools.combinations(ordered, 2))
     ratios = [logs[first] - logs[second] for first, second in pairs]
     corrected = holm([_signed_rank_p(each) for each in ratios])
     judged = [_judge(each, p, len(pairs)) for each, p in zip(ratios, corrected, strict=True)]
     comparisons = dict(zip(pairs, judged, strict=True))
-    ranks: list[list[str]] = []
-    for variant in _by_median(logs):
-        beaten_by = [any(comparisons[above, variant].verdict == "faster" for above in rank) for rank in ranks]
-        place = max((rank + 1 for rank, beaten in enumerate(beaten_by) if beaten), default=0)
-        if place == len(ranks):
-            ranks.append([])
-        ranks[place].append(variant)
-    return PairedRanks(tuple(map(tuple, ranks)), comparisons)
+    ranks: dict[str, int] = {}
+    for variant in ordered:
+        beaten_by = [above for above in ranks if comparisons[above, variant].verdict == "faster"]
+        ranks[variant] = max((ranks[above] + 1 for above in beaten_by), default=0)
+    by_rank = sorted(ordered, key=ranks.__getitem__)
+    return PairedRanks(tuple(tuple(same) for _, same in itertools.groupby(by_rank, ranks.__getitem__)), comparisons)
 
 
 def _logs(values: Mapping[str, Sequence[float]]) -> dict[str, NDArray[np.float64]]:
@@ -116,14 +108,18 @@ def _logs(values: Mapping[str, Sequence[float]]) -> dict[str, NDArray[np.float64
 
 def _judge(ratios: NDArray[np.float64], p: float, comparisons: int) -> PairedComparison:
     """Returns the verdict on paired log ratios; `p` is corrected for the number of comparisons already."""
-    ratio, rounds = float(np.exp(np.median(ratios))), len(ratios)
-    if rounds < rounds_needed(comparisons):
-        return PairedComparison(ratio, None, None, rounds, "too few rounds")
-    low, high = _interval(ratios)
-    verdict: Verdict = "tied"
-    if p <= 1 - CONFIDENCE and not low <= 1 <= high:
-        verdict = "faster" if high < 1 else "slower"
-    return PairedComparison(ratio, (low, high), p, rounds, verdict)
+    ratio = float(np.exp(np.median(ratios)))
+    if len(ratios) < rounds_needed(comparisons):
+        return PairedComparison(ratio, None, None, "too few rounds")
+    interval = _interval(ratios)
+    return PairedComparison(ratio, interval, p, verdict_of(interval, p))
+
+
+def verdict_of(interval: tuple[float, float], p: float) -> Verdict:
+    """Returns the verdict on a ratio of times: a difference is claimed only where interval and test agree on it."""
+    if p > 1 - CONFIDENCE or interval[0] <= 1 <= interval[1]:
+        return "tied"
+    return "faster" if interval[1] < 1 else "slower"
 
 
 def _interval(ratios: NDArray[np.float64]) -> tuple[float, float]:
@@ -132,18 +128,20 @@ def _interval(ratios: NDArray[np.float64]) -> tuple[float, float]:
     That is undefined where leaving out a round never moves the median, as when most rounds gave the same ratio:
     then the plain percentiles of the bootstrap are taken, which are that ratio itself if all rounds gave it.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # scipy's way to say "undefined", beside the nan
+        interval = bootstrap_interval((ratios,), np.median, "BCa")
+    return bootstrap_interval((ratios,), np.median) if math.isnan(sum(interval)) else interval
+
+
+def bootstrap_interval(
+    logs: tuple[NDArray[np.float64], ...], statistic: Callable[..., Any], method: str = "percentile"
+) -> tuple[float, float]:
+    """Returns the `CONFIDENCE` interval of a ratio whose logarithm is the `statistic` of these logarithms."""
     from scipy.stats import bootstrap  # takes a second to import
 
-    for method in ("BCa", "percentile"):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # scipy's way to say "undefined", beside the nan
-            interval = bootstrap(
-                (ratios,), np.median, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method=method, rng=SEED
-            ).confidence_interval
-        low, high = float(np.exp(interval.low)), float(np.exp(interval.high))
-        if not math.isnan(low + high):
-            break
-    return low, high
+    found = bootstrap(logs, statistic, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method=method, rng=SEED)
+    return float(np.exp(found.confidence_interval.low)), float(np.exp(found.confidence_interval.high))
 
 
 def _signed_rank_p(ratios: NDArray[np.float64]) -> float:

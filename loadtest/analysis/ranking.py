@@ -7,7 +7,7 @@ others has none is dropped for all: pairs need both.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loadtest.analysis.paired_comparison import PairedRanks, compare_all, rounds_needed
+from loadtest.analysis.paired_comparison import compare_all, rounds_needed
 from loadtest.analysis.results import Cell
 from loadtest.analysis.validity import invalid_reason, is_valid
 from loadtest.plan import Load
@@ -41,10 +41,6 @@ class Ranking:
         """Whether any difference could have been shown, if there is anything to compare."""
         return len(self.places) < 2 or self.rounds >= self.needed
 
-    def tied_with(self, place: Place) -> tuple[str, ...]:
-        """Returns the other variants of that place's rank."""
-        return tuple(p.cell.variant for p in self.places if p.rank == place.rank and p is not place)
-
 
 def rank_cells(cells: Sequence[Cell], load: Load) -> Ranking:
     """Ranks the cells of one load."""
@@ -57,15 +53,10 @@ def rank_cells(cells: Sequence[Cell], load: Load) -> Ranking:
     if not shared:
         return Ranking(load, (), left_out, 0, needed)
     ranked = compare_all({cell.variant: [p50[n] or 0.0 for n in shared] for cell, p50 in zip(able, p50s, strict=True)})
-    return Ranking(load, _places(able, ranked), left_out, len(shared), needed)
-
-
-def _places(cells: Sequence[Cell], ranked: PairedRanks) -> tuple[Place, ...]:
-    named, first = {cell.variant: cell for cell in cells}, ranked.ranks[0][0]
-    places = []
+    named, places = {cell.variant: cell for cell in able}, list[Place]()
     for rank, variants in enumerate(ranked.ranks, 1):
         for variant in variants:
-            against = ranked.comparisons.get((first, variant))
+            against = ranked.comparisons.get((ranked.ranks[0][0], variant))
             slower = against.interval and (1 / against.interval[1], 1 / against.interval[0]) if against else None
             places.append(Place(rank, named[variant], 1 / against.ratio if against else None, slower))
-    return tuple(places)
+    return Ranking(load, tuple(places), left_out, len(shared), needed)

@@ -1,16 +1,17 @@
 """From measured blocks to `results.json`: one cell for each variant and load, over all rounds.
 
-    requests, failures   every call that was sent, warm-up and first calls included: what the server counts too
-    throughput_rps       successful answers within the steady state by its seconds
+    requests, failures   every call that was sent, first calls and warm-up included: the server counts them too
+    throughput_rps       successful answers per second of steady state
     latency_ms           percentiles of the successful calls that were due in the steady state, from when they were
-                         due (in a closed loop: sent) until their answer; null where too few
+                         due (in a closed loop: sent) until their answer
     service_ms           the same from when they were sent
     samples              how many calls those percentiles are made of
 
-None (null in the file) stands for what was not measured. Nothing here rounds.
+None (null in the file) stands for what was not measured. Nothing is rounded.
 """
 
 import dataclasses
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -46,14 +47,14 @@ class LatencyMs:
 
 @dataclass(frozen=True)
 class ServerSide:
-    """What the server's metrics say about blocks, warm-up included; None where they do not."""
+    """What the server's metrics say about blocks, warm-up included."""
 
     requests: int | None
     queue_ms_mean: float | None
     compute_ms_mean: float | None
     cpu_us_per_request: float | None
     handler_ms_mean: float | None = None
-    """From a parsed request to its finished answer: queue, engine, and what lies before and after it."""
+    """From a parsed request to its finished answer, queue and engine included."""
     batch_rows_mean: float | None = None
     """Rows in one execution of the engine."""
 
@@ -73,7 +74,6 @@ class Round:
     generator_cpu: float
     generator_process_cpu: float
     conditions: Conditions
-    """What the machine did meanwhile."""
     canary_seconds: float | None
     reruns: int
     steady: bool
@@ -88,7 +88,7 @@ class Cell:
     variant: str
     load: Load
     connections: int
-    """Connections that the load was sent over: one for each user."""
+    """One for each user."""
     rows: int
     """Rows of each request."""
     requests: int
@@ -98,31 +98,31 @@ class Cell:
     seconds: float
     throughput_rps: float
     asked_rps: float | None
-    """Requests that were due in the steady state by its seconds; None where the server sets the pace."""
+    """Requests that were due per second of steady state; None where the server sets the pace."""
     latency_ms: LatencyMs
     service_ms: LatencyMs
     late_ms_p99: float | None
     """How late requests were sent."""
     lag_ms_p99: float | None
-    """How late timers of the load generator were: what may be in any latency and is not the server's."""
+    """How late timers of the load generator were: this much of any latency may not be the server's."""
     first_call_ms: float | None
-    """Median of the users' first calls, each of which opened a connection."""
+    """Median of the first calls, each of which opened a connection."""
     generator_cpu: float
     """Share of the steady state in which the thread that runs the users had a core."""
     generator_process_cpu: float
-    """CPU time of the load generator in the steady state by its seconds, gRPC's own threads included: cores."""
+    """Cores that the load generator used in the steady state, gRPC's own threads included."""
     generator_us_per_request: float | None
-    """The same by the calls of the steady state."""
+    """CPU time of the load generator per call of the steady state."""
     cores_used: float | None
-    """Cores of load generator and server together, the server's being its CPU time per request times the calls."""
+    """Cores that load generator and server used together."""
     ceiling_rps: float | None
-    """What the generator reaches under this load against a server that answers at once."""
+    """Answers per second that the load generator gets from a server that answers at once."""
     generator_limited: bool
-    """Whether the generator may have been the limit (`stats.is_generator_limited`)."""
+    """Whether the load generator may have been the limit (`stats.is_generator_limited`)."""
     reruns: int
     """Blocks that were measured again, because the machine had changed meanwhile."""
     unsteady: int
-    """Rounds in which it had changed all the same."""
+    """Rounds in which the machine changed all the same."""
     server: ServerSide
     facts: Facts
     rounds: tuple[Round, ...]
@@ -142,12 +142,10 @@ class Results:
     ceilings: tuple[Ceiling, ...]
     cells: tuple[Cell, ...]
     accuracy: tuple[Accuracy, ...]
-    """Accuracy of each variant over the wire, where it was checked."""
     skipped: dict[str, str]
     """Variants that were not measured, each with the reason."""
     warnings: tuple[str, ...]
     searches: tuple[Search, ...] = ()
-    """For the highest rate that each variant holds, where that was asked for."""
     schema: int = SCHEMA
 
     @property
@@ -178,12 +176,10 @@ def make_cells(
     plan: Plan, measurements: Sequence[Measurement], facts: Mapping[str, Facts], ceilings: Sequence[Ceiling] = ()
 ) -> tuple[Cell, ...]:
     """Returns a cell for each variant and load, in the order of `facts` and then of the plan's loads."""
-    cells = []
-    for variant in facts:
-        for load in plan.loads:
-            parts = [m for m in measurements if (m.block.variant, m.block.load) == (variant, load)]
-            reached = next((ceiling.rps for ceiling in ceilings if ceiling.load == load), None)
-            cells.append(_cell(plan, variant, load, parts, facts[variant], reached))
+    cells, reached = list[Cell](), {ceiling.load: ceiling.rps for ceiling in ceilings}
+    for variant, load in itertools.product(facts, plan.loads):
+        parts = [each for each in measurements if (each.block.variant, each.block.load) == (variant, load)]
+        cells.append(_cell(plan, variant, load, parts, facts[variant], reached.get(load)))
     return tuple(cells)
 
 
@@ -260,8 +256,7 @@ def _is_limited(part: Measurement, ceiling: float | None) -> bool:
 
 
 def _percentiles(latencies: NDArray[np.float64]) -> LatencyMs:
-    p50, p95, p99 = (stats.quantile(latencies * 1e3, q) for q in (0.5, 0.95, 0.99))
-    return LatencyMs(p50, p95, p99)
+    return LatencyMs(*(stats.quantile(latencies * 1e3, q) for q in (0.5, 0.95, 0.99)))
 
 
 def _server_side(deltas: Sequence[Deltas]) -> ServerSide:

@@ -1,47 +1,48 @@
 """`pareto-loadtest compare runs/A runs/B`: what got slower from one run to another, with significance.
 
-For each variant and load in both runs the figures of the rounds are compared: p50, p99 where every round has one, and
-seconds per answer where the server sets the pace. The rounds of two runs are not pairs, as those of one run are
-(`paired_comparison`): nothing ties round 3 of one to round 3 of the other. A difference is claimed only where
-two agree:
+For each variant and load in both runs the rounds are compared: p50, p99 where every round has one, and seconds per
+answer where the server sets the pace. Round 3 of one run has nothing to do with round 3 of the other, so they are not
+pairs as in `paired_comparison`. A difference is claimed only where two things agree:
 
-    the Mann-Whitney test, Holm's correction for all comparisons made, p at most 5%
+    the Mann-Whitney test, with Holm's correction for all comparisons made: p at most 5%
     the bootstrap interval of the ratio of the medians does not contain 1
 
-Both see how the rounds of a run differ among themselves, and not what differs between two evenings on one machine: a
-neighbour, another clock. Hence the noise probe's readings of both runs are compared too, and what else differed
-(machine, versions, flags) is named beside the answer. Run two, three times before and after to be sure.
+Neither sees what differs between two evenings on one machine, such as a neighbour or another clock of the CPU. So the
+noise probe's readings of both runs are compared too, and whatever else differed (machine, versions, flags) is named.
+To be sure, run several times before and after.
 """
 
 import json
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from rich import box
 from rich.table import Table
 
 from loadtest import stats
-from loadtest.analysis.paired_comparison import RESAMPLES, SEED, Verdict, holm
-from loadtest.analysis.results import Cell, Results, load_results
+from loadtest.analysis.paired_comparison import RESAMPLES, SEED, Verdict, bootstrap_interval, holm, verdict_of
+from loadtest.analysis.results import Cell, Results, Round, load_results
 from loadtest.measure.noise_probe import TOLERANCE
 from loadtest.plan import Load
 from protos.errors import UsageError
 
 Key = tuple[str, Load]
 """Variant and load of a cell."""
+_Measured = tuple[Key, str, list[float], list[float]]
+"""Whose, what, and its values in the rounds of both runs."""
 
-OF_NO_MATTER = ("target", "out", "metrics_url", "repository", "seed", "wait", "variants", "users", "rates", "offline")
-"""Flags that may differ: where a run was and what else was in it; loads and variants in one only are named anyway."""
+MAY_DIFFER = ("target", "out", "metrics_url", "repository", "seed", "wait", "variants", "users", "rates", "offline")
+"""Flags whose difference is not named; loads and variants that are in one run only are named anyway."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """One figure of one cell in both runs, in milliseconds; a ratio above 1 says that the second run is slower."""
+    """One measure of one cell in both runs, in milliseconds; a ratio above 1 says that the second run is slower."""
 
     variant: str
     load: str
@@ -71,7 +72,7 @@ class Changes:
 
     @property
     def exit_code(self) -> int:
-        """1 where something got slower; 0 where nothing was shown to; 2 where nothing could have been."""
+        """1 where something got slower, 0 where nothing was shown to, 2 where no difference could have been shown."""
         verdicts = {change.verdict for change in self.changes}
         if verdicts <= {"too few rounds"}:
             return 2
@@ -89,27 +90,28 @@ class Changes:
             )
 
     def document(self) -> str:
-        """Returns all of it as JSON, in one line."""
+        """Returns the comparison as one line of JSON."""
         return json.dumps(asdict(self) | {"slower": sum(each.verdict == "slower" for each in self.changes)})
 
 
 def compare_runs(before: Path, after: Path) -> Changes:
     """Compares two run folders; `UsageError` where one is none, or where no cell is in both."""
     runs = _read(before), _read(after)
-    cells = tuple({(cell.variant, cell.load): cell for cell in run.cells} for run in runs)
-    common = [key for key in cells[0] if key in cells[1]]
+    first, second = ({(cell.variant, cell.load): cell for cell in run.cells} for run in runs)
+    common = [key for key in first if key in second]
     if not common:
         raise UsageError(f"'{before}' and '{after}' have no variant under the same load in common")
-    left_out, comparable = [], []
+    left_out, measured = list[str](), list[_Measured]()
     for key in common:
-        if reasons := [*_invalid_reasons("first", cells[0][key]), *_invalid_reasons("second", cells[1][key])]:
+        if reasons := [*_invalid_reasons("first", first[key]), *_invalid_reasons("second", second[key])]:
             left_out.append(f"{_name(key)}: {', '.join(reasons)}")
         else:
-            comparable.append(key)
-    for mine, others, which in ((cells[0], cells[1], "first"), (cells[1], cells[0], "second")):
-        left_out += [f"{_name(key)}: only in the {which} run" for key in mine if key not in others]
-    figures = [(key, *figure) for key in comparable for figure in _figures(key[1], cells[0][key], cells[1][key])]
-    return Changes(_judge(figures), tuple(left_out), tuple(_differences(*runs)))
+            measured += _measures(key, first[key], second[key])
+    left_out += [f"{_name(key)}: only in the first run" for key in first if key not in second]
+    left_out += [f"{_name(key)}: only in the second run" for key in second if key not in first]
+    corrected = holm([_mann_whitney_p(before, after) for _, _, before, after in measured])
+    changes = tuple(_change(*each, p, len(measured)) for each, p in zip(measured, corrected, strict=True))
+    return Changes(changes, tuple(left_out), tuple(_differences(*runs)))
 
 
 def _read(folder: Path) -> Results:
@@ -129,7 +131,7 @@ def rounds_needed(comparisons: int) -> int:
 
 
 def table(changes: Changes) -> Table:
-    """Returns a row for each figure, the slowest first."""
+    """Returns a row for each comparison, the slowest first."""
     grid = Table(title="second run against the first", box=box.SIMPLE_HEAD, collapse_padding=True)
     grid.add_column("variant", overflow="fold")
     grid.add_column("load")
@@ -150,69 +152,45 @@ def _name(key: Key) -> str:
 
 
 def _invalid_reasons(which: str, cell: Cell) -> Iterator[str]:
-    """Says why a cell is no evidence."""
+    """Says why a cell cannot be compared."""
     if cell.generator_limited:
         yield f"limited by the generator in the {which} run"
     if cell.failures:
         yield f"{cell.failures} of {cell.requests} calls failed in the {which} run"
 
 
-def _figures(load: Load, *cells: Cell) -> Iterator[tuple[str, list[float], list[float]]]:
-    """Names of figures of which less is better, and their values in the rounds of both runs."""
-    latencies = [[each.latency_ms for each in cell.rounds] for cell in cells]
-    answers = [[each.throughput_rps for each in cell.rounds] for cell in cells]
-    figures: list[tuple[str, list[list[float | None]]]] = [
-        ("p50 ms", [[each.p50 for each in run] for run in latencies]),
-        ("p99 ms", [[each.p99 for each in run] for run in latencies]),
-    ]
-    if load.scenario != "server":
-        figures.append(("ms per answer", [[1e3 / rps if rps else None for rps in run] for run in answers]))
-    for name, values in figures:
-        first, second = ([value for value in run if value is not None] for run in values)
-        if (len(first), len(second)) == tuple(map(len, values)):
-            yield name, first, second
+def _measures(key: Key, *cells: Cell) -> Iterator[_Measured]:
+    """Yields what is compared of a cell in both runs: less is better, and every round has a value."""
+    measures: dict[str, Callable[[Round], float]] = {
+        "p50 ms": lambda each: each.latency_ms.p50 or math.nan,
+        "p99 ms": lambda each: each.latency_ms.p99 or math.nan,
+    }
+    if key[1].scenario != "server":
+        measures["ms per answer"] = lambda each: 1e3 / (each.throughput_rps or math.nan)
+    for name, measure in measures.items():
+        before, after = ([measure(each) for each in cell.rounds] for cell in cells)
+        if not any(map(math.isnan, before + after)):
+            yield key, name, before, after
 
 
-def _judge(figures: Sequence[tuple[Key, str, list[float], list[float]]]) -> tuple[Change, ...]:
-    corrected = holm([_mann_whitney_p(first, second) for _, _, first, second in figures])
-    return tuple(
-        _change(key, figure, first, second, p, len(figures))
-        for (key, figure, first, second), p in zip(figures, corrected, strict=True)
-    )
-
-
-def _change(
-    key: Key, figure: str, first: Sequence[float], second: Sequence[float], p: float, comparisons: int
-) -> Change:
-    """The verdict on one figure; `p` is corrected for the number of comparisons already."""
-    before, after = statistics.median(first), statistics.median(second)
-    interval: tuple[float, float] | None = None
-    verdict: Verdict = "too few rounds"
-    if enough := _can_differ(len(first), len(second), comparisons):
-        low, high = interval = _interval(first, second)
-        claimed = p <= 1 - stats.CONFIDENCE and not low <= 1 <= high
-        verdict = ("slower" if low > 1 else "faster") if claimed else "tied"
-    return Change(
-        variant=key[0],
-        load=key[1].name,
-        figure=figure,
-        before=before,
-        after=after,
-        ratio=after / before,
-        interval=interval,
-        p=p if enough else None,
-        rounds=(len(first), len(second)),
-        verdict=verdict,
-    )
+def _change(key: Key, name: str, first: list[float], second: list[float], p: float, comparisons: int) -> Change:
+    """Returns the verdict on one measure; `p` is corrected for the number of comparisons already."""
+    before, after, rounds = statistics.median(first), statistics.median(second), (len(first), len(second))
+    change = partial(Change, key[0], key[1].name, name, before, after, after / before, rounds=rounds)
+    if not _can_differ(*rounds, comparisons):
+        return change(interval=None, p=None, verdict="too few rounds")
+    logs = np.log(first), np.log(second)
+    interval = bootstrap_interval(logs, lambda x, y, axis=-1: np.median(y, axis) - np.median(x, axis))
+    return change(interval=interval, p=p, verdict=verdict_of(interval, p))
 
 
 def _can_differ(first: int, second: int, comparisons: int) -> bool:
-    """Whether so many rounds of each run can show a difference at all: where all of one are slower than the other's."""
+    """Returns whether so many rounds could show a difference if all of one run were slower than all of the other."""
     return 2 / math.comb(first + second, first) <= (1 - stats.CONFIDENCE) / comparisons
 
 
 def _mann_whitney_p(first: Sequence[float], second: Sequence[float]) -> float:
-    """Two-sided and exact; with ties, by permutations."""
+    """Returns the two-sided p: exact, or by permutations where values are equal."""
     from scipy.stats import PermutationMethod, mannwhitneyu  # takes a second to import
 
     distinct = len({*first, *second}) == len(first) + len(second)
@@ -220,35 +198,13 @@ def _mann_whitney_p(first: Sequence[float], second: Sequence[float]) -> float:
     return float(mannwhitneyu(first, second, method=method).pvalue)
 
 
-def _interval(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
-    """Returns the interval of the ratio of the medians, by the bootstrap's percentiles."""
-    from scipy.stats import bootstrap  # takes a second to import
-
-    interval = bootstrap(
-        (np.log(first), np.log(second)),
-        _difference_of_medians,
-        n_resamples=RESAMPLES,
-        confidence_level=stats.CONFIDENCE,
-        method="percentile",
-        rng=SEED,
-    ).confidence_interval
-    return float(np.exp(interval.low)), float(np.exp(interval.high))
-
-
-def _difference_of_medians(
-    first: NDArray[np.float64], second: NDArray[np.float64], axis: int = -1
-) -> NDArray[np.float64]:
-    difference: NDArray[np.float64] = np.median(second, axis) - np.median(first, axis)
-    return difference
-
-
 def _differences(first: Results, second: Results) -> Iterator[str]:
-    """What was not the same in both runs, beside what was measured."""
+    """Says what was not the same in both runs, beside what was measured."""
     runs = first, second
     yield from _unequal("", *({"server": run.server, "inputs": run.inputs} for run in runs))
-    yield from _unequal("machine: ", *(_without(asdict(run.machine), ("libraries", "load_average")) for run in runs))
+    yield from _unequal("machine: ", *(asdict(run.machine) for run in runs), but=("libraries", "load_average"))
     yield from _unequal("version of ", *(run.machine.libraries for run in runs))
-    yield from _unequal("plan: ", *(_without(asdict(run.plan), OF_NO_MATTER) for run in runs))
+    yield from _unequal("plan: ", *(asdict(run.plan) for run in runs), but=MAY_DIFFER)
     facts = [{cell.variant: asdict(cell.facts) for cell in run.cells} for run in runs]
     for variant in sorted(facts[0].keys() & facts[1].keys()):
         yield from _unequal(f"{variant}: ", facts[0][variant], facts[1][variant])
@@ -260,14 +216,12 @@ def _differences(first: Results, second: Results) -> Iterator[str]:
         )
 
 
-def _unequal(what: str, first: Mapping[str, object], second: Mapping[str, object]) -> Iterator[str]:
+def _unequal(
+    what: str, first: Mapping[str, object], second: Mapping[str, object], *, but: Sequence[str] = ()
+) -> Iterator[str]:
     for name in dict.fromkeys((*first, *second)):
-        if first.get(name) != second.get(name):
+        if name not in but and first.get(name) != second.get(name):
             yield f"{what}{name}: {first.get(name)} in the first run, {second.get(name)} in the second"
-
-
-def _without(flags: Mapping[str, object], names: Sequence[str]) -> dict[str, object]:
-    return {name: value for name, value in flags.items() if name not in names}
 
 
 def _noise_probe(run: Results) -> float | None:

@@ -5,7 +5,7 @@ nowhere. It is no evidence either way: one that the generator limited is at leas
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from loadtest.analysis.results import Cell
 from protos.frontier import FP32, fp32_baseline, pareto_frontier
@@ -44,21 +44,17 @@ def baseline_of(cells: Sequence[Cell]) -> Cell | None:
 
 def p99_frontier(cells: Sequence[Cell]) -> list[Cell]:
     """Returns the valid cells of known accuracy that none beats in both p99 and top-1, by rising p99."""
-    return _frontier(cells, [_p99(cell) for cell in cells])
+    return _frontier(cells, _p99)
 
 
 def throughput_frontier(cells: Sequence[Cell]) -> list[Cell]:
     """Returns the valid cells of known accuracy that none beats in both throughput and top-1, by falling throughput."""
-    return _frontier(cells, [-cell.throughput_rps for cell in cells])
+    return _frontier(cells, lambda cell: -cell.throughput_rps)
 
 
-def _frontier(cells: Sequence[Cell], costs: Sequence[float]) -> list[Cell]:
-    able = [
-        (cell, cost, cell.facts.top1)
-        for cell, cost in zip(cells, costs, strict=True)
-        if has_valid_p99(cell) and cell.facts.top1 is not None
-    ]
-    return [able[i][0] for i in pareto_frontier([cost for _, cost, _ in able], [top1 for _, _, top1 in able])]
+def _frontier(cells: Sequence[Cell], cost: Callable[[Cell], float]) -> list[Cell]:
+    able = [cell for cell in cells if has_valid_p99(cell) and cell.facts.top1 is not None]
+    return [able[i] for i in pareto_frontier([*map(cost, able)], [cell.facts.top1 or 0.0 for cell in able])]
 
 
 def _p99(cell: Cell) -> float:

@@ -31,9 +31,9 @@ def _of_sharing(cells: Sequence[Cell], cores: int | None) -> Iterator[str]:
         return
     if full := sum((cell.cores_used or 0.0) >= stats.CORES_LIMIT * cores for cell in cells):
         yield (
-            f"in {full} of {len(cells)} {'cell' if len(cells) == 1 else 'cells'} load generator and server together"
+            f"in {full} of {len(cells)} {'cell' if len(cells) == 1 else 'cells'} the load generator and the server"
             f" used at least {stats.CORES_LIMIT:.0%} of this machine's {cores} {'core' if cores == 1 else 'cores'}:"
-            " they competed, and the server alone may do better"
+            " they competed, and the server alone may be faster"
         )
 
 
@@ -53,10 +53,10 @@ def _of_cell(cell: Cell) -> Iterator[str]:
         worst = max(cell.rounds, key=lambda each: each.generator_cpu)
         yield (
             f"the load generator's thread used {worst.generator_cpu:.0%} of a core in round {worst.round} and may have"
-            " been the limit; the cell is left out of the frontier"
+            " been the limit: the cell is on no frontier"
         )
     if cell.unsteady:
-        yield f"the machine was not the same before and after {cell.unsteady} of {len(cell.rounds)} rounds"
+        yield f"the machine's speed changed during {cell.unsteady} of {len(cell.rounds)} rounds"
     if missing := [name for name, value in dataclasses.asdict(cell.latency_ms).items() if value is None]:
         yield f"{cell.samples} samples are too few for {', '.join(missing)}"
     fewest = min(cell.rounds, key=lambda each: each.users_begun)
@@ -65,5 +65,5 @@ def _of_cell(cell: Cell) -> Iterator[str]:
     if cell.server.requests not in (None, cell.requests) and not cell.failures:
         yield (
             f"{cell.requests} calls were sent but the server counted {cell.server.requests}:"
-            " it served others too, or the metrics page is another server's"
+            " it served other clients too, or the metrics page is another server's"
         )

@@ -5,7 +5,7 @@ Servers beside the first have a name, which stands behind their variants': `int8
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -23,26 +23,7 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.2
 
 ANSWER_SECONDS = 1.0
-"""How long a server that is starting has for its answer, before it is asked again."""
-
-
-@dataclass(frozen=True)
-class Metrics:
-    """A server's metrics page, if it has one."""
-
-    url: str | None
-    missing: str | None = None
-    """Why there is none."""
-
-    def read(self) -> Page | None:
-        """Reads the page; returns None where the server has none or is gone."""
-        if self.url is None:
-            return None
-        try:
-            return scrape(self.url)
-        except ScrapeError as error:
-            logger.warning("%s", error)
-            return None
+"""A server that is starting is asked again after this long without an answer."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +34,7 @@ class ServedVariant:
     """The server's name for it."""
     target: Target
     metadata: pb.ModelMetadataResponse
-    metrics: Metrics
+    metrics_url: str | None
     facts: Facts
 
 
@@ -66,21 +47,18 @@ class Discovery:
     """Why each other variant cannot be measured."""
     servers: tuple[str, ...]
     """What the servers call themselves, in the plan's order."""
+    notes: tuple[str, ...]
+    """Why a server has no metrics page, for each that has none."""
 
     @property
     def facts(self) -> dict[str, Facts]:
-        """What is known of each variant."""
+        """Returns what is known of each variant."""
         return {name: served.facts for name, served in self.by_name.items()}
-
-    @property
-    def metrics(self) -> tuple[Metrics, ...]:
-        """The page of each server that has a variant to measure."""
-        return tuple(dict.fromkeys(served.metrics for served in self.by_name.values()))
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The variants of a model on one server: those that are ready, with their metadata, and why others are not."""
+    """The variants of a model on one server: the ready ones with their metadata, the others with the reason."""
 
     server: str
     ready: Mapping[str, pb.ModelMetadataResponse]
@@ -88,25 +66,24 @@ class Listing:
 
 
 def discover(plan: Plan, sleep: Sleep) -> Discovery:
-    """Waits for the servers, then asks each for its variants and what is known of them.
-
-    Raises `UsageError` where nobody answers, the model or a wanted variant is unknown, or none is ready.
-    """
-    by_name, skipped, servers = dict[str, ServedVariant](), dict[str, str](), list[str]()
+    """Waits for the servers, then asks each for its variants; raises `UsageError` as `list_variants` does."""
+    by_name, skipped = dict[str, ServedVariant](), dict[str, str]()
+    servers, notes, load_peaks = list[str](), list[str](), _load_peaks(plan)
     for target in plan.targets:
         with closing(Client(target.address, plan.deadline)) as client:
             wait_until_ready(client, plan.wait, sleep)
             found = list_variants(client, plan.model, () if target.name else plan.variants)
-            serving = _serving(client, plan.model, found.ready)
-        metrics = _metrics(plan, target)
-        facts = _facts(plan, found.ready, serving, metrics.read())
+            serving = {variant: _serving(client, plan.model, variant) for variant in found.ready}
+        url, page = _metrics_page(plan, target, notes)
         for variant, metadata in found.ready.items():
-            by_name[target.name_of(variant)] = ServedVariant(variant, target, metadata, metrics, facts[variant])
+            facts = page.facts(plan.model, variant) if page else Facts()
+            facts = replace(facts, memory_bytes=load_peaks.get(variant), serving=serving[variant])
+            by_name[target.name_of(variant)] = ServedVariant(variant, target, metadata, url, facts)
         for variant, reason in found.skipped.items():
             skipped[target.name_of(variant)] = reason
             logger.warning("variant '%s' is left out: %s", target.name_of(variant), reason)
         servers.append(found.server)
-    return Discovery(by_name, skipped, tuple(servers))
+    return Discovery(by_name, skipped, tuple(servers), tuple(notes))
 
 
 def wait_until_ready(client: Client, seconds: float, sleep: Sleep, clock: Callable[[], float] = time.monotonic) -> None:
@@ -145,47 +122,38 @@ def list_variants(client: Client, model: str, wanted: Sequence[str] = ()) -> Lis
     return Listing(f"{server.name} {server.version}".strip(), ready, skipped)
 
 
-def _serving(client: Client, model: str, variants: Iterable[str]) -> dict[str, str]:
-    """How each variant is served, in a few words; empty where the server does not say."""
-    texts = dict[str, str]()
-    for variant in variants:
-        try:
-            config = client.config(model, wire_version(variant))
-        except CallError:
-            return {}  # it lacks the extension
-        threads = config.parameters["threads"].string_value
-        batch = max(config.dynamic_batching.preferred_batch_size, default=1)
-        engine = f"{threads} {'thread' if threads == '1' else 'threads'}, " if threads else ""
-        texts[variant] = f"{engine}batches of at most {batch} rows" if batch > 1 else f"{engine}no batching"
-    return texts
-
-
-def _metrics(plan: Plan, target: Target) -> Metrics:
-    """The page of `--metrics-url`, which must be there; else one at the port above the target's, if it is there."""
-    if plan.metrics_url and not target.name:
-        try:
-            scrape(plan.metrics_url)
-        except ScrapeError as error:
-            raise UsageError(f"--metrics-url: {error}") from error
-        return Metrics(plan.metrics_url)
-    host, _, port = target.address.rpartition(":")
-    url = f"http://{host}:{int(port) + 1}/metrics"
+def _serving(client: Client, model: str, variant: str) -> str | None:
+    """Returns how a variant is served, in a few words; None where the server lacks the extension that says so."""
     try:
-        scrape(url)
+        config = client.config(model, wire_version(variant))
+    except CallError:
+        return None
+    threads = config.parameters["threads"].string_value
+    batch = max(config.dynamic_batching.preferred_batch_size, default=1)
+    engine = f"{threads} {'thread' if threads == '1' else 'threads'}, " if threads else ""
+    return f"{engine}batches of at most {batch} rows" if batch > 1 else f"{engine}no batching"
+
+
+def _metrics_page(plan: Plan, target: Target, notes: list[str]) -> tuple[str | None, Page | None]:
+    """Reads the page of `--metrics-url`, which must be there, or else at the port above the target's, if it is there.
+
+    Returns its address too. Where there is no page, `notes` gets the reason.
+    """
+    given = None if target.name else plan.metrics_url
+    host, _, port = target.address.rpartition(":")
+    url = given or f"http://{host}:{int(port) + 1}/metrics"
+    try:
+        return url, scrape(url)
     except ScrapeError as error:
-        missing = f"no server-side figures: {error}; --metrics-url says where the page is"
-        logger.warning("%s", missing)
-        return Metrics(None, missing)
-    return Metrics(url)
+        if given:
+            raise UsageError(f"--metrics-url: {error}") from error
+        notes.append(f"no server-side figures: {error}; --metrics-url says where the page is")
+        logger.warning("%s", notes[-1])
+        return None, None
 
 
-def _facts(plan: Plan, variants: Iterable[str], serving: Mapping[str, str], page: Page | None) -> dict[str, Facts]:
-    """What the metrics page, the configuration and the manifest say about each variant."""
+def _load_peaks(plan: Plan) -> dict[str, int]:
+    """Returns what loading each variant took in memory, where its manifest is in the repository and says so."""
     entries = scan_model(plan.repository, plan.model) if plan.repository.is_dir() else []
-    manifests = {entry.name: entry.variant for entry in entries}
-    facts = {}
-    for variant in variants:
-        said, manifest = page.facts(plan.model, variant) if page else Facts(), manifests.get(variant)
-        taken = manifest.footprint.load_peak_bytes if manifest and manifest.footprint else None
-        facts[variant] = replace(said, memory_bytes=taken, serving=serving.get(variant))
-    return facts
+    variants = [entry.variant for entry in entries if entry.variant]
+    return {each.variant: each.footprint.load_peak_bytes for each in variants if each.footprint}

@@ -1,15 +1,16 @@
-"""The server's side of the story, read from its metrics page before and after each block.
+"""What the server did, read from its metrics page before and after each block.
 
-Only counters that moved between two readings are used, so that what other runs did does not count. A server
-without the page, or one that does not export a figure, leaves it None: absent, never zero.
+Only what moved between two readings is used, so that other runs do not count. What a server does not export is None:
+absent, never zero.
 """
 
 import http.client
-import urllib.error
+import logging
 import urllib.request
 from dataclasses import dataclass
 
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from protos import telemetry
 from protos.errors import ParetoServeError
@@ -25,15 +26,6 @@ class ScrapeError(ParetoServeError):
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One line of the page."""
-
-    name: str
-    labels: dict[str, str]
-    value: float
-
-
-@dataclass(frozen=True)
 class Facts:
     """What the server says about a variant; None where it does not say."""
 
@@ -44,9 +36,9 @@ class Facts:
     agreement: float | None = None
     artifact_bytes: int | None = None
     memory_bytes: int | None = None
-    """What loading it and answering once adds to a process; from its manifest, the server does not export it."""
+    """What loading it and answering once adds to a process, by its manifest: the server does not export it."""
     serving: str | None = None
-    """How it is served, as its configuration says: threads and batches."""
+    """Threads and batches, by its configuration."""
 
 
 @dataclass(frozen=True)
@@ -56,22 +48,16 @@ class Page:
     samples: tuple[Sample, ...]
 
     def total(self, name: str, **labels: str) -> float | None:
-        """Sum of the samples of that name with at least these labels; None where there are none."""
-        values = [s.value for s in self.samples if s.name == name and labels.items() <= s.labels.items()]
+        """Returns the sum of the samples of that name with at least these labels; None where there are none."""
+        values = [sample.value for sample in self._chosen(name, labels)]
         return sum(values) if values else None
 
     def facts(self, model: str, variant: str) -> Facts:
-        """What the page says about a variant."""
-        labels = {"model": model, "variant": variant}
-        info = next(
-            (
-                s.labels
-                for s in self.samples
-                if s.name == _name(telemetry.VARIANT_INFO) and labels.items() <= s.labels.items()
-            ),
-            {},
-        )
-        quality, size = _name(telemetry.VARIANT_QUALITY), self.total(_name(telemetry.VARIANT_ARTIFACT_BYTES), **labels)
+        """Returns what the page says about a variant."""
+        labels, quality = {"model": model, "variant": variant}, telemetry.VARIANT_QUALITY.name
+        infos = self._chosen(telemetry.VARIANT_INFO.name, labels)
+        info = infos[0].labels if infos else {}
+        size = self.total(telemetry.VARIANT_ARTIFACT_BYTES.name, **labels)
         return Facts(
             recipe=info.get("recipe"),
             runtime=info.get("runtime"),
@@ -80,6 +66,9 @@ class Page:
             agreement=self.total(quality, metric=telemetry.AGREEMENT, **labels),
             artifact_bytes=None if size is None else int(size),
         )
+
+    def _chosen(self, name: str, labels: dict[str, str]) -> list[Sample]:
+        return [each for each in self.samples if each.name == name and labels.items() <= each.labels.items()]
 
 
 @dataclass(frozen=True)
@@ -96,46 +85,46 @@ class Deltas:
     """From parsed requests to finished messages: queue, engine, and what lies before and after it."""
     handler_count: float | None = None
     batch_rows: float | None = None
-    """Rows that the engine was given."""
     batch_count: float | None = None
     """Executions of the engine."""
 
 
 def scrape(url: str) -> Page:
-    """Reads the page; `ScrapeError` where there is none."""
+    """Reads the page; raises `ScrapeError` where there is none."""
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response:
             text = response.read().decode()
         families = list(text_string_to_metric_families(text))
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise ScrapeError(f"metrics page {url}: {error}") from error
-    return Page(tuple(Sample(s.name, s.labels, s.value) for family in families for s in family.samples))
+    return Page(tuple(sample for family in families for sample in family.samples))
+
+
+def read_again(url: str | None) -> Page | None:
+    """Reads a page that was there before; returns None where there was none, or the server is gone."""
+    try:
+        return scrape(url) if url else None
+    except ScrapeError as error:
+        logging.warning("%s", error)
+        return None
 
 
 def deltas(before: Page, after: Page, model: str, variant: str) -> Deltas:
-    """What moved between two readings of one server's page."""
-    labels = {"model": model, "variant": variant}
+    """Returns what moved between two readings of one server's page."""
+    ours = {"model": model, "variant": variant}
 
     def moved(name: str, **labels: str) -> float | None:
         now, then = after.total(name, **labels), before.total(name, **labels)
         return None if now is None else now - (then or 0.0)  # a labelled counter appears with its first event
 
-    queue, compute = telemetry.QUEUE_DURATION.name, telemetry.COMPUTE_DURATION.name
-    handler, batch = telemetry.REQUEST_DURATION.name, telemetry.BATCH_SIZE.name
+    def sum_and_count(metric: telemetry.Metric) -> tuple[float | None, float | None]:
+        return moved(f"{metric.name}_sum", **ours), moved(f"{metric.name}_count", **ours)
+
     return Deltas(
-        requests=moved(_name(telemetry.REQUESTS), **labels),
-        queue_seconds=moved(f"{queue}_sum", **labels),
-        queue_count=moved(f"{queue}_count", **labels),
-        compute_seconds=moved(f"{compute}_sum", **labels),
-        compute_count=moved(f"{compute}_count", **labels),
-        cpu_seconds=moved(CPU_SECONDS),
-        handler_seconds=moved(f"{handler}_sum", **labels),
-        handler_count=moved(f"{handler}_count", **labels),
-        batch_rows=moved(f"{batch}_sum", **labels),
-        batch_count=moved(f"{batch}_count", **labels),
+        moved(telemetry.REQUESTS.series[0], **ours),
+        *sum_and_count(telemetry.QUEUE_DURATION),
+        *sum_and_count(telemetry.COMPUTE_DURATION),
+        moved(CPU_SECONDS),
+        *sum_and_count(telemetry.REQUEST_DURATION),
+        *sum_and_count(telemetry.BATCH_SIZE),
     )
-
-
-def _name(metric: telemetry.Metric) -> str:
-    """The page's name of a counter or gauge."""
-    return metric.series[0]

@@ -1,14 +1,13 @@
-"""The one client of this package: Open Inference Protocol calls over a connection of its own.
+"""The one client of this package: Open Inference Protocol calls, each with a deadline, over a connection of its own.
 
-It blocks, or yields to other greenlets once `loadtest.users.users` was imported. Each client has its own TCP connection
-(grpcio would share one among equal channels), and every call has a deadline. Every failure is a `CallError` with a
+It blocks, or yields to other greenlets once `loadtest.users.users` was imported. Every failure is a `CallError` with a
 short status, so that equal failures count as equal. Nothing is retried: a failed call is a result.
 """
 
 import itertools
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar, cast
 
@@ -29,7 +28,7 @@ MESSAGE_BYTES = 64 * 2**20
 _INFER = "/inference.GRPCInferenceService/ModelInfer"
 _STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
 _OPTIONS = [
-    ("grpc.use_local_subchannel_pool", 1),  # a connection of its own
+    ("grpc.use_local_subchannel_pool", 1),  # else equal channels share one connection
     ("grpc.max_send_message_length", MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MESSAGE_BYTES),
     ("grpc.enable_retries", 0),
@@ -41,8 +40,7 @@ class CallError(ParetoServeError):
 
     def __init__(self, status: str, details: str) -> None:
         super().__init__(f"{status}: {details}")
-        self.status = status
-        self.details = details
+        self.status, self.details = status, details
 
 
 class Client:
@@ -59,7 +57,7 @@ class Client:
         return _checked(payload, self._ask(self._infer, payload.request))
 
     def server_ready(self, seconds: float) -> bool:
-        """Whether a server answers within `seconds` and says that it is ready."""
+        """Returns whether a server answers within `seconds` and says that it is ready."""
         try:
             return self._stub.ServerReady(pb.ServerReadyRequest(), timeout=seconds).ready
         except grpc.RpcError:
@@ -78,7 +76,7 @@ class Client:
         return self._ask(self._stub.ModelConfig, pb.ModelConfigRequest(name=model, version=variant)).config
 
     def ready(self, model: str, variant: str) -> bool:
-        """Whether a variant can answer. Where there is none of that name the `CallError` says NOT_FOUND."""
+        """Returns whether a variant can answer; raises `CallError` with NOT_FOUND for an unknown one."""
         return self._ask(self._stub.ModelReady, pb.ModelReadyRequest(name=model, version=variant)).ready
 
     def close(self) -> None:
@@ -93,12 +91,12 @@ class Client:
 
 
 class StreamClient(Client):
-    """A client that sends all inferences on one ModelStreamInfer call and tells the answers apart by their ids."""
+    """A client that sends all requests on one ModelStreamInfer call and tells the answers apart by their ids."""
 
     def __init__(self, target: str, deadline: float) -> None:
         super().__init__(target, deadline)
-        self._requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._waiting: dict[str, Future[pb.ModelInferResponse]] = {}
+        self._requests = queue.SimpleQueue[bytes | None]()
+        self._waiting = dict[str, Future[pb.ModelInferResponse]]()
         self._ids = map(str, itertools.count(1))
         self._reader: threading.Thread | None = None
         self._ended: CallError | None = None
@@ -129,7 +127,7 @@ class StreamClient(Client):
     def _read(self) -> None:
         stream = self._channel.stream_stream(_STREAM, None, pb.ModelStreamInferResponse.FromString)
         try:
-            for message in stream(self._sent()):
+            for message in stream(iter(self._requests.get, None)):
                 self._answer(message)
             self._ended = CallError("CANCELLED", "the server ended the stream")
         except grpc.RpcError as error:
@@ -138,15 +136,10 @@ class StreamClient(Client):
             if not answer.done():
                 answer.set_exception(self._ended)
 
-    def _sent(self) -> Iterator[bytes]:
-        while (request := self._requests.get()) is not None:
-            yield request
-
     def _answer(self, message: pb.ModelStreamInferResponse) -> None:
         """Hands an answer to the call that waits for it, and an error without an id to all that wait."""
         id_ = message.infer_response.id
-        asked = [self._waiting.get(id_)] if id_ else list(self._waiting.values())
-        for answer in asked:
+        for answer in [self._waiting.get(id_)] if id_ else list(self._waiting.values()):
             if answer is None or answer.done():
                 continue  # given up, or failed by an error before
             if message.error_message:

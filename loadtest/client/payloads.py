@@ -1,17 +1,16 @@
 """Requests made ahead of the load, and what their answers must look like.
 
-A payload is the serialized request for one variant and one input, so that sending one costs no encoding.
-Inputs are the model's golden ones where the repository holds them: real images, as the tensors that the model
-takes, or as the pixels or the JPEG files that our server makes tensors of. A model that is not in the repository
+A payload is the serialized request for one variant and one input, so that sending one costs no encoding. Inputs are
+the model's golden ones where the repository holds them: real images, as tensors, pixels or JPEG files. Another model
 (a foreign server's) gets random tensors of the shapes that its metadata declares.
 
-An answer is checked as far as that is cheap: the variant that answered, names and shapes of the outputs,
-bytes in each. Whether the numbers are right is not checked here.
+An answer is checked as far as that is cheap: its variant, the names and shapes of its outputs, the bytes in each.
+Whether the numbers are right is not checked here.
 """
 
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,21 +20,20 @@ from PIL import Image
 
 from loadtest.plan import Form
 from protos.errors import IntegrityError, UsageError
-from protos.manifest import Preprocessing
-from protos.repository import GOLDEN, load_golden, scan
+from protos.repository import GOLDEN, load_golden, scan_model
 from protos.tensors import DTYPES, MAX_RANK, Array, encode_request
 from protos.v1 import inference_pb2 as pb
 
 Source = Literal["golden", "synthetic"]
 
 SYNTHETIC_INPUTS = 8
-"""Different random inputs made for a model without golden ones."""
+"""A model without golden inputs gets this many random ones."""
 
 MOST_ELEMENTS = 2**24
-"""Elements of one made-up row, over all inputs: FP32 that many fill the largest message that is sent."""
+"""Most elements of one random input: as FP32 they fill the largest message that is sent."""
 
 DEFAULT_VARIANT = "(default)"
-"""How the only variant of a server without versions is called in results; the wire has an empty version."""
+"""Name in results of the only variant of a server without versions. Requests for it have an empty version."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +46,15 @@ class Payload:
     outputs: dict[str, tuple[int, ...]]
     """Shape of each output as the metadata declares it, -1 for a free dimension."""
     label: str = ""
-    """What it is called in results, where that is not the variant's name."""
+    """Name in results, where that is not the variant's."""
 
     @property
     def name(self) -> str:
-        """What it is called in results."""
+        """Returns the name in results."""
         return self.label or self.variant
 
     def fault(self, response: pb.ModelInferResponse) -> str | None:
-        """What is wrong with an answer, or None."""
+        """Returns what is wrong with an answer, or None."""
         if self.variant not in (response.model_version, DEFAULT_VARIANT):
             return f"variant '{response.model_version}' answered, expected '{self.variant}'"
         if (names := {output.name for output in response.outputs}) != self.outputs.keys():
@@ -82,17 +80,16 @@ class Inputs:
 
 
 def wire_version(variant: str) -> str:
-    """The `model_version` that asks for a variant."""
+    """Returns the `model_version` that asks for a variant."""
     return "" if variant == DEFAULT_VARIANT else variant
 
 
 def make_inputs(
     model: str, metadata: pb.ModelMetadataResponse, repository: Path, seed: int, rows: int = 1, form: Form = "tensor"
 ) -> Inputs:
-    """Inputs of `rows` rows each for a model: golden ones of the repository if it has the model, else synthetic.
+    """Makes inputs of `rows` rows each for a model: golden ones if the repository has the model, else synthetic.
 
-    `UsageError` where golden inputs are there but damaged or not the ones that the server's model takes, where
-    the metadata leaves open what a valid input is, and where images are asked for and there are none.
+    Raises `UsageError` where golden inputs are damaged, missing or unfit, or the metadata says too little.
     """
     if not (repository / model / GOLDEN).is_file():
         if form != "tensor":
@@ -108,60 +105,46 @@ def make_inputs(
             f"golden inputs in '{repository / model}' have shape {list(golden.shape)},"
             f" but the server's '{model}' takes {[(each.name, list(each.shape)) for each in metadata.inputs]}"
         )
-    made = _FORMS[form](golden, repository, model)
+    made = golden if form == "tensor" else _images(form, golden, repository, model)
     chosen = (np.arange(first, first + rows) % len(golden) for first in range(len(golden)))
     return Inputs("golden", [{metadata.inputs[0].name: made[rows_of_one]} for rows_of_one in chosen])
 
 
-def _tensors(golden: Array, repository: Path, model: str) -> Array:
-    return golden
+def _images(form: Form, golden: Array, repository: Path, model: str) -> Array:
+    """Returns the images that the manifest's preprocessing made the golden inputs (N, 3, H, W) of.
 
-
-def _pixels(golden: Array, repository: Path, model: str) -> Array:
-    """uint8 (N, H, W, 3): what the manifest's preprocessing made the golden inputs (N, 3, H, W) of."""
-    how = _preprocessing(repository, model)
+    They are uint8 pixels (N, H, W, 3), or JPEG files (N) of bytes.
+    """
+    how = next((entry.variant.preprocessing for entry in scan_model(repository, model) if entry.variant), None)
+    if how is None:
+        raise UsageError(f"--form: no variant of '{model}' in '{repository}' says how its inputs are made of images")
     if golden.ndim != 4 or golden.shape[1] != len(how.mean):
         raise UsageError(f"--form: golden inputs of '{model}' have shape {list(golden.shape)}, which are no images")
     mean, std = (np.array(values, np.float32).reshape(-1, 1, 1) for values in (how.mean, how.std))
-    return ((golden * std + mean) * 255).round().clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
-
-
-def _jpeg(golden: Array, repository: Path, model: str) -> Array:
-    """Files, (N) of bytes."""
-    files = np.empty(len(golden), np.object_)
-    for i, pixels in enumerate(_pixels(golden, repository, model)):
-        Image.fromarray(pixels).save(file := io.BytesIO(), "JPEG", quality=95)
+    pixels = ((golden * std + mean) * 255).round().clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
+    if form == "pixels":
+        return pixels
+    files = np.empty(len(pixels), np.object_)
+    for i, each in enumerate(pixels):
+        Image.fromarray(each).save(file := io.BytesIO(), "JPEG", quality=95)
         files[i] = file.getvalue()
     return files
-
-
-_FORMS: dict[Form, Callable[[Array, Path, str], Array]] = {"tensor": _tensors, "pixels": _pixels, "jpeg": _jpeg}
-
-
-def _preprocessing(repository: Path, model: str) -> Preprocessing:
-    for entry in scan(repository):
-        if entry.model == model and entry.variant:
-            return entry.variant.preprocessing
-    raise UsageError(f"--form: no variant of '{model}' in '{repository}' says how its inputs are made of images")
 
 
 def make_payloads(
     model: str, variant: str, metadata: pb.ModelMetadataResponse, inputs: Inputs, label: str = ""
 ) -> list[Payload]:
-    """One payload for each input."""
-    outputs = {output.name: tuple(output.shape) for output in metadata.outputs}
-    requests = ((encode_request(model, wire_version(variant), tensors), tensors) for tensors in inputs.tensors)
-    return [
-        Payload(variant, request.SerializeToString(), len(next(iter(tensors.values()))), outputs, label)
-        for request, tensors in requests
-    ]
+    """Makes one payload for each input."""
+    outputs, payloads = {output.name: tuple(output.shape) for output in metadata.outputs}, []
+    for tensors in inputs.tensors:
+        request = encode_request(model, wire_version(variant), tensors).SerializeToString()
+        payloads.append(Payload(variant, request, len(next(iter(tensors.values()))), outputs, label))
+    return payloads
 
 
 def _synthetic(metadata: pb.ModelMetadataResponse, random: np.random.Generator, rows: int) -> dict[str, Array]:
     if not metadata.inputs:
-        raise UsageError(
-            f"the metadata of '{metadata.name}' declares no inputs: a repository with golden inputs is needed"
-        )
+        raise UsageError(f"the metadata of '{metadata.name}' declares no inputs: golden inputs are needed")
     shapes = {tensor.name: _shape(tensor.name, tensor.shape, rows) for tensor in metadata.inputs}
     if (elements := sum(map(math.prod, shapes.values()))) > MOST_ELEMENTS:
         raise UsageError(f"an input of '{metadata.name}' has {elements} elements, expected at most {MOST_ELEMENTS}")
@@ -173,8 +156,7 @@ def _shape(name: str, shape: Sequence[int], rows: int) -> tuple[int, ...]:
         raise UsageError(f"input '{name}': the shape {list(shape[:MAX_RANK])} is not one that a tensor can have")
     if -1 in shape[1:]:
         raise UsageError(
-            f"input '{name}': shape {list(shape)} leaves more than the batch open, which random data cannot fill:"
-            " a repository with golden inputs is needed"
+            f"input '{name}': shape {list(shape)} leaves more than the batch open: golden inputs are needed"
         )
     if rows > 1 and shape[0] != -1:
         raise UsageError(f"input '{name}': shape {list(shape)} has no free batch, which {rows} rows need")
@@ -182,14 +164,12 @@ def _shape(name: str, shape: Sequence[int], rows: int) -> tuple[int, ...]:
 
 
 def _random(name: str, datatype: str, shape: tuple[int, ...], random: np.random.Generator) -> Array:
-    """Values that any model accepts: 0..1 for floats, 0..255 for bytes, 0 or 1 for what may be an index."""
+    """Returns values that any model accepts: 0..1 for floats, 0..255 for bytes, 0 or 1 for what may be an index."""
     if datatype not in DTYPES:
         raise UsageError(f"input '{name}': datatype '{datatype}' is not one that random data can be made for")
     dtype = DTYPES[datatype]
     if dtype == np.object_:
-        texts = np.empty(shape, np.object_)
-        texts[...] = b"text"
-        return texts
+        return np.full(shape, b"text", np.object_)
     if dtype.kind == "f":
         return random.random(shape).astype(dtype)
     return random.integers(0, 256 if datatype == "UINT8" else 2, shape).astype(dtype)

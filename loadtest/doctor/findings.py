@@ -1,10 +1,9 @@
 """`pareto-loadtest doctor HOST:PORT`: what a server of the Open Inference Protocol speaks, and what would fail.
 
-The protocol has dialects, and servers differ in what they have beyond its core. The doctor asks one, ours or any
-other, with a few dozen small requests, changes nothing in it, and makes a finding of whatever comes back.
-Here is what it is asked and how its findings are told; `loadtest.doctor.server_checks` has the questions.
-
-Not covered: TLS and tokens, how fast the server is, and whether its numbers are right.
+The protocol has dialects, and servers differ in what they have beyond its core. The doctor asks any server with a few
+dozen small requests, changes nothing in it, and makes a finding of each answer. This module says what a finding is;
+`loadtest.doctor.server_checks` has the questions. Not covered: TLS and tokens, how fast the server is, and whether its
+numbers are right.
 """
 
 import json
@@ -18,29 +17,29 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Verdict = Literal["ok", "absent", "fails"]
-"""It works; the server does without it; it is there and does not do what the protocol says, or is needed and absent."""
+"""It works; the server does not have it; it breaks the protocol, or a load test needs it and it is absent."""
 
 STYLES: dict[Verdict, str] = {"ok": "green", "absent": "yellow", "fails": "red"}
 
 LONGEST_TEXT = 320
-"""Characters of what a server said that are kept: it may say anything."""
+"""At most so many characters of what a server said are kept: it may say anything."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the doctor looks at, beside the server's address."""
+    """What the doctor examines, beside the server's address."""
 
     model: str | None = None
-    """model to examine, as the server names it; without it all that the server lists, and one that is ready closely"""
+    """model to examine, as the server names it; without it every model that the server lists, one of them closely"""
     repository: Path = Path("models")
     """repository whose golden.npz holds real inputs; without one, inputs are made from the model's metadata"""
     deadline: float = field(default=3.0, metadata=options.between(0.05, 600.0))
-    """seconds after which an answer is no longer waited for"""
+    """seconds to wait for each answer"""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """One thing that was checked."""
 
     about: str
     """'server', or the model and variant."""
@@ -59,14 +58,14 @@ class Diagnosis:
     server: str
     """Its name and version, as `run` writes them into its results."""
     model: str | None
-    """The model whose variant was examined closely; None where there was none to examine."""
+    """The model whose variant was examined closely, if there was one."""
     ready_for_load: bool
     """Whether `run` can load that variant: described, ready, and a request of one row answered as it should be."""
     findings: tuple[Finding, ...]
 
     @property
     def would_fail(self) -> list[str]:
-        """What a load test would meet, in words: the findings that fail and have a consequence."""
+        """The findings that fail and matter to a load test, in words."""
         return [f"{f.about}: {f.what}: {f.means}" for f in self.findings if f.verdict == "fails" and f.means]
 
     def document(self) -> str:
@@ -75,12 +74,12 @@ class Diagnosis:
 
 
 def make_finding(about: str, what: str, verdict: Verdict, seen: str, means: str = "") -> Finding:
-    """Returns a finding whose texts are fit to be shown."""
+    """Returns a finding, its texts made `plain`."""
     return Finding(plain(about), what, verdict, plain(seen), plain(means))
 
 
 def plain(text: str) -> str:
-    """Returns a server's text, fit to be shown: on one line, of bounded length, without control characters."""
+    """Returns a server's text on one line, of bounded length, without control characters."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * LONGEST_TEXT]).split())
     return line if len(line) <= LONGEST_TEXT else line[:LONGEST_TEXT] + "..."
 

@@ -1,34 +1,32 @@
-"""Questions to a server of which nothing is known: each comes back, in time, with something that can be reported.
+"""Calls to a server of which nothing is known: each returns in time, with a `Reply`, and none raises an error.
 
-A server under test may not answer, may answer something else, or may break the connection. So a call here
-raises nothing: it returns a `Reply`. Answers are parsed here rather than by gRPC, which calls an answer that is not
-the message INTERNAL, as if the server had said so.
+Answers are parsed here rather than by gRPC, which gives an answer that is not the message the status INTERNAL, as if
+the server had said so.
 """
 
+import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Generic, Self, TypeVar, cast
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 
 from loadtest.client.oip import MESSAGE_BYTES
+from protos.v1 import inference_pb2 as pb
+
+OIP = "/inference.GRPCInferenceService/"
 
 Kind = TypeVar("Kind", bound=Message)
 
-NONSENSE = "NONSENSE"
-"""Status of a call that was answered with bytes that are not the message; this and the next two are not gRPC's."""
-NO_ANSWER = "NO_ANSWER"
-"""Status of a call without a deadline of gRPC's that was given up."""
-NOT_ASKED = "NOT_ASKED"
-"""Status of a call that was not made any more."""
+NONSENSE, NO_ANSWER, NOT_ASKED = "NONSENSE", "NO_ANSWER", "NOT_ASKED"
+"""Statuses beside gRPC's: the answer was no message of its type; the wait for it was over; the call was not made."""
 
 PATIENCE = 4
-"""Calls that a server may leave unanswered before it is asked no more."""
+"""Calls that a server may leave unanswered before no more are made."""
 TOTAL_SECONDS = 120.0
-"""After so long it is asked no more either, however it answers."""
+"""After so long no more calls are made, however the server answers."""
 
 _OPTIONS = [
     ("grpc.use_local_subchannel_pool", 1),  # a connection of its own
@@ -43,7 +41,7 @@ class Reply(Generic[Kind]):
     """How a call ended, and the messages received until then."""
 
     status: str
-    """The gRPC status code's name, or one of those above."""
+    """The name of gRPC's status code, or one of this module."""
     details: str
     messages: tuple[Kind, ...] = ()
 
@@ -69,77 +67,63 @@ class Probe:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._channel.close()
 
-    def ask(self, method: str, request: Message, answer: type[Kind]) -> Reply[Kind]:
-        """Makes one call of `method` (/package.Service/Method)."""
-        if reason := self._given_up():
-            return Reply(NOT_ASKED, reason)
-        call = self._channel.unary_unary(method, None, None)
-        try:
-            return _parsed([call(request.SerializeToString(), timeout=self._deadline)], answer)
-        except grpc.RpcError as error:
-            return self._failed(error)
+    def ask(self, request: Message, answer: type[Kind], method: str = "") -> Reply[Kind]:
+        """Makes one call: of `method` (/package.Service/Method), or of the protocol's method that takes `request`."""
+        call = self._channel.unary_unary(method or OIP + type(request).__name__.removesuffix("Request"), None, None)
+        return self._read(answer, lambda: [call(request.SerializeToString(), timeout=self._deadline)])
 
-    def ask_too_late(self, method: str, request: Message, answer: type[Kind]) -> Reply[Kind]:
-        """Makes one call whose deadline is over when the server gets it.
+    def ask_too_late(self, request: pb.ModelInferRequest) -> Reply[pb.ModelInferResponse]:
+        """Makes a call of ModelInfer whose deadline is over when the server gets it.
 
         This side would end a call with such a deadline itself, and send nothing. So it has none for gRPC's client,
         only the header that a client with one sends: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
         """
-        if reason := self._given_up():
-            return Reply(NOT_ASKED, reason)
-        call = self._channel.unary_unary(method, None, None).future(
-            request.SerializeToString(), metadata=(("grpc-timeout", "0n"),)
-        )
-        try:
-            return _parsed([call.result(timeout=self._deadline)], answer)
-        except grpc.FutureTimeoutError:
-            self._patience -= 1
-            return Reply(NO_ANSWER, f"none within {self._deadline:g} s")
-        except grpc.RpcError as error:
-            return self._failed(error)
-        finally:
-            call.cancel()  # type: ignore[no-untyped-call]
 
-    def ask_on_stream(self, method: str, requests: Sequence[Message], answer: type[Kind]) -> Reply[Kind]:
-        """Sends one stream of all requests, read until it ends or there are as many answers as requests."""
-        if reason := self._given_up():
-            return Reply(NOT_ASKED, reason)
-        received: list[bytes] = []
-        call = self._channel.stream_stream(method, None, None)(
-            iter([request.SerializeToString() for request in requests]), timeout=self._deadline
-        )
-        try:
-            for raw in call:
-                received.append(raw)
-                if len(received) == len(requests):
-                    break
-        except grpc.RpcError as error:
-            failed: Reply[Kind] = self._failed(error)
-            return Reply(failed.status, failed.details, _parsed(received, answer).messages)
-        finally:
-            call.cancel()  # type: ignore[no-untyped-call]
-        return _parsed(received, answer)
+        def answers() -> Iterator[bytes]:
+            call = self._channel.unary_unary(OIP + "ModelInfer", None, None).future(
+                request.SerializeToString(), metadata=(("grpc-timeout", "0n"),)
+            )
+            try:
+                yield call.result(timeout=self._deadline)
+            finally:
+                call.cancel()  # type: ignore[no-untyped-call]
 
-    def _given_up(self) -> str:
-        """Why nothing more is asked; empty where it is."""
+        return self._read(pb.ModelInferResponse, answers)
+
+    def ask_on_stream(self, requests: Sequence[Message], answer: type[Kind], method: str) -> Reply[Kind]:
+        """Sends all requests on one stream, which is read until it ends or there are as many answers as requests."""
+
+        def answers() -> Iterator[bytes]:
+            raw = [request.SerializeToString() for request in requests]
+            call = self._channel.stream_stream(method, None, None)(iter(raw), timeout=self._deadline)
+            try:
+                yield from itertools.islice(call, len(raw))
+            finally:
+                call.cancel()  # type: ignore[no-untyped-call]
+
+        return self._read(answer, answers)
+
+    def _read(self, answer: type[Kind], answers: Callable[[], Iterable[bytes]]) -> Reply[Kind]:
+        """Makes a call and reads its answers, unless no more calls are made."""
         if not self._patience:
-            return f"{PATIENCE} calls before were not answered"
-        return "" if time.monotonic() < self._end else f"{self._total_seconds:g} s are over"
-
-    def _failed(self, error: grpc.RpcError) -> Reply[Kind]:
-        call = cast(grpc.Call, error)  # what a blocking call raises is both
-        if call.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-            self._patience -= 1
-        return Reply(call.code().name, call.details() or "")
-
-
-def _parsed(raw: Sequence[bytes], answer: type[Kind]) -> Reply[Kind]:
-    try:
-        return Reply("OK", "", tuple(answer.FromString(each) for each in raw))
-    except DecodeError:
-        return Reply(NONSENSE, f"got {len(raw[0])} bytes that are no {answer.DESCRIPTOR.name}")
+            return Reply(NOT_ASKED, f"{PATIENCE} calls before were not answered")
+        if time.monotonic() >= self._end:
+            return Reply(NOT_ASKED, f"{self._total_seconds:g} s are over")
+        status, details, raw = "OK", "", list[bytes]()
+        try:
+            for each in answers():
+                raw.append(each)
+        except grpc.FutureTimeoutError:
+            status, details = NO_ANSWER, f"none within {self._deadline:g} s"
+        except grpc.RpcError as error:
+            call = cast(grpc.Call, error)  # what a blocking call raises is both
+            status, details = call.code().name, call.details() or ""
+        self._patience -= status in (NO_ANSWER, "DEADLINE_EXCEEDED")
+        try:
+            return Reply(status, details, tuple(answer.FromString(each) for each in raw))
+        except DecodeError:
+            nonsense = f"got {len(raw[0])} bytes that are no {answer.DESCRIPTOR.name}"
+            return Reply(NONSENSE, nonsense) if status == "OK" else Reply(status, details)

@@ -3,17 +3,19 @@
     server      is it there, what does it call itself, is it ready
     around it   grpc.health.v1, reflection, the metrics page
     models      what each takes, which of its versions are ready, whether requests can be made for it
-    a variant   the first that is ready: the extensions, its answers, its limits, and how it says no
+    a variant   the first that is ready: the extensions, its answers, its limits, and how it refuses
 
 Nothing is ever loaded, unloaded or set.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 from rich.console import Console
@@ -21,8 +23,8 @@ from rich.console import Console
 from loadtest.client.metrics_page import ScrapeError, scrape
 from loadtest.client.payloads import DEFAULT_VARIANT, make_inputs, wire_version
 from loadtest.doctor.findings import Diagnosis, Finding, Settings, make_finding, plain
-from loadtest.doctor.probe import Probe, Reply
-from loadtest.doctor.variant_checks import OIP, ModelUnderTest, check_variant
+from loadtest.doctor.probe import OIP, Probe, Reply
+from loadtest.doctor.variant_checks import ModelUnderTest, check_variant
 from loadtest.interrupt import Sleep
 from protos.errors import UsageError
 from protos.telemetry import REQUESTS
@@ -40,6 +42,10 @@ MODELS, VERSIONS = 20, 32
 
 SILENCE = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
 """How all calls end where no server is."""
+
+NO_REQUESTS = "requests cannot be made for it"
+
+_on_server = partial(make_finding, SERVER)
 
 
 def check_server(target: str, settings: Settings, console: Console, sleep: Sleep) -> Diagnosis:
@@ -64,35 +70,30 @@ def check_server(target: str, settings: Settings, console: Console, sleep: Sleep
         target=target,
         server=_name(checks.server),
         model=checks.chosen.model if checks.chosen else None,
-        ready_for_load=bool(checks.ready) and checks.server.message is not None and answered,
+        ready_for_load=checks.ready and checks.server.message is not None and answered,
         findings=tuple(findings),
     )
 
 
 @dataclass
 class _Checks:
-    """All checks of one server, and the variants that can be checked closely, one of each model."""
+    """All checks of one server, and the variant that is checked closely: the first that is ready, else the first."""
 
     probe: Probe
     settings: Settings
     server: Reply[pb.ServerMetadataResponse]
-    ready: list[ModelUnderTest] = field(default_factory=list)
-    not_ready: list[ModelUnderTest] = field(default_factory=list)
-
-    @property
-    def chosen(self) -> ModelUnderTest | None:
-        """The variant that is checked closely."""
-        return next(iter(self.ready + self.not_ready), None)
+    chosen: ModelUnderTest | None = None
+    ready: bool = False
 
     def all(self, host: str, port: int) -> Iterator[Finding]:
         """Yields each finding as it is made."""
-        probe, extensions = self.probe, self.server.message.extensions if self.server.message else ()
-        yield from _server(probe, self.server)
-        health = _health(probe, SERVER, "")
+        extensions = self.server.message.extensions if self.server.message else ()
+        yield from _server(self.probe, self.server)
+        health = _health(self.probe, SERVER, "")
         yield health
-        yield from _reflection(probe)
+        yield from _reflection(self.probe)
         yield _metrics(host, port + 1)
-        models, finding = _models(probe, self.settings.model, extensions)
+        models, finding = _models(self.probe, self.settings.model, extensions)
         yield finding
         for model in models:
             yield from self._model(model, health.verdict != "absent")
@@ -101,31 +102,36 @@ class _Checks:
             yield from check_variant(self.chosen)
 
     def _model(self, model: str, has_health: bool) -> Iterator[Finding]:
-        """Checks one model, and keeps its first variant that is ready."""
-        probe, request = self.probe, pb.ModelMetadataRequest(name=model)
-        metadata = probe.ask(OIP + "ModelMetadata", request, pb.ModelMetadataResponse)
-        yield _described(model, metadata)
+        """Checks one model, and chooses its first variant that is ready."""
+        metadata = self.probe.ask(pb.ModelMetadataRequest(name=model), pb.ModelMetadataResponse)
         if metadata.message is None:
+            yield make_finding(model, "ModelMetadata", "fails", str(metadata), NO_REQUESTS)
             return
+        takes, answers = _tensors(metadata.message.inputs), _tensors(metadata.message.outputs)
+        yield make_finding(model, "ModelMetadata", "ok", f"takes {takes}; answers {answers}")
         variants = metadata.message.versions[:VERSIONS] or [DEFAULT_VARIANT]
-        reasons = {variant: _why_not_ready(probe, model, variant) for variant in variants}
+        reasons = {variant: _why_not_ready(self.probe, model, variant) for variant in variants}
         yield _readiness(model, reasons)
         if has_health:
-            yield _health(probe, model, model)
+            yield _health(self.probe, model, model)
         variant = next((variant for variant, reason in reasons.items() if not reason), variants[0])
-        tested, finding = _model_under_test(probe, model, variant, self.settings)
-        yield finding
-        if tested is not None:
-            (self.not_ready if reasons[variant] else self.ready).append(tested)
+        try:
+            tested, source = _model_under_test(self.probe, model, variant, self.settings)
+        except UsageError as error:
+            yield make_finding(model, "payload", "fails", str(error), NO_REQUESTS)
+        else:
+            yield make_finding(model, "payload", "ok", source)
+            if self.chosen is None or not (self.ready or reasons[variant]):
+                self.chosen, self.ready = tested, not reasons[variant]
 
 
 def _find(probe: Probe, target: str) -> Reply[pb.ServerMetadataResponse]:
-    """What the server says of itself; `UsageError` where none of the first three calls is answered."""
-    reply = probe.ask(OIP + "ServerMetadata", pb.ServerMetadataRequest(), pb.ServerMetadataResponse)
+    """Returns what the server says of itself; `UsageError` where none of the first three calls is answered."""
+    reply = probe.ask(pb.ServerMetadataRequest(), pb.ServerMetadataResponse)
     if reply.status in SILENCE:
-        live = probe.ask(OIP + "ServerLive", pb.ServerLiveRequest(), pb.ServerLiveResponse)
-        ready = probe.ask(OIP + "ServerReady", pb.ServerReadyRequest(), pb.ServerReadyResponse)
-        if {live.status, ready.status} <= set(SILENCE):
+        live = probe.ask(pb.ServerLiveRequest(), pb.ServerLiveResponse)
+        ready = probe.ask(pb.ServerReadyRequest(), pb.ServerReadyResponse)
+        if {live.status, ready.status} <= {*SILENCE}:
             raise UsageError(f"{target} does not answer: {plain(str(reply))}")
     return reply
 
@@ -136,116 +142,101 @@ def _name(server: Reply[pb.ServerMetadataResponse]) -> str:
 
 def _server(probe: Probe, server: Reply[pb.ServerMetadataResponse]) -> Iterator[Finding]:
     if server.message is None:
-        yield make_finding(SERVER, "ServerMetadata", "fails", str(server), "run asks for it first, and ends there")
+        yield _on_server("ServerMetadata", "fails", str(server), "run asks for it first and stops there")
     else:
         listed = f"extensions: {', '.join(server.message.extensions) or 'none are listed'}"
-        yield make_finding(SERVER, "ServerMetadata", "ok", f"{_name(server) or 'without a name'}; {listed}")
-    live = probe.ask(OIP + "ServerLive", pb.ServerLiveRequest(), pb.ServerLiveResponse)
-    yield _yes(SERVER, "ServerLive", live, live.message is not None and live.message.live, "")
-    ready = probe.ask(OIP + "ServerReady", pb.ServerReadyRequest(), pb.ServerReadyResponse)
-    waits = "run --wait waits for it in vain"
-    yield _yes(SERVER, "ServerReady", ready, ready.message is not None and ready.message.ready, waits)
+        yield _on_server("ServerMetadata", "ok", f"{_name(server) or 'without a name'}; {listed}")
+    live = probe.ask(pb.ServerLiveRequest(), pb.ServerLiveResponse)
+    yield _yes("ServerLive", live, live.message is not None and live.message.live)
+    ready = probe.ask(pb.ServerReadyRequest(), pb.ServerReadyResponse)
+    yield _yes("ServerReady", ready, ready.message is not None and ready.message.ready, "run --wait waits in vain")
 
 
-def _yes(about: str, what: str, reply: Reply[Any], said: bool, otherwise: str) -> Finding:
+def _yes(what: str, reply: Reply[Any], said: bool, otherwise: str = "") -> Finding:
     if said:
-        return make_finding(about, what, "ok", "yes")
-    return make_finding(about, what, "fails", "no" if reply.message else str(reply), otherwise)
+        return _on_server(what, "ok", "yes")
+    return _on_server(what, "fails", "no" if reply.message else str(reply), otherwise)
 
 
 def _health(probe: Probe, about: str, service: str) -> Finding:
-    what = "grpc.health.v1"
-    reply = probe.ask(HEALTH, HealthCheckRequest(service=service), HealthCheckResponse)
+    reply = probe.ask(HealthCheckRequest(service=service), HealthCheckResponse, HEALTH)
     if reply.message is None:
         missing = reply.status == "UNIMPLEMENTED" or (reply.status == "NOT_FOUND" and service)
-        return make_finding(about, what, "absent" if missing else "fails", str(reply))
+        return make_finding(about, "grpc.health.v1", "absent" if missing else "fails", str(reply))
     names = {number: name for name, number in HealthCheckResponse.ServingStatus.items()}
     status = names.get(reply.message.status, str(reply.message.status))
-    return make_finding(about, what, "ok" if status == "SERVING" else "fails", status)
+    return make_finding(about, "grpc.health.v1", "ok" if status == "SERVING" else "fails", status)
 
 
 def _reflection(probe: Probe) -> Iterator[Finding]:
     """The services, and the dialect: messages in which Triton's and KServe's versions of the protocol differ."""
     services = _reflect(probe, ServerReflectionRequest(list_services=""))
     if services.message is None:
-        yield make_finding(SERVER, "reflection", "absent", str(services))
-        yield make_finding(SERVER, "dialect", "absent", "known without reflection only from how a stream is answered")
+        yield _on_server("reflection", "absent", str(services))
+        yield _on_server("dialect", "absent", "without reflection, only the answers on a stream tell it")
         return
     names = [service.name for service in services.message.list_services_response.service]
-    yield make_finding(SERVER, "reflection", "ok" if names else "fails", ", ".join(names) or "no service is listed")
+    yield _on_server("reflection", "ok" if names else "fails", ", ".join(names) or "no service is listed")
     symbol = OIP.strip("/")
     described = _reflect(probe, ServerReflectionRequest(file_containing_symbol=symbol))
     files = described.message.file_descriptor_response.file_descriptor_proto if described.message else ()
     seen = _dialect(files)
-    yield make_finding(SERVER, "dialect", "ok" if seen else "fails", seen or f"{symbol} is not described: {described}")
+    yield _on_server("dialect", "ok" if seen else "fails", seen or f"{symbol} is not described: {described}")
 
 
-def _reflect(probe: Probe, request: Message) -> Reply[ServerReflectionResponse]:
-    return probe.ask_on_stream(REFLECTION, [request], ServerReflectionResponse)
+def _reflect(probe: Probe, request: ServerReflectionRequest) -> Reply[ServerReflectionResponse]:
+    return probe.ask_on_stream([request], ServerReflectionResponse, REFLECTION)
 
 
 def _dialect(files: Sequence[bytes]) -> str:
-    """What files of a protocol say that tells its dialect; empty where they are none."""
-    seen = []
+    """Says what files of a protocol tell of its dialect; empty where they are none."""
     try:
-        for file in map(FileDescriptorProto.FromString, files):
-            for method in (method for service in file.service for method in service.method):
-                if method.name == "ModelStreamInfer":
-                    seen.append(f"ModelStreamInfer answers {method.output_type.rpartition('.')[2]}")
-            for named in (named for each in file.message_type for named in each.field if each.name == LOAD):
-                if named.name == "model_name":
-                    whose = {1: "as KServe's", 2: "as Triton's"}.get(named.number, "as nobody's")
-                    seen.append(f"{LOAD}.model_name is field {named.number}, {whose}")
+        described = [FileDescriptorProto.FromString(file) for file in files]
     except DecodeError:
         return ""
+    methods = [method for file in described for service in file.service for method in service.method]
+    loads = [load for file in described for load in file.message_type if load.name == LOAD]
+    numbers = [field.number for load in loads for field in load.field if field.name == "model_name"]
+    whose = defaultdict(lambda: "nobody's", {1: "KServe's", 2: "Triton's"})
+    seen = [f"{m.name} answers {m.output_type.rpartition('.')[2]}" for m in methods if m.name == "ModelStreamInfer"]
+    seen += [f"{LOAD}.model_name is field {number}, as {whose[number]}" for number in numbers]
     return "; ".join(seen)
 
 
 def _metrics(host: str, port: int) -> Finding:
-    what, means = f"metrics page on port {port}", "no server-side figures, unless --metrics-url names the page"
+    what, means = f"metrics page on port {port}", "results have no server metrics, unless --metrics-url names the page"
     if port > 65535:
-        return make_finding(SERVER, what, "absent", "there is no such port", means)
+        return _on_server(what, "absent", "there is no such port", means)
     try:
         page = scrape(f"http://{host}:{port}/metrics")
     except ScrapeError as error:
-        return make_finding(SERVER, what, "absent", str(error), means)
-    seen = f"{len(page.samples)} samples"
-    if page.total(REQUESTS.series[0]) is None:
-        return make_finding(SERVER, what, "ok", seen, "none by our names: the server's side stays out of results")
-    return make_finding(SERVER, what, "ok", seen)
+        return _on_server(what, "absent", str(error), means)
+    ours = page.total(REQUESTS.series[0]) is not None
+    means = "" if ours else "none has a name that is known: results have no server metrics"
+    return _on_server(what, "ok", f"{len(page.samples)} samples", means)
 
 
 def _models(probe: Probe, named: str | None, extensions: Sequence[str]) -> tuple[list[str], Finding]:
-    """The models to ask about, each once. The index is needed only where none is named."""
-    what = "RepositoryIndex"
-    reply = probe.ask(OIP + what, pb.RepositoryIndexRequest(), pb.RepositoryIndexResponse)
+    """Returns the models to ask about, each once. The index is needed only where none is named."""
+    what, reply = "RepositoryIndex", probe.ask(pb.RepositoryIndexRequest(), pb.RepositoryIndexResponse)
     listed = list(dict.fromkeys(each.name for each in reply.message.models)) if reply.message else []
+    seen = ", ".join(listed) or "no model is listed"
     if named:
-        seen = ", ".join(listed) or "no model is listed"
         return [named], _extension(SERVER, what, reply, "model_repository", extensions, seen)
     if not listed:
-        seen = str(reply) if reply.message is None else "no model is listed"
         means = "which models there are is not known: name one with --model"
-        return [], make_finding(SERVER, what, "fails", seen, means)
+        return [], _on_server(what, "fails", seen if reply.message else str(reply), means)
     means = f"only the first {MODELS} of {len(listed)} were asked about" if len(listed) > MODELS else ""
-    return listed[:MODELS], make_finding(SERVER, what, "ok", ", ".join(listed), means)
+    return listed[:MODELS], _on_server(what, "ok", seen, means)
 
 
-def _described(model: str, metadata: Reply[pb.ModelMetadataResponse]) -> Finding:
-    if metadata.message is None:
-        means = "requests cannot be made for it"
-        return make_finding(model, "ModelMetadata", "fails", str(metadata), means)
-    sides = [
-        ", ".join(f"{tensor.name} {tensor.datatype} {list(tensor.shape)}" for tensor in tensors) or "nothing"
-        for tensors in (metadata.message.inputs, metadata.message.outputs)
-    ]
-    return make_finding(model, "ModelMetadata", "ok", f"takes {sides[0]}; answers {sides[1]}")
+def _tensors(tensors: Sequence[pb.ModelMetadataResponse.TensorMetadata]) -> str:
+    return ", ".join(f"{tensor.name} {tensor.datatype} {list(tensor.shape)}" for tensor in tensors) or "nothing"
 
 
 def _why_not_ready(probe: Probe, model: str, variant: str) -> str:
-    """Why a variant cannot answer; empty where it can."""
-    request = pb.ModelReadyRequest(name=model, version=wire_version(variant))
-    reply = probe.ask(OIP + "ModelReady", request, pb.ModelReadyResponse)
+    """Says why a variant cannot answer; empty where it can."""
+    reply = probe.ask(pb.ModelReadyRequest(name=model, version=wire_version(variant)), pb.ModelReadyResponse)
     if reply.message is None:
         return str(reply)
     return "" if reply.message.ready else "not ready"
@@ -253,53 +244,35 @@ def _why_not_ready(probe: Probe, model: str, variant: str) -> str:
 
 def _readiness(model: str, reasons: dict[str, str]) -> Finding:
     ready = [variant for variant, reason in reasons.items() if not reason]
-    left_out = [f"{variant}: {reason}" for variant, reason in reasons.items() if reason]
-    seen = f"{len(ready)} of {len(reasons)} versions: {', '.join(ready) or 'none'}"
-    if not left_out:
-        return make_finding(model, "ModelReady", "ok", seen)
-    return make_finding(
-        model, "ModelReady", "fails", f"{seen}; {'; '.join(left_out)}", "run leaves out what is not ready"
-    )
+    left_out = [f"; {variant}: {reason}" for variant, reason in reasons.items() if reason]
+    seen = f"{len(ready)} of {len(reasons)} versions: {', '.join(ready) or 'none'}{''.join(left_out)}"
+    means = "run leaves out what is not ready" if left_out else ""
+    return make_finding(model, "ModelReady", "fails" if left_out else "ok", seen, means)
 
 
-def _model_under_test(
-    probe: Probe, model: str, variant: str, settings: Settings
-) -> tuple[ModelUnderTest | None, Finding]:
-    """The variant with one row for it, if one can be made."""
-    what, request = "payload", pb.ModelMetadataRequest(name=model, version=wire_version(variant))
-    reply = probe.ask(OIP + "ModelMetadata", request, pb.ModelMetadataResponse)
+def _model_under_test(probe: Probe, model: str, variant: str, settings: Settings) -> tuple[ModelUnderTest, str]:
+    """Returns the variant with one row for it, and where that comes from; `UsageError` where none can be made."""
+    request = pb.ModelMetadataRequest(name=model, version=wire_version(variant))
+    reply = probe.ask(request, pb.ModelMetadataResponse)
     if reply.message is None:
-        return None, make_finding(model, what, "fails", f"{variant}: {reply}", "requests cannot be made for it")
-    try:
-        inputs = make_inputs(model, reply.message, settings.repository, seed=0)
-    except UsageError as error:
-        return None, make_finding(model, what, "fails", str(error), "requests cannot be made for it")
-    tested = ModelUnderTest(probe, model, variant, reply.message, inputs.tensors[0])
-    return tested, make_finding(model, what, "ok", inputs.source)
+        raise UsageError(f"{variant}: {reply}")
+    inputs = make_inputs(model, reply.message, settings.repository, seed=0)
+    return ModelUnderTest(probe, model, variant, reply.message, inputs.tensors[0]), inputs.source
 
 
 def _extensions(tested: ModelUnderTest, listed: Sequence[str]) -> Iterator[Finding]:
     """Asks for the extensions that a load test's reader may want, whether listed or not."""
-    probe, name, version = tested.probe, tested.model, wire_version(tested.variant)
-    config = probe.ask(OIP + "ModelConfig", pb.ModelConfigRequest(name=name, version=version), pb.ModelConfigResponse)
+    name, version = tested.model, wire_version(tested.variant)
+    config = tested.probe.ask(pb.ModelConfigRequest(name=name, version=version), pb.ModelConfigResponse)
     seen = f"max_batch_size {config.message.config.max_batch_size}" if config.message else ""
     yield _extension(tested.label, "ModelConfig", config, "model_configuration", listed, seen)
-    statistics = probe.ask(
-        OIP + "ModelStatistics", pb.ModelStatisticsRequest(name=name, version=version), pb.ModelStatisticsResponse
-    )
-    seen = f"counts of {len(statistics.message.model_stats)} versions" if statistics.message else ""
-    yield _extension(tested.label, "ModelStatistics", statistics, "statistics", listed, seen)
+    counts = tested.probe.ask(pb.ModelStatisticsRequest(name=name, version=version), pb.ModelStatisticsResponse)
+    seen = f"counts of {len(counts.message.model_stats)} versions" if counts.message else ""
+    yield _extension(tested.label, "ModelStatistics", counts, "statistics", listed, seen)
 
 
-def _extension(
-    about: str,
-    what: str,
-    reply: Reply[Any],
-    extension: str,
-    listed: Sequence[str],
-    seen: str,
-) -> Finding:
-    """What became of a call that belongs to an extension: one that is listed has to answer."""
+def _extension(about: str, what: str, reply: Reply[Any], extension: str, listed: Sequence[str], seen: str) -> Finding:
+    """Judges a call that belongs to an extension: one that is listed has to answer."""
     if reply.message is not None:
         return make_finding(about, what, "ok", seen)
     if any(name.startswith(extension) for name in listed):  # KServe calls it model_repository_extension

@@ -1,24 +1,19 @@
-"""Accuracy over the wire: a server is asked for the whole test split under load, and its answers are counted.
+"""Accuracy over the wire: a server classifies the whole test split under load, and its answers are counted.
 
-A variant's top-1 was measured on its artifact, in process. A client gets answers that went through serialization,
-a queue, and batches formed of several clients' rows; they have to be as right.
+A variant's top-1 was measured in process. Its clients get answers that went through serialization, a queue and batches
+with other clients' rows, and that must be equally right. The inputs are the same to the bit (`protos.preprocessing`),
+the rows that share a batch are not: where answers depend on those, as with a range over the whole batch, top-1 can
+differ.
 
-    top-1    share of the test images that are given their label: the manifest's, exactly
-    flips    images that are put in another class than FP32 PyTorch put them in, each one listed
-
-The FP32 tensors are made of the test split's pixels by the formula that they were made by when the variant was
-evaluated (`protos.preprocessing`), so the inputs are the same to the bit. The rows that share a batch are not: top-1
-of a variant whose answers depend on them, such as one that quantizes by the range of the whole batch, can differ, and
-the clients of such a variant see just that.
-
-Nothing is retried: a request that failed is counted as such, and its images have no answer. Works with threads, or
-with greenlets once `loadtest.users.users` was imported. What is not covered: UINT8 and JPEG payloads, streaming.
+Nothing is retried: the images of a failed request have no answer. Works with threads, or with greenlets once
+`loadtest.users.users` was imported. Not covered: UINT8 and JPEG payloads, streaming.
 """
 
 import time
-from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,13 +32,12 @@ from protos.tensors import decode_response, encode_request
 from protos.v1 import inference_pb2 as pb
 
 POLL_SECONDS = 0.05
-
 UNANSWERED = -1
 
 
 @dataclass(frozen=True)
 class Check:
-    """One variant as its manifest has it, and the test split that its top-1 was measured on."""
+    """A variant's manifest and its top-1, and the test split on which that was measured."""
 
     manifest: Variant
     top1: float
@@ -52,7 +46,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Flip:
-    """An image of the test split, its label, and the classes that FP32 PyTorch and the variant put it in."""
+    """A test image that the variant puts in another class than FP32 PyTorch does, its label and both classes."""
 
     index: int
     label: int
@@ -71,34 +65,28 @@ class Accuracy:
     """Share of the answered images that are right; None where none was answered."""
     manifest_top1: float
     flips: tuple[Flip, ...]
-    """The flips by rising index."""
     failures: dict[str, int]
     """Requests that failed, by status."""
     first_failure: str | None
-    """The status of one of them, and what the server said."""
 
     @property
     def holds(self) -> bool:
-        """Whether every image was answered, and top-1 is exactly the manifest's."""
+        """Returns whether every image was answered and top-1 equals the manifest's."""
         return not self.failures and self.top1 == self.manifest_top1
 
     @property
     def lost(self) -> int:
-        """Flips of images that FP32 gets right."""
+        """Counts the flips of images that FP32 gets right."""
         return sum(flip.fp32 == flip.label for flip in self.flips)
 
     @property
     def gained(self) -> int:
-        """Flips of images that the variant gets right."""
+        """Counts the flips of images that the variant gets right."""
         return sum(flip.variant == flip.label for flip in self.flips)
 
 
 def prepare(repository: Path, model: str, served: Mapping[str, pb.ModelMetadataResponse]) -> dict[str, Check]:
-    """What to ask of each variant that is `served`, given with its metadata.
-
-    `UsageError` for the first of them that cannot be checked: its manifest or the test split is not in `repository`
-    or damaged, it was measured on another test split, or the server takes and gives other tensors.
-    """
+    """Prepares the check of each variant that is `served`; raises `UsageError` for the first that cannot be checked."""
     entries = {entry.name: entry for entry in scan_model(repository, model)} if repository.is_dir() else {}
     if missing := [variant for variant in served if variant not in entries]:
         raise _refusal(f"{model}/{missing[0]}", f"repository '{repository}' does not hold it")
@@ -112,20 +100,19 @@ def prepare(repository: Path, model: str, served: Mapping[str, pb.ModelMetadataR
 def check_accuracy(
     target: str, check: Check, clients: int, rows: int, deadline: float, sleep: Sleep = time.sleep
 ) -> Accuracy:
-    """Sends the test split once, `rows` images a request, from `clients` clients at a time.
+    """Sends the test split once, `rows` images a request, over `clients` connections at a time.
 
-    Each client has its own connection, and sends its next request when it has the last answer. An exception that
-    `sleep` raises ends it as soon as the requests under way are answered.
+    An exception that `sleep` raises ends it as soon as the requests under way are answered.
     """
     predictions = np.full(len(check.test), UNANSWERED)
-    pending = deque(range(0, len(check.test), rows))
+    pending = iter([slice(first, first + rows) for first in range(0, len(check.test), rows)])
     with ThreadPoolExecutor(clients) as pool:
-        work = [pool.submit(_ask, target, deadline, check, rows, pending, predictions) for _ in range(clients)]
+        work = [pool.submit(_ask, target, deadline, check, pending, predictions) for _ in range(clients)]
         try:
             while not all(each.done() for each in work):
                 sleep(POLL_SECONDS)
         except BaseException:
-            pending.clear()
+            list(pending)  # takes what is left from the clients
             raise
     return _accuracy(check, predictions, [error for each in work for error in each.result()])
 
@@ -160,28 +147,21 @@ def _refusal(name: str, why: str) -> UsageError:
 
 
 def _ask(
-    target: str, deadline: float, check: Check, rows: int, pending: deque[int], predictions: NDArray[np.int64]
+    target: str, deadline: float, check: Check, pending: Iterator[slice], predictions: NDArray[np.int64]
 ) -> list[CallError]:
-    """One client: takes the first images of its requests from `pending` until none is left; returns its failures."""
-    client, failures = Client(target, deadline), []
-    try:
-        while pending:
-            try:
-                first = pending.popleft()
-            except IndexError:  # another client was faster
-                break
-            chosen = slice(first, first + rows)
+    """Sends the images `pending` over one connection, until other clients and this one took all; returns failures."""
+    failures = []
+    with closing(Client(target, deadline)) as client:
+        for chosen in pending:
             try:
                 predictions[chosen] = _classes(client, check.manifest, check.test.images[chosen])
             except CallError as error:
                 failures.append(error)
-    finally:
-        client.close()
     return failures
 
 
 def _classes(client: Client, manifest: Variant, images: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """The classes (N,) that the server puts images (N, H, W, 3) in; a `CallError` where it does not."""
+    """Returns the classes (N,) in which the server puts images (N, H, W, 3); raises `CallError` where it does not."""
     inputs = {manifest.inputs[0].name: normalise(images, manifest.preprocessing)}
     request = encode_request(manifest.model, manifest.variant, inputs).SerializeToString()
     outputs = {output.name: output.shape for output in manifest.outputs}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from loadtest.client.discovery import ServedVariant
-from loadtest.client.metrics_page import Deltas, deltas
+from loadtest.client.metrics_page import deltas, read_again
 from loadtest.client.payloads import Payload
 from loadtest.interrupt import Sleep
 from loadtest.measure import host
@@ -39,9 +39,8 @@ class RunContext:
         """Measures one block. It waits for the calls under way at its end, so every call sent has its sample."""
         plan, load, users = self.plan, block.load, self.plan.users_of(block.load)
         requests, times = self.payloads[block.variant, plan.rows_of(load)], _arrivals(plan, block)
-        served = self.variants[block.variant]
-        address, metrics = served.target.address, served.metrics
-        recorder, before, idle = Recorder(), metrics.read(), host.read()
+        served, recorder = self.variants[block.variant], Recorder()
+        address, before, idle = served.target.address, read_again(served.metrics_url), host.read()
         with swarm(address, requests, users, plan.deadline, recorder.on_request, plan.transport, times) as running:
             recorder.wait_for_users(users, plan.deadline, self.sleep)
             begun = running.begin() + plan.warmup
@@ -49,10 +48,11 @@ class RunContext:
             ready, opened = recorder.first_calls, _clocks()
             self.sleep(plan.duration)
             closed = _clocks()
-        after, done = metrics.read(), host.read()
+        after, done = read_again(served.metrics_url), host.read()
         seconds, thread, process = (end - start for start, end in zip(opened, closed, strict=True))
         window, loads = (begun, begun + seconds), tuple(each.key for each in plan.loads)
         server = deltas(before, after, plan.model, served.variant) if before and after else None
+        server_seconds = (server.cpu_seconds if server else None) if plan.on_one_machine else 0.0
         return Measurement(
             block=block,
             answered=recorder.answered(window),
@@ -62,15 +62,9 @@ class RunContext:
             process_seconds=process,
             lag_seconds=tuple(running.lags),
             server=server,
-            conditions=host.between(idle, done, self._server_seconds(server)),
+            conditions=host.between(idle, done, server_seconds),
             samples=recorder.samples(self.origin, window, block, tuple(self.variants), loads),
         )
-
-    def _server_seconds(self, server: Deltas | None) -> float | None:
-        """CPU time that the server took on this machine, or None where it is here and does not say."""
-        if not self.plan.on_one_machine:
-            return 0.0
-        return server.cpu_seconds if server else None
 
 
 def _arrivals(plan: Plan, block: Block) -> Sequence[float] | None:

@@ -1,7 +1,4 @@
-"""The load generator's ceiling: what it reaches against a server that answers at once.
-
-A variant's throughput near the ceiling says how fast the generator is, not the variant.
-"""
+"""The load generator's ceiling: its throughput against a server that answers at once. No variant can show more."""
 
 import subprocess
 import sys
@@ -12,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 
 from loadtest import stats
-from loadtest.client.discovery import Metrics
 from loadtest.client.payloads import Payload
 from loadtest.measure.block import RunContext
 from loadtest.measure.measurement import Ceiling, steady_latencies
@@ -30,7 +26,7 @@ def measure(context: RunContext, seconds: float) -> tuple[Ceiling, ...]:
         answer = _zeros(context.payloads[variant, context.plan.rows_of(load)][0], served.metadata)
         with _null_server(answer) as address:
             plan = replace(context.plan, duration=seconds, warmup=WARMUP_SECONDS)
-            null = replace(served, target=Target("null", address), metrics=Metrics(None))
+            null = replace(served, target=Target("null", address), metrics_url=None)
             taken = replace(context, plan=plan, variants={variant: null}).measure(Block(variant, load, 0))
         latencies = steady_latencies(taken.samples.rows)
         p50, calls = stats.quantile(latencies * 1e3, 0.5), len(latencies)

@@ -1,8 +1,8 @@
 """The checkpoint of a run: every block is kept as soon as it is measured, so that an interrupted run can go on.
 
-They lie beside the run's folder, in `<out>.partial/`: the plan, and for each block `<name>.json` with `<name>.npz`.
-A block counts once its .json is there, which is written last. A scheduled block is named by its number in the schedule,
-a search's block by its turn in the search, since the same answers make a search ask the same again.
+`<out>.partial/` beside the run's folder has the plan, and for each block `<name>.json`, written last, with
+`<name>.npz`. A name is the block's number in the schedule, or its turn in a search: the same answers make a search ask
+the same again.
 """
 
 import dataclasses
@@ -58,14 +58,6 @@ class Checkpoint:
         record = {field.name: getattr(measured, field.name) for field in dataclasses.fields(Record)}
         atomic.write_text(described, json.dumps(record, default=dataclasses.asdict))
 
-    def kept(self) -> int:
-        """Returns how many blocks were kept."""
-        return len({*self.folder.glob("*.json")} - {self.folder / _PLAN})
-
-    def remove(self) -> None:
-        """Throws the checkpoint away."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
 
 @contextmanager
 def checkpointed(plan: Plan, variants: Mapping[str, Facts]) -> Iterator[Checkpoint]:
@@ -74,9 +66,9 @@ def checkpointed(plan: Plan, variants: Mapping[str, Facts]) -> Iterator[Checkpoi
     try:
         yield checkpoint
     except BaseException as error:
-        if not (kept := checkpoint.kept()):
-            checkpoint.remove()
+        if not (kept := len({*checkpoint.folder.glob("*.json")} - {checkpoint.folder / _PLAN})):
+            shutil.rmtree(checkpoint.folder, ignore_errors=True)
         elif isinstance(error, Interrupted):
             error.left = f"'{checkpoint.folder}' keeps what was measured, {kept} blocks: the same command goes on"
         raise
-    checkpoint.remove()
+    shutil.rmtree(checkpoint.folder, ignore_errors=True)

@@ -1,13 +1,12 @@
-"""What the machine was doing while a block was measured: two readings, and what lies between them.
+"""What the load generator's machine did while a block was measured: two readings, and what lies between them.
 
     before = read()
     ...            the block
     during = between(before, read(), server_seconds)
 
-All of it is of the machine that the load generator runs on. A figure that this system does not give (steal outside
-Linux, throttling outside a cgroup) is None, never zero. In a container the shares are still those of the whole
-machine: that is where the neighbours are. The kernel counts in hundredths of a second, so blocks of a second or
-more are told apart well, shorter ones are not.
+What this system does not say (steal outside Linux, throttling outside a cgroup) is None, never zero. In a container
+the shares are still those of the whole machine: that is where the neighbours are. The kernel counts in hundredths of a
+second, which suits blocks of a second or more.
 """
 
 import os
@@ -22,12 +21,12 @@ from protos.support import cgroup
 
 @dataclass(frozen=True)
 class Reading:
-    """Counters that only rise, in seconds, and the load average. CPU times are summed over the machine's cores."""
+    """Counters that only rise, in seconds, and the last minute's load average. CPU times are sums over all cores."""
 
     at: float
     """The time of `time.perf_counter`."""
     busy: float
-    """CPU time of all processes on this machine; steal is not in it."""
+    """CPU time of all processes on this machine, without steal."""
     total: float
     """CPU time there was: busy, idle and steal."""
     own: float
@@ -35,9 +34,8 @@ class Reading:
     steal: float | None
     """CPU time in which this virtual machine was ready to run and its host ran others."""
     throttled: float | None
-    """Time in which a quota held this process's cgroup, or one above it, back; summed over cores."""
+    """Time for which a quota held back this process's cgroup or one above it; summed over cores."""
     load: float | None
-    """Load average over the last minute."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +46,15 @@ class Conditions:
     steal: float | None
     throttled_seconds: float | None
     load: float | None
-    """At the end; it looks back a minute."""
+    """Load average at the end, over the minute before."""
     own: float | None
-    """Share of the run itself: this process and what was named as belonging to the run."""
+    """Share of the run itself: load generator and server."""
     others: float | None
-    """Share of everything else: the neighbours that can be seen from here."""
+    """Share of all other processes."""
 
 
 def read(cgroups: Path = cgroup.ROOT, membership: Path = cgroup.MEMBERSHIP) -> Reading:
-    """The counters now."""
+    """Reads the counters."""
     cpu = psutil.cpu_times()._asdict()
     within = cpu.get("guest", 0.0) + cpu.get("guest_nice", 0.0)  # the kernel counts guests in user and nice, too
     total, steal = sum(cpu.values()) - within, cpu.get("steal")
@@ -72,10 +70,10 @@ def read(cgroups: Path = cgroup.ROOT, membership: Path = cgroup.MEMBERSHIP) -> R
 
 
 def between(before: Reading, after: Reading, with_seconds: float | None = 0.0) -> Conditions:
-    """What happened from one reading to the next.
+    """Returns what happened from one reading to the next.
 
-    `with_seconds` is the CPU time that other processes of the run took meanwhile on this machine: the server, if it
-    is here, and workers. None if they are here but do not say: then nothing can be said of own and others.
+    `with_seconds` is the CPU time that the server took meanwhile on this machine; None where it is here but does not
+    say, so that own and others are not known.
     """
     total, busy = after.total - before.total, after.busy - before.busy
     own = None if with_seconds is None else after.own - before.own + with_seconds

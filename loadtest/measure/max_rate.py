@@ -1,11 +1,8 @@
 """The highest rate that each variant of a run holds: `rate_search` decides what to try, real load tries it.
 
 Two short closed loops come first, so that the search begins at a sensible rate. One user's latency is the least that
-any rate can have; the answers to all connections are about the most that any rate can reach. A trial waits for all
-calls that it sent, so the next one finds an empty queue.
-
-The checkpoint keeps each closed loop and each trial. A search that was interrupted begins again with these answers
-instead of load, and so comes to where it was.
+any rate can have; the answers to all connections are about the most that any rate can reach. An interrupted search
+begins again with the closed loops and trials of the checkpoint instead of load, and so comes to where it was.
 """
 
 from dataclasses import dataclass, field, replace
@@ -15,10 +12,10 @@ from rich.console import Console
 from loadtest import stats
 from loadtest.measure.block import RunContext
 from loadtest.measure.checkpoint import Checkpoint
-from loadtest.measure.measurement import Measurement, Search, steady_latencies
-from loadtest.measure.rate_search import Found, Objective, Range, Trial, find_max_rate
+from loadtest.measure.measurement import OK, Measurement, Search, steady_latencies
+from loadtest.measure.rate_search import Found, Objective, Trial, find_max_rate
 from loadtest.plan import Block, Load
-from loadtest.users.recorder import STATUSES, STEADY, Samples, merge
+from loadtest.users.recorder import STEADY, Samples, merge
 
 CLOSED_LOOP_SECONDS = 1.0
 """A closed loop before a search lasts at most this long."""
@@ -31,7 +28,7 @@ DEPTH = 16
 
 
 def search_all(context: RunContext, checkpoint: Checkpoint, console: Console) -> tuple[tuple[Search, ...], Samples]:
-    """Searches for each variant in turn. Returns the calls of all trials too; a variant's trials are their rounds."""
+    """Searches for each variant in turn; returns the calls of all trials too, each trial with its number as round."""
     plan = context.plan
     assert plan.p99 is not None, "a plan with a search has one"
     objective = Objective(plan.p99, plan.error_rate)
@@ -45,7 +42,7 @@ def search_all(context: RunContext, checkpoint: Checkpoint, console: Console) ->
 
 @dataclass
 class _VariantSearch:
-    """The search of one variant."""
+    """The search for one variant's rate."""
 
     context: RunContext
     checkpoint: Checkpoint
@@ -61,18 +58,17 @@ class _VariantSearch:
         """Runs the closed loops, then searches, unless they show that no rate can hold."""
         plan, limit = self.context.plan, self.objective.p99_ms
         self._say(f"a search for the highest rate with p99 within {limit:g} ms")
-        alone, together = (self._closed_loop(users) for users in (1, plan.connections))
+        closed_loops = (Load("closed", users) for users in (1, plan.connections))
+        seconds = min(CLOSED_LOOP_SECONDS, plan.duration)
+        alone, together = (self._measure(load, seconds, 0) for load in closed_loops)
         waited = stats.quantile(steady_latencies(alone.samples.rows) * 1e3, 0.5)
         answered = together.answered / together.seconds
         if not answered or (waited is not None and waited > limit):
             return Found(None, None, "p99" if answered else "errors", False, None, ())
         start = START * answered
-        found = find_max_rate(self._try, self.objective, Range(start, start / DEPTH, seconds=plan.duration))
+        found = find_max_rate(self._try, self.objective, start, start / DEPTH, plan.duration)
         self._say(self._so_far())
         return found
-
-    def _closed_loop(self, users: int) -> Measurement:
-        return self._measure(Load("closed", users), min(CLOSED_LOOP_SECONDS, self.context.plan.duration), 0)
 
     def _try(self, rate: float, seconds: float) -> Trial:
         number = len(self.trials) + 1
@@ -98,12 +94,12 @@ class _VariantSearch:
         return measured
 
     def _so_far(self) -> str:
-        """What each trial alone says so far."""
+        """Says what each trial alone has shown so far."""
         outcomes = [(trial.rate, trial.outcome(self.objective)) for trial in self.trials]
-        held = max((rate for rate, outcome in outcomes if outcome == "holds"), default=None)
-        broke = min((rate for rate, outcome in outcomes if outcome in ("p99", "errors")), default=None)
-        texts = [] if held is None else [f"held {held:.4g}"]
-        texts += [] if broke is None else [f"broke at {broke:.4g}"]
+        held = [rate for rate, outcome in outcomes if outcome == "holds"]
+        broke = [rate for rate, outcome in outcomes if outcome in ("p99", "errors")]
+        texts = [f"held {max(held):.4g}"] if held else []
+        texts += [f"broke at {min(broke):.4g}"] if broke else []
         return "so far " + (", ".join(texts) or "nothing is known")
 
     def _say(self, text: str) -> None:
@@ -112,13 +108,13 @@ class _VariantSearch:
 
 
 def _trial(measured: Measurement, rate: float, seconds: float) -> Trial:
-    """What a search must know of a block. Arrivals that the generator was too late for were never sent."""
+    """Returns what a search must know of a block. The generator never sent the arrivals for which it was too late."""
     rows = measured.samples.rows[measured.samples.rows["phase"] == STEADY]
     return Trial(
         rate=rate,
         achieved=len(rows) / seconds,
         calls=len(rows),
-        failures=int((rows["status"] != STATUSES.index("OK")).sum()),
+        failures=int((rows["status"] != OK).sum()),
         p99_ms=stats.quantile(steady_latencies(rows) * 1e3, 0.99),
         generator_limited=stats.is_generator_limited(measured.thread_seconds / measured.seconds),
     )

@@ -1,4 +1,4 @@
-"""What measuring gives: the record of one block, a ceiling of the load generator, a search, and steady calls."""
+"""What measuring gives: the record of a block, a ceiling of the load generator, a search, and steady calls."""
 
 from dataclasses import dataclass
 
@@ -16,19 +16,18 @@ OK = STATUSES.index("OK")
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of one block beside its calls: its steady state, and what load generator and server used."""
+    """What is known of one block beside its calls; times are those of its steady state."""
 
     block: Block
     answered: int
-    """Successful answers within the steady state."""
+    """Successful answers."""
     users_begun: int
     """Users whose first call had ended when the steady state began."""
     seconds: float
-    """Length of the steady state."""
     thread_seconds: float
-    """CPU time in the steady state of the one thread that runs all users."""
+    """CPU time of the one thread that runs all users."""
     process_seconds: float
-    """CPU time in the steady state of the whole load generator, gRPC's own threads included."""
+    """CPU time of the whole load generator, gRPC's own threads included."""
     lag_seconds: tuple[float, ...]
     """How late each sampled timer of the load generator was."""
     server: Deltas | None
@@ -56,9 +55,7 @@ class Ceiling:
 
     load: Load
     rps: float
-    """Answers per second."""
     p50_ms: float | None
-    """The part of a latency that is the generator's, gRPC's and the kernel's."""
     us_per_request: float | None
     """CPU time of the load generator's process."""
 
@@ -73,11 +70,11 @@ class Search:
 
 
 def steady(rows: Rows) -> Rows:
-    """The successful calls of the steady state: percentiles are made of these."""
+    """Returns the successful calls of the steady state, of which percentiles are made."""
     return np.compress((rows["phase"] == STEADY) & (rows["status"] == OK), rows)
 
 
 def steady_latencies(rows: Rows) -> NDArray[np.float64]:
-    """The latencies of the same calls in seconds, from when they were due."""
+    """Returns the latencies in seconds of the successful calls of the steady state."""
     latencies: NDArray[np.float64] = steady(rows)["latency"]
     return latencies

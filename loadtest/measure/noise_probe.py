@@ -5,8 +5,8 @@
     readings.append(probe.measure())                 # after it, and so before the next
     judge(readings, reruns_of_block, reruns_of_run, most_reruns)
 
-The work hashes and copies memory that no cache holds: neighbours take away either. Its wall time is read, so a
-neighbour who takes the core counts too. Not covered: noise that begins and ends within a block.
+The work hashes and copies memory that no cache holds. Neighbours slow down both, and wall time shows a neighbour who
+takes the core. Not covered: noise that begins and ends within a block.
 """
 
 import hashlib
@@ -18,14 +18,13 @@ from typing import Literal
 import numpy as np
 
 TOLERANCE = 0.1
-"""How far a reading may be from the usual one."""
+"""How far a reading may be from the usual one, as a share."""
 
 RECENT = 15
-"""The usual reading is the median of so many last ones, so a machine that changes for good is soon the usual one:
-blocks are rerun only until most of these were taken since."""
+"""The usual reading is the median of this many last ones, so a machine that changes for good is soon the usual one."""
 
 RERUNS_OF_BLOCK = 2
-"""A block is measured at most three times; the last measurement is kept, with its reading of the probe."""
+"""A block is measured at most three times; the last measurement is kept."""
 
 REPETITIONS = 5
 
@@ -52,17 +51,13 @@ class NoiseProbe:
         return self._clock() - begun
 
 
-def has_moved(before: float, after: float, usual: float) -> bool:
-    """Whether either reading around a block is more than `TOLERANCE` away from the usual one, in either direction."""
-    return any(abs(reading / usual - 1) > TOLERANCE for reading in (before, after))
-
-
 def judge(readings: Sequence[float], reruns_of_block: int, reruns_of_run: int, most: float) -> Judgement:
     """Judges the block just measured by all `readings` of the run; the last two were taken before and after the block.
 
     A run may have `most` reruns, so that a bad day does not double it.
     """
-    if not has_moved(readings[-2], readings[-1], statistics.median(readings[-RECENT:])):
+    usual = statistics.median(readings[-RECENT:])
+    if all(abs(reading / usual - 1) <= TOLERANCE for reading in readings[-2:]):
         return "steady"
     spare = reruns_of_block < RERUNS_OF_BLOCK and reruns_of_run < most
     return "rerun" if spare else "moved"

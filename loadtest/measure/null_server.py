@@ -1,10 +1,9 @@
-"""A server that answers at once, always the same: what a load generator reaches against it is its own ceiling.
+"""A server that answers ModelInfer and ModelStreamInfer at once, always the same.
 
     python -m loadtest.measure.null_server < answer
 
-It reads the serialized ModelInferResponse to give from standard input and prints its address, a free port of this
-machine. It ends when nobody reads its output any more, or by a signal. Every method of the service that infers is
-there; the others are not.
+It reads the serialized ModelInferResponse to give from standard input, prints its address on a free port of this
+machine, and runs until a signal ends it.
 """
 
 import asyncio

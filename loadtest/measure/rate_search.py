@@ -1,20 +1,17 @@
 """The highest arrival rate at which a service level objective (SLO) holds: an interval, not a point.
 
     bracket   double the rate until it breaks, or halve it until it holds
-    bisect    until the bracket is `width` narrow
-    verify    go one `width` below the rate that held, and measure that afresh; then `BEYOND` times it, which must
-              break. If the first fails now, it is the new upper end; if the second holds, the new lower end; either
-              way the search goes on from there
+    bisect    until the ends of the bracket are `WIDTH` apart
+    verify    measure afresh one `WIDTH` below the rate that held, then `BEYOND` times that rate, which must break. If
+              the first fails now, it is the new upper end; if the second holds, it is the new lower end; either way
+              the search goes on from there
 
-So what is returned held in fresh trials and broke at 1.25 times the rate, unless the result says otherwise. The step
-down is there because the highest rate that held was chosen for holding. In simulated queues (M/M/1 and M/D/1, up to
-one trial of ten spoilt) a further trial of 3 s held the chosen rate in 3 of 4 runs, and the one below it in 17 of 20;
-a trial of 10 s in 18 of 20; and 1.25 times that rate broke in 18 to 20 of 20. Longer trials make a surer answer.
+The step down is there because the highest rate that held was chosen for holding. In simulated queues (M/M/1 and M/D/1,
+up to one trial of ten spoilt) a further trial of 3 s held the chosen rate in 3 of 4 runs, and the one below it in 17 of
+20; a trial of 10 s in 18 of 20; and 1.25 times that rate broke in 18 to 20 of 20.
 
-A rate is decided by the majority of up to three trials, because on a busy machine one may be bad by accident. The
-latest decision on a rate counts, and a server that holds a rate above one that it broke is taken as it is.
-
-Nothing here sends load: `measure` does, and it must leave the server with an empty queue.
+The majority of up to three trials decides on a rate, because on a busy machine one may be bad by accident. Nothing
+here sends load: `measure` does, and it must leave the server with an empty queue.
 """
 
 import math
@@ -24,45 +21,38 @@ from typing import Literal
 
 from loadtest import stats
 
-Failure = Literal["p99", "errors", "generator", "too few samples"]
-"""Why a trial, or the majority at a rate, does not show that the objective holds; only the first two prove that not."""
-
-Outcome = Literal["holds"] | Failure
+Outcome = Literal["holds", "p99", "errors", "generator", "too few samples"]
+"""What a trial, or the majority at a rate, says of the objective. Only `p99` and `errors` prove that it is broken."""
 
 MAJORITY = 2
 """Two of three trials decide: the third is made only where the first two disagree."""
 
+WIDTH = 0.05
+"""Bisecting ends where the upper end is at most this share above the lower one."""
+
 BEYOND = 1.25
-"""The objective must break at this many times the found rate."""
+"""The objective must break at this many times the found rate; more than 1 + `WIDTH`."""
 
 VERIFICATIONS = 6
-"""How often a bracket is verified at most: a server that belies each one is given up unverified."""
+"""A bracket is verified at most this many times. A server that contradicts each one is given up unverified."""
 
 ACHIEVED = 0.98
-"""Share of the asked rate that a trial must reach to be one at that rate."""
+"""A trial must reach this share of the asked rate to count as one at that rate."""
 
 SPARE = 1.1
-"""Times the samples needed are asked for, since a call at the edge of a trial may not count."""
+"""A trial asks for this many times the samples needed, since a call at its edge may not count."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What must hold."""
+    """The service level objective: the highest p99, from the intended start, and the highest share of failed calls."""
 
     p99_ms: float
-    """p99 of the latency from the intended start, at most, in milliseconds"""
     error_rate: float = 0.001
-    """share of the calls that may fail, at most"""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.p99_ms < math.inf:
-            raise ValueError(f"p99_ms: got {self.p99_ms}, expected milliseconds above 0")
-        if not 0 <= self.error_rate < 1:
-            raise ValueError(f"error_rate: got {self.error_rate}, expected a share of at least 0 and below 1")
 
     @property
     def calls_needed(self) -> int:
-        """Enough for p99 (`stats.samples_needed`), and for one failed call alone not to exceed the error rate."""
+        """Calls that p99 needs (`stats.samples_needed`), and that keep one failed call within the error rate."""
         return max(stats.samples_needed(0.99), math.ceil(1 / self.error_rate) if self.error_rate else 0)
 
 
@@ -73,27 +63,22 @@ class Trial:
     rate: float
     """Arrivals per second that were asked for."""
     achieved: float
-    """Arrivals per second that the generator made of it, whatever became of them."""
+    """Arrivals per second that the generator sent, answered or not."""
     calls: int
     failures: int
     p99_ms: float | None
     """The p99 of the calls that did not fail, from their intended start; None where they are too few."""
     generator_limited: bool
-    """Whether the generator's own CPU or lag may have been the limit (`stats.is_generator_limited`)."""
+    """Whether the generator's own CPU may have been the limit (`stats.is_generator_limited`)."""
 
     def outcome(self, objective: Objective) -> Outcome:
-        """What the trial says about its rate.
-
-        A slow generator adds latency and never takes any away: an objective that is met in spite of it holds, one
-        that is not may be the generator's fault.
-        """
+        """Returns what the trial says; a slow generator can break an objective, but cannot make it hold."""
         if self.achieved < ACHIEVED * self.rate:
             return "generator"
         if self.calls < objective.calls_needed:
             return "too few samples"
-        broken: Outcome = "generator" if self.generator_limited else "errors"
         if self.failures > objective.error_rate * self.calls:
-            return broken
+            return "generator" if self.generator_limited else "errors"
         if self.p99_ms is None:
             return "too few samples"
         if self.p99_ms <= objective.p99_ms:
@@ -106,133 +91,83 @@ Measure = Callable[[float, float], Trial]
 
 
 @dataclass(frozen=True)
-class Range:
-    """Where to search, in arrivals per second."""
-
-    start: float
-    """first rate to try"""
-    lowest: float
-    """rate below which nothing is tried"""
-    highest: float = math.inf
-    """rate above which nothing is tried, such as the generator's ceiling"""
-    width: float = 0.05
-    """where bisecting ends: the found interval is at most twice as wide"""
-    seconds: float = 3.0
-    """least length of a trial"""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.lowest <= self.start <= self.highest:
-            raise ValueError(
-                f"rates: got lowest {self.lowest}, start {self.start}, highest {self.highest}, expected rising ones"
-                " above 0"
-            )
-        if not 0 < self.width < BEYOND - 1:
-            raise ValueError(f"width: got {self.width}, expected a share above 0 and below {BEYOND - 1}")
-        if not 0 < self.seconds < math.inf:
-            raise ValueError(f"seconds: got {self.seconds}, expected more than 0")
-
-
-@dataclass(frozen=True)
 class Found:
     """The answer: the highest rate at which the objective holds lies between `held` and `broke`."""
 
     held: float | None
-    """Rate to rely on; None where none held, down to the lowest that may be tried."""
+    """Rate to rely on; None where no rate held."""
     broke: float | None
-    """Lowest rate above it that did not hold; None where none was found."""
-    bounded_by: Failure | Literal["highest"]
-    """Why `broke` did not hold, or that the search may go no higher."""
+    """Lowest rate above `held` that did not hold; None where every rate held."""
+    bounded_by: Outcome | Literal["highest"]
+    """Why `broke` did not hold; `highest` where there is no such rate."""
     held_again: bool
     """Whether fresh trials of `held` confirmed it."""
     breaks_beyond: bool | None
-    """Whether the objective was seen broken at `BEYOND` times `held`; None where that rate could not be tried."""
+    """True where trials at `BEYOND` times `held` proved the objective broken there; else None."""
     trials: tuple[Trial, ...]
-    """All that were made, in turn."""
 
 
-def trial_seconds(rate: float, objective: Objective, least: float) -> float:
-    """How long a trial at this rate must last for the objective to be judged."""
-    return max(least, SPARE * objective.calls_needed / rate)
+def find_max_rate(measure: Measure, objective: Objective, start: float, lowest: float, seconds: float) -> Found:
+    """Searches as told at the top of this file, in some 30 trials, of which none is thrown away.
 
-
-def find_max_rate(measure: Measure, objective: Objective, within: Range) -> Found:
-    """Searches as told at the top of this file, in some 30 trials, of which none is thrown away."""
-    search = _Search(measure, objective, within)
+    `start` is the first rate, and nothing below `lowest` is tried. A trial lasts `seconds` or longer.
+    """
+    search = _Search(measure, objective, start, lowest, seconds)
     held: float | None = None
     held_again, breaks_beyond = False, None
     for _ in range(VERIFICATIONS):
         held, held_again, breaks_beyond = search.narrow(held), False, None
         if held is None:
             break
-        if search.broke_above(held) is not None:
-            held = max(held / (1 + within.width), within.lowest)
+        held = max(held / (1 + WIDTH), lowest)
         if search.decide(held) != "holds":
             held = search.held_below(held)
             continue
-        held_again, beyond = True, min(BEYOND * held, within.highest)
-        if beyond == held:
-            break
+        held_again, beyond = True, BEYOND * held
         if (outcome := search.decide(beyond)) != "holds":
             breaks_beyond = True if outcome in ("p99", "errors") else None
             break
         held, held_again = beyond, False
     broke = search.broke_above(held)
-    return Found(
-        held=held,
-        broke=broke,
-        bounded_by="highest" if broke is None else search.breaking[broke],
-        held_again=held_again,
-        breaks_beyond=breaks_beyond,
-        trials=tuple(search.trials),
-    )
+    bounded_by = "highest" if broke is None else search.decided[broke]
+    return Found(held, broke, bounded_by, held_again, breaks_beyond, tuple(search.trials))
 
 
 @dataclass
 class _Search:
-    """The trials so far and what they decided."""
+    """The trials so far, and the latest decision on each rate."""
 
     measure: Measure
     objective: Objective
-    within: Range
+    start: float
+    lowest: float
+    seconds: float
     trials: list[Trial] = field(default_factory=list)
-    holding: set[float] = field(default_factory=set)
-    breaking: dict[float, Failure] = field(default_factory=dict)
-    """The rates decided so far, by the latest decision on each."""
+    decided: dict[float, Outcome] = field(default_factory=dict)
 
     def decide(self, rate: float) -> Outcome:
-        """Decides on a rate by fresh trials. A trial that was too short to be judged makes the next twice as long."""
-        seconds = trial_seconds(rate, self.objective, self.within.seconds)
-        held, failures = 0, list[Failure]()
-        while max(held, len(failures)) < MAJORITY:
+        """Decides on a rate by fresh trials. A trial with too few samples makes the next one twice as long."""
+        seconds = max(self.seconds, SPARE * self.objective.calls_needed / rate)
+        outcomes = list[Outcome]()
+        while max(held := outcomes.count("holds"), len(outcomes) - held) < MAJORITY:
             trial = self.measure(rate, seconds)
             self.trials.append(trial)
-            if (outcome := trial.outcome(self.objective)) == "holds":
-                held += 1
-            else:
-                failures.append(outcome)
-            seconds *= 2 if outcome == "too few samples" else 1
-        self.holding.discard(rate)
-        self.breaking.pop(rate, None)
-        if held == MAJORITY:
-            self.holding.add(rate)
-            return "holds"
-        self.breaking[rate] = failures[-1]
-        return failures[-1]
+            outcomes.append(trial.outcome(self.objective))
+            seconds *= 2 if outcomes[-1] == "too few samples" else 1
+        self.decided[rate] = outcomes[-1]
+        return outcomes[-1]
 
     def narrow(self, held: float | None) -> float | None:
-        """Brackets and bisects upwards of a rate that holds, or from the start; the held end, None without one."""
-        within = self.within
+        """Brackets and bisects upwards of a rate that holds, or from the start. Returns the end that holds, if any."""
         while True:
             broke = self.broke_above(held)
             if held is None:
-                if broke == within.lowest:
+                if broke == self.lowest:
                     return None
-                rate = within.start if broke is None else max(broke / 2, within.lowest)
+                rate = self.start if broke is None else max(broke / 2, self.lowest)
             elif broke is None:
-                if held == within.highest:
-                    return held
-                rate = min(2 * held, within.highest)
-            elif broke <= held * (1 + within.width):
+                rate = 2 * held
+            elif broke <= held * (1 + WIDTH):
                 return held
             else:
                 rate = math.sqrt(held * broke)
@@ -240,9 +175,10 @@ class _Search:
                 held = rate
 
     def held_below(self, rate: float) -> float | None:
-        """The highest rate below that holds, as far as is known."""
-        return max((known for known in self.holding if known < rate), default=None)
+        """Returns the highest rate below `rate` that holds, as far as is known."""
+        return max((known for known, said in self.decided.items() if said == "holds" and known < rate), default=None)
 
     def broke_above(self, rate: float | None) -> float | None:
-        """The lowest rate above that does not hold, as far as is known."""
-        return min((known for known in self.breaking if known > (rate or 0.0)), default=None)
+        """Returns the lowest rate above `rate` that does not hold, as far as is known."""
+        broke = (known for known, said in self.decided.items() if said != "holds" and known > (rate or 0.0))
+        return min(broke, default=None)

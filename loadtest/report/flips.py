@@ -1,7 +1,7 @@
 """Which predictions a variant changed, for the report: how many each way, in which classes, and the images.
 
-Counts say whether two variants are equally right; flips say whether they are right on the same images. McNemar's
-exact test asks whether the images that were lost and those that were gained could be as many by chance.
+Accuracy says how many images two variants get right; flips say whether they are the same images. McNemar's exact test
+asks whether chance alone could make the lost and the gained images as uneven.
 """
 
 import base64
@@ -32,20 +32,19 @@ SIDE = 64
 class ClassFlips:
     """The flips of images with one label."""
 
-    name: str
+    label: int
     lost: int
     gained: int
     other: int
-    """Wrong before and after, as another class."""
+    """Wrong either way, as another class."""
 
 
 @dataclass(frozen=True)
 class Flips:
-    """The flips of one variant."""
+    """The flips of one variant, with the exact p of McNemar's test."""
 
     accuracy: Accuracy
     p: float
-    """Exact p of McNemar's test."""
     classes: tuple[ClassFlips, ...]
     """Classes with flips, the most changed first."""
     shown: tuple[Flip, ...]
@@ -74,7 +73,7 @@ class Gallery:
 
     def name(self, label: int) -> str:
         """Returns what people call a class."""
-        return _name(self.labels, label)
+        return self.labels[label] if label < len(self.labels) else f"class {label}"
 
 
 def gallery(results: Results, most_images: int = MOST_IMAGES, most_bytes: int = MOST_BYTES) -> Gallery:
@@ -84,13 +83,13 @@ def gallery(results: Results, most_images: int = MOST_IMAGES, most_bytes: int = 
     flips = []
     for each in checked:
         shown = list[Flip]()
-        for flip in sorted(each.flips, key=_weight)[:most_images]:
+        for flip in sorted(each.flips, key=_kind)[:most_images]:
             full = flip.index not in images and sum(map(len, images.values())) > most_bytes
             if pixels is None or full:
                 break
             images.setdefault(flip.index, _data_uri(pixels[flip.index]))
             shown.append(flip)
-        flips.append(Flips(each, mcnemar_p(each.lost, each.gained), _classes(each.flips, labels), tuple(shown)))
+        flips.append(Flips(each, mcnemar_p(each.lost, each.gained), _classes(each.flips), tuple(shown)))
     return Gallery(tuple(flips), images, labels)
 
 
@@ -104,19 +103,14 @@ def _test_split(repository: Path, model: str) -> tuple[NDArray[np.uint8] | None,
         return None, ()
 
 
-def _classes(flips: Sequence[Flip], labels: Sequence[str]) -> tuple[ClassFlips, ...]:
-    kinds = Counter((flip.label, _weight(flip)) for flip in flips)
-    order = [label for label, _ in Counter(flip.label for flip in flips).most_common()]
-    return tuple(ClassFlips(_name(labels, label), *(kinds[label, kind] for kind in range(3))) for label in order)
+def _classes(flips: Sequence[Flip]) -> tuple[ClassFlips, ...]:
+    kinds, labels = Counter((flip.label, _kind(flip)) for flip in flips), Counter(flip.label for flip in flips)
+    return tuple(ClassFlips(label, *(kinds[label, kind] for kind in range(3))) for label, _ in labels.most_common())
 
 
-def _weight(flip: Flip) -> int:
-    """0: lost, 1: gained, 2: neither."""
+def _kind(flip: Flip) -> int:
+    """Returns 0 for an image that was lost, 1 for one that was gained, 2 for one that is wrong either way."""
     return 0 if flip.fp32 == flip.label else 1 if flip.variant == flip.label else 2
-
-
-def _name(labels: Sequence[str], label: int) -> str:
-    return labels[label] if label < len(labels) else f"class {label}"
 
 
 def _data_uri(pixels: NDArray[np.uint8]) -> str:

@@ -11,7 +11,7 @@ from loadtest.analysis.decision import Choice, Decision
 from loadtest.analysis.ranking import Ranking
 from loadtest.analysis.results import Cell, Results
 from loadtest.report.flips import Gallery
-from loadtest.report.table import COLUMNS
+from loadtest.report.table import BRIEF, COLUMNS
 from protos.support import options
 from protos.support.markdown import table
 
@@ -25,18 +25,18 @@ def cells_csv(cells: Sequence[Cell]) -> str:
     return text.getvalue()
 
 
-def markdown(results: Results, decision: Decision, asked: str, ranked: Sequence[Ranking], seen: Gallery) -> str:
+def markdown(results: Results, decision: Decision, ranked: Sequence[Ranking], seen: Gallery) -> str:
     """Returns decision, ranks, cells, flips, machine, plan and warnings."""
     machine = results.machine
     sections = [
         f"# {results.plan.model}: which variant to ship",
         f"{results.server or 'A server without a name'} at {results.plan.target}, measured {results.started} on"
         f" {machine.cores} cores of {machine.cpu}.",
-        *_decision(decision, asked),
+        *_decision(decision),
         "## Ranks by p50",
         *(_ranks(each) for each in ranked),
         "## All cells",
-        table([c.title for c in COLUMNS if c.brief], [[c.text(x) for c in COLUMNS if c.brief] for x in results.cells]),
+        table([column.title for column in BRIEF], [[column.text(cell) for column in BRIEF] for cell in results.cells]),
     ]
     if seen.flips:
         rows = [[f.accuracy.variant, f.accuracy.lost, f.accuracy.gained, f.other, f"{f.p:.3g}"] for f in seen.flips]
@@ -47,20 +47,18 @@ def markdown(results: Results, decision: Decision, asked: str, ranked: Sequence[
     return "\n\n".join(sections) + "\n"
 
 
-def _decision(decision: Decision, asked: str) -> Iterator[str]:
-    yield f"## {'For ' + asked if asked else 'The frontier'}"
+def _decision(decision: Decision) -> Iterator[str]:
+    yield f"## {'For ' + decision.asked if decision.asked else 'The frontier'}"
     if decision.winner:
         yield f"Ship **{decision.winner.cell.variant}**: {_said(decision.winner)}"
         if decision.runner_up:
             yield f"Runner-up: {decision.runner_up.cell.variant}: {_said(decision.runner_up)}"
-    elif asked:
+    elif decision.asked:
         yield f"No answer: {decision.why_not}."
     if decision.losers:
-        yield table(["loser", "why"], [[each.variant, "; ".join(each.reasons)] for each in decision.losers])
-    if decision.frontier and not asked:
-        yield "\n".join(
-            f"- **{each.cell.variant}**, {each.cell.load.name}: {_said(each)}" for each in decision.frontier
-        )
+        yield table(["not chosen", "why not"], [[each.variant, "; ".join(each.reasons)] for each in decision.losers])
+    if decision.frontier and not decision.asked:
+        yield "\n".join(f"- **{c.cell.variant}**, {c.cell.load.name}: {_said(c)}" for c in decision.frontier)
 
 
 def _said(choice: Choice) -> str:

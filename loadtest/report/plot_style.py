@@ -1,7 +1,6 @@
 """What all plots of the report share: colours stand for runtimes, marker shapes and dashes for recipes.
 
-Plots have transparent backgrounds and greys that are readable on light and dark pages. Every trace that belongs
-to one variant bears its name as `meta`: by it the page dims the others when one is picked.
+Plots have transparent backgrounds and greys that are readable on light and dark pages.
 """
 
 import math
@@ -9,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from loadtest.analysis.results import Cell
 from loadtest.analysis.validity import is_valid
-from protos.support.plot_style import GREY, colors, shapes
+from protos.support.plot_style import GREY, Shape, colors, shapes
 
 INK, GRID = GREY, "rgba(128,128,128,0.2)"
 
@@ -25,13 +24,18 @@ class PlotStyle:
         """Returns the colour of the cell's runtime."""
         return self.colors[_runtime(cell)]
 
-    def dash(self, cell: Cell) -> str:
-        """Returns the dash of lines of the cell's recipe."""
-        return self.shapes[cell.facts.recipe or ""].dash
+    def shape(self, cell: Cell) -> Shape:
+        """Returns the marker and the dash of the cell's recipe."""
+        return self.shapes[cell.facts.recipe or ""]
 
     def symbol(self, cell: Cell) -> str:
-        """Returns the marker of the cell's recipe; hollow where the cell is not valid."""
-        return self.shapes[cell.facts.recipe or ""].marker + ("" if is_valid(cell) else "-open")
+        """Returns the marker of the cell's recipe, hollow where the cell is not valid."""
+        return self.shape(cell).marker + ("" if is_valid(cell) else "-open")
+
+
+def of_variant(variant: str, hover: str) -> dict[str, object]:
+    """Returns what every trace of a variant has: its name, by which the page also filters, and its hover text."""
+    return {"name": variant, "meta": variant, "hovertemplate": f"<b>{escape(variant)}</b>{hover}<extra></extra>"}
 
 
 def layout(x: str, y: str, height: int) -> dict[str, object]:
@@ -69,7 +73,7 @@ def escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace("%{", "% {")
 
 
-def brief(values: Iterable[float]) -> list[float]:
+def rounded(values: Iterable[float]) -> list[float]:
     """Returns the values with the four digits that can be seen."""
     return [float(f"{value:.4g}") for value in values]
 

@@ -1,20 +1,19 @@
 """The report's plots: accuracy against what it costs, how latencies are distributed, and where the time goes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
 import plotly.graph_objects as go
-from numpy.typing import NDArray
 
 from loadtest import stats
 from loadtest.analysis.breakdown import PARTS, Breakdown
 from loadtest.analysis.results import Cell
-from loadtest.analysis.validity import is_valid
+from loadtest.analysis.validity import is_valid, p99_frontier, throughput_frontier
 from loadtest.measure.measurement import steady_latencies
 from loadtest.plan import Scenario
-from loadtest.report.plot_style import INK, PlotStyle, brief, escape, layout, log_ticks
+from loadtest.report.plot_style import INK, PlotStyle, escape, layout, log_ticks, of_variant, rounded
 from loadtest.users.recorder import Samples
 from protos.frontier import pareto_frontier
 
@@ -25,46 +24,49 @@ CURVE_POINTS = 240
 """Points drawn of each distribution; percentiles are made of all samples."""
 
 
-def accuracy_against_p99(cells: Sequence[Cell], frontier: Sequence[Cell], style: PlotStyle) -> go.Figure:
-    """Plots top-1 over p99 for the cells of one load; the upper left is good. `frontier`: the fastest first."""
-    shown = [cell for cell in cells if cell.latency_ms.p99 is not None and cell.facts.top1 is not None]
-    xs = [cell.latency_ms.p99 or math.nan for cell in shown]
-    return _scatter(shown, xs, frontier, style, "p99 latency, ms", "left")
+def accuracy_against_p99(cells: Sequence[Cell], style: PlotStyle) -> go.Figure:
+    """Plots top-1 over p99 for the cells of one load; the upper left is good."""
+    return _scatter(cells, lambda cell: cell.latency_ms.p99, p99_frontier(cells), style, "p99 latency, ms", "left")
 
 
-def accuracy_against_throughput(cells: Sequence[Cell], frontier: Sequence[Cell], style: PlotStyle) -> go.Figure:
-    """Plots top-1 over throughput for the cells of one load; the upper right is good. `frontier`: the fastest first."""
-    shown = [cell for cell in cells if cell.throughput_rps and cell.facts.top1 is not None]
-    xs = [cell.throughput_rps for cell in shown]
-    return _scatter(shown, xs, frontier[::-1], style, "throughput, requests per second", "right")
+def accuracy_against_throughput(cells: Sequence[Cell], style: PlotStyle) -> go.Figure:
+    """Plots top-1 over throughput for the cells of one load; the upper right is good."""
+    best, title = throughput_frontier(cells)[::-1], "throughput, requests per second"
+    return _scatter(cells, lambda cell: cell.throughput_rps, best, style, title, "right")
 
 
 def accuracy_against_size(cells: Sequence[Cell], style: PlotStyle) -> go.Figure:
-    """Plots top-1 over the artifact's size, the same under every load; the upper left is good."""
-    shown = [cell for cell in cells if cell.facts.artifact_bytes and cell.facts.top1 is not None]
-    xs = [(cell.facts.artifact_bytes or 0) / 1e6 for cell in shown]
-    best = [shown[i] for i in pareto_frontier(xs, [cell.facts.top1 or 0.0 for cell in shown])]
-    return _scatter(shown, xs, best, style, "artifact on disk, MB", "left")
+    """Plots top-1 over the artifact's size, each variant once; the upper left is good."""
+    once = {cell.variant: cell for cell in cells}.values()
+    shown = [cell for cell in once if cell.facts.artifact_bytes and cell.facts.top1 is not None]
+    sizes = {cell.variant: (cell.facts.artifact_bytes or 0) / 1e6 for cell in shown}
+    best = [shown[i] for i in pareto_frontier([*sizes.values()], [cell.facts.top1 or 0.0 for cell in shown])]
+    return _scatter(shown, lambda cell: sizes[cell.variant], best, style, "artifact on disk, MB", "left")
 
 
-def distributions(cells: Sequence[Cell], samples: Samples, style: PlotStyle) -> go.Figure:
-    """Plots the share of answers within a time, for each cell of one load."""
-    plot = go.Figure()
+def distributions(cells: Sequence[Cell], samples: Samples, style: PlotStyle) -> tuple[go.Figure, go.Figure]:
+    """Plots the share of answers within a time for the cells of one load, and the share that took longer.
+
+    The second is on a log axis: one in a thousand has as much room as one in ten.
+    """
+    within, longer = go.Figure(), go.Figure()
     for cell in cells:
-        values, ranks = _thinned(cell, samples)
-        shares = (ranks + 1) / (ranks.max(initial=0) + 1)
-        plot.add_scatter(x=brief(values), y=brief(shares), **_line(cell, style, "%{y:.1%} within"))
-    return _with_latency_axis(plot).update_yaxes(tickformat=".0%", range=[0, 1.01])
-
-
-def tails(cells: Sequence[Cell], samples: Samples, style: PlotStyle) -> go.Figure:
-    """Plots the share that took longer, on a log axis: one in a thousand has as much room as one in ten."""
-    plot = go.Figure()
-    for cell in cells:
-        values, ranks = _thinned(cell, samples)
-        shares = 1 - ranks / (ranks.max(initial=0) + 1)
-        plot.add_scatter(x=brief(values), y=brief(shares), **_line(cell, style, "%{y:.3~%} take at least"))
-    return _with_latency_axis(plot).update_yaxes(type="log", tickformat="~%", dtick=1)
+        values = np.sort(steady_latencies(samples.of(cell.variant, cell.load)) * 1e3)
+        ranks = stats.thin(len(values), CURVE_POINTS)
+        xs, count = rounded(np.take(values, ranks)), max(1, len(values))
+        line = {"color": style.color(cell), "dash": style.shape(cell).dash, "width": 1.8}
+        for plot, shares, text in (
+            (within, (ranks + 1) / count, "%{y:.1%} within"),
+            (longer, 1 - ranks / count, "%{y:.3~%} take at least"),
+        ):
+            hover = of_variant(cell.variant, f"<br>{text} %{{x:.2f}} ms")
+            plot.add_scatter(x=xs, y=rounded(shares), mode="lines", line=line, **hover)
+    for plot in (within, longer):
+        plot.update_layout(layout("latency, ms", "share of answers", 380))
+        plot.update_xaxes(type="log", tickvals=log_ticks(x for trace in plot.data for x in trace.x))
+    within.update_yaxes(tickformat=".0%", range=[0, 1.01])
+    longer.update_yaxes(type="log", tickformat="~%", dtick=1)
+    return within, longer
 
 
 def load_curves(
@@ -78,16 +80,13 @@ def load_curves(
     for variant in dict.fromkeys(cell.variant for cell in mine):
         line = sorted((cell for cell in mine if cell.variant == variant), key=lambda cell: cell.load)
         plot.add_scatter(
-            x=brief(cell.rows * cell.throughput_rps for cell in line),
+            x=rounded(cell.rows * cell.throughput_rps for cell in line),
             y=[getattr(cell.latency_ms, percentile) for cell in line],
             text=[cell.load.name for cell in line],
-            name=variant,
-            meta=variant,
             mode="lines+markers",
-            line={"color": style.color(line[0]), "dash": style.dash(line[0]), "width": 1.6},
+            line={"color": style.color(line[0]), "dash": style.shape(line[0]).dash, "width": 1.6},
             marker={"symbol": [style.symbol(cell) for cell in line], "size": 9},
-            hovertemplate=f"<b>{escape(variant)}</b>, %{{text}}<br>{percentile} %{{y:.2f}} ms<br>%{{x:,.0f}} rows/s"
-            "<extra></extra>",
+            **of_variant(variant, f", %{{text}}<br>{percentile} %{{y:.2f}} ms<br>%{{x:,.0f}} rows/s"),
         )
     plot.update_layout(layout("throughput, rows per second", f"{percentile} latency, ms", 360))
     plot.update_xaxes(type="log", tickvals=log_ticks(x for trace in plot.data for x in trace.x))
@@ -118,11 +117,16 @@ def breakdown_bars(breakdowns: Sequence[Breakdown]) -> go.Figure:
 
 
 def _scatter(
-    cells: Sequence[Cell], xs: Sequence[float], best: Sequence[Cell], style: PlotStyle, title: str, good: str
+    cells: Sequence[Cell],
+    cost: Callable[[Cell], float | None],
+    best: Sequence[Cell],
+    style: PlotStyle,
+    title: str,
+    good: Literal["left", "right"],
 ) -> go.Figure:
     """Plots points, the frontier through `best` (by rising x) as stairs, and names its points."""
     plot = go.Figure()
-    where = dict(zip((cell.variant for cell in cells), xs, strict=True))
+    where = {cell.variant: x for cell in cells if (x := cost(cell)) and cell.facts.top1 is not None}
     plot.add_scatter(
         x=[where[cell.variant] for cell in best],
         y=[cell.facts.top1 for cell in best],
@@ -131,30 +135,25 @@ def _scatter(
         hoverinfo="skip",
         name="frontier",
     )
-    for cell in cells:
-        _add_point(plot, cell, where[cell.variant], cell in best, style)
+    shown = [cell for cell in cells if cell.variant in where]
+    for cell in shown:
+        plot.add_scatter(
+            x=[where[cell.variant]],
+            y=[cell.facts.top1],
+            mode="markers",
+            marker={
+                "color": style.color(cell),
+                "symbol": style.symbol(cell),
+                "size": 13 if cell in best else 10,
+                "opacity": 1 if cell in best else 0.75,
+                "line": {"width": 1.5, "color": style.color(cell)},
+            },
+            **of_variant(cell.variant, _hover(cell)),
+        )
     plot.update_layout(layout(title, "top-1 accuracy", 380))
-    if cells:
-        _fit_axes(plot, cells, where, best, good)
+    if shown:
+        _fit_axes(plot, shown, where, best, good)
     return plot
-
-
-def _add_point(plot: go.Figure, cell: Cell, x: float, on_frontier: bool, style: PlotStyle) -> None:
-    plot.add_scatter(
-        x=[x],
-        y=[cell.facts.top1],
-        mode="markers",
-        name=cell.variant,
-        meta=cell.variant,
-        marker={
-            "color": style.color(cell),
-            "symbol": style.symbol(cell),
-            "size": 13 if on_frontier else 10,
-            "opacity": 1 if on_frontier else 0.75,
-            "line": {"width": 1.5, "color": style.color(cell)},
-        },
-        hovertemplate=_hover(cell),
-    )
 
 
 def _fit_axes(plot: go.Figure, cells: Sequence[Cell], where: dict[str, float], best: Sequence[Cell], good: str) -> None:
@@ -166,28 +165,6 @@ def _fit_axes(plot: go.Figure, cells: Sequence[Cell], where: dict[str, float], b
     plot.update_layout(annotations=_labels(best, where, good, spans))
     plot.update_yaxes(tickformat=".1%", range=y_range)
     plot.update_xaxes(type="log", range=x_range, tickvals=log_ticks(where.values()))
-
-
-def _with_latency_axis(plot: go.Figure) -> go.Figure:
-    plot.update_layout(layout("latency, ms", "share of answers", 380))
-    return plot.update_xaxes(type="log", tickvals=log_ticks(x for trace in plot.data for x in trace.x))
-
-
-def _line(cell: Cell, style: PlotStyle, words: str) -> dict[str, object]:
-    return {
-        "name": cell.variant,
-        "meta": cell.variant,
-        "mode": "lines",
-        "line": {"color": style.color(cell), "dash": style.dash(cell), "width": 1.8},
-        "hovertemplate": f"<b>{escape(cell.variant)}</b><br>{words} %{{x:.2f}} ms<extra></extra>",
-    }
-
-
-def _thinned(cell: Cell, samples: Samples) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Returns some of the latencies in milliseconds by rising rank, and their ranks."""
-    values = np.sort(steady_latencies(samples.of(cell.variant, cell.load)) * 1e3)
-    ranks = stats.thin(len(values), CURVE_POINTS)
-    return np.take(values, ranks), ranks
 
 
 def _labels(
@@ -207,7 +184,6 @@ def _labels(
                 "x": x,
                 "y": y,
                 "text": escape(cell.variant),
-                "showarrow": True,
                 "arrowwidth": 1,
                 "arrowhead": 0,
                 "arrowcolor": INK,
@@ -222,14 +198,14 @@ def _labels(
 
 
 def _hover(cell: Cell) -> str:
-    parts = [f"<b>{escape(cell.variant)}</b>", f"top-1 {cell.facts.top1:.2%}"]
+    parts = ["", f"top-1 {cell.facts.top1:.2%}"]
     parts += [f"{name} {value:.2f} ms" for name, value in vars(cell.latency_ms).items() if value is not None]
     parts.append(f"{cell.throughput_rps:,.0f} requests/s")
     if cell.facts.artifact_bytes:
         parts.append(f"{cell.facts.artifact_bytes / 1e6:.2f} MB")
     if not is_valid(cell):
         parts.append("limited by the load generator" if cell.generator_limited else "calls failed")
-    return "<br>".join(parts) + "<extra></extra>"
+    return "<br>".join(parts)
 
 
 def _padded(values: Sequence[float], below: float, above: float) -> list[float]:

@@ -21,8 +21,6 @@ class Column:
     meaning: str
     value: Callable[[Cell], str | float | None]
     form: str = "{}"
-    brief: bool = True
-    """Shown on the terminal too."""
     percentile: bool = False
 
     def text(self, cell: Cell, brief: bool = False) -> str:
@@ -34,54 +32,32 @@ class Column:
 
 
 COLUMNS = (
-    Column("variant", "recipe and runtime", lambda cell: cell.variant),
-    Column(
-        "load", "concurrent users, each waiting for its answer, or requests that arrive", lambda cell: cell.load.name
-    ),
-    Column("top-1", "accuracy on the whole test set, as the server states it", lambda cell: cell.facts.top1, "{:.2%}"),
-    Column(
-        "agreement",
-        "share of test images with FP32's prediction",
-        lambda cell: cell.facts.agreement,
-        "{:.2%}",
-        brief=False,
-    ),
-    Column("p50 ms", "half of the answers took at most", lambda cell: cell.latency_ms.p50, "{:.2f}", percentile=True),
-    Column("p95 ms", "95% of the answers took at most", lambda cell: cell.latency_ms.p95, "{:.2f}", percentile=True),
-    Column("p99 ms", "99% of the answers took at most", lambda cell: cell.latency_ms.p99, "{:.2f}", percentile=True),
-    Column("rps", "successful answers per second", lambda cell: cell.throughput_rps, "{:,.0f}"),
-    Column("asked rps", "requests that arrived in a second", lambda cell: cell.asked_rps, "{:,.0f}", brief=False),
-    Column(
-        "rows/s", "successful rows per second", lambda cell: cell.rows * cell.throughput_rps, "{:,.0f}", brief=False
-    ),
-    Column("queue ms", "mean wait inside the server", lambda cell: cell.server.queue_ms_mean, "{:.2f}", brief=False),
-    Column("compute ms", "mean time inside the engine", lambda cell: cell.server.compute_ms_mean, "{:.2f}"),
-    Column(
-        "server CPU µs",
-        "server CPU time by requests",
-        lambda cell: cell.server.cpu_us_per_request,
-        "{:,.0f}",
-        brief=False,
-    ),
-    Column(
-        "first ms", "median first call; it opens a connection", lambda cell: cell.first_call_ms, "{:.1f}", brief=False
-    ),
-    Column("size MB", "artifact on disk", lambda cell: _megabytes(cell.facts.artifact_bytes), "{:.2f}", brief=False),
-    Column(
-        "generator CPU",
-        "share of time for which the thread of the load generator's users was busy",
-        lambda cell: cell.generator_cpu,
-        "{:.0%}",
-    ),
-    Column(
-        "lag ms", "p99 of how late the generator's timers were", lambda cell: cell.lag_ms_p99, "{:.2f}", brief=False
-    ),
-    Column("requests", "all calls, warm-up included", lambda cell: cell.requests, "{:,}", brief=False),
-    Column("failures", "all failed calls, warm-up included", lambda cell: cell.failures, "{:,}"),
+    Column("variant", "recipe and runtime", lambda c: c.variant),
+    Column("load", "users, each waiting for its answer, or requests that arrive at a rate", lambda c: c.load.name),
+    Column("top-1", "accuracy on the whole test set, as the server states it", lambda c: c.facts.top1, "{:.2%}"),
+    Column("agreement", "share of test images with FP32's prediction", lambda c: c.facts.agreement, "{:.2%}"),
+    Column("p50 ms", "half of the answers took no longer", lambda c: c.latency_ms.p50, "{:.2f}", percentile=True),
+    Column("p95 ms", "95% of the answers took no longer", lambda c: c.latency_ms.p95, "{:.2f}", percentile=True),
+    Column("p99 ms", "99% of the answers took no longer", lambda c: c.latency_ms.p99, "{:.2f}", percentile=True),
+    Column("rps", "successful answers per second", lambda c: c.throughput_rps, "{:,.0f}"),
+    Column("asked rps", "requests that arrived per second", lambda c: c.asked_rps, "{:,.0f}"),
+    Column("rows/s", "successful rows per second", lambda c: c.rows * c.throughput_rps, "{:,.0f}"),
+    Column("queue ms", "mean wait inside the server", lambda c: c.server.queue_ms_mean, "{:.2f}"),
+    Column("compute ms", "mean time inside the engine", lambda c: c.server.compute_ms_mean, "{:.2f}"),
+    Column("server CPU µs", "server CPU time per request", lambda c: c.server.cpu_us_per_request, "{:,.0f}"),
+    Column("first ms", "median of the first calls, which open connections", lambda c: c.first_call_ms, "{:.1f}"),
+    Column("size MB", "artifact on disk", lambda c: c.facts.artifact_bytes and c.facts.artifact_bytes / 1e6, "{:.2f}"),
+    Column("generator CPU", "share of time in which the users' thread was busy", lambda c: c.generator_cpu, "{:.0%}"),
+    Column("lag ms", "p99 of how late the load generator's timers were", lambda c: c.lag_ms_p99, "{:.2f}"),
+    Column("requests", "all calls, warm-up included", lambda c: c.requests, "{:,}"),
+    Column("failures", "all failed calls, warm-up included", lambda c: c.failures, "{:,}"),
 )
 
 LEAVE_OUT = ("generator CPU", "compute ms", "failures", "p95 ms")
 """Columns that a narrow terminal does without, in this order; the report has them all."""
+TERMINAL = ("variant", "load", "top-1", "p50 ms", "p99 ms", "rps", *LEAVE_OUT)
+BRIEF = tuple(column for column in COLUMNS if column.title in TERMINAL)
+"""Columns that the terminal and the Markdown export show."""
 
 
 def table(results: Results, width: int) -> Table:
@@ -90,12 +66,11 @@ def table(results: Results, width: int) -> Table:
     Leaves out as many of the `LEAVE_OUT` as it must to fit into `width` characters. If that is not enough, it folds
     names.
     """
-    columns = [column for column in COLUMNS if column.brief]
-    for title in LEAVE_OUT:
-        if _width(grid := _grid(results, columns)) <= width:
-            return grid
-        columns = [column for column in columns if column.title != title]
-    return _grid(results, columns)
+    for count in range(len(LEAVE_OUT) + 1):
+        grid = _grid(results, [column for column in BRIEF if column.title not in LEAVE_OUT[:count]])
+        if Console(width=10_000).measure(grid).maximum <= width:
+            break
+    return grid
 
 
 def searches_table(results: Results) -> Table:
@@ -104,10 +79,8 @@ def searches_table(results: Results) -> Table:
     title = f"highest rate with p99 within {objective.p99_ms:g} ms, failures {100 * objective.error_rate:g}%"
     grid = Table(title=title, box=box.SIMPLE_HEAD, collapse_padding=True)
     grid.add_column("variant", overflow="fold")
-    for heading in ("rate that\nholds", "lowest that\nbroke"):
-        grid.add_column(heading, justify="right")
-    grid.add_column("bounded by")
-    grid.add_column("confirmed")
+    for heading in ("rate that\nholds", "lowest that\nbroke", "bounded by", "confirmed"):
+        grid.add_column(heading, justify="right" if "\n" in heading else "left")
     for search in results.searches:
         found = search.found
         rates = ("none" if rate is None else f"{rate:,.1f}" for rate in (found.held, found.broke))
@@ -136,12 +109,3 @@ def _grid(results: Results, columns: Sequence[Column]) -> Table:
         style = None if is_valid(cell) else "red"
         grid.add_row(*(column.text(cell, brief=True) for column in columns), style=style)
     return grid
-
-
-def _width(grid: Table) -> int:
-    """Returns how many characters the table takes with nothing folded."""
-    return Console(width=10_000).measure(grid).maximum
-
-
-def _megabytes(size: int | None) -> float | None:
-    return None if size is None else size / 1e6

@@ -1,15 +1,14 @@
 """The run over time as one plot: what clients saw, what the server saw, and what the machine was doing.
 
-    latency   p50 and p99 of the calls that were due in each second of a block's steady state
-    server    mean time in queue and engine, of each block
-    probe     what a fixed piece of work took after each block; blocks that were measured again are marked
-    CPU       share of the run itself, of others, and of steal, while each block was measured
+    latency       p50 and p99 of the calls that were due in each second of a block's steady state
+    server        mean time in queue and engine, of each block
+    noise probe   what a fixed piece of work took after each block; blocks that were measured again are marked
+    CPU           share of the run itself, of others, and of steal, while each block was measured
 
-Seconds count from the beginning of the run. Where a second has too few calls for a percentile, longer stretches
-are taken, up to a whole block.
+Where a second has too few calls for a percentile, longer stretches are taken, up to a whole block.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,30 +17,24 @@ import plotly.graph_objects as go
 from loadtest import stats
 from loadtest.analysis.results import Cell, Round
 from loadtest.measure.measurement import steady
-from loadtest.report.plot_style import INK, PlotStyle, axis, brief, escape, layout, log_ticks
+from loadtest.report.plot_style import INK, PlotStyle, axis, escape, layout, log_ticks, of_variant, rounded
 from loadtest.users.recorder import Rows, Samples
 
 MOST_POINTS = 20
 """The most points of a percentile in one block."""
 
-_ROWS = ((0.62, 1.0), (0.39, 0.57), (0.19, 0.34), (0.0, 0.14))
+_HEIGHTS = {"latency, ms": (0.62, 1.0), "server, ms": (0.39, 0.57), "noise probe, ms": (0.19, 0.34), "CPU": (0.0, 0.14)}
 """The parts of the height that the four plots take, from the top."""
-
-_Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class _BlockCalls:
-    """One block of a cell: its calls, and when they were due on average."""
+    """One block of a cell: its calls, and when they were due on average, in seconds since the run began."""
 
     cell: Cell
     round: Round
     calls: Rows
-
-    @property
-    def at(self) -> float:
-        """When the calls were due, in seconds since the run began, on average."""
-        return float(self.calls["due"].mean())
+    at: float
 
 
 def timeline(cells: Sequence[Cell], samples: Samples, style: PlotStyle) -> go.Figure:
@@ -56,8 +49,7 @@ def timeline(cells: Sequence[Cell], samples: Samples, style: PlotStyle) -> go.Fi
     _add_noise_probe(plot, blocks)
     _add_shares(plot, blocks)
     plot.update_layout(layout("", "latency, ms", 760))
-    titles = ("latency, ms", "server, ms", "noise probe, ms", "CPU")
-    for number, (title, domain) in enumerate(zip(titles, _ROWS, strict=True), 1):
+    for number, (title, domain) in enumerate(_HEIGHTS.items(), 1):
         plot.update_layout({f"yaxis{number}": {**axis(title), "domain": domain, "automargin": True}})
     latencies = [y for trace in plot.data if trace.yaxis is None for y in trace.y if y]
     plot.update_layout(yaxis={"type": "log", "tickvals": log_ticks(latencies)}, yaxis2={"type": "log", "dtick": 1})
@@ -72,10 +64,11 @@ def _blocks(cells: Sequence[Cell], samples: Samples) -> Iterator[_BlockCalls]:
         for each in cell.rounds:
             calls = np.compress(rows["round"] == each.round, rows)
             if len(calls):
-                yield _BlockCalls(cell, each, calls)
+                yield _BlockCalls(cell, each, calls, float(calls["due"].mean()))
 
 
 def _add_latencies(plot: go.Figure, blocks: Sequence[_BlockCalls], style: PlotStyle) -> None:
+    cell = blocks[0].cell
     for name, q, width in (("p50", 0.5, 2.2), ("p99", 0.99, 1.0)):
         xs, ys, texts = list[float | None](), list[float | None](), list[str]()
         for block in blocks:
@@ -84,35 +77,28 @@ def _add_latencies(plot: go.Figure, blocks: Sequence[_BlockCalls], style: PlotSt
             ys += [*(y for _, y in points), None]
             texts += [block.cell.load.name] * (len(points) + 1)
         plot.add_scatter(
-            **_style(blocks[0], style, f"{name} %{{y:.2f}} ms"),
+            **of_variant(cell.variant, f", %{{text}}<br>{name} %{{y:.2f}} ms"),
             x=xs,
             y=ys,
             text=texts,
             mode="lines+markers",
-            line={"color": style.color(blocks[0].cell), "width": width, "dash": "solid" if name == "p50" else "dot"},
-            marker={"size": 5 if name == "p50" else 3, "symbol": style.symbol(blocks[0].cell).removesuffix("-open")},
+            line={"color": style.color(cell), "width": width, "dash": "solid" if name == "p50" else "dot"},
+            marker={"size": 5 if name == "p50" else 3, "symbol": style.shape(cell).marker},
         )
 
 
 def _add_server(plot: go.Figure, blocks: Sequence[_BlockCalls], style: PlotStyle) -> None:
-    parts: dict[str, tuple[str, Callable[[Round], float | None]]] = {
-        "compute": ("", lambda each: each.server.compute_ms_mean),
-        "queue": ("-open", lambda each: each.server.queue_ms_mean),
-    }
-    for name, (suffix, value) in parts.items():
-        shown = [(block, known) for block in blocks if (known := value(block.round))]
+    cell = blocks[0].cell
+    for name, field, suffix in (("compute", "compute_ms_mean", ""), ("queue", "queue_ms_mean", "-open")):
+        shown = [(block, known) for block in blocks if (known := getattr(block.round.server, field))]
         plot.add_scatter(
-            **_style(blocks[0], style, f"{name} %{{y:.3f}} ms"),
-            x=brief(block.at for block, _ in shown),
-            y=brief(known for _, known in shown),
+            **of_variant(cell.variant, f", %{{text}}<br>{name} %{{y:.3f}} ms"),
+            x=rounded(block.at for block, _ in shown),
+            y=rounded(known for _, known in shown),
             text=[block.cell.load.name for block, _ in shown],
             yaxis="y2",
             mode="markers",
-            marker={
-                "size": 7,
-                "color": style.color(blocks[0].cell),
-                "symbol": style.symbol(blocks[0].cell).removesuffix("-open") + suffix,
-            },
+            marker={"size": 7, "color": style.color(cell), "symbol": style.shape(cell).marker + suffix},
         )
 
 
@@ -120,8 +106,8 @@ def _add_noise_probe(plot: go.Figure, blocks: Sequence[_BlockCalls]) -> None:
     known = [(block, block.round.canary_seconds) for block in blocks if block.round.canary_seconds is not None]
     colors = ["#b42318" if not s.round.steady else "#d97706" if s.round.reruns else INK for s, _ in known]
     plot.add_scatter(
-        x=brief(block.at for block, _ in known),
-        y=brief(seconds * 1e3 for _, seconds in known),
+        x=rounded(block.at for block, _ in known),
+        y=rounded(seconds * 1e3 for _, seconds in known),
         text=[_what_happened(block) for block, _ in known],
         yaxis="y3",
         mode="lines+markers",
@@ -132,16 +118,13 @@ def _add_noise_probe(plot: go.Figure, blocks: Sequence[_BlockCalls]) -> None:
 
 
 def _add_shares(plot: go.Figure, blocks: Sequence[_BlockCalls]) -> None:
-    shares: dict[str, tuple[str, Callable[[Round], float | None]]] = {
-        "the run itself": ("#4C78A8", lambda each: each.conditions.own),
-        "others": ("#d97706", lambda each: each.conditions.others),
-        "steal": ("#b42318", lambda each: each.conditions.steal),
-    }
-    for name, (color, value) in shares.items():
-        known = [(block.at, share) for block in blocks if (share := value(block.round)) is not None]
+    shown = ("own", "the run itself", "#4C78A8"), ("others", "others", "#d97706"), ("steal", "steal", "#b42318")
+    for field, name, color in shown:
+        shares = [(block.at, getattr(block.round.conditions, field)) for block in blocks]
+        known = [(at, share) for at, share in shares if share is not None]
         plot.add_scatter(
-            x=brief(at for at, _ in known),
-            y=brief(share for _, share in known),
+            x=rounded(at for at, _ in known),
+            y=rounded(share for _, share in known),
             yaxis="y4",
             mode="lines+markers",
             line={"color": color, "width": 1.4},
@@ -150,8 +133,8 @@ def _add_shares(plot: go.Figure, blocks: Sequence[_BlockCalls]) -> None:
         )
 
 
-def _percentiles(calls: Rows, q: float) -> list[_Point]:
-    """When and what, in milliseconds: of each second, or of the shortest stretches that hold enough calls."""
+def _percentiles(calls: Rows, q: float) -> list[tuple[float, float]]:
+    """Returns times and milliseconds: of each second, or of the shortest stretches that hold enough calls."""
     begin, end = float(calls["due"].min()), float(calls["due"].max())
     bins = min(MOST_POINTS, max(1, round(end - begin)), max(1, len(calls) // stats.samples_needed(q)))
     edges = np.linspace(begin, end, bins + 1)
@@ -164,14 +147,8 @@ def _percentiles(calls: Rows, q: float) -> list[_Point]:
     return points
 
 
-def _style(block: _BlockCalls, style: PlotStyle, text: str) -> dict[str, object]:
-    name = block.cell.variant
-    hover = f"<b>{escape(name)}</b>, %{{text}}<br>{text}<extra></extra>"
-    return {"name": name, "meta": name, "hovertemplate": hover}
-
-
 def _what_happened(block: _BlockCalls) -> str:
     what = f"{escape(block.cell.variant)}, {block.cell.load.name}, round {block.round.round}"
     if block.round.reruns:
-        what += f"<br>measured {block.round.reruns + 1} times: the machine had changed"
-    return what if block.round.steady else what + "<br>and it was not the same before and after"
+        what += f"<br>measured {block.round.reruns + 1} times, because the machine had changed"
+    return what if block.round.steady else what + "<br>the machine changed during it"

@@ -1,9 +1,8 @@
 """Raw samples: one row for each call, kept as it was measured.
 
-`Recorder` listens to Locust's `request` event and appends to plain arrays, which costs about a microsecond
-a call. Times are of `time.perf_counter`, never Locust's whole milliseconds. When a block ends its rows are
-labelled: the first call of each user (which opens a connection), the warm-up, the steady state, and what
-started after it. Figures are made of steady rows only; the others are kept beside them.
+`Recorder` listens to Locust's `request` event and appends to plain arrays, which costs about a microsecond a call.
+When a block ends its rows are labelled: the first call of each user (which opens a connection), the warm-up, the
+steady state, and what started after it. Results are made of steady rows only; the others are kept beside them.
 """
 
 import io
@@ -53,14 +52,14 @@ Rows = np.ndarray[tuple[int], np.dtype[np.void]]
 
 @dataclass(frozen=True)
 class Samples:
-    """Rows of dtype `SAMPLE`, and the names of the variants and the loads that they count through."""
+    """Rows of dtype `SAMPLE`, and the names behind their numbers of variants and loads."""
 
     rows: Rows
     variants: tuple[str, ...]
     loads: tuple[str, ...] = ()
 
     def of(self, variant: str, load: Load, phase: int | None = None) -> Rows:
-        """The rows of one cell, of all phases or of one."""
+        """Returns the rows of one cell, in all phases or in one."""
         rows = self.rows
         chosen = (rows["variant"] == self.variants.index(variant)) & (rows["load"] == self.loads.index(load.key))
         if phase is not None:
@@ -68,14 +67,9 @@ class Samples:
         return np.compress(chosen, rows)
 
     def to_bytes(self) -> bytes:
-        """The same for the way over a wire, not compressed: that would keep a worker from its users."""
+        """Returns the text of a file for `load_samples`, not compressed: that would keep a worker from its users."""
         np.savez(file := io.BytesIO(), allow_pickle=False, **self._arrays())
         return file.getvalue()
-
-    @staticmethod
-    def from_bytes(data: bytes) -> "Samples":
-        """What `to_bytes` made."""
-        return load_samples(io.BytesIO(data))
 
     def save(self, path: Path) -> None:
         """Writes an .npz that explains itself: rows and the names behind each number."""
@@ -87,13 +81,13 @@ class Samples:
 
 
 def load_samples(path: Path | io.BytesIO) -> Samples:
-    """What `Samples.save` wrote."""
+    """Reads what `Samples.save` or `Samples.to_bytes` wrote."""
     with np.load(path, allow_pickle=False) as arrays:
         return Samples(arrays["rows"], *(tuple(map(str, arrays[names])) for names in ("variants", "loads")))
 
 
 class Recorder:
-    """The calls of one block, or of a whole run by hand."""
+    """The calls of one block, or of a test by hand."""
 
     def __init__(self) -> None:
         self._names: dict[str, int] = {}
@@ -113,13 +107,14 @@ class Recorder:
         context: dict[str, Any] | None = None,
         **_: object,
     ) -> None:
-        """Listener of Locust's `request` event: `name` is the variant, `response_time` in milliseconds."""
+        """Takes Locust's `request` event: `name` is the variant, `response_time` is in milliseconds."""
         self._ended.append(perf_counter())
         self._latency.append(response_time / 1000)
         self._late.append(context.get(LATE, 0.0) if context else 0.0)
         self._variant.append(self._names.setdefault(name, len(self._names)))
         self._first.append(context is FIRST_CALL)
-        self._status.append(_status(exception))
+        failure = exception.status if isinstance(exception, CallError) else "EXCEPTION"
+        self._status.append(0 if exception is None else STATUSES.index(failure))
         self.first_calls += context is FIRST_CALL
 
     def clear(self) -> None:
@@ -128,13 +123,13 @@ class Recorder:
             del values[:]
 
     def wait_for_users(self, users: int, seconds: float, sleep: Sleep) -> None:
-        """Returns once `users` first calls have ended, at the latest after `seconds`: Locust starts users meanwhile."""
+        """Returns once `users` first calls have ended, at the latest after `seconds`."""
         end = perf_counter() + seconds
         while self.first_calls < users and perf_counter() < end:
             sleep(POLL_SECONDS)
 
     def answered(self, window: tuple[float, float]) -> int:
-        """Successful answers within `window`, times of `perf_counter`."""
+        """Returns the number of successful answers within `window`, times of `perf_counter`."""
         ended = np.array(self._ended)
         return int(((ended >= window[0]) & (ended < window[1]) & (np.array(self._status) == 0)).sum())
 
@@ -146,7 +141,7 @@ class Recorder:
         variants: tuple[str, ...] = (),
         loads: tuple[str, ...] = (),
     ) -> Samples:
-        """All calls so far; the steady ones are those that were due within `window`.
+        """Returns all calls so far; the steady ones are those that were due within `window`.
 
         `origin` and `window` are times of `perf_counter`. `variants` and `loads` fix the numbering, so that blocks
         can be joined; by default variants are numbered in order of appearance.
@@ -166,33 +161,19 @@ class Recorder:
 
 
 def merge(parts: Sequence[Samples]) -> Samples:
-    """The rows of all parts, each of which has its own numbers for names, in the order in which they were due."""
+    """Returns the rows of all parts, each with its own numbers for names, in the order in which they were due."""
     variants = tuple(dict.fromkeys(name for part in parts for name in part.variants))
     loads = tuple(dict.fromkeys(name for part in parts for name in part.loads))
-    rows = []
-    for part in parts:
-        renumbered = part.rows.copy()
-        renumbered["variant"] = _renumber(part.rows["variant"], part.variants, variants)
-        renumbered["load"] = _renumber(part.rows["load"], part.loads, loads)
-        rows.append(renumbered)
-    merged = np.concatenate([np.zeros(0, SAMPLE), *rows])
+    rows = [np.zeros(0, SAMPLE), *(part.rows.copy() for part in parts)]
+    for part, renumbered in zip(parts, rows[1:], strict=True):
+        for field, names, of_all in (("variant", part.variants, variants), ("load", part.loads, loads)):
+            if names:  # loads by hand have none
+                renumbered[field] = np.array([of_all.index(name) for name in names], "u2")[renumbered[field]]
+    merged = np.concatenate(rows)
     return Samples(merged[np.argsort(merged["due"], kind="stable")], variants, loads)
 
 
 def join(parts: list[Samples]) -> Samples:
-    """The rows of all parts, which share one numbering."""
+    """Returns the rows of all parts, which share one numbering."""
     names = parts[0] if parts else Samples(np.zeros(0, SAMPLE), ())
     return Samples(np.concatenate([names.rows[:0], *(part.rows for part in parts)]), names.variants, names.loads)
-
-
-def _renumber(
-    numbers: np.ndarray[Any, np.dtype[np.uint16]], names: Sequence[str], of_all: Sequence[str]
-) -> np.ndarray[Any, np.dtype[np.uint16]]:
-    """The same names by their places in `of_all`; without names, as of loads by hand, the numbers as they are."""
-    return np.array([of_all.index(name) for name in names], "u2")[numbers] if names else numbers
-
-
-def _status(exception: BaseException | None) -> int:
-    if exception is None:
-        return 0
-    return STATUSES.index(exception.status if isinstance(exception, CallError) else "EXCEPTION")

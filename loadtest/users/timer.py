@@ -1,8 +1,7 @@
 """A timer that wakes a greenlet to a tenth of a millisecond.
 
-gevent's own sleep is up to a millisecond late, for its loop counts in whole ones: at 500 requests a second that is
-half of the mean time between two arrivals, and they would not be Poisson any more. Linux' timerfd is a file
-descriptor that becomes readable on time, which a loop can wait for without spinning.
+gevent's own sleep is up to a millisecond late, which is half of the mean time between two arrivals at 500 per second.
+Linux' timerfd is a file descriptor that becomes readable on time, so that a loop can wait for it without spinning.
 Source: https://man7.org/linux/man-pages/man2/timerfd_create.2.html (Python has it from 3.13 on: `os.timerfd_create`)
 """
 

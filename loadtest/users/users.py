@@ -1,7 +1,6 @@
 """Locust users that infer, and the swarm of them that measures one block.
 
-Importing this module makes the process a Locust process: gevent patches the standard library, and grpcio is told so.
-Import it before anything that opens sockets. A run by hand (`locust -f`) starts at `loadtest/locustfile.py`.
+Import this module before anything that opens sockets: gevent patches the standard library, and grpcio is told so.
 """
 
 from locust import User, constant, task  # patches the standard library, so before all else
@@ -37,18 +36,15 @@ FAILURE_PAUSE_SECONDS = 0.1
 """A user pauses after a failed call, so that a server that is gone is not called thousands of times a second."""
 
 STOP_GRACE_SECONDS = 5.0
-"""Time beyond the deadline in which users end the call they are in."""
+"""Users have this long beyond the deadline to end the call they are in."""
 
 TICK_SECONDS = 0.01
-"""How often the swarm checks how late the load generator's timers are."""
-
-_NO_CONTEXT: dict[str, object] = {}
 
 
 class OipUser(User):
-    """A user with a connection of its own, which sends its payloads in turn."""
+    """A user that sends its payloads in turn over a connection of its own."""
 
-    abstract = True  # to be subclassed: what Locust runs by hand is `VariantUser`
+    abstract = True  # by hand, Locust runs `VariantUser`
     wait_time = constant(0)
     payloads: ClassVar[Sequence[Payload]] = ()
     deadline: ClassVar[float] = 10.0
@@ -59,8 +55,7 @@ class OipUser(User):
         if not self.payloads or not self.host:
             environment.process_exit_code = 2
             raise StopTest("nothing to send, or nowhere to send it: --host and --model are needed")
-        connect = StreamClient if self.transport == "stream" else Client
-        self.client = connect(self.host, self.deadline)  # a connection of this user's own
+        self.client = (StreamClient if self.transport == "stream" else Client)(self.host, self.deadline)
         self._next = itertools.cycle(random.sample(self.payloads, len(self.payloads))).__next__
 
     def on_start(self) -> None:
@@ -72,7 +67,7 @@ class OipUser(User):
         self.client.close()
 
     def call(self, due: float, context: Mapping[str, object]) -> bool:
-        """Makes one call and returns whether it succeeded. Locust gets its latency from `due` on, in milliseconds."""
+        """Makes one call, tells Locust of it, and returns whether it succeeded. Its latency counts from `due`."""
         payload, failure = self._next(), None
         try:
             self.client.infer(payload)
@@ -97,15 +92,15 @@ class InferenceUser(OipUser):
     @task
     def infer(self) -> None:
         """Makes one call, and pauses if it failed."""
-        if not self.call(perf_counter(), _NO_CONTEXT):
+        if not self.call(perf_counter(), {}):
             sleep(FAILURE_PAUSE_SECONDS)
 
 
 class PoissonUser(OipUser):
     """A user that sends its requests when they are due, whether or not earlier ones were answered: an open loop.
 
-    A latency counts from when the request was due, so a server that stands still does not get fewer requests. Users
-    are independent: together their requests arrive like those of one user at the sum of the rates.
+    A latency counts from when the request was due. Users are independent: together their requests arrive like those of
+    one user at the sum of the rates.
     """
 
     abstract = True
@@ -136,10 +131,7 @@ class PoissonUser(OipUser):
         if (due := next(self._arrivals, None)) is None:
             raise StopUser
         self._timer.wait_until(due)
-        self._calls.spawn(self._call_late, due)
-
-    def _call_late(self, due: float) -> None:
-        self.call(due, {LATE: perf_counter() - due})
+        self._calls.spawn(lambda: self.call(due, {LATE: perf_counter() - due}))
 
 
 class VariantUser(InferenceUser):
@@ -158,8 +150,7 @@ class Swarm:
     def __init__(self, times: Sequence[float]) -> None:
         self.lags = array("d")
         """How many seconds late the load generator's timers were, sampled every `TICK_SECONDS`."""
-        self._times, self._users, self._began = times, itertools.count(), Event()
-        self._origin = 0.0
+        self._times, self._users, self._began, self._origin = times, itertools.count(), Event(), 0.0
 
     def begin(self) -> float:
         """Starts the arrivals, if there are any, and returns the time of `perf_counter` from which they count."""
@@ -197,13 +188,10 @@ def swarm(
     `times` are seconds after `Swarm.begin`. `listener` gets each call as Locust's `request` event. At the end calls
     under way are waited for, unless the `with` block ends by an exception.
     """
-    running = Swarm(times or ())
+    running, kind = Swarm(times or ()), InferenceUser if times is None else PoissonUser
     body = {"payloads": payloads, "deadline": deadline, "transport": transport}
-    if times is None:
-        user = type("BlockUser", (InferenceUser,), body)
-    else:
-        user = type("BlockUser", (PoissonUser,), body | {"arrivals": lambda self: running.arrivals(users)})
-    own = Events()  # type: ignore[no-untyped-call]  # the listeners below are for runs by hand
+    user = type("BlockUser", (kind,), body | {"arrivals": lambda self: running.arrivals(users)})
+    own = Events()  # type: ignore[no-untyped-call]  # the process's own events are for runs by hand
     own.request.add_listener(listener)  # type: ignore[no-untyped-call]
     environment = Environment(user_classes=[user], host=target, events=own, stop_timeout=deadline + STOP_GRACE_SECONDS)
     runner = environment.create_local_runner()

@@ -1,8 +1,6 @@
-"""The machine that a figure was measured on, and the cores that this process may really use.
+"""The machine that something was measured on, and the cores that this process may really use."""
 
-A container's quota and an affinity mask count, the machine's size does not.
-"""
-
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -65,15 +63,13 @@ def versions(*libraries: str) -> dict[str, str]:
     """Returns the version of each library that is installed, by its distribution name."""
     installed = {}
     for name in libraries:
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             installed[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return installed
 
 
 def available_cores(root: Path = cgroup.ROOT, membership: Path = cgroup.MEMBERSHIP) -> int:
-    """Returns the whole cores under the affinity mask and the cgroup quotas of this process; at least 1."""
+    """Returns the whole cores that the affinity mask and the cgroup quotas of this process allow; at least 1."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, int(min(cores, cgroup.cpu_quota(root, membership))))
 

@@ -2,8 +2,7 @@
 
 `queue_size: int = 128` is the flag `--queue-size`, its docstring the help; with the prefix `PARETO_` it is
 the variable `PARETO_QUEUE_SIZE` as well, and by `fill` a key of a TOML file. A flag goes before the environment,
-the environment before the default. A value that does not fit is a `UsageError` which names where it was given,
-what it got and what it expected.
+the environment before the default.
 
 A field is a str, int, float (seconds), Path (a folder, or by its rule a file), a bool (the bare flag, or yes or
 no), a `Literal` of strings, a tuple of one of these (separated by commas), or one of these or None. Not covered:
@@ -19,10 +18,9 @@ import textwrap
 import tomllib
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from protos.errors import UsageError
 
@@ -30,22 +28,22 @@ from protos.errors import UsageError
 class Dataclass(typing.Protocol):
     """What makes a class a dataclass to the type checker."""
 
-    __dataclass_fields__: typing.ClassVar[dict[str, "dataclasses.Field[typing.Any]"]]
+    __dataclass_fields__: typing.ClassVar[dict[str, "dataclasses.Field[Any]"]]
 
 
 Options = TypeVar("Options", bound=Dataclass)
 Number = TypeVar("Number", int, float)
-Rule = Mapping[str, object]
+Rule = Mapping[str, Any]
 """The `metadata` of a field whose values are fewer than its type allows, or written in a way of their own.
 
 `accepts` tells which values fit, `convert` makes one from text and raises `ValueError`; `expected` says in an error
-what fits, `metavar` in the help; `nargs` is argparse's: "+" lets a person separate values by spaces too.
+what fits, `metavar` in the help; `nargs` and `const` are argparse's.
 """
 
 
 def between(low: Number, high: Number) -> Rule:
     """Returns the rule of a field whose value is a number from `low` to `high`."""
-    noun = _PLAIN[type(low)].expected
+    noun = _PLAIN[type(low)]["expected"]
     return {"accepts": lambda value: low <= value <= high, "expected": f"{noun} from {low} to {high}"}
 
 
@@ -56,17 +54,14 @@ EXISTING_FILE: Rule = {"accepts": Path.is_file, "expected": "a file that exists"
 """The rule of a field whose value is a file to read from."""
 
 
-def add_flags(parser: argparse._ActionsContainer, kind: type[Dataclass], prefix: str = "") -> None:
+def add_flags(parser: argparse._ActionsContainer, kind: type[Dataclass]) -> None:
     """Adds a flag for each field of `kind`; argparse requires none of them, `read` does."""
     hints, texts = typing.get_type_hints(kind), docstrings(kind)
     for option in dataclasses.fields(kind):
-        parser.add_argument(
-            _flag(option.name),
-            nargs=option.metadata.get("nargs", "?" if hints[option.name] is bool else None),
-            const="yes" if hints[option.name] is bool else None,
-            metavar=option.metadata.get("metavar", _kind(hints[option.name]).metavar),
-            help=(texts[option.name] + _shown(option.default)).replace("%", "%%"),
-        )
+        rule = _rule(hints[option.name]) | option.metadata
+        text = (texts[option.name] + _shown(option.default)).replace("%", "%%")
+        nargs, const, metavar = rule.get("nargs"), rule.get("const"), rule["metavar"]
+        parser.add_argument(_flag(option.name), nargs=nargs, const=const, metavar=metavar, help=text)
 
 
 def read(
@@ -80,13 +75,13 @@ def read(
     values: dict[str, object] = {}
     for option in dataclasses.fields(kind):
         text = getattr(flags, option.name)
-        sources: dict[str, str | None] = {_flag(option.name): ",".join(text) if isinstance(text, list) else text}
+        sources = {_flag(option.name): ",".join(text) if isinstance(text, list) else text}
         if prefix:
             variable = prefix + option.name.upper()
             sources[variable] = (environment or {}).get(variable)
         given = [(source, text) for source, text in sources.items() if text is not None]
         if given:
-            values[option.name] = _convert(_kind(hints[option.name]), option.metadata, *given[0])
+            values[option.name] = _convert(_rule(hints[option.name]) | option.metadata, *given[0])
         elif option.default is dataclasses.MISSING:
             raise UsageError(f"{' or '.join(sources)} is missing")
     return kind(**values)
@@ -103,7 +98,7 @@ def fill(flags: argparse.Namespace, kind: type[Dataclass], path: Path) -> None:
         if name not in names:
             raise UsageError(f"'{path}': unknown key '{name}', expected one of {', '.join(names)}")
         if getattr(flags, name) is None:
-            setattr(flags, name, ",".join(map(_text, value)) if isinstance(value, list) else _text(value))
+            setattr(flags, name, _text(value))
 
 
 def to_toml(options: Dataclass, without: Sequence[str] = ()) -> str:
@@ -113,6 +108,9 @@ def to_toml(options: Dataclass, without: Sequence[str] = ()) -> str:
 
 
 def _text(value: object) -> str:
+    """Returns a value as a person writes it on the command line."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(_text, value))
     return ("no", "yes")[value] if isinstance(value, bool) else str(value)
 
 
@@ -128,49 +126,45 @@ def docstrings(kind: type[Dataclass]) -> dict[str, str]:
     return texts
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """How to read the text of one annotated type, and how errors and help describe it."""
-
-    convert: Callable[[str], object]
-    """Makes a value from text; raises `ValueError`."""
-    expected: str
-    metavar: str
+def _yes_or_no(text: str) -> bool:
+    return ("no", "yes").index(text) == 1
 
 
-_PLAIN: dict[object, _Kind] = {
-    str: _Kind(str, "text", "TEXT"),
-    int: _Kind(int, "a whole number", "N"),
-    float: _Kind(float, "a number", "SECONDS"),
-    Path: _Kind(Path, "a folder", "DIR"),
-    bool: _Kind(lambda text: ("no", "yes").index(text) == 1, "yes or no", "yes|no"),
+_PLAIN: dict[object, dict[str, Any]] = {
+    str: {"convert": str, "expected": "text", "metavar": "TEXT"},
+    int: {"convert": int, "expected": "a whole number", "metavar": "N"},
+    float: {"convert": float, "expected": "a number", "metavar": "SECONDS"},
+    Path: {"convert": Path, "expected": "a folder", "metavar": "DIR"},
+    bool: {"convert": _yes_or_no, "expected": "yes or no", "metavar": "yes|no", "nargs": "?", "const": "yes"},
 }
 
 
-def _kind(hint: object) -> _Kind:
+def _rule(hint: object) -> dict[str, Any]:
+    """Returns the rule of an annotated type; that of a field goes before it."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
-        return _Kind(lambda text: inner[inner.index(text)], f"one of {', '.join(inner)}", "|".join(inner))
+        expected, metavar = f"one of {', '.join(inner)}", "|".join(inner)
+        return {"convert": lambda text: inner[inner.index(text)], "expected": expected, "metavar": metavar}
     if origin is types.UnionType:
-        return _kind(inner[0])
+        return _rule(inner[0])
     if origin is tuple:
-        item = _kind(inner[0])
-        return _Kind(
-            lambda text: tuple(item.convert(part.strip()) for part in text.split(",")),
-            f"{item.expected}, or several separated by commas",
-            f"{item.metavar},...",
-        )
+        item = _rule(inner[0])
+        return {
+            "convert": lambda text: tuple(item["convert"](part.strip()) for part in text.split(",")),
+            "expected": f"{item['expected']}, or several separated by commas",
+            "metavar": f"{item['metavar']},...",
+        }
     return _PLAIN[hint]
 
 
-def _convert(kind: _Kind, rule: Mapping[str, typing.Any], source: str, text: str) -> object:
+def _convert(rule: Rule, source: str, text: str) -> object:
     try:
-        value = rule.get("convert", kind.convert)(text)
+        value = rule["convert"](text)
         if "accepts" not in rule or rule["accepts"](value):
             return value
     except ValueError:
         pass
-    raise UsageError(f"{source}: got '{text}', expected {rule.get('expected', kind.expected)}")
+    raise UsageError(f"{source}: got '{text}', expected {rule['expected']}")
 
 
 def _flag(name: str) -> str:
@@ -181,8 +175,4 @@ def _shown(default: object) -> str:
     """Returns a default as the help shows it; an empty one is not shown."""
     if default is dataclasses.MISSING:
         return " (required)"
-    if isinstance(default, bool):
-        return f" (default: {'yes' if default else 'no'})"
-    if default in (None, ()):
-        return ""
-    return f" (default: {','.join(map(str, default)) if isinstance(default, tuple) else default})"
+    return "" if default in (None, ()) else f" (default: {_text(default)})"

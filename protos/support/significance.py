@@ -14,9 +14,8 @@ def share_equal(predictions: NDArray[Any], others: NDArray[Any]) -> float:
 def mcnemar_p(lost: int, gained: int) -> float:
     """Returns the probability that chance alone splits so many images at least as unevenly: two-sided, exact.
 
-    Of images on which exactly one of two classifiers is right, `lost` are those of the first, `gained` those of the
-    second; were both equally good, each would be either with probability one half (McNemar 1947,
-    https://doi.org/10.1007/BF02295996). 1 where there are none.
+    Only the first of two classifiers is right on `lost` images, only the second on `gained`; equally good ones would
+    share them by halves (McNemar 1947, https://doi.org/10.1007/BF02295996). Returns 1 where there are none.
     """
     from scipy.stats import binomtest  # takes a second, and not every program asks
 

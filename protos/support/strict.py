@@ -1,8 +1,4 @@
-"""Dataclasses from parsed JSON or TOML, strictly: what does not fit is named with its place, never guessed.
-
-Covers what this project's dataclasses are made of: str, int, float, bool, Literal, X | None, tuples,
-dictionaries with text keys, nested dataclasses, and any JSON value.
-"""
+"""Dataclasses from parsed JSON or TOML, strictly: what does not fit is named with its place, never guessed."""
 
 import dataclasses
 import types
@@ -16,7 +12,7 @@ T = TypeVar("T")
 def decode(kind: type[T], data: object, where: str) -> T:
     """Makes the dataclass `kind` of `data`; raises `ValueError` for an unknown or missing key or a wrong type.
 
-    What the dataclass refuses itself, by a `ValueError` that begins with the field's name, is named with its place too.
+    A `ValueError` of the dataclass itself must begin with the field's name.
     """
     if not isinstance(data, dict):
         raise ValueError(f"{where}: got {data!r}, expected keys and values")

@@ -1,22 +1,20 @@
 """What every call passes on its way in and out: decoding, errors to statuses, the count of codes.
 
-Handlers raise domain errors; here they become what `server.status` says, and what is our fault is logged
-with the request's id. Streams (health watches, reflection) have no end of their own: they are ended when
-the server stops, so that one idle watcher does not hold it until the drain deadline. ModelStreamInfer is
-told of the stop by `server.api.stream`, and ends when what it has accepted is answered.
+Handlers raise domain errors; here they become what `server.status` says. Streams (health watches, reflection)
+have no end of their own: they are ended when the server stops, so that one idle watcher does not hold it until the
+drain deadline. ModelStreamInfer is told of the stop by `server.api.stream`, and ends when what it has accepted is
+answered.
 
-It is no interceptor: it stands between gRPC and the services as the one handler that gRPC asks, which costs a
-dictionary's look-up for each call where an interceptor costs several coroutines.
-
-Not seen here, since gRPC answers them itself: unknown methods and messages over the limit.
+It is no interceptor, which would cost several coroutines a call: it is the one handler that gRPC asks. gRPC itself
+answers calls of unknown methods, and messages over the limit.
 """
 
 import asyncio
 import inspect
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import cached_property
 from typing import NoReturn, TypeAlias, cast
 
 import grpc
@@ -30,10 +28,8 @@ from server.status import is_fault, text_of
 
 SELF_ENDING = "/inference.GRPCInferenceService/ModelStreamInfer"
 """The stream that ends by itself when the server stops."""
-
 RECORDED = "/inference.GRPCInferenceService/ModelInfer"
 """The method that gets the record of its request in the place of gRPC's context."""
-
 UNDECODABLE = "the message is not the one that this method takes"
 
 logger = logging.getLogger(__name__)
@@ -54,8 +50,9 @@ class Edge(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         self._services: list[Service] = []
         self._handlers: dict[str, Handler] = {}
         self._closing = asyncio.Event()
-        self._calls_may_begin = asyncio.Event()
-        self._calls_may_begin.set()
+        self.calls_may_begin = asyncio.Event()
+        """While it is cleared, calls that arrive wait."""
+        self.calls_may_begin.set()
 
     def add_generic_rpc_handlers(self, services: Sequence[Service]) -> None:
         """Called by the generated functions that add a service to a server."""
@@ -87,15 +84,6 @@ class Edge(grpc.GenericRpcHandler):  # type: ignore[type-arg]
             if sample.name.endswith("_total") and sample.labels["grpc_method"] == method
         }
 
-    @contextmanager
-    def holding_calls(self) -> Iterator[None]:
-        """Calls that arrive during the block begin after it."""
-        self._calls_may_begin.clear()
-        try:
-            yield
-        finally:
-            self._calls_may_begin.set()
-
     def _wrap(self, method: str, handler: Handler) -> Handler:
         decode, encode = handler.request_deserializer, handler.response_serializer
         if handler.unary_unary is not None and decode is not None:
@@ -116,12 +104,11 @@ class Edge(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         async def call(raw: bytes, context: Context) -> Message:
             record = RequestRecord(context)
             try:
-                await self._calls_may_begin.wait()
-                request = _decode(decode, raw)
-                response = await behavior(request, record if recorded else context)
+                await self.calls_may_begin.wait()
+                response = await behavior(decode(raw), record if recorded else context)
             except BaseException as error:
                 await counter.fail(error, context, record)
-            counter.count_success()
+            counter.successes.inc()
             return response
 
         return call
@@ -137,14 +124,12 @@ class Edge(grpc.GenericRpcHandler):  # type: ignore[type-arg]
             record = RequestRecord(context)
             try:
                 if decode is not None:
-                    request = _decode(decode, cast(bytes, request))
+                    request = decode(cast(bytes, request))
                 running = _write_all(behavior, cast(Message, request), context)
                 await (running if has_end else self._until_closing(running))
-            except DecodeError:  # of a message that a library's handler read from its stream
-                await counter.fail(InvalidInputError(UNDECODABLE), context, record)
             except BaseException as error:
                 await counter.fail(error, context, record)
-            counter.count(grpc.StatusCode.OK)
+            counter.successes.inc()
 
         return call
 
@@ -166,28 +151,21 @@ class _MethodCounter:
     def __init__(self, method: str, kind: str, handled: Counter) -> None:
         _, service, name = method.split("/")
         self._method, self._labels, self._handled = name, (kind, service, name), handled
-        self._codes: dict[grpc.StatusCode, Counter] = {}
-        self._success: Counter | None = None
 
-    def count_success(self) -> None:
-        """One call ended well. Apart from `count`, since to look a code up costs more than to count it."""
-        if self._success is None:  # not before there is one, so that the page shows only what happened
-            self._success = self._handled.labels(*self._labels, grpc.StatusCode.OK.name)
-        self._success.inc()
-
-    def count(self, code: grpc.StatusCode) -> None:
-        """One call ended with `code`."""
-        if code not in self._codes:
-            self._codes[code] = self._handled.labels(*self._labels, code.name)
-        self._codes[code].inc()
+    @cached_property
+    def successes(self) -> Counter:
+        """The calls that ended well. Made at the first one, so that the page shows only what happened."""
+        return self._handled.labels(*self._labels, grpc.StatusCode.OK.name)
 
     async def fail(self, error: BaseException, context: Context, record: RequestRecord) -> NoReturn:
         """Counts the call and ends it as `server.status` says; logs what is our fault."""
+        if isinstance(error, DecodeError):
+            error = InvalidInputError(UNDECODABLE)
         if isinstance(error, grpc.aio.AbortError):  # a handler of a library has sent its own status
-            self.count(context.code())
+            self._handled.labels(*self._labels, context.code().name).inc()
             raise error
         record.end(error)
-        self.count(record.code)
+        self._handled.labels(*self._labels, record.code.name).inc()
         if not isinstance(error, Exception):
             raise error
         if is_fault(error):
@@ -196,20 +174,11 @@ class _MethodCounter:
 
 
 def _hint(error: Exception) -> tuple[tuple[str, str], ...]:
-    """Where the queue was full, what gRPC's own retries understand: when to come again.
-
-    Source: https://github.com/grpc/proposal/blob/master/A6-client-retries.md#pushback
-    """
+    """When to come again, where the queue was full, as gRPC's own retries understand it."""
     if not isinstance(error, OverloadedError):
         return ()
+    # https://github.com/grpc/proposal/blob/master/A6-client-retries.md#pushback
     return (("grpc-retry-pushback-ms", str(max(1, math.ceil((error.retry_after or 0.0) * 1e3)))),)
-
-
-def _decode(decode: Callable[[bytes], Message], raw: bytes) -> Message:
-    try:
-        return decode(raw)
-    except DecodeError:
-        raise InvalidInputError(UNDECODABLE) from None
 
 
 async def _write_all(behavior: Stream, request: Message, context: Context) -> None:

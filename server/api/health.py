@@ -10,7 +10,6 @@ Source: https://github.com/grpc/grpc/blob/master/doc/health-checking.md
 from grpc_health.v1 import health
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
-from protos.errors import NotFoundError
 from protos.v1 import inference_pb2 as pb
 from server.hosting.registry import Registry
 
@@ -26,29 +25,16 @@ class Health:
 
     async def publish(self, registry: Registry) -> None:
         """Sets the status of every service to what the registry says now."""
-        for service in ("", SERVICE):
-            await self._set(service, registry.ready)
-        for model in registry.models():
-            await self._set(model, _default_is_ready(registry, model))
-        labels = {hosted.label: hosted.state == "READY" for hosted in registry.all()}
-        known = {*registry.models(), *labels}
-        for service, ready in labels.items():
-            await self._set(service, ready)
-        for service in self._known - known:  # the library forgets none
+        variants = {hosted.label: hosted.state == "READY" for hosted in registry.all()}
+        models = {model: variants.get(f"{model}/{registry.default(model)}", False) for model in registry.models()}
+        ready = {"": registry.ready, SERVICE: registry.ready, **models, **variants}
+        for service, is_ready in ready.items():
+            status = HealthCheckResponse.SERVING if is_ready else HealthCheckResponse.NOT_SERVING
+            await self.servicer.set(service, status)
+        for service in self._known - ready.keys():  # the library forgets none
             await self.servicer.set(service, HealthCheckResponse.SERVICE_UNKNOWN)
-        self._known = known
+        self._known = set(ready)
 
     async def leave(self) -> None:
-        """Everything is NOT_SERVING from now on."""
+        """Makes everything NOT_SERVING from now on."""
         await self.servicer.enter_graceful_shutdown()
-
-    async def _set(self, service: str, serving: bool) -> None:
-        status = HealthCheckResponse.SERVING if serving else HealthCheckResponse.NOT_SERVING
-        await self.servicer.set(service, status)
-
-
-def _default_is_ready(registry: Registry, model: str) -> bool:
-    try:
-        return registry.find(model, "").state == "READY"
-    except NotFoundError:
-        return False

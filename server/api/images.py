@@ -1,4 +1,4 @@
-"""Friendly inputs: images as clients have them, made into the tensor that the model was trained on.
+"""Images as clients have them, made into the tensor that the model was trained on.
 
 A variant whose only input is the image tensor of its manifest's preprocessing takes, under the same name,
 
@@ -6,9 +6,9 @@ A variant whose only input is the image tensor of its manifest's preprocessing t
     UINT8  (N, h, w, 3)               RGB images of any one size
     BYTES  (N) or (N, 1)              JPEG or PNG files, each of its own size
 
-and the latter two are resized (bilinear), scaled and normalised as the manifest says. That happens in threads
-of its own, ahead of the variant's queue, so that a file which cannot be read fails its own request and never
-a batch. A file's header is read before its pixels: one that would unpack to more than `max_pixels` is refused.
+and the latter two are resized (bilinear), scaled and normalised as the manifest says, in threads of their own
+ahead of the variant's queue: a file that cannot be read fails its own request and never a batch. A file's header is
+read before its pixels: one that would unpack to more than `max_pixels` is refused.
 
 Transparency is dropped, the orientation in a photo's EXIF block is not applied, and of an animation the first
 image counts: what a data loader does that opens a file with Pillow and converts it to RGB.
@@ -41,13 +41,15 @@ Image.MAX_IMAGE_PIXELS = None  # its own limit only warns; ours is checked on ea
 
 def accepted(request: pb.ModelInferRequest, variant: Variant) -> tuple[TensorSpec, ...]:
     """What the inputs of `request` have to be: `variant.inputs` itself, or images where it says that it holds some."""
-    if len(request.inputs) == 1 and request.inputs[0].datatype in ("UINT8", "BYTES") and takes_images(variant):
-        return (_image_spec(variant.inputs[0].name, request.inputs[0]),)
-    return variant.inputs
+    datatype = request.inputs[0].datatype if len(request.inputs) == 1 else ""
+    if datatype not in ("UINT8", "BYTES") or not _takes_images(variant):
+        return variant.inputs
+    files = (-1, 1) if len(request.inputs[0].shape) == 2 else (-1,)
+    return (TensorSpec(variant.inputs[0].name, datatype, (-1, -1, -1, 3) if datatype == "UINT8" else files),)
 
 
-def takes_images(variant: Variant) -> bool:
-    """Whether its only input is what its preprocessing makes of an image."""
+def _takes_images(variant: Variant) -> bool:
+    """Whether the only input is what the preprocessing makes of an image."""
     image = ("FP32", (-1, 3, *variant.preprocessing.resize))
     return len(variant.inputs) == 1 and (variant.inputs[0].datatype, variant.inputs[0].shape) == image
 
@@ -130,9 +132,3 @@ def resize(image: Image.Image, preprocessing: Preprocessing) -> Array:
     """An RGB image of the wanted size, uint8 (H, W, 3)."""
     height, width = preprocessing.resize
     return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
-
-
-def _image_spec(name: str, tensor: pb.ModelInferRequest.InferInputTensor) -> TensorSpec:
-    if tensor.datatype == "UINT8":
-        return TensorSpec(name, "UINT8", (-1, -1, -1, 3))
-    return TensorSpec(name, "BYTES", (-1, 1) if len(tensor.shape) == 2 else (-1,))

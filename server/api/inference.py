@@ -17,7 +17,6 @@ from server.observability.request_record import Exporter, RequestRecord
 
 UNSUPPORTED = "shared_memory_region"
 
-
 _Parametrised = pb.ModelInferRequest.InferInputTensor | pb.ModelInferRequest.InferRequestedOutputTensor
 
 

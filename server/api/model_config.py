@@ -15,7 +15,7 @@ _TYPES = {"BYTES": "STRING"}
 
 def describe(hosted: Hosted, plan: Plan, settings: Settings) -> pb.ModelConfig:
     """The configuration of a variant; `UnavailableError` unless it is READY."""
-    _, variant = hosted.serving()
+    engine, variant = hosted.serving()
     config = pb.ModelConfig(
         name=variant.model,
         platform=variant.runtime,
@@ -25,9 +25,9 @@ def describe(hosted: Hosted, plan: Plan, settings: Settings) -> pb.ModelConfig:
         output=[pb.ModelOutput(name=spec.name, data_type=_type(spec), dims=spec.shape[1:]) for spec in variant.outputs],
         instance_group=[pb.ModelInstanceGroup(count=plan.workers, kind=pb.ModelInstanceGroup.KIND_CPU)],
     )
-    if hosted.limit.rows > 1:
-        config.dynamic_batching.preferred_batch_size.append(hosted.limit.rows)
-        config.dynamic_batching.max_queue_delay_microseconds = round(hosted.limit.delay * 1e6)
+    if engine.limit.rows > 1:
+        config.dynamic_batching.preferred_batch_size.append(engine.limit.rows)
+        config.dynamic_batching.max_queue_delay_microseconds = round(engine.limit.delay * 1e6)
     parameters = {
         "variant": variant.variant,
         "recipe": variant.recipe.name,

@@ -9,8 +9,9 @@ from collections.abc import Iterable
 
 from protos.errors import ControlError, InvalidInputError
 from protos.v1 import inference_pb2 as pb
+from protos.v1.inference_pb2_grpc import GRPCInferenceServiceServicer
 from server.hosting.registry import Hosted, Registry
-from server.hosting.sync import Control
+from server.hosting.sync import RepositorySync
 
 HARMLESS = "unload_dependents"
 """The one parameter that is taken, by unload: no model depends on another here."""
@@ -19,28 +20,32 @@ _STATES = {"FAILED": "UNAVAILABLE", "UNLOADED": "UNAVAILABLE"}
 """Our states that Triton does not have."""
 
 
-class RepositoryCalls:
-    """Answers for `registry`; changes go through `control`, if `allowed`."""
+class RepositoryServicer(GRPCInferenceServiceServicer):
+    """The extension's calls for `registry`; changes go through `sync`, where they are `allowed`."""
 
-    def __init__(self, registry: Registry, control: Control, allowed: bool) -> None:
-        self._registry, self._control, self._allowed = registry, control, allowed
+    def __init__(self, registry: Registry, sync: RepositorySync, allowed: bool) -> None:
+        self._registry, self._sync, self._allowed = registry, sync, allowed
 
-    def index(self, request: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
-        """Every variant that is hosted, was unloaded or is broken; or those that are READY."""
+    async def RepositoryIndex(self, request: pb.RepositoryIndexRequest, context: object) -> pb.RepositoryIndexResponse:
+        """Lists every variant that is hosted, was unloaded or is broken; or those that are READY."""
         _check_repository(request.repository_name)
         rows = [hosted for hosted in self._registry.all() if hosted.state == "READY" or not request.ready]
         return pb.RepositoryIndexResponse(models=map(_row, rows))
 
-    async def load(self, request: pb.RepositoryModelLoadRequest) -> pb.RepositoryModelLoadResponse:
-        """Returns when the model is loaded; raises what `Control.load` raises."""
+    async def RepositoryModelLoad(
+        self, request: pb.RepositoryModelLoadRequest, context: object
+    ) -> pb.RepositoryModelLoadResponse:
+        """Returns when the model is loaded; raises what `RepositorySync.load` raises."""
         self._check(request.repository_name, request.parameters)
-        await self._control.load(request.model_name)
+        await self._sync.load(request.model_name)
         return pb.RepositoryModelLoadResponse()
 
-    async def unload(self, request: pb.RepositoryModelUnloadRequest) -> pb.RepositoryModelUnloadResponse:
+    async def RepositoryModelUnload(
+        self, request: pb.RepositoryModelUnloadRequest, context: object
+    ) -> pb.RepositoryModelUnloadResponse:
         """Returns when the last accepted request has been executed and the engines are gone."""
         self._check(request.repository_name, set(request.parameters) - {HARMLESS})
-        await self._control.unload(request.model_name)
+        await self._sync.unload(request.model_name)
         return pb.RepositoryModelUnloadResponse()
 
     def _check(self, repository: str, parameters: Iterable[str]) -> None:

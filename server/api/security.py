@@ -4,7 +4,7 @@
     mutual TLS   --tls-client-ca          a client needs a certificate of one of these authorities
     tokens       --token-file             a call needs `authorization: Bearer <one of the lines>`
 
-The files are looked at when a connection is made (certificates) or a call arrives (tokens, at most once a
+The files are checked when a connection is made (certificates) or a call arrives (tokens, at most once a
 second). Where they do not fit, as a new certificate whose key is yet to come, the log is told and the last good
 ones stay in use; connections that exist are not closed. Health (`grpc.health.v1`) needs no token, since probes
 have none; reflection does. The metrics page has a port of its own and neither: keep that one inside.
@@ -30,7 +30,7 @@ from server.settings import Settings
 OPEN = "/grpc.health.v1.Health/"
 """What the methods begin with that need no token."""
 
-LOOK_SECONDS = 1.0
+CHECK_SECONDS = 1.0
 """How long tokens are taken for unchanged."""
 
 Value = TypeVar("Value")
@@ -44,41 +44,35 @@ class Files(Generic[Value]):
     def __init__(self, paths: Sequence[Path], read: Callable[[], Value]) -> None:
         self._paths, self._read = paths, read
         self._told = ""
-        self._stamp = self._look()
+        self._fingerprints = [*map(_fingerprint, paths)]
         self.value = read()
 
     def changed(self) -> bool:
         """Reads the files again if they changed; whether there is a new value. Any thread may call it."""
-        stamp = self._look()
-        if stamp == self._stamp:
+        fingerprints = [*map(_fingerprint, self._paths)]
+        if fingerprints == self._fingerprints:
             return False
         try:
             value = self._read()
         except UsageError as error:
-            self._tell(logging.ERROR, f"{error}; what was read before stays in use")
+            if str(error) != self._told:  # a file may stay wrong for many connections
+                logger.error("%s; what was read before stays in use", error)
+            self._told = str(error)
             return False
-        if self._look() != stamp:  # written while they were read: the next call sees
+        if [*map(_fingerprint, self._paths)] != fingerprints:  # written while they were read: the next call sees
             return False
-        self._stamp, self.value = stamp, value
-        self._tell(logging.INFO, f"{', '.join(map(str, self._paths))}: read again")
+        self._fingerprints, self.value, self._told = fingerprints, value, ""
+        logger.info("%s: read again", ", ".join(map(str, self._paths)))
         return True
 
-    def _look(self) -> list[tuple[int, int, int] | None]:
-        """What changes with the files; mounted secrets change by a link."""
-        found: list[tuple[int, int, int] | None] = []
-        for path in self._paths:
-            try:
-                status = path.stat()
-            except OSError:
-                found.append(None)
-            else:
-                found.append((status.st_ino, status.st_size, status.st_mtime_ns))
-        return found
 
-    def _tell(self, level: int, text: str) -> None:
-        if text != self._told or level == logging.INFO:  # a file may stay wrong for many connections
-            logger.log(level, text)
-        self._told = text
+def _fingerprint(path: Path) -> tuple[int, int, int] | None:
+    """What changes with the file that is used; mounted secrets change by a link. None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def credentials(settings: Settings) -> grpc.ServerCredentials | None:
@@ -124,9 +118,8 @@ class Tokens(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
     def __init__(self, path: Path, handled: Counter) -> None:
         self._files = Files([path], lambda: _tokens(path))
-        self._looked = monotonic()
+        self._checked = monotonic()
         self._handled = handled
-        self._refusals: dict[str, Handler] = {}
 
     async def intercept_service(
         self,
@@ -137,13 +130,11 @@ class Tokens(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         method, handler = handler_call_details.method, await continuation(handler_call_details)
         if handler is None or method.startswith(OPEN) or self._knows(handler_call_details):
             return handler
-        if method not in self._refusals:
-            self._refusals[method] = self._refusal(method, handler)
-        return self._refusals[method]
+        return self._refusal(method, handler)
 
     def _knows(self, call: grpc.HandlerCallDetails) -> bool:
-        if monotonic() - self._looked >= LOOK_SECONDS:
-            self._looked = monotonic()
+        if monotonic() - self._checked >= CHECK_SECONDS:
+            self._checked = monotonic()
             self._files.changed()
         return any(self._fits(value) for name, value in call.invocation_metadata or () if name == "authorization")
 

@@ -7,37 +7,30 @@ import importlib.metadata
 
 from protos.manifest import TensorSpec
 from protos.v1 import inference_pb2 as pb
-from protos.v1.inference_pb2_grpc import GRPCInferenceServiceServicer
 from server.api import model_config
 from server.api.inference import Inference
-from server.api.repository_api import RepositoryCalls
-from server.api.stream import Context as StreamContext
-from server.api.stream import Streams
+from server.api.repository_api import RepositoryServicer
+from server.api.stream import Context, Streams
 from server.hosting.registry import Registry
+from server.hosting.sync import RepositorySync
 from server.observability.request_record import RequestRecord
 from server.settings import Settings
 
 NAME = "paretoserve"
 EXTENSIONS = ("classification", "model_configuration", "statistics", "streaming")
-"""The extensions of the protocol, by Triton's names, and only those that really work. `streaming`, which Triton has
-and does not list, is ModelStreamInfer."""
+"""The extensions that work, by Triton's names; `streaming`, which Triton does not list, is ModelStreamInfer."""
 CONTROL = "model_repository"
 """The extension that works where repository control is allowed. RepositoryIndex answers without it."""
 
 
-class Servicer(GRPCInferenceServiceServicer):
+class Servicer(RepositoryServicer):
     """Answers for the variants of `registry`."""
 
     def __init__(
-        self,
-        registry: Registry,
-        inference: Inference,
-        streams: Streams,
-        repository: RepositoryCalls,
-        settings: Settings,
+        self, registry: Registry, sync: RepositorySync, inference: Inference, streams: Streams, settings: Settings
     ) -> None:
-        self._registry, self._inference, self._streams, self._repository = registry, inference, streams, repository
-        self._settings = settings
+        super().__init__(registry, sync, settings.allow_repository_control)
+        self._inference, self._streams, self._settings = inference, streams, settings
         self._extensions = [*EXTENSIONS, *([CONTROL] if settings.allow_repository_control else [])]
 
     async def ServerLive(self, request: pb.ServerLiveRequest, context: object) -> pb.ServerLiveResponse:
@@ -59,7 +52,7 @@ class Servicer(GRPCInferenceServiceServicer):
     async def ModelMetadata(self, request: pb.ModelMetadataRequest, context: object) -> pb.ModelMetadataResponse:
         """Describes inputs, outputs and variants of a model."""
         hosted = self._registry.find(request.name, request.version)
-        response = pb.ModelMetadataResponse(name=request.name, versions=self._registry.variants(request.name))
+        response = pb.ModelMetadataResponse(name=request.name, versions=self._registry.of(request.name))
         if (variant := hosted.described) is not None:
             response.platform = variant.runtime
             response.inputs.extend(map(_tensor_metadata, variant.inputs))
@@ -72,7 +65,7 @@ class Servicer(GRPCInferenceServiceServicer):
         """Answers one request."""
         return await self._inference.answer(request, record)
 
-    async def ModelStreamInfer(self, request_iterator: object, context: StreamContext) -> None:  # type: ignore[override]
+    async def ModelStreamInfer(self, request_iterator: object, context: Context) -> None:  # type: ignore[override]
         """Answers many requests on one stream, by id."""
         await self._streams.serve(context)
 
@@ -86,22 +79,6 @@ class Servicer(GRPCInferenceServiceServicer):
         chosen = self._registry.choose(request.name, request.version)
         stats = [hosted.metrics.statistics.message(hosted.entry.model, hosted.entry.name) for hosted in chosen]
         return pb.ModelStatisticsResponse(model_stats=stats)
-
-    async def RepositoryIndex(self, request: pb.RepositoryIndexRequest, context: object) -> pb.RepositoryIndexResponse:
-        """Lists every variant with its state."""
-        return self._repository.index(request)
-
-    async def RepositoryModelLoad(
-        self, request: pb.RepositoryModelLoadRequest, context: object
-    ) -> pb.RepositoryModelLoadResponse:
-        """Loads a model, or some of its variants."""
-        return await self._repository.load(request)
-
-    async def RepositoryModelUnload(
-        self, request: pb.RepositoryModelUnloadRequest, context: object
-    ) -> pb.RepositoryModelUnloadResponse:
-        """Unloads a model, or some of its variants."""
-        return await self._repository.unload(request)
 
 
 def _tensor_metadata(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:

@@ -21,6 +21,7 @@ from google.protobuf.message import DecodeError
 
 from protos.errors import InvalidInputError, UnavailableError
 from protos.v1 import inference_pb2 as pb
+from server.api.edge import UNDECODABLE
 from server.api.inference import Inference
 from server.observability import logs
 from server.observability.request_record import RequestRecord
@@ -54,7 +55,7 @@ class Streams:
         """Reads no more; the streams end as soon as what they have read is answered."""
         self._closing = True
         for stream in self._open:
-            stream.stop_reading()
+            stream.reader.cancel()
 
 
 class _Stream:
@@ -64,13 +65,13 @@ class _Stream:
         self._tasks: set[asyncio.Task[None]] = set()
         self._answers: deque[pb.ModelStreamInferResponse] = deque()
         self._news, self._vacancy = asyncio.Event(), asyncio.Event()
-        self._reader = asyncio.create_task(self._read())
-        self._reader.add_done_callback(lambda _: self._news.set())
+        self.reader = asyncio.create_task(self._read())
+        self.reader.add_done_callback(lambda _: self._news.set())
 
     async def serve(self) -> None:
         """Writes the answers, until none will come any more."""
         try:
-            while self._under_way or not self._reader.done():
+            while self._under_way or not self.reader.done():
                 self._news.clear()
                 if not self._answers:
                     await self._news.wait()
@@ -79,15 +80,11 @@ class _Stream:
                     self._under_way -= 1
                     self._vacancy.set()
         finally:
-            for task in (self._reader, *self._tasks):
+            for task in (self.reader, *self._tasks):
                 task.cancel()
-        if self._reader.cancelled():
+        if self.reader.cancelled():
             raise UnavailableError("the server is shutting down")
-        self._reader.result()
-
-    def stop_reading(self) -> None:
-        """What has not been read is not answered."""
-        self._reader.cancel()
+        self.reader.result()
 
     async def _read(self) -> None:
         loop = asyncio.get_running_loop()
@@ -99,7 +96,7 @@ class _Stream:
                 request = await self._context.read()
             except DecodeError:
                 self._under_way += 1
-                self._fail("", InvalidInputError("the message is not the one that this method takes"))
+                self._fail("", InvalidInputError(UNDECODABLE))
                 continue
             if request is grpc.aio.EOF:  # type: ignore[attr-defined]  # the stubs lack it
                 return

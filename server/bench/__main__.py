@@ -1,24 +1,21 @@
 """`python -m server.bench`: our server beside bare ones and peers, in interleaved rounds. `--help` lists what it takes.
 
 Each cell (a server, unary or stream, so many calls in flight) is measured once in each round, so that a machine
-that slows down slows all of them down. Progress goes to standard error; standard output is a table, then one line
-of JSON. The load comes from one process of its own; with few cores it shares them with the server, and its own
-CPU is in the table. Compare ratios within one run, not figures of two machines.
+that slows down slows all of them down. The load comes from one process of its own; with few cores it shares them
+with the server, and its CPU is in the table. Compare ratios within one run, not numbers of two machines.
 """
 
 import argparse
 import contextlib
-import dataclasses
 import json
 import multiprocessing
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from protos.errors import UsageError
@@ -28,7 +25,7 @@ from protos.support import machine, options
 from protos.tensors import encode_request
 from server.bench import engine_loop, targets
 from server.bench.engine_loop import EngineSpeed
-from server.bench.load import Load, Mode, Sample, drive
+from server.bench.load import Load, Mode, drive
 from server.bench.table import Cell, Key, Row, row, text
 from server.bench.targets import Target
 
@@ -87,7 +84,7 @@ def parse(arguments: Sequence[str]) -> Options:
 
 
 def measure(wanted: Options, folder: Path, peers: list[Target]) -> tuple[list[EngineSpeed], dict[Key, list[Cell]]]:
-    """The engine's speeds, and the cells of all rounds."""
+    """Returns the engine's speeds, and the cells of all rounds."""
     rows = load_golden(wanted.repository, wanted.model).inputs
     name = from_json((folder / MANIFEST).read_text()).inputs[0].name
     payloads = {
@@ -103,52 +100,40 @@ def measure(wanted: Options, folder: Path, peers: list[Target]) -> tuple[list[En
                 print(f"round {number + 1}: {key.server}, {key.mode}, {key.in_flight} in flight", file=sys.stderr)
                 asked = payloads[target.version or wanted.variant]
                 load = Load(target.address, key.mode, key.in_flight, wanted.connections, wanted.seconds, asked)
-                cells.setdefault(key, []).append(_cell(target, partial(_driven, pool, load)))
+                before, sample, after = target.cpu_seconds(), pool.submit(drive, load).result(), target.cpu_seconds()
+                used = None if before is None or after is None else after - before
+                cells.setdefault(key, []).append(Cell(sample, used))
     return speeds, cells
 
 
 def rows_of(speeds: list[EngineSpeed], cells: dict[Key, list[Cell]]) -> list[Row]:
-    """The table's rows, with the overhead of those whose parts are known."""
+    """Returns the table's rows, with the overhead of those whose parts are known."""
     measured = {key: row(key, kept) for key, kept in cells.items()}
-    best = min(speeds, key=lambda speed: speed.cpu_us)
-    return [
-        dataclasses.replace(
-            figures,
-            overhead_us=overhead(
-                figures,
-                measured.get(Key(FLOOR, key.mode, key.in_flight)),
-                speeds[0] if key.in_flight == 1 or ALONE in key.server else best,
-            ),
-        )
-        for key, figures in measured.items()
-    ]
-
-
-def overhead(figures: Row, floor: Row | None, engine: EngineSpeed) -> float | None:
-    """CPU of one request beyond the engine and beyond the floor, in us."""
-    if floor is None or floor.server_cpu_us is None or figures.server_cpu_us is None or figures.server == FLOOR:
-        return None
-    return figures.server_cpu_us - floor.server_cpu_us - engine.cpu_us
+    best = min(speed.cpu_us for speed in speeds)
+    for key, found in measured.items():
+        floor = measured.get(Key(FLOOR, key.mode, key.in_flight))
+        if key.server != FLOOR and floor and floor.server_cpu_us is not None and found.server_cpu_us is not None:
+            engine = speeds[0].cpu_us if key.in_flight == 1 or ALONE in key.server else best
+            measured[key] = replace(found, overhead_us=found.server_cpu_us - floor.server_cpu_us - engine)
+    return list(measured.values())
 
 
 def report(wanted: Options, speeds: list[EngineSpeed], cells: dict[Key, list[Cell]]) -> None:
-    """The table, one line of JSON, and the raw samples where they are wanted."""
+    """Prints the table and one line of JSON; writes the raw samples where they are wanted."""
     rows = rows_of(speeds, cells)
     engine = ", ".join(
         f"{speed.rows_per_second:.0f} rows/s ({speed.cpu_us:.0f} us) at {speed.batch}" for speed in speeds
     )
     print(f"{wanted.model}/{wanted.variant}, the engine alone: {engine}\n\n{text(rows)}")
     summary = {
-        "machine": dataclasses.asdict(machine.describe("grpcio", "numpy", "protobuf")),
-        "options": dataclasses.asdict(wanted),
-        "engine": [dataclasses.asdict(speed) for speed in speeds],
-        "rows": [dataclasses.asdict(row) for row in rows],
+        "machine": asdict(machine.describe("grpcio", "numpy", "protobuf")),
+        "options": asdict(wanted),
+        "engine": [asdict(speed) for speed in speeds],
+        "rows": [asdict(row) for row in rows],
     }
     print(json.dumps(summary, default=str))
     if wanted.out:
-        raw = [
-            {**dataclasses.asdict(key), "rounds": [dataclasses.asdict(c) for c in kept]} for key, kept in cells.items()
-        ]
+        raw = [{**asdict(key), "rounds": [asdict(c) for c in kept]} for key, kept in cells.items()]
         Path(wanted.out).write_text(json.dumps({**summary, "cells": raw}, default=str))
 
 
@@ -157,7 +142,10 @@ def _started(wanted: Options, folder: Path) -> Iterator[list[Target]]:
     """Our servers and the bare ones, all at once; each idles while another is measured."""
     with contextlib.ExitStack() as stack:
         alone = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        _copy(wanted, folder, alone)
+        # A repository of the one variant, so that loading the others takes neither time nor memory.
+        (alone / wanted.model).mkdir()
+        shutil.copy(wanted.repository / wanted.model / GOLDEN, alone / wanted.model)
+        shutil.copytree(folder, alone / wanted.model / wanted.variant)
         started = [
             stack.enter_context(targets.bare(FLOOR, "floor", folder, 1)),
             stack.enter_context(targets.bare(BARE, "batching", folder, 16)),
@@ -168,28 +156,12 @@ def _started(wanted: Options, folder: Path) -> Iterator[list[Target]]:
         yield started
 
 
-def _copy(wanted: Options, folder: Path, alone: Path) -> None:
-    """A repository of the one variant, so that loading the others takes neither time nor memory."""
-    (alone / wanted.model).mkdir()
-    shutil.copy(wanted.repository / wanted.model / GOLDEN, alone / wanted.model)
-    shutil.copytree(folder, alone / wanted.model / wanted.variant)
-
-
 def _plan(wanted: Options, started: list[Target]) -> Iterator[tuple[Key, Target]]:
     for in_flight in wanted.in_flight:
         for target in started:
             for mode in wanted.modes:
                 if mode == "unary" or target.name != BARE:
                     yield Key(target.name, mode, in_flight), target
-
-
-def _driven(pool: ProcessPoolExecutor, load: Load) -> Sample:
-    return pool.submit(drive, load).result()
-
-
-def _cell(target: Target, measured: Callable[[], Sample]) -> Cell:
-    before, sample, after = target.cpu_seconds(), measured(), target.cpu_seconds()
-    return Cell(sample, None if before is None or after is None else after - before)
 
 
 if __name__ == "__main__":

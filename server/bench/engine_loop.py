@@ -14,16 +14,15 @@ from server.runtimes import Array
 
 @dataclass(frozen=True)
 class EngineSpeed:
-    """What one row costs at one batch size."""
+    """How fast the engine is at one batch size, and the CPU time of one row."""
 
     batch: int
     rows_per_second: float
     cpu_us: float
-    """For one row."""
 
 
 def measure(folder: Path, threads: int, batches: tuple[int, ...], seconds: float, rows: Array) -> list[EngineSpeed]:
-    """The variant in `folder` on `rows` (N, ...), `seconds` for each batch size; to be called in another process."""
+    """Measures the variant in `folder` on `rows` (N, ...), for `seconds` at each batch size, in its own process."""
     variant = from_json((folder / "manifest.json").read_text())
     runtime = runtimes.load(folder, variant, threads)
     speeds = []

@@ -1,13 +1,10 @@
-"""Closed-loop load from a process of its own: so many calls in flight, bytes that are serialized already.
-
-Each user has one call in flight and waits for its answer; users share the connections evenly. On a stream,
-each user has a stream of its own. The process' own CPU is reported, since what it takes is not the server's.
-"""
+"""Closed-loop load from a process of its own: each user has one call, or stream, in flight and waits for its answer."""
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from time import perf_counter, perf_counter_ns
 from typing import Literal
 
@@ -38,22 +35,22 @@ class Load:
 
 @dataclass(frozen=True)
 class Sample:
-    """What it gave."""
+    """What came of one load."""
 
     latencies_us: list[float]
     """Latencies of the calls that ended after the settling."""
     seconds: float
     """The time in which the latencies were collected."""
     calls: int
-    """All that were answered, settling included: what the CPU was spent on."""
+    """All calls that were answered, settling included: what the CPU was spent on."""
     cpu_seconds: float
-    """CPU time of this process."""
+    """CPU time of the process that asked, which is not the server's."""
     failures: list[str] = field(default_factory=list)
     """Codes of the calls that failed; a user whose call fails stops."""
 
 
 def drive(load: Load) -> Sample:
-    """Puts `load` on a server and waits for its end; meant to be called in another process."""
+    """Puts `load` on a server and returns what came of it; meant to be called in another process."""
     return asyncio.run(_drive(load))
 
 
@@ -64,12 +61,9 @@ async def _drive(load: Load) -> Sample:
     began, cpu = perf_counter(), time.process_time()
     ended: list[tuple[int, int]] = []
     failures: list[str] = []
-    user = _USERS[load.mode]
+    asked = zip(range(load.in_flight), cycle(channels), cycle(load.payloads))
     await asyncio.gather(
-        *(
-            _until_failure(user(channels[index % len(channels)], load, index, began + load.seconds, ended), failures)
-            for index in range(load.in_flight)
-        )
+        *(_user(channel, load, payload, began + load.seconds, ended, failures) for _, channel, payload in asked)
     )
     cpu = time.process_time() - cpu
     await asyncio.gather(*(channel.close(None) for channel in channels))
@@ -79,34 +73,30 @@ async def _drive(load: Load) -> Sample:
     return Sample(latencies, seconds, len(ended), cpu, failures)
 
 
-async def _until_failure(user: Coroutine[None, None, None], failures: list[str]) -> None:
+async def _user(
+    channel: grpc.aio.Channel,
+    load: Load,
+    payload: bytes,
+    until: float,
+    ended: list[tuple[int, int]],
+    failures: list[str],
+) -> None:
+    """Asks, waits for the answer and asks again; stops at the first failure."""
+    call = channel.unary_unary(PATHS["unary"], None, None)
+    open_stream, seconds = channel.stream_stream(PATHS["stream"], None, None), load.seconds + TIMEOUT
+    stream = open_stream(None, timeout=seconds) if load.mode == "stream" else None
     try:
-        await user
+        while perf_counter() < until:
+            start = perf_counter_ns()
+            if stream is None:
+                await call(payload, timeout=TIMEOUT)
+            else:
+                await stream.write(payload)
+                if await stream.read() is grpc.aio.EOF:  # type: ignore[attr-defined]
+                    break
+            ended.append((start, perf_counter_ns()))
+        if stream is not None:
+            await stream.done_writing()
+            await stream.read()
     except grpc.aio.AioRpcError as error:
         failures.append(error.code().name)
-
-
-async def _unary(channel: grpc.aio.Channel, load: Load, index: int, until: float, ended: list[tuple[int, int]]) -> None:
-    call, payload = channel.unary_unary(PATHS["unary"], None, None), load.payloads[index % len(load.payloads)]
-    while perf_counter() < until:
-        start = perf_counter_ns()
-        await call(payload, timeout=TIMEOUT)
-        ended.append((start, perf_counter_ns()))
-
-
-async def _stream(
-    channel: grpc.aio.Channel, load: Load, index: int, until: float, ended: list[tuple[int, int]]
-) -> None:
-    stream = channel.stream_stream(PATHS["stream"], None, None)(None, timeout=load.seconds + TIMEOUT)
-    payload = load.payloads[index % len(load.payloads)]
-    while perf_counter() < until:
-        start = perf_counter_ns()
-        await stream.write(payload)
-        if await stream.read() is grpc.aio.EOF:  # type: ignore[attr-defined]
-            break
-        ended.append((start, perf_counter_ns()))
-    await stream.done_writing()
-    await stream.read()
-
-
-_USERS: dict[Mode, Callable[..., Coroutine[None, None, None]]] = {"unary": _unary, "stream": _stream}

@@ -63,7 +63,7 @@ def _resolve(batch: list[_Job], outputs: Array) -> None:
 
 
 def floor() -> dict[str, Handler]:
-    """Handlers that answer a constant."""
+    """Returns handlers that answer a constant."""
     constant = encode_response("floor", "", {"logits": np.zeros((1, 10), np.float32)}).SerializeToString()
 
     async def answer(_: bytes, __: object) -> bytes:
@@ -81,7 +81,7 @@ def floor() -> dict[str, Handler]:
 
 
 def batching(folder: Path, rows: int) -> dict[str, Handler]:
-    """Handlers that answer with the variant in `folder`, at most `rows` rows at once."""
+    """Returns handlers that answer with the variant in `folder`, at most `rows` rows at once."""
     variant = from_json((folder / "manifest.json").read_text())
     runtime = runtimes.load(folder, variant, threads=1)
     bare = Batching(runtime, variant.inputs[0].name, variant.outputs[0].name, rows)
@@ -90,7 +90,7 @@ def batching(folder: Path, rows: int) -> dict[str, Handler]:
 
 
 async def main(kind: str, folder: str, rows: str) -> None:
-    """Serves one of the two."""
+    """Serves one of the two kinds until standard input ends."""
     server = grpc.aio.server()
     handlers = floor() if kind == "floor" else batching(Path(folder), int(rows))
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))

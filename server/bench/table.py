@@ -2,7 +2,7 @@
 
 `overhead` is what a request costs the server beyond the engine and beyond gRPC: its CPU, less that of the bare
 engine for one row (at batch 1 where one call is in flight or nothing is batched, else at its best batch), less
-that of the floor at the same depth. A figure that was not measured is None, and a dash in the table.
+that of the floor at the same depth. What was not measured is None, and a dash in the table.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,12 +32,9 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(Key):
     """The medians of one row."""
 
-    server: str
-    mode: Mode
-    in_flight: int
     rounds: int
     rps: float | None
     p50_ms: float | None
@@ -50,54 +47,46 @@ class Row:
 
 
 COLUMNS = ("server", "mode", "in flight", "RPC/s", "p50 ms", "p95", "p99", "server us", "client us", "overhead us")
+DIGITS = (0, 2, 2, 2, 0, 0, 0)
+"""Decimals of the columns from RPC/s on."""
 
 
 def row(key: Key, cells: Sequence[Cell]) -> Row:
-    """The medians over the rounds of one row; rounds without an answer count as not measured."""
+    """Returns the medians over the rounds of one row; rounds without an answer count as not measured."""
     answered = [cell for cell in cells if cell.sample.latencies_us]
 
-    def middle(figure: Callable[[Cell], float | None]) -> float | None:
-        values = [value for cell in answered if (value := figure(cell)) is not None]
+    def middle(measure: Callable[[Cell], float | None]) -> float | None:
+        values = [value for cell in answered if (value := measure(cell)) is not None]
         return median(values) if values else None
 
     def percentile(share: float) -> float | None:
         return middle(lambda cell: float(np.percentile(cell.sample.latencies_us, share)) / 1e3)
 
     return Row(
-        server=key.server,
-        mode=key.mode,
-        in_flight=key.in_flight,
+        **vars(key),
         rounds=len(answered),
         rps=middle(lambda cell: len(cell.sample.latencies_us) / cell.sample.seconds),
         p50_ms=percentile(50),
         p95_ms=percentile(95),
         p99_ms=percentile(99),
-        server_cpu_us=middle(_server_us),
+        server_cpu_us=middle(
+            lambda cell: cell.server_cpu_seconds and cell.server_cpu_seconds * 1e6 / cell.sample.calls
+        ),
         client_cpu_us=middle(lambda cell: cell.sample.cpu_seconds * 1e6 / cell.sample.calls),
         failures=sum(len(cell.sample.failures) for cell in cells),
     )
 
 
 def text(rows: Sequence[Row]) -> str:
-    """The table for people."""
-    lines = [COLUMNS, *(_shown(row) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
-    return "\n".join("  ".join(_aligned(*cell) for cell in zip(range(10), line, widths, strict=True)) for line in lines)
-
-
-def _server_us(cell: Cell) -> float | None:
-    return None if cell.server_cpu_seconds is None else cell.server_cpu_seconds * 1e6 / cell.sample.calls
+    """Returns the table for people."""
+    lines = [COLUMNS, *map(_shown, rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    formats = [f"{{:{'<' if column < 2 else '>'}{width}}}" for column, width in enumerate(widths)]
+    return "\n".join("  ".join(formats).format(*line) for line in lines)
 
 
 def _shown(row: Row) -> tuple[str, ...]:
-    figures = (
-        (row.rps, 0), (row.p50_ms, 2), (row.p95_ms, 2), (row.p99_ms, 2), (row.server_cpu_us, 0),
-        (row.client_cpu_us, 0), (row.overhead_us, 0),
-    )  # fmt: skip
-    shown = ("-" if value is None else f"{value:.{digits}f}" for value, digits in figures)
+    rates = (row.rps, row.p50_ms, row.p95_ms, row.p99_ms, row.server_cpu_us, row.client_cpu_us, row.overhead_us)
+    shown = ("-" if value is None else f"{value:.{digits}f}" for value, digits in zip(rates, DIGITS, strict=True))
     failed = f" ({row.failures} failed)" if row.failures else ""
     return (row.server + failed, row.mode, str(row.in_flight), *shown)
-
-
-def _aligned(column: int, cell: str, width: int) -> str:
-    return cell.ljust(width) if column < 2 else cell.rjust(width)

@@ -4,6 +4,7 @@ A target's CPU is that of its process and all processes below it, as /proc count
 """
 
 import contextlib
+import glob
 import os
 import re
 import subprocess
@@ -31,7 +32,7 @@ class Target:
     """Its name for the variant, if that is another."""
 
     def cpu_seconds(self) -> float | None:
-        """What it has used so far."""
+        """Returns the CPU time that the server has used so far."""
         return None if self.pid is None else sum(map(_cpu_seconds, _tree(self.pid)))
 
 
@@ -91,24 +92,19 @@ def _address(server: "subprocess.Popen[str]", log: IO[str]) -> str:
 def _tree(pid: int) -> Iterator[int]:
     """A process and all below it."""
     yield pid
-    for thread in _listed(Path(f"/proc/{pid}/task")):
-        for child in _read(thread / "children").split():
+    for children in glob.glob(f"/proc/{pid}/task/*/children"):
+        for child in _read(children).split():
             yield from _tree(int(child))
 
 
 def _cpu_seconds(pid: int) -> float:
     """User and system time; 0 for a process that has ended."""
-    fields = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) * TICK if fields else 0.0
 
 
-def _listed(folder: Path) -> list[Path]:
+def _read(path: str) -> str:
+    """Returns the text of a file, empty where its process has ended."""
     with contextlib.suppress(OSError):
-        return list(folder.iterdir())
-    return []
-
-
-def _read(path: Path) -> str:
-    with contextlib.suppress(OSError):
-        return path.read_text()
+        return Path(path).read_text()
     return ""

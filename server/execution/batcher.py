@@ -7,15 +7,13 @@ timer. An item that alone exceeds the limit makes a batch of its own.
 With a delay, the worker waits for more, but only for what is likely to come: as many rows as were in play
 when the last batch ended, and only where that was less than the delay ago (clients that were just answered
 ask again soon). A lone request finds nothing else in play and does not pay for it.
-
-Knows neither futures nor runtimes. `put` and `discard` are for any thread, `wait` and `take` for one worker.
 """
 
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Generic, Protocol, TypeVar
 
@@ -36,37 +34,23 @@ class BatchLimit:
 
 
 ALONE = BatchLimit(1)
-"""One request at a time."""
-
-
-DEFAULT = BatchLimit(16)
 
 FORM = re.compile(r"(?P<name>[^=:]+)=(?P<rows>\d+)(?::(?P<delay>\d+(?:\.\d*)?))?")
 """`MODEL[/VARIANT]=ROWS[:SECONDS]`; without SECONDS, the server's own delay holds."""
 
 
-@dataclass(frozen=True)
-class BatchLimits:
-    """The limit of every variant."""
+def make_limits(rows: int, delay: float, own: Sequence[str]) -> dict[str, BatchLimit]:
+    """Returns limits by `model/variant` and by `model`, and under "" the server's own; `rows` and `delay` are its own.
 
-    default: BatchLimit = DEFAULT
-    own: Mapping[str, BatchLimit] = field(default_factory=dict)
-    """Limits by `model/variant` or `model`."""
-
-    def of(self, model: str, variant: str) -> BatchLimit:
-        """The limit written for the variant, else that for its model, else the server's."""
-        return self.own.get(f"{model}/{variant}") or self.own.get(model) or self.default
-
-
-def make_limits(rows: int, delay: float, own: Sequence[str]) -> BatchLimits:
-    """The limits that settings ask for; `UsageError` for an entry of `own` that is not of `FORM`."""
-    default, found = BatchLimit(rows, delay), {}
+    Raises `UsageError` for an entry of `own` that is not of `FORM`.
+    """
+    limits = {"": BatchLimit(rows, delay)}
     for text in own:
         match = FORM.fullmatch(text)
         if match is None or int(match["rows"]) < 1:
             raise UsageError(f"--batch: got '{text}', expected MODEL=ROWS, MODEL/VARIANT=ROWS or either with :SECONDS")
-        found[match["name"]] = BatchLimit(int(match["rows"]), float(match["delay"] or delay))
-    return BatchLimits(default, found)
+        limits[match["name"]] = BatchLimit(int(match["rows"]), float(match["delay"] or delay))
+    return limits
 
 
 class Item(Protocol):
@@ -80,10 +64,13 @@ Waiting = TypeVar("Waiting", bound=Item)
 
 
 class Batcher(Generic[Waiting]):
-    """At most `room` items wait, to be taken in batches within `limit`."""
+    """At most `room` items wait, to be taken in batches within `limit`. Their `admitted` is a time of `clock`.
 
-    def __init__(self, room: int, limit: BatchLimit) -> None:
-        self._room, self._limit = room, limit
+    `put` and `discard` are for any thread, `wait` and `take` for one worker.
+    """
+
+    def __init__(self, room: int, limit: BatchLimit, clock: Callable[[], float] = perf_counter) -> None:
+        self._room, self._limit, self._clock = room, limit, clock
         self._waiting: OrderedDict[Waiting, None] = OrderedDict()  # from it any item leaves at the same small cost
         self._rows, self._taken = 0, 0
         self.open, self._mutex = True, threading.Lock()
@@ -114,14 +101,14 @@ class Batcher(Generic[Waiting]):
             return True
 
     def snapshot(self) -> list[Waiting]:
-        """What waits now, first come first."""
+        """Returns what waits now, first come first."""
         with self._mutex:
             return list(self._waiting)
 
     def wait(self) -> bool:
         """Blocks until there is something to take; False when nothing will come any more."""
         if self._limit.delay:
-            expected, ended = self._taken + self._rows, perf_counter()
+            expected, ended = self._taken + self._rows, self._clock()
             self._sleep_until(1)
             self._gather(expected, ended)
         else:
@@ -142,7 +129,7 @@ class Batcher(Generic[Waiting]):
         return batch
 
     def close(self) -> None:
-        """Nothing more is admitted; what waits can still be taken."""
+        """Admits nothing more; what waits can still be taken."""
         with self._mutex:
             self.open = False
             if self._wanted != NEVER:
@@ -154,7 +141,7 @@ class Batcher(Generic[Waiting]):
             self._rows -= item.rows
 
     def _gather(self, expected: int, ended: float) -> None:
-        now, delay = perf_counter(), self._limit.delay
+        now, delay = self._clock(), self._limit.delay
         if now - ended < delay and (waiting := self.snapshot()):
             self._sleep_until(min(expected, self._limit.rows), max(0.0, waiting[0].admitted + delay - now))
 

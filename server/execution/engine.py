@@ -9,21 +9,18 @@ A runtime is called by one thread, one call at a time; variants run side by side
 
 A request whose deadline passed or whose caller went away is never executed. Where its caller is cancelled it
 leaves the queue at once, even while the runtime is busy: gRPC does that when a client gives up and when a
-deadline passes, which it answers itself, so no timer runs here. What happens to one member of a batch leaves
-the others alone:
+deadline passes, so no timer runs here. What happens to one member of a batch leaves the others alone:
 
 - cancelled or expired before the batch starts: left out of it; later: its answer is dropped;
 - the execution fails (raises, or answers another number of rows): each member is executed again by itself,
   and fails by itself. One bad request thus costs its companions time, never their answer.
-
-The engine knows no gRPC; it raises the domain errors of `protos.errors`.
 """
 
 import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Literal, Protocol
@@ -34,7 +31,7 @@ from protos.errors import EngineError, ExpiredError, OverloadedError, RequestErr
 from protos.manifest import Variant
 from server.execution.batcher import ALONE, Batcher, BatchLimit
 from server.execution.deadline import why_given_up
-from server.execution.slots import Slots
+from server.execution.threads import Slots
 from server.runtimes import Array, Runtime
 
 logger = logging.getLogger(__name__)
@@ -60,7 +57,7 @@ class Answer:
     queue_seconds: float
     """From admission until execution began; waiting for a slot is part of it."""
     compute_seconds: float
-    """The size of the execution that the request was part of."""
+    """The time of the whole execution that the request was part of."""
 
 
 @dataclass(slots=True, eq=False)
@@ -75,23 +72,18 @@ class _Job:
 _Outcome = Answer | RequestError
 
 
-def limit_for(variant: Variant, wanted: BatchLimit) -> BatchLimit:
-    """`wanted`, or `ALONE` for a variant that cannot batch: one with an input whose batch is not its only free dim."""
-    free = all(spec.shape[:1] == (-1,) and -1 not in spec.shape[1:] for spec in variant.inputs)
-    return wanted if free else ALONE
+def limit_for(variant: Variant, limits: Mapping[str, BatchLimit]) -> BatchLimit:
+    """Returns the closest of `make_limits`, or `ALONE` where the batch is not the only free dimension of an input."""
+    if not all(spec.shape[:1] == (-1,) and -1 not in spec.shape[1:] for spec in variant.inputs):
+        return ALONE
+    return limits.get(f"{variant.model}/{variant.variant}") or limits.get(variant.model) or limits[""]
 
 
 class Engine:
     """Owns `runtime` from construction until its worker has ended, and the thread that calls it."""
 
     def __init__(
-        self,
-        runtime: Runtime,
-        name: str,
-        queue_size: int,
-        slots: Slots,
-        observer: Observer,
-        limit: BatchLimit = ALONE,
+        self, runtime: Runtime, name: str, queue_size: int, slots: Slots, observer: Observer, limit: BatchLimit = ALONE
     ) -> None:
         self.limit = limit
         self._runtime, self._slots, self._observer = runtime, slots, observer
@@ -100,17 +92,12 @@ class Engine:
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
-    @property
-    def open(self) -> bool:
-        """Whether it takes requests."""
-        return self._batcher.open
-
     def depth(self) -> int:
-        """Requests that wait for the worker."""
+        """Returns how many requests wait for the worker."""
         return len(self._batcher)
 
     async def infer(self, inputs: dict[str, Array], rows: int, deadline: float | None = None) -> Answer:
-        """The answer for inputs (rows, ...); `deadline` is a time of `perf_counter`.
+        """Returns the answer for inputs (rows, ...); `deadline` is a time of `perf_counter`.
 
         Raises `OverloadedError` at once where the queue is full, `UnavailableError` after `close`,
         `ExpiredError` where the deadline passed before execution, `EngineError` where the runtime failed.
@@ -127,8 +114,7 @@ class Engine:
     def close(self, timeout: float | None = None) -> None:
         """Refuses what comes, executes what is queued, gives the runtime back; blocks at most `timeout` seconds.
 
-        Where the runtime is still busy then, what waits for it fails with `UnavailableError`, and the runtime is
-        given back when it returns, if ever.
+        What is still queued then fails with `UnavailableError`; a runtime that is busy is given back when it returns.
         """
         self._batcher.close()
         self._thread.join(timeout)

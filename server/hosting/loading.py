@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-from protos.errors import VariantError
 from protos.manifest import Variant
 from protos.repository import Entry, fingerprint, load_golden, read_entry, verify
 from server import runtimes
-from server.execution.slots import Slots
+from server.execution.threads import Slots
 from server.runtimes.golden import check_golden
 
 
@@ -36,23 +35,15 @@ class Loader:
         self._pool = ThreadPoolExecutor(1, "load")
 
     async def load(self, entry: Entry) -> Loaded:
-        """What `entry` stands for; raises `VariantError`, or what a library raises."""
+        """Loads `entry` in the one thread; raises `VariantError`, or what a library raises."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, self.open, entry)
 
     def close(self) -> None:
-        """What waits is not loaded any more; what is being loaded is not waited for."""
+        """Ends the thread: loads nothing that waits, and does not wait for what is being loaded."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def reason(self, error: Exception) -> str:
-        """Why an artifact was not loaded, in words that a client may read.
-
-        The text of a library may hold paths of this machine; so may that of an OSError inside ours.
-        """
-        known = isinstance(error, VariantError)
-        return str(error).replace(f"{self._root}/", "") if known else "its artifact could not be loaded"
-
     def open(self, entry: Entry) -> Loaded:
-        """As `load`, in this thread. Where another publication comes in between, that one is loaded."""
+        """Loads `entry` in this thread; where another publication comes in between, that one."""
         while True:
             try:
                 loaded = self._open(entry)

@@ -13,18 +13,16 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from protos.errors import NotFoundError, UnavailableError, VariantError
 from protos.manifest import Variant
 from protos.repository import FIRST_DEFAULT, Entry, default_variant, scan
-from server.execution.batcher import ALONE, BatchLimit, BatchLimits
 from server.execution.engine import Engine, limit_for
-from server.execution.slots import Slots
-from server.execution.threads import Plan
+from server.execution.threads import Plan, Slots
 from server.hosting.loading import Loaded, Loader
 from server.observability.metrics import Metrics, State, VariantMetrics
+from server.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -34,20 +32,17 @@ class Hosted:
     """One variant, as it stands now."""
 
     entry: Entry
-    """What the repository held when it was last looked at; while a newer one fails, not what serves."""
+    """What the repository held when it was last read; while a newer one fails, not what serves."""
     metrics: VariantMetrics
     state: State | Literal["UNLOADED"] = "LOADING"
     reason: str = ""
-    """Why `entry` could not be loaded, in words that a client may read."""
+    """Why `entry` could not be loaded."""
     engine: Engine | None = None
     variant: Variant | None = None
-    """What the engine serves."""
-    limit: BatchLimit = ALONE
-    """How the engine groups requests."""
 
     @property
     def described(self) -> Variant | None:
-        """What is known of it: what serves, else what should; None where the manifest cannot be read."""
+        """The variant that serves, else the one that should; None where the manifest cannot be read."""
         return self.variant or self.entry.variant
 
     @property
@@ -56,7 +51,7 @@ class Hosted:
         return f"{self.entry.model}/{self.entry.name}"
 
     def serving(self) -> tuple[Engine, Variant]:
-        """What answers its requests; `UnavailableError` with the reason unless it is READY."""
+        """Returns what answers its requests; `UnavailableError` with the reason unless it is READY."""
         if self.state != "READY" or self.engine is None or self.variant is None:
             because = f": {self.reason}" if self.reason else ""
             raise UnavailableError(f"variant '{self.label}' is {self.state}{because}")
@@ -64,30 +59,19 @@ class Hosted:
 
 
 class Registry:
-    """All variants of one repository. `changed` is awaited after each change of a state.
-
-    An engine that is replaced or unloaded gets `retire_seconds` to execute what it has accepted.
-    """
+    """All variants of the repository that `settings` name. `changed` is awaited after each change of a state."""
 
     def __init__(
-        self,
-        repository: Path,
-        plan: Plan,
-        queue_size: int,
-        metrics: Metrics,
-        changed: Callable[["Registry"], Awaitable[None]],
-        retire_seconds: float = 30.0,
-        limits: BatchLimits | None = None,
+        self, settings: Settings, plan: Plan, metrics: Metrics, changed: Callable[["Registry"], Awaitable[None]]
     ) -> None:
-        self.root, self.plan = repository, plan
-        self._queue_size, self._metrics, self._changed = queue_size, metrics, changed
-        self._retire_seconds, self._limits = retire_seconds, limits or BatchLimits()
+        self.root, self.plan = settings.repository, plan
+        self._settings, self._metrics, self._changed = settings, metrics, changed
         self._slots = Slots(plan.slots)
-        self._loader = Loader(repository, plan.threads, self._slots)
+        self._loader = Loader(self.root, plan.threads, self._slots)
         self._models: dict[str, dict[str, Hosted]] = {}
-        for entry in scan(repository):
+        for entry in scan(self.root):
             self.register(entry)
-        self._defaults = {model: default_variant(repository, model) for model in self._models}
+        self._defaults = {model: default_variant(self.root, model) for model in self._models}
         self._started = False
         self.draining = False
 
@@ -108,10 +92,6 @@ class Registry:
         """The variants of a model by name, whatever their state; none where there is no such model."""
         return dict(sorted(self._models.get(model, {}).items()))
 
-    def variants(self, model: str) -> list[str]:
-        """The names of all variants of a model, whatever their state."""
-        return list(self.of(model))
-
     def default(self, model: str) -> str:
         """The variant that an empty version means; it need not exist."""
         return self._defaults.get(model, FIRST_DEFAULT)
@@ -124,7 +104,7 @@ class Registry:
         hosted = variants.get(name or self.default(model))
         if hosted is None:
             got = f"got variant '{name}'" if name else f"its default '{self.default(model)}' is missing"
-            raise NotFoundError(f"model '{model}': {got}, expected one of {self.variants(model)}")
+            raise NotFoundError(f"model '{model}': {got}, expected one of {list(self.of(model))}")
         return hosted
 
     def choose(self, model: str, name: str) -> list[Hosted]:
@@ -142,26 +122,23 @@ class Registry:
         self._started = True
         await self._changed(self)
 
-    async def close(self, timeout: float) -> None:
-        """Unloads every variant; what is queued is executed first, for at most `timeout` seconds."""
+    async def close(self) -> None:
+        """Unloads every variant; what is queued is executed first, as far as the time allows."""
         self._loader.close()
-        ready = [hosted for hosted in self.all() if hosted.engine is not None]
-        for hosted in ready:
+        serving = [hosted for hosted in self.all() if hosted.engine is not None]
+        for hosted in serving:
             await self._set(hosted, "UNLOADING")
-        await asyncio.gather(*(asyncio.to_thread(hosted.engine.close, timeout) for hosted in ready if hosted.engine))
+        await asyncio.gather(*(self._retire(hosted.engine) for hosted in serving))
 
     def register(self, entry: Entry) -> Hosted:
-        """A row for `entry`, LOADING; one of that name that was unloaded goes."""
+        """Adds a row for `entry`, LOADING, in place of one of that name that was unloaded."""
         hosted = Hosted(entry, VariantMetrics(self._metrics, entry.model, entry.name))
         hosted.metrics.set_state("LOADING")
         self._models.setdefault(entry.model, {})[entry.name] = hosted
         return hosted
 
     async def load(self, hosted: Hosted, entry: Entry) -> str:
-        """Serves `entry` as this variant from now on; what served before finishes its requests and goes.
-
-        Returns why it cannot be served, or nothing; then what served before goes on serving.
-        """
+        """Serves `entry` in place of what served before, or returns why it cannot: then that goes on serving."""
         hosted.entry = entry
         try:
             loaded = await self._loader.load(entry)
@@ -174,8 +151,7 @@ class Registry:
         """Refuses what comes, executes what is queued, gives the engine back; the row stays, its metrics go."""
         engine, hosted.engine, hosted.variant, hosted.reason = hosted.engine, None, None, ""
         await self._set(hosted, "UNLOADING")
-        if engine is not None:
-            await asyncio.to_thread(engine.close, self._retire_seconds)
+        await self._retire(engine)
         hosted.metrics.remove()
         hosted.state = "UNLOADED"
         logger.info("variant %s UNLOADED", hosted.label)
@@ -191,33 +167,34 @@ class Registry:
         await self._changed(self)
 
     async def set_default(self, model: str, variant: str) -> None:
-        """An empty version of `model` means `variant` from now on."""
+        """Makes an empty version of `model` mean `variant` from now on."""
         self._defaults[model] = variant
         await self._changed(self)
 
     async def _swap(self, hosted: Hosted, loaded: Loaded) -> None:
         old, hosted.entry, hosted.variant, hosted.reason = hosted.engine, loaded.entry, loaded.variant, ""
-        hosted.engine = self._engine(hosted, loaded)
+        limit, room = limit_for(loaded.variant, self._settings.batch_limits()), self._settings.queue_size
+        hosted.engine = Engine(loaded.runtime, hosted.label, room, self._slots, hosted.metrics, limit)
         hosted.metrics.follow_queue(hosted.engine.depth)
-        hosted.metrics.loaded(loaded.seconds)
-        hosted.metrics.describe(loaded.variant)
+        hosted.metrics.describe(loaded.variant, loaded.seconds)
         logger.info("variant %s READY in %.2f s", hosted.label, loaded.seconds)
         await self._set(hosted, "READY")
-        if old is not None:
-            await asyncio.to_thread(old.close, self._retire_seconds)
+        await self._retire(old)
 
-    def _engine(self, hosted: Hosted, loaded: Loaded) -> Engine:
-        hosted.limit = limit_for(loaded.variant, self._limits.of(loaded.variant.model, loaded.variant.variant))
-        return Engine(loaded.runtime, hosted.label, self._queue_size, self._slots, hosted.metrics, hosted.limit)
+    async def _retire(self, engine: Engine | None) -> None:
+        """Lets an engine execute what it has accepted, as far as the time for draining allows."""
+        if engine is not None:
+            await asyncio.to_thread(engine.close, self._settings.drain_timeout)
 
     async def _fail(self, hosted: Hosted, error: Exception) -> str:
-        reason = self._loader.reason(error)
-        told = isinstance(error, VariantError) and error.__cause__ is None
-        logger.error("variant %s FAILED: %s", hosted.label, error, exc_info=None if told else error)
-        hosted.reason = reason
+        known = isinstance(error, VariantError)
+        # A client reads the reason: no path of this machine, and no text of a library, which may hold one.
+        hosted.reason = str(error).replace(f"{self.root}/", "") if known else "its artifact could not be loaded"
+        traceback = None if known and error.__cause__ is None else error
+        logger.error("variant %s FAILED: %s", hosted.label, error, exc_info=traceback)
         if hosted.engine is None:
             await self._set(hosted, "FAILED")
-        return reason
+        return hosted.reason
 
     async def _set(self, hosted: Hosted, state: State) -> None:
         hosted.state = state

@@ -1,6 +1,4 @@
-"""Changes of what is served while it is served: load, unload, and a watch over the repository.
-
-All three are one thing, a comparison of one model's folder with the registry:
+"""Load, unload and `--watch`: each compares one model's folder with the registry, while the variants serve.
 
     published anew    is registered and loaded
     changed           is loaded, and only then takes the place of what serves; in-flight requests finish there
@@ -22,14 +20,14 @@ from protos.errors import ControlError, NotFoundError
 from protos.repository import Entry, Snapshot, default_variant, scan_model, snapshot
 from server.hosting.registry import Hosted, Registry
 
-SECOND_LOOK_SECONDS = 0.2
+RESCAN_SECONDS = 0.2
 """While a variant is published again there is a moment between two renames in which it seems to have vanished."""
 
 logger = logging.getLogger(__name__)
 
 
-class Control:
-    """The one that changes `registry`; built inside a running event loop."""
+class RepositorySync:
+    """Keeps `registry` in step with its repository; built inside a running event loop."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -45,17 +43,16 @@ class Control:
     async def load(self, model: str) -> None:
         """Brings `model` in step with the repository, what failed before included.
 
-        Raises `NotFoundError` where neither has it, `ControlError` with the reasons where something cannot be
-        loaded; everything else of the model was loaded all the same.
+        Raises `NotFoundError` where neither has it, `ControlError` with the reasons where some of it cannot be loaded.
         """
-        await self._unhurried(self._load(model))
+        await asyncio.shield(self._begin(self._load(model)))
 
     async def unload(self, model: str) -> None:
         """Unloads all variants of `model`; `NotFoundError` where there is none of that name."""
-        await self._unhurried(self._unload(model))
+        await asyncio.shield(self._begin(self._unload(model)))
 
     def watch(self, seconds: float) -> None:
-        """Looks at the repository every so many seconds from now on, and follows it, until `close`."""
+        """Follows the repository from now on, compared every so many seconds, until `close`."""
         self._begin(self._watch(seconds))
 
     async def close(self) -> None:
@@ -63,10 +60,6 @@ class Control:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _unhurried(self, change: Coroutine[Any, Any, None]) -> None:
-        """Runs `change` to its end, also where the caller is cancelled."""
-        await asyncio.shield(self._begin(change))
 
     def _begin(self, change: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(change)
@@ -103,22 +96,15 @@ class Control:
             await asyncio.gather(*(self._registry.unload(hosted) for hosted in served))
 
     async def _follow(self) -> None:
-        looks = await asyncio.to_thread(snapshot, self._registry.root)
-        for model in sorted({*looks, *self._registry.models()} - self._unloaded):
-            if self._look(model) != looks.get(model):
+        found = await asyncio.to_thread(snapshot, self._registry.root)
+        for model in sorted({*found, *self._registry.models()} - self._unloaded):
+            known = {name: hosted.entry.fingerprint for name, hosted in self._registry.of(model).items()}
+            if found.get(model) != Snapshot(self._registry.default(model), known):
                 async with self._turn:
                     await self._refresh(model, again=False)
 
-    def _look(self, model: str) -> Snapshot:
-        """What the repository held when it was last looked at."""
-        fingerprints = {name: hosted.entry.fingerprint for name, hosted in self._registry.of(model).items()}
-        return Snapshot(self._registry.default(model), fingerprints)
-
     async def _refresh(self, model: str, again: bool) -> dict[str, str]:
-        """Brings the registry in step with the folder of `model`; `again`: tries also what failed and has not changed.
-
-        Returns the reasons of the variants that could not be loaded.
-        """
+        """Brings `model` in step, with `again` also what failed before; returns why variants could not be loaded."""
         entries = await self._scan(model)
         for hosted in self._registry.of(model).values():
             if hosted.entry.name not in entries:
@@ -132,7 +118,7 @@ class Control:
         return {name: reason for name, reason in reasons.items() if reason}
 
     def _due(self, entry: Entry, again: bool) -> Hosted | None:
-        """The row into which `entry` is to be loaded, if it is."""
+        """Returns the row that `entry` has to be loaded into, or None where what it holds is loaded already."""
         hosted = self._registry.of(entry.model).get(entry.name)
         if hosted is None or hosted.state == "UNLOADED":
             return self._registry.register(entry)
@@ -142,11 +128,8 @@ class Control:
         return hosted if hosted.entry.fingerprint != entry.fingerprint or (again and hosted.reason) else None
 
     async def _scan(self, model: str) -> dict[str, Entry]:
-        def scan() -> dict[str, Entry]:
-            return {entry.name: entry for entry in scan_model(self._registry.root, model)}
-
-        entries = await asyncio.to_thread(scan)
-        if self._registry.of(model).keys() - entries:
-            await asyncio.sleep(SECOND_LOOK_SECONDS)
-            entries = await asyncio.to_thread(scan)
-        return entries
+        entries = await asyncio.to_thread(scan_model, self._registry.root, model)
+        if self._registry.of(model).keys() - {entry.name for entry in entries}:
+            await asyncio.sleep(RESCAN_SECONDS)
+            entries = await asyncio.to_thread(scan_model, self._registry.root, model)
+        return {entry.name: entry for entry in entries}

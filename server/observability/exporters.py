@@ -4,15 +4,11 @@ import asyncio
 import logging
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from protos.errors import UsageError
 from server.observability import logs
 from server.observability.request_record import Exporter
 from server.settings import Settings
-
-if TYPE_CHECKING:
-    from server.observability.tracing import Tracing
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 """The variables of OpenTelemetry that turn tracing on."""
@@ -22,9 +18,15 @@ class Exporters:
     """`active` are shown each request at its end. Raises `UsageError` if tracing is wanted and not installed."""
 
     def __init__(self, settings: Settings, environment: Mapping[str, str] = os.environ) -> None:
-        self._tracing = _tracing(settings.trace) if traced(settings, environment) else None
         self.active: list[Exporter] = [logs.log_request] if logs.requests.isEnabledFor(logging.DEBUG) else []
-        if self._tracing is not None:
+        self._tracing = None
+        if traced(settings, environment):
+            try:
+                from server.observability.tracing import exporting
+            except ModuleNotFoundError as error:
+                needed = f"'{error.name}' is not installed: pip install 'paretoserve[tracing]'"
+                raise UsageError(f"--trace: {needed}") from None
+            self._tracing = exporting(settings.trace)
             self.active.append(self._tracing.export)
 
     async def close(self) -> None:
@@ -39,11 +41,3 @@ def traced(settings: Settings, environment: Mapping[str, str]) -> bool:
         environment.get("OTEL_SDK_DISABLED", "").lower() == "true" or environment.get("OTEL_TRACES_EXPORTER") == "none"
     )
     return bool(settings.trace or any(map(environment.get, ENDPOINTS))) and not forbidden
-
-
-def _tracing(endpoint: str) -> "Tracing":
-    try:
-        from server.observability.tracing import exporting
-    except ModuleNotFoundError as error:
-        raise UsageError(f"--trace: '{error.name}' is not installed: pip install 'paretoserve[tracing]'") from None
-    return exporting(endpoint)

@@ -1,7 +1,7 @@
 """Logs on standard error: lines for a person, or one JSON object a line.
 
-What belongs to a record besides its text is passed as `extra={"fields": {...}}`: in JSON they are keys of the
-object, in text they follow the message as `name=value`. Debug has one line for each inference request.
+What a record has besides its text is passed as `extra={"fields": {...}}`: keys of the object in JSON, `name=value`
+after the message in text.
 """
 
 import json
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Fields = dict[str, str | float | None]
 
 LONGEST = 200
-"""Characters of what comes from a request."""
+"""The most characters that are logged of a text that a request brought."""
 
 logger = logging.getLogger(__name__)
 requests = logging.getLogger("server.requests")
@@ -39,8 +39,8 @@ class Text(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """Returns the message with the fields of the record."""
-        pairs = "".join(f" {name}={_plain(value)}" for name, value in _fields(record).items())
-        return super().formatMessage(record) + pairs
+        fields = getattr(record, "fields", {})
+        return super().formatMessage(record) + "".join(f" {name}={_plain(value)}" for name, value in fields.items())
 
 
 class Json(logging.Formatter):
@@ -53,16 +53,11 @@ class Json(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
-            **_fields(record),
+            **getattr(record, "fields", {}),
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)
-
-
-def _fields(record: logging.LogRecord) -> Fields:
-    fields: Fields = getattr(record, "fields", {})
-    return fields
 
 
 def _plain(value: str | float | None) -> str:

@@ -1,17 +1,16 @@
 """The instruments of `protos.telemetry`, on an injected registry, and what the server does with them.
 
 Labels are resolved once for each variant, when it is registered: each series is there before it grows, without
-which Prometheus' rate() would miss its first burst. A request that was answered only leaves its figures behind;
-they are counted by the dozen, and always before they are read. Counting each at once would touch a hundred
-places in memory that the caches have forgotten since the last request. The page is served by prometheus_client,
-from a thread and a port of its own.
+which Prometheus' rate() would miss its first burst. A request that was answered only leaves its record behind;
+records are counted by the dozen, and always before they are read. Counting each at once would touch a hundred
+places in memory that the caches have forgotten since the last request.
 """
 
 import threading
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import grpc
 import prometheus_client
@@ -19,7 +18,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollecto
 from prometheus_client.metrics import MetricWrapperBase
 
 from protos import telemetry
-from protos.manifest import Quality, Variant
+from protos.manifest import Variant
 from protos.telemetry import Metric
 from server.execution.engine import Reason
 from server.observability.request_record import RequestRecord
@@ -32,17 +31,21 @@ REASONS: tuple[Reason, ...] = get_args(Reason)
 FLUSH_EVERY = 64
 """Requests, or executions, that are counted together."""
 
+Instrument = TypeVar("Instrument", bound=MetricWrapperBase)
+
 
 class Histogram(prometheus_client.Histogram):
-    """A histogram that finds its bucket by bisection; it takes no exemplars.
-
-    The library searches from the first edge on, which takes microseconds with 35 buckets, three times a request.
-    """
+    """A histogram that finds its bucket by bisection, which saves microseconds a request; it takes no exemplars."""
 
     def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
         """Counts one value."""
         self._sum.inc(amount)
         self._buckets[bisect_left(self._upper_bounds, amount)].inc(1)
+
+
+def _make(registry: CollectorRegistry, kind: type[Instrument], metric: Metric) -> Instrument:
+    options: dict[str, Any] = {"buckets": metric.buckets} if metric.kind == "histogram" else {}
+    return kind(metric.name, metric.help, metric.labels, registry=registry, **options)
 
 
 class Metrics:
@@ -51,25 +54,25 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         registry.register(self)  # before the instruments, so that it is asked before them
         ProcessCollector(registry=registry)
-        self.requests = _counter(telemetry.REQUESTS, registry)
-        self.rejected = _counter(telemetry.REJECTED, registry)
-        self.request_duration = _histogram(telemetry.REQUEST_DURATION, registry)
-        self.queue_duration = _histogram(telemetry.QUEUE_DURATION, registry)
-        self.compute_duration = _histogram(telemetry.COMPUTE_DURATION, registry)
-        self.batch_size = _histogram(telemetry.BATCH_SIZE, registry)
-        self.inflight = _gauge(telemetry.INFLIGHT, registry)
-        self.queue_depth = _gauge(telemetry.QUEUE_DEPTH, registry)
-        self.load_duration = _gauge(telemetry.LOAD_DURATION, registry)
-        self.info = _gauge(telemetry.VARIANT_INFO, registry)
-        self.state = _gauge(telemetry.VARIANT_STATE, registry)
-        self.quality = _gauge(telemetry.VARIANT_QUALITY, registry)
-        self.artifact_bytes = _gauge(telemetry.VARIANT_ARTIFACT_BYTES, registry)
+        self.requests = _make(registry, Counter, telemetry.REQUESTS)
+        self.rejected = _make(registry, Counter, telemetry.REJECTED)
+        self.request_duration = _make(registry, Histogram, telemetry.REQUEST_DURATION)
+        self.queue_duration = _make(registry, Histogram, telemetry.QUEUE_DURATION)
+        self.compute_duration = _make(registry, Histogram, telemetry.COMPUTE_DURATION)
+        self.batch_size = _make(registry, Histogram, telemetry.BATCH_SIZE)
+        self.inflight = _make(registry, Gauge, telemetry.INFLIGHT)
+        self.queue_depth = _make(registry, Gauge, telemetry.QUEUE_DEPTH)
+        self.load_duration = _make(registry, Gauge, telemetry.LOAD_DURATION)
+        self.info = _make(registry, Gauge, telemetry.VARIANT_INFO)
+        self.state = _make(registry, Gauge, telemetry.VARIANT_STATE)
+        self.quality = _make(registry, Gauge, telemetry.VARIANT_QUALITY)
+        self.artifact_bytes = _make(registry, Gauge, telemetry.VARIANT_ARTIFACT_BYTES)
         self.of_variants: list[MetricWrapperBase] = list(vars(self).values())
-        self.handled = _counter(telemetry.GRPC_HANDLED, registry)
+        self.handled = _make(registry, Counter, telemetry.GRPC_HANDLED)
         self.variants: set[VariantMetrics] = set()
 
     def collect(self) -> Iterable[prometheus_client.Metric]:
-        """The page is about to be read. Has no series itself."""
+        """Counts what was left behind, since the page is about to be read. Has no series itself."""
         for variant in list(self.variants):
             variant.count()
         return ()
@@ -83,9 +86,8 @@ class VariantMetrics:
         self._answers: deque[RequestRecord] = deque()
         self._executions: deque[tuple[int, float | None]] = deque()
         self._counting = threading.Lock()
-        self._metrics, self._labels = metrics, (model, name)
+        self._metrics, self._labels, self._names = metrics, (model, name), {"model": model, "variant": name}
         metrics.variants.add(self)
-        self._names = {"model": model, "variant": name}
         self._requests = {code: metrics.requests.labels(model, name, code.name) for code in ENDINGS}
         self._rejected = {reason: metrics.rejected.labels(model, name, reason) for reason in REASONS}
         self._states = {state: metrics.state.labels(model, name, state) for state in STATES}
@@ -106,7 +108,7 @@ class VariantMetrics:
         self._in_flight -= 1
         if record.code is not grpc.StatusCode.OK:
             self._requests[record.code].inc()
-            self._statistics.failed(record.seconds)
+            self._statistics.fail.add(record.seconds)
             return
         self._answers.append(record)
         if len(self._answers) >= FLUSH_EVERY:
@@ -114,7 +116,7 @@ class VariantMetrics:
 
     @property
     def statistics(self) -> Statistics:
-        """What the protocol's ModelStatistics tells, up to now."""
+        """The statistics up to now."""
         self.count()
         return self._statistics
 
@@ -133,67 +135,41 @@ class VariantMetrics:
                 if seconds is not None:
                     self._statistics.executed(rows, seconds)
             while self._answers:
-                self._count_answer(self._answers.popleft())
-
-    def _count_answer(self, record: RequestRecord) -> None:
-        self._requests[grpc.StatusCode.OK].inc()
-        self._request_duration.observe(record.seconds)
-        self._queue_duration.observe(record.queue_seconds)
-        self._compute_duration.observe(record.compute_seconds)
-        self._statistics.answered(record)
+                record = self._answers.popleft()
+                self._requests[grpc.StatusCode.OK].inc()
+                self._request_duration.observe(record.seconds)
+                self._queue_duration.observe(record.queue_seconds)
+                self._compute_duration.observe(record.compute_seconds)
+                self._statistics.answered(record)
 
     def rejected(self, reason: Reason) -> None:
         """Counts a request that was refused."""
         self._rejected[reason].inc()
 
     def set_state(self, state: State) -> None:
-        """1 for `state`, 0 for the others."""
+        """Shows 1 for `state` and 0 for the others."""
         for name, gauge in self._states.items():
             gauge.set(name == state)
 
     def follow_queue(self, depth: Callable[[], int]) -> None:
-        """`depth` is called whenever the page is read."""
+        """Shows what `depth` returns whenever the page is read."""
         self._metrics.queue_depth.labels(*self._labels).set_function(depth)
 
-    def loaded(self, seconds: float) -> None:
-        """The variant became READY `seconds` after its loading began."""
-        self._metrics.load_duration.labels(*self._labels).set(seconds)
-
-    def describe(self, variant: Variant) -> None:
-        """What the manifest says of the variant, in place of what an earlier one said."""
+    def describe(self, variant: Variant, seconds: float) -> None:
+        """Shows what the manifest says, in place of what an earlier one said, and the `seconds` that loading took."""
         for instrument in (self._metrics.info, self._metrics.quality):
             instrument.remove_by_labels(self._names)
         self._metrics.info.labels(*self._labels, variant.recipe.name, variant.runtime, variant.precision).set(1)
         self._metrics.artifact_bytes.labels(*self._labels).set(variant.artifact_bytes)
-        for metric, value in _figures(variant.quality).items():
-            self._metrics.quality.labels(*self._labels, metric).set(value)
+        self._metrics.load_duration.labels(*self._labels).set(seconds)
+        if (quality := variant.quality) is not None:
+            metric = quality.metric
+            values = {metric: quality.value, f"{metric}_parent": quality.parent, f"{metric}_fp32": quality.fp32}
+            for name, value in {**values, telemetry.AGREEMENT: quality.agreement}.items():
+                self._metrics.quality.labels(*self._labels, name).set(value)
 
     def remove(self) -> None:
-        """The variant is not served any more: its series leave the page."""
+        """Takes the series of the variant off the page."""
         self._metrics.variants.discard(self)
         for instrument in self._metrics.of_variants:
             instrument.remove_by_labels(self._names)
-
-
-def _figures(quality: Quality | None) -> dict[str, float]:
-    """`top1`, `top1_parent`, `top1_fp32` and `agreement`, where the metric is top1."""
-    if quality is None:
-        return {}
-    return {
-        quality.metric: quality.value,
-        telemetry.of_parent(quality.metric): quality.parent,
-        telemetry.of_fp32(quality.metric): quality.fp32,
-        telemetry.AGREEMENT: quality.agreement,
-    }
-
-
-def _counter(metric: Metric, registry: CollectorRegistry) -> Counter:
-    return Counter(metric.name, metric.help, metric.labels, registry=registry)
-
-
-def _gauge(metric: Metric, registry: CollectorRegistry) -> Gauge:
-    return Gauge(metric.name, metric.help, metric.labels, registry=registry)
-
-
-def _histogram(metric: Metric, registry: CollectorRegistry) -> Histogram:
-    return Histogram(metric.name, metric.help, metric.labels, registry=registry, buckets=metric.buckets)

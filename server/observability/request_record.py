@@ -1,13 +1,9 @@
-"""The one record of a request: who asked for what, when each part of its way ended, and with which code.
-
-The call that brings a request makes its record, `server.api.inference` fills it in, and its status code is found
-once. Metrics, statistics, the debug log and traces all read this record.
-"""
+"""The one record of a request, which metrics, statistics, the debug log and traces all read."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Protocol, TypeAlias
+from typing import Any
 
 import grpc
 
@@ -15,24 +11,12 @@ from protos.v1 import inference_pb2 as pb
 from server.execution.engine import Answer
 from server.status import code_of
 
-Metadata: TypeAlias = Iterable[tuple[str, str | bytes]]
-
-
-class Caller(Protocol):
-    """What a record asks of the call that brought the request; gRPC's contexts fit."""
-
-    def time_remaining(self) -> float | None:
-        """Returns the seconds until the call's deadline, or None without one."""
-
-    def invocation_metadata(self) -> Metadata | None:
-        """Returns the headers that the client sent."""
-
 
 @dataclass(slots=True)
 class RequestRecord:
     """One request. Times are those of `perf_counter`. It holds no tensors, since metrics keep it for a while."""
 
-    caller: Caller | None
+    caller: "grpc.aio.ServicerContext[Any, Any] | None"
     """The call that brought it; None once it has ended."""
     began: float = field(default_factory=perf_counter)
     """When the call began. Its message is parsed later, at `arrived`."""
@@ -90,7 +74,7 @@ class RequestRecord:
                 self.code = code_of(error, remaining, self.timeout)
             self.ended = perf_counter()
 
-    def metadata(self) -> Metadata:
+    def metadata(self) -> Iterable[tuple[str, str | bytes]]:
         """Returns the headers that the client sent; none once the call is gone."""
         return (self.caller.invocation_metadata() if self.caller else None) or ()
 

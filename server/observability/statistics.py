@@ -8,17 +8,19 @@
     compute_output from arrays to the finished response                                 /
     batches        executions that succeeded, by their rows; what one of them took
 
-Counts are exact: a request is counted before its answer is sent. Times are whole nanoseconds. Of several workers
-each counts its own requests, and answers for them alone.
+Counts are exact: a request is counted before its answer is sent. Times are whole nanoseconds.
 Source: https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_statistics.md
 """
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import time
 
 from protos.v1 import inference_pb2 as pb
 from server.observability.request_record import RequestRecord
+
+PARTS = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
+"""The durations of requests, as the protocol names them."""
 
 
 @dataclass(slots=True)
@@ -38,32 +40,23 @@ class Duration:
         return pb.StatisticDuration(count=self.count, ns=self.ns)
 
 
-@dataclass(slots=True)
 class Statistics:
     """The counters of one variant. Requests are counted on the event loop, executions in any thread."""
 
-    last_request: float = 0.0
-    rows: int = 0
-    success: Duration = field(default_factory=Duration)
-    fail: Duration = field(default_factory=Duration)
-    queue: Duration = field(default_factory=Duration)
-    compute_input: Duration = field(default_factory=Duration)
-    compute_infer: Duration = field(default_factory=Duration)
-    compute_output: Duration = field(default_factory=Duration)
-    batches: dict[int, Duration] = field(default_factory=dict)
-    _mutex: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(self) -> None:
+        self._last_request, self._rows = 0.0, 0
+        self.success, self.fail, self.queue = Duration(), Duration(), Duration()
+        self.compute_input, self.compute_infer, self.compute_output = Duration(), Duration(), Duration()
+        self._batches: dict[int, Duration] = {}
+        self._mutex = threading.Lock()
 
     def arrived(self) -> None:
         """Counts the arrival of a request that names the variant."""
-        self.last_request = time()
-
-    def failed(self, seconds: float) -> None:
-        """Counts a request that failed `seconds` after its arrival."""
-        self.fail.add(seconds)
+        self._last_request = time()
 
     def answered(self, record: RequestRecord) -> None:
         """Counts a request that was answered."""
-        self.rows += record.rows
+        self._rows += record.rows
         self.success.add(record.seconds)
         self.queue.add(record.queue_seconds)
         self.compute_input.add(record.admitted - record.arrived)
@@ -71,27 +64,20 @@ class Statistics:
         self.compute_output.add(record.ended - record.answered)
 
     def executed(self, rows: int, seconds: float) -> None:
-        """One execution of `rows` rows succeeded."""
+        """Counts an execution of `rows` rows that succeeded."""
         with self._mutex:  # while a variant is replaced, two engines report
-            self.batches.setdefault(rows, Duration()).add(seconds)
+            self._batches.setdefault(rows, Duration()).add(seconds)
 
     def message(self, model: str, variant: str) -> pb.ModelStatistics:
-        """As the protocol says it."""
+        """Returns the counters as the protocol's message."""
         with self._mutex:
-            batches = sorted((rows, batch.message()) for rows, batch in self.batches.items())
+            batches = sorted((rows, batch.message()) for rows, batch in self._batches.items())
         return pb.ModelStatistics(
             name=model,
             version=variant,
-            last_inference=round(self.last_request * 1000),
-            inference_count=self.rows,
+            last_inference=round(self._last_request * 1000),
+            inference_count=self._rows,
             execution_count=sum(batch.count for _, batch in batches),
-            inference_stats=pb.InferStatistics(
-                success=self.success.message(),
-                fail=self.fail.message(),
-                queue=self.queue.message(),
-                compute_input=self.compute_input.message(),
-                compute_infer=self.compute_infer.message(),
-                compute_output=self.compute_output.message(),
-            ),
+            inference_stats=pb.InferStatistics(**{part: getattr(self, part).message() for part in PARTS}),
             batch_stats=[pb.InferBatchStatistics(batch_size=rows, compute_infer=batch) for rows, batch in batches],
         )

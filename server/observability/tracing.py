@@ -15,7 +15,6 @@ import os
 from collections.abc import Callable, Iterator
 from time import perf_counter, time_ns
 
-from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
@@ -23,11 +22,10 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from server.observability.request_record import Metadata, RequestRecord
+from server.observability.logs import LONGEST
+from server.observability.request_record import RequestRecord
 
 SERVICE, METHOD = "inference.GRPCInferenceService", "ModelInfer"
-LONGEST = 200
-"""Characters of what comes from a request."""
 
 
 def exporting(endpoint: str) -> "Tracing":
@@ -46,11 +44,10 @@ class Tracing:
 
     def export(self, record: RequestRecord) -> None:
         """The spans of a request that ended."""
-        at = _clock()
-        name, parent = f"{SERVICE}/{METHOD}", _parent(record.metadata())
-        span = self._tracer.start_span(
-            name, parent, SpanKind.SERVER, _attributes(record), start_time=at(record.arrived)
-        )
+        at, name = _clock(), f"{SERVICE}/{METHOD}"
+        headers = {key: value for key, value in record.metadata() if isinstance(value, str)}
+        parent, attributes = TraceContextTextMapPropagator().extract(headers), _attributes(record)
+        span = self._tracer.start_span(name, parent, SpanKind.SERVER, attributes, start_time=at(record.arrived))
         if record.code.name != "OK":
             span.set_status(Status(StatusCode.ERROR, record.code.name))
         if span.is_recording():
@@ -87,11 +84,6 @@ def _attributes(record: RequestRecord) -> dict[str, str | int]:
         "paretoserve.model": record.model[:LONGEST],
         "paretoserve.variant": record.variant[:LONGEST],
     }
-
-
-def _parent(metadata: Metadata) -> Context:
-    carrier = {name: value for name, value in metadata if isinstance(value, str)}
-    return TraceContextTextMapPropagator().extract(carrier)
 
 
 def _clock() -> Callable[[float], int]:

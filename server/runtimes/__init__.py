@@ -44,10 +44,8 @@ class Runtime(Protocol):
 def load(folder: Path, variant: Variant, threads: int) -> Runtime:
     """Loads the variant in `folder` to compute with `threads` threads.
 
-    Files that are stored compressed are unpacked to a temporary folder. It is gone when this returns: what a
-    library goes on reading, it holds open. Raises `VariantError` where this CPU lacks what the variant requires, or
-    where its runtime's library is not installed, `IntegrityError` where a file cannot be unpacked, else what the
-    library raises.
+    Raises `VariantError` where this CPU lacks what the variant requires or its runtime's library is not installed,
+    `IntegrityError` where a file that is stored compressed cannot be unpacked, else what the library raises.
     """
     if variant.requires and not {*variant.requires} & {*(here := instruction_sets())}:
         raise VariantError(f"needs a CPU with one of {', '.join(variant.requires)}, this one has {', '.join(here)}")
@@ -61,6 +59,6 @@ def load(folder: Path, variant: Variant, threads: int) -> Runtime:
         ) from error
     if all(file.unpacked_bytes is None for file in variant.files):
         return adapter(folder / variant.entry, variant, threads)
-    with tempfile.TemporaryDirectory(prefix="pareto-") as unpacked:
+    with tempfile.TemporaryDirectory(prefix="pareto-") as unpacked:  # what a library goes on reading, it holds open
         unpack(folder, variant.files, Path(unpacked))
         return adapter(Path(unpacked) / variant.entry, variant, threads)

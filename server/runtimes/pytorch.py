@@ -7,6 +7,7 @@ Source: https://docs.pytorch.org/docs/stable/export.html
 
 import logging
 import zipfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,38 @@ from typing import Any
 import torch
 
 from protos.errors import VariantError
-from server.runtimes.torch_call import TorchCall
+from protos.manifest import Variant
+from server.runtimes import Array
 
 # It warns where a package was compiled for less than this CPU has, which costs speed at most.
 logging.getLogger("torch.export.pt2_archive._package").setLevel(logging.ERROR)
+
+
+class TorchCall(ABC):
+    """What PyTorch's runtimes share: the artifact opens as one call, NumPy goes in and out, on the plan's threads."""
+
+    def __init__(self, path: Path, variant: Variant, threads: int) -> None:
+        self._threads = threads
+        self._input, self._output = variant.inputs[0].name, variant.outputs[0].name
+        torch.set_num_threads(threads)
+        self._call = self.open(path)
+
+    @staticmethod
+    @abstractmethod
+    def open(path: Path) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Returns the artifact as a callable from one tensor to one tensor."""
+
+    def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
+        """See `Runtime.infer`."""
+        if torch.get_num_threads() != self._threads:  # the count belongs to the calling thread
+            torch.set_num_threads(self._threads)
+        tensor = torch.from_numpy(inputs[self._input].copy())  # torch does not take read-only memory
+        with torch.inference_mode():
+            return {self._output: self._call(tensor).numpy()}
+
+    def close(self) -> None:
+        """See `Runtime.close`."""
+        del self._call
 
 
 class ExportedProgram(TorchCall):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from server.runtimes.torch_call import TorchCall
+from server.runtimes.pytorch import TorchCall
 
 
 class ScriptArchive(TorchCall):

@@ -1,7 +1,7 @@
-"""The metrics of several processes as one page: what a reading of each is, and how they are added up.
+"""The metrics of several processes as one page.
 
     counters, histograms    sum, those of processes that have ended included
-    gauges                  sum where each process has its share (in flight, queued), else the largest: what all
+    gauges                  sum where each process has its share (`SHARED_OUT`), else the largest: what all
                             have in common (quality, bytes), and of the states that a variant is in, each one
     process_*               never added: each process has its own, by the label `worker`
 
@@ -9,6 +9,7 @@ prometheus_client's own multiprocess mode is not used: it has no process metrics
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
@@ -19,14 +20,12 @@ Reading = list[Metric]
 """The metric families of one process at one moment."""
 
 SHARED_OUT = frozenset({telemetry.INFLIGHT.name, telemetry.QUEUE_DEPTH.name})
-"""Gauges that are summed."""
-
 _PROCESS = "process_"
 _LASTING = ("counter", "histogram")
 
 
 def dump(registry: CollectorRegistry) -> object:
-    """What a registry reads now, in plain values that JSON can carry."""
+    """Returns what a registry reads now, in plain values that JSON can carry."""
     return [
         [family.name, family.documentation, family.type, [sample[:3] for sample in family.samples]]
         for family in registry.collect()
@@ -34,7 +33,7 @@ def dump(registry: CollectorRegistry) -> object:
 
 
 def load(dumped: Iterable[tuple[str, str, str, list[tuple[str, dict[str, str], float]]]]) -> Reading:
-    """The reading that was dumped."""
+    """Returns the reading that was dumped."""
     reading = []
     for name, documentation, kind, samples in dumped:
         family = Metric(name, documentation, kind)
@@ -45,21 +44,21 @@ def load(dumped: Iterable[tuple[str, str, str, list[tuple[str, dict[str, str], f
 
 
 def of_worker(reading: Reading, worker: str) -> Reading:
-    """The reading, its `process_*` marked as those of `worker`."""
+    """Returns the reading, its `process_*` marked as those of `worker`."""
     return [_marked(family, worker) if family.name.startswith(_PROCESS) else family for family in reading]
 
 
 def lasting(reading: Reading) -> Reading:
-    """What remains true of a process after its end."""
+    """Returns the part of a reading that remains true after the end of its process."""
     return [family for family in reading if family.type in _LASTING and not family.name.startswith(_PROCESS)]
 
 
 def merge(readings: Sequence[Reading]) -> Reading:
-    """One reading for all; series that only some of them have are part of it."""
-    merged: dict[str, _Sums] = {}
-    for family in (family for reading in readings for family in reading):
-        merged.setdefault(family.name, _Sums(family)).add(family)
-    return [sums.family() for sums in merged.values()]
+    """Returns one reading for all; series that only some of them have are part of it."""
+    families: dict[str, list[Metric]] = {}
+    for family in chain.from_iterable(readings):
+        families.setdefault(family.name, []).append(family)
+    return [_merged(alike) for alike in families.values()]
 
 
 def _marked(family: Metric, worker: str) -> Metric:
@@ -68,27 +67,13 @@ def _marked(family: Metric, worker: str) -> Metric:
     return marked
 
 
-class _Sums:
-    """The samples of one family, by name and labels, in order of arrival."""
-
-    def __init__(self, family: Metric) -> None:
-        self._name, self._documentation, self._kind = family.name, family.documentation, family.type
-        self._values: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
-
-    def add(self, family: Metric) -> None:
-        """Adds one process's samples."""
-        for sample in family.samples:
-            key, value = (sample.name, tuple(sample.labels.items())), sample.value
-            self._values[key] = self._rule(sample.name)(self._values[key], value) if key in self._values else value
-
-    def family(self) -> Metric:
-        """Returns the family with the sums."""
-        family = Metric(self._name, self._documentation, self._kind)
-        for (name, labels), value in self._values.items():
-            family.add_sample(name, dict(labels), value)
-        return family
-
-    def _rule(self, sample: str) -> Callable[[float, float], float]:
-        if sample.endswith("_created"):
-            return min
-        return float.__add__ if self._kind in _LASTING or self._name in SHARED_OUT else max
+def _merged(families: list[Metric]) -> Metric:
+    """One family of several processes' samples, by name and labels, in order of arrival."""
+    merged = Metric(families[0].name, families[0].documentation, families[0].type)
+    rule: Callable[[list[float]], float] = sum if merged.type in _LASTING or merged.name in SHARED_OUT else max
+    values: dict[tuple[str, tuple[tuple[str, str], ...]], list[float]] = {}
+    for sample in (sample for family in families for sample in family.samples):
+        values.setdefault((sample.name, tuple(sample.labels.items())), []).append(sample.value)
+    for (name, labels), found in values.items():
+        merged.add_sample(name, dict(labels), min(found) if name.endswith("_created") else rule(found))
+    return merged

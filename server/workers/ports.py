@@ -24,7 +24,8 @@ def reserved(host: str, port: int) -> Iterator[int]:
     """
     with ExitStack() as sockets:
         try:
-            for family, address in _addresses(host):
+            for family, _, _, _, found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM):
+                address = str(found[0])
                 port = port or _free(family, address)
                 sockets.enter_context(_hold(family, address, port))
         except OSError:
@@ -32,13 +33,8 @@ def reserved(host: str, port: int) -> Iterator[int]:
         yield port
 
 
-def _addresses(host: str) -> list[tuple[socket.AddressFamily, str]]:
-    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    return [(family, str(address[0])) for family, _, _, _, address in found]
-
-
 def _free(family: socket.AddressFamily, address: str) -> int:
-    with socket.socket(family) as found:
+    with socket.socket(family) as found:  # a socket of its own: one bound to 0 gives its port up when it is shut down
         found.bind((address, 0))
         port: int = found.getsockname()[1]
         return port

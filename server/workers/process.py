@@ -1,4 +1,13 @@
-"""One worker process from its birth to its end, as its supervisor sees it."""
+"""One worker process from its start to its end, as its supervisor sees it, and what the two tell each other.
+
+They share a socket as long as both live; its end tells either that the other is gone. The supervisor asks in one
+word, READ or DRAIN. The worker reports a line of JSON each, `[kind, what]`:
+
+    listening  null             its port answers
+    loaded     [ready, failed]  start-up loading has finished
+    refused    "why"            the settings cannot be carried out; it ends
+    reading    families | null  its metrics (`server.workers.aggregate.dump`), once for each READ
+"""
 
 import asyncio
 import contextlib
@@ -9,13 +18,16 @@ import socket
 import sys
 from asyncio.subprocess import Process
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from server.signals import NUMBERS
 from server.workers import aggregate
 from server.workers.aggregate import Reading
-from server.workers.protocol import DRAIN, LONGEST, READ
+
+READ, DRAIN = b"read\n", b"drain\n"
+
+LONGEST = 2**28
+"""Bytes of one line; a reading has about 100 for each series."""
 
 
 class Progress:
@@ -26,18 +38,13 @@ class Progress:
         self.states = (0, 0)
         """How many variants are READY and how many FAILED, once `loaded`."""
 
-    def restart(self) -> None:
-        """Goes back to where a new process begins."""
-        self.listening.clear()
-        self.loaded.clear()
-
 
 class WorkerProcess:
     """A process that was started and the socket to it; `live` has to run for the other methods to have an effect."""
 
     def __init__(self, process: Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._process, self._reader, self._writer = process, reader, writer
-        self._asked: deque[asyncio.Future[None]] = deque()
+        self._asked: deque[asyncio.Event] = deque()
         self.pid = process.pid
         self.reading: Reading = []
         """Its metrics when they were last read."""
@@ -54,8 +61,8 @@ class WorkerProcess:
             self.kill()
             await self._process.wait()
             self._writer.close()
-            while self._asked:
-                _answer(self._asked.popleft())
+            for answered in self._asked:
+                answered.set()
 
     def drain(self) -> None:
         """Lets it finish what it has accepted, and end."""
@@ -68,11 +75,10 @@ class WorkerProcess:
 
     async def read(self, seconds: float) -> None:
         """Renews `reading` where it answers within `seconds`."""
-        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._asked.append(answer)
+        self._asked.append(answered := asyncio.Event())
         self._writer.write(READ)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(answer, seconds)
+            await asyncio.wait_for(answered.wait(), seconds)
 
     def _hear(self, line: bytes, progress: Progress) -> None:
         kind, what = json.loads(line)
@@ -85,32 +91,21 @@ class WorkerProcess:
             self.refusal = what
         elif kind == "reading":
             self.reading = self.reading if what is None else aggregate.load(what)
-            _answer(self._asked.popleft())
+            self._asked.popleft().set()
 
 
 async def start(number: int, port: int, late: bool, flags: Sequence[str]) -> WorkerProcess:
     """Starts worker `number` with `flags`; it listens on `port` at once, or with `late` when it has loaded."""
     ours, theirs = socket.socketpair()
-    with theirs, _signals_blocked():
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "server.workers.worker"),
-            *(str(number), str(theirs.fileno()), str(port), "late" if late else "early", *flags),
-            pass_fds=[theirs.fileno()],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},  # it shall import what this process does
-        )
-    return WorkerProcess(process, *await asyncio.open_unix_connection(sock=ours, limit=LONGEST))
-
-
-@contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Processes that start in the block never see the signals that are their supervisor's."""
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)  # the worker inherits it: these are its supervisor's
     try:
-        yield
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", "server.workers.worker"),
+                *(str(number), str(theirs.fileno()), str(port), "late" if late else "early", *flags),
+                pass_fds=[theirs.fileno()],
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},  # it shall import what this process does
+            )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
-def _answer(asked: asyncio.Future[None]) -> None:
-    if not asked.done():  # else the time was up
-        asked.set_result(None)
+    return WorkerProcess(process, *await asyncio.open_unix_connection(sock=ours, limit=LONGEST))

@@ -1,8 +1,7 @@
 """A supervised worker: a process and, where it dies unasked, the next one after a back-off.
 
-The back-off doubles each time until a worker has lived for a while: what killed it may be a request, and then come its
-client's retries. The next worker listens once it has loaded, so that its clients do not wait for it. What a dead
-worker's metrics counted up to their last reading stays counted; what came after that is lost.
+The back-off doubles each time until a worker has lived for a while: what killed it may be a request that its client
+repeats. What a dead worker counted up to its last reading stays counted; what came after that is lost.
 """
 
 import asyncio
@@ -78,9 +77,8 @@ class SupervisedWorker:
 
     async def read(self, seconds: float) -> Reading:
         """Returns all that was counted so far, or up to the last reading without an answer within `seconds`."""
-        worker = self._process
-        if worker:
-            await worker.read(seconds)
+        if self._process:
+            await self._process.read(seconds)
         # No await from here on: a worker that died meanwhile is in the past, and would be counted twice.
         living = self._process.reading if self._process else []
         return merge([self._past, of_worker(living, str(self._number))])
@@ -96,4 +94,5 @@ class SupervisedWorker:
         finally:
             self._process = None
             self._past = merge([self._past, lasting(worker.reading)])
-            self.progress.restart()
+            self.progress.listening.clear()
+            self.progress.loaded.clear()

@@ -3,11 +3,8 @@
 The supervisor answers no request and imports no heavy library, so that hardly anything can end it; each
 worker is a whole server of its own (`server.workers.worker`). The kernel deals connections out to them, not calls,
 and by a hash of the addresses, not in turn: 8 connections to 2 workers went 4:4 18 times, 5:3 16 times, 6:2
-18 times and 7:1 8 times (grpc.aio workers, 60 tries). A client with one connection is served by one worker,
-so that use of all needs many connections, or a balancer that knows of them.
-
-What a worker keeps, such as ModelStatistics, and what it is told over gRPC, such as to load a variant,
-concerns that worker alone.
+18 times and 7:1 8 times (grpc.aio workers, 60 tries). A client with one connection is served by one worker.
+What a worker keeps, such as ModelStatistics, concerns that worker alone.
 """
 
 import asyncio
@@ -41,10 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 async def supervise(settings: Settings, flags: Sequence[str]) -> None:
-    """Serves with `settings.workers` workers until SIGTERM or SIGINT, then drains; a second signal ends all at once.
-
-    `flags` are those that the settings were read from. `UsageError` where they cannot be carried out.
-    """
+    """Serves with workers until SIGTERM or SIGINT, then drains; a second signal ends all. `flags` made the settings."""
     plan = make_plan(settings.threads, available_cores(), settings.workers)
     with reserved(settings.host, settings.port) as port:
         pool = WorkerPool(settings.workers, port, flags)
@@ -66,7 +60,10 @@ class WorkerPool:
         self._loop = asyncio.get_running_loop()
         self._own = CollectorRegistry()
         ProcessCollector(registry=self._own)
-        restarts = _restarts(self._own)
+        metric = telemetry.WORKER_RESTARTS
+        restarts = Counter(metric.name, metric.help, metric.labels, registry=self._own)
+        for reason in REASONS:
+            restarts.labels(reason)
         self.workers = [
             SupervisedWorker(n, port, flags, lambda reason: restarts.labels(reason).inc()) for n in range(workers)
         ]
@@ -82,17 +79,14 @@ class WorkerPool:
         try:
             await asyncio.wait({stopping, *lives}, return_when=asyncio.FIRST_COMPLETED)
             if stop.is_set():
-                await self._drain()
+                for worker in self.workers:
+                    worker.drain()
+                    await asyncio.sleep(STAGGER_SECONDS)
             await asyncio.gather(*lives)
         finally:
             for task in (stopping, *lives):  # those that are left where one has failed
                 task.cancel()
             await asyncio.gather(stopping, *lives, return_exceptions=True)
-
-    async def _drain(self) -> None:
-        for worker in self.workers:
-            worker.drain()
-            await asyncio.sleep(STAGGER_SECONDS)
 
     def kill(self) -> None:
         """Ends all workers at once."""
@@ -106,14 +100,6 @@ class WorkerPool:
     async def _read(self) -> Reading:
         readings = await asyncio.gather(*(worker.read(READING_SECONDS) for worker in self.workers))
         return merge([of_worker(list(self._own.collect()), "supervisor"), *readings])
-
-
-def _restarts(registry: CollectorRegistry) -> Counter:
-    metric = telemetry.WORKER_RESTARTS
-    counter = Counter(metric.name, metric.help, metric.labels, registry=registry)
-    for reason in REASONS:
-        counter.labels(reason)
-    return counter
 
 
 async def _announce(pool: WorkerPool, plan: Plan, grpc: str, metrics: str) -> None:

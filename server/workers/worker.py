@@ -4,9 +4,9 @@
 `server.workers.process` starts. An early one listens before it has loaded, as a server does that is alone; a late
 one takes the place of a dead one beside others that serve, and does not ask for connections before it can answer.
 
-It is born with SIGTERM and SIGINT blocked: terminals and service managers send them to the whole group, and only
-the supervisor knows whether it is the first or the second. It drains when it is told to; when the supervisor
-is gone it ends at once, whatever it is doing: a thread of its own waits for that.
+It starts with SIGTERM and SIGINT blocked: terminals and service managers send them to the whole group, and only
+the supervisor knows whether it is the first or the second. When the supervisor is gone it ends at once, whatever
+it is doing: a thread of its own waits for that.
 """
 
 import asyncio
@@ -17,9 +17,9 @@ import os
 import socket
 import sys
 import threading
-import typing
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from prometheus_client import CollectorRegistry
 
@@ -27,10 +27,7 @@ from protos.errors import UsageError
 from server.observability import logs
 from server.settings import Settings, parse
 from server.workers.aggregate import dump
-from server.workers.protocol import DRAIN, READ
-
-if typing.TYPE_CHECKING:
-    from server.lifecycle import Server
+from server.workers.process import DRAIN, READ
 
 ORPHANED = 3
 """The exit code after the end of the supervisor, which nobody is there to read."""
@@ -76,7 +73,7 @@ def main(arguments: list[str]) -> int:
     settings = replace(parse(flags, os.environ), port=int(port))
     logs.configure(settings.log_level, settings.log_format)
     for handler in logging.getLogger().handlers:
-        handler.addFilter(_signed(int(number)))
+        handler.addFilter(partial(_sign, int(number)))
     return asyncio.run(_work(settings, connection, late=entrance == "late"))
 
 
@@ -85,45 +82,32 @@ async def _work(settings: Settings, connection: socket.socket, late: bool) -> in
     supervision = Supervision(connection, instruments, lambda: loop.call_soon_threadsafe(stop.set))
     from server.lifecycle import Server  # takes a second, in which the supervision already works
 
+    stopping = loop.create_task(stop.wait())
     try:
         server = Server(settings, instruments)
         if late:
             server.load()
-            await _either(server.loading, stop)
-            await server.listen()
-        else:
-            await server.start()
+            await asyncio.wait({server.loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await server.listen()
+        if not late:
+            server.load()
     except UsageError as error:
         supervision.report("refused", str(error))
         return 2
     supervision.report("listening")
-    reporting = asyncio.create_task(_report_loaded(server, supervision))
-    await stop.wait()
-    reporting.cancel()
+    await asyncio.wait({server.loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if server.loading.done():
+        supervision.report("loaded", server.loaded())
+    await stopping
     await server.drain()
     await server.stop()
     return 0
 
 
-async def _either(loading: asyncio.Task[None], stop: asyncio.Event) -> None:
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-
-
-async def _report_loaded(server: "Server", supervision: Supervision) -> None:
-    await asyncio.shield(server.loading)
-    supervision.report("loaded", server.loaded())
-
-
-def _signed(number: int) -> Callable[[logging.LogRecord], bool]:
-    """A filter that lets all records pass, and adds to their fields which worker they are of."""
-
-    def sign(record: logging.LogRecord) -> bool:
-        record.fields = {**getattr(record, "fields", {}), "worker": number}
-        return True
-
-    return sign
+def _sign(number: int, record: logging.LogRecord) -> bool:
+    """A filter that lets every record pass, and adds to its fields which worker wrote it."""
+    record.fields = {**getattr(record, "fields", {}), "worker": number}
+    return True
 
 
 if __name__ == "__main__":

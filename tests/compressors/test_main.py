@@ -50,6 +50,15 @@ def test_plot_writes_a_page_for_each_model(root: Path, tmp_path: Path) -> None:
     assert "Plotly.newPlot" in (tmp_path / "plots" / "toy.html").read_text()
 
 
+def test_remeasure_shows_this_hosts_figures_and_list_shows_them_again(root: Path) -> None:
+    remeasured = compress("remeasure", root)
+    assert remeasured.returncode == 0
+    assert "fp32-onnxruntime │ 75.00%" in remeasured.stdout
+    assert remeasured.stdout.endswith("Nothing is otherwise than where it was built.\n")
+    assert "1000 calls each" in compress("list", root, "--host").stdout
+    assert "not measured on this host" not in compress("list", root, "--host").stdout
+
+
 def test_verify_passes_what_is_whole(root: Path) -> None:
     verified = compress("verify", root)
     assert verified.stdout.split() == ["ok", "toy/fp32-onnxruntime", "ok", "toy/fp32-openvino"]

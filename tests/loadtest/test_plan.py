@@ -61,7 +61,7 @@ def test_the_help_of_a_list_shows_it_as_it_is_given() -> None:
     options.add_flags(parser, Plan)
     assert {action.dest: action.help for action in parser._actions}["users"] == (
         "concurrent users, separated by commas; each sends its next request when it has the last answer (default: 1,8\n"
-        "unless other loads are asked for)"
+        "unless another load is given)"
     )
 
 

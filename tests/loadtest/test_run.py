@@ -314,7 +314,7 @@ def test_a_server_that_fills_the_generator_s_own_machine_is_warned_of(tmp_path: 
     with foreign(("1",)) as server, pages(busy) as url:
         target = ("--target", server.address, "--metrics-url", url, "--model", MODEL, "--out", str(tmp_path / "run"))
         done = loadtest("run", *target, "--users", "1", "--rounds", "1", "--warmup", "0", "--duration", "0.1")
-    assert "warning: in 1 of 1 cell load generator and server together used at least 95%" in done.stdout
+    assert "warning: in 1 of 1 cell the load generator and the server used at least 95%" in done.stdout
 
 
 def test_the_steady_state_begins_when_every_user_has_had_its_first_call(tmp_path: Path) -> None:

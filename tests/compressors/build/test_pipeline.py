@@ -12,8 +12,7 @@ import pytest
 from torch import nn
 
 from compressors.build import publishing
-from compressors.build.pipeline import Build
-from compressors.build.tools import Tools
+from compressors.build.pipeline import Build, Tools
 from compressors.export import exporters
 from compressors.measure import evaluate
 from compressors.recipes import recipes
@@ -198,7 +197,8 @@ def test_an_interrupted_build_goes_on_where_it_stopped(build: Callable[..., Buil
 def test_a_failed_variant_is_reported_and_the_others_are_built(
     build: Callable[..., Build], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(exporters.EXPORTERS, "torchscript", exporters.Exporter("no.such:exporter", ()))
+    broken = dataclasses.replace(exporters.EXPORTERS["torchscript"], function="no.such:exporter")
+    monkeypatch.setitem(exporters.EXPORTERS, "torchscript", broken)
     built = build()
     built.run()
     assert built.failures == {

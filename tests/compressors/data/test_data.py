@@ -37,7 +37,7 @@ def test_every_class_is_tested(digits: datasets.Dataset) -> None:
 
 
 def test_the_seed_decides_the_splits() -> None:
-    fingerprints = [datasets.load("digits", None, 128, seed).fingerprint() for seed in (0, 0, 1)]
+    fingerprints = [datasets.load("digits", None, 128, seed).fingerprint for seed in (0, 0, 1)]
     assert fingerprints[0] == fingerprints[1] != fingerprints[2]
 
 

@@ -27,6 +27,7 @@ from compressors.export.lowerings import (
     WeightInt8,
 )
 from compressors.recipes import train
+from compressors.recipes.steps import Fit
 from protos.manifest import Variant, to_json
 from server import runtimes
 from tests.support.compressors.artifacts import described
@@ -68,7 +69,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> torch.nn.Module:
     torch.manual_seed(0)
     network = Small()
     checkpoint = tmp_path_factory.mktemp("train") / "c.pt"
-    train.fit(network, dataset(), train.Fit(epochs=8, batch=16, learning_rate=0.1), 0, checkpoint, None)
+    train.fit(network, dataset(), Fit(epochs=8, batch=16, learning_rate=0.1), 0, checkpoint, None)
     return network
 
 

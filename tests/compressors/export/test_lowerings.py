@@ -1,6 +1,5 @@
 """Lowerings do what their names say: seen in the artifacts, beyond the answers that `test_export` compares."""
 
-import dataclasses
 import importlib
 import re
 from collections import Counter, OrderedDict
@@ -106,6 +105,7 @@ def test_what_a_runtime_cannot_take_is_refused_with_its_reason(
 
 def test_nothing_else_is_refused() -> None:
     options = {"granularity": ["per-channel", "per-tensor"], "fuse": [True, False]}
+    options["range"] = ["reduced", "full"]
     options["ranges"] = ["default", "min-max", "mean-min-max", "histogram", "entropy", "percentile"]
     static = [StaticInt8(**{field: value}) for field, values in options.items() for value in values]
     whole = [FLOAT32, Float16(), BFloat16(), DynamicInt8(), AccuracyAwareInt8(1), WeightInt8(), GraphOptimization()]
@@ -120,29 +120,18 @@ def test_a_drop_that_bounds_nothing_is_refused(drop: float) -> None:
         AccuracyAwareInt8(drop)
 
 
-def test_missing_instructions_are_noted() -> None:
-    assert lowerings.missing_instructions("int8", ["avx2", "fma"]) == ("no VNNI here: int8 may be slower than FP32",)
-    assert lowerings.missing_instructions("int8", ["avx2", "avx_vnni"]) == ()
-    assert lowerings.missing_instructions("bf16", ["avx512f"]) == ("no BF16 instructions here: slower than FP32",)
-    assert lowerings.missing_instructions("fp32", []) == ()
-
-
-@pytest.mark.parametrize(
-    ("instruction_sets", "notes"),
-    [(("avx2",), ("no VNNI here: int8 may be slower than FP32",)), (("avx2", "avx_vnni"), ())],
-)
-def test_int8_says_where_a_machine_has_no_vnni(
-    instruction_sets: tuple[str, ...], notes: tuple[str, ...], small: nn.Module, tmp_path: Path
-) -> None:
-    made = dataclasses.replace(job(small, StaticInt8(), tmp_path), instruction_sets=instruction_sets)
-    assert exporters.export(exporters.EXPORTERS["onnxruntime"], made).notes == notes
+def test_what_a_machine_lacks_for_a_precision_is_named() -> None:
+    assert lowerings.missing_instructions("int8", ["avx2", "fma"]) == "VNNI"
+    assert lowerings.missing_instructions("int8", ["avx2", "avx_vnni"]) is None
+    assert lowerings.missing_instructions("bf16", ["avx512f"]) == "BF16"
+    assert lowerings.missing_instructions("fp32", []) is None
 
 
 def registered(exporter: exporters.Exporter) -> set[type]:
-    """The lowerings that an exporter's file has a function for."""
+    """The lowerings that an exporter's file has a function for, or writes as it is, which is FP32."""
     module = importlib.import_module(exporter.function.partition(":")[0])
     dispatch = getattr(module, "_write", None) or module._lowered
-    return {kind for kind in dispatch.registry if kind is not object}
+    return {lowerings.Float32 if kind is object else kind for kind in dispatch.registry}
 
 
 @pytest.mark.parametrize("runtime", exporters.EXPORTERS)
@@ -188,7 +177,7 @@ def test_torchscript_weights_have_as_many_scales_as_the_granularity_says(
     granularity: str, small: nn.Module, tmp_path: Path
 ) -> None:
     step = StaticInt8(granularity=granularity)
-    lowered, _ = torchscript._lowered(step, job(small, step, tmp_path))
+    lowered = torchscript._lowered(step, job(small, step, tmp_path))
     schemes = {module.weight().qscheme() for module in lowered.modules() if "Conv" in type(module).__name__}
     assert schemes == {torch.per_channel_affine if granularity == "per-channel" else torch.per_tensor_affine}
 

@@ -144,7 +144,7 @@ def test_a_full_range_is_wrong_there(
 
 
 def test_a_full_range_is_bound_to_vnni_by_its_manifest() -> None:
-    assert required(StaticInt8(range="full")) == required(DynamicInt8(range="full")) == VNNI
+    assert required(StaticInt8(range="full")) == required(AccuracyAwareInt8(1, range="full")) == VNNI
     assert required(StaticInt8()) == required(DynamicInt8()) == ()
 
 

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 from compressors import __main__ as program
 from compressors import study
 from compressors.networks import onnx_network, user_network
+from compressors.recipes.steps import LoadFile
 from protos import repository
 from protos.errors import UsageError
 from server import runtimes
@@ -199,7 +200,7 @@ def test_a_study_loads_a_users_network_too(user: Path) -> None:
     )
     (declared,) = study.load("s.toml")
     assert declared.form.std == (0.5, 0.5, 0.5)
-    assert isinstance(declared.recipes[0].step, user_network.LoadFile)
+    assert isinstance(declared.recipes[0].step, LoadFile)
 
 
 def test_a_graph_takes_no_training(user: Path) -> None:

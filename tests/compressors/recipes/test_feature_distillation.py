@@ -11,10 +11,9 @@ from compressors.build import teachers
 from compressors.networks import zoo
 from compressors.recipes import feature_distillation, recipes, train
 from compressors.recipes.recipes import StepContext
-from compressors.recipes.steps import FineTune, Review
-from compressors.recipes.train import Fit
+from compressors.recipes.steps import FineTune, Fit, Review
 from protos.errors import UsageError
-from tests.support.compressors.small import Small, dataset
+from tests.support.compressors.small import Small, dataset, interrupted
 
 HOW = Review(weight=1.0, stages=("stem", "block"))
 FIT = Fit(epochs=2, batch=32, learning_rate=0.05)
@@ -72,19 +71,12 @@ def test_training_makes_the_loss_smaller_and_leaves_nothing_in_the_network(at: S
     assert student.state_dict().keys() == Small().state_dict().keys()
 
 
-def test_an_interrupted_one_ends_with_the_same_weights(at: StepContext, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_one_ends_with_the_same_weights(at: StepContext) -> None:
     step = FineTune(FIT, review=HOW)
-    whole, save = recipes.apply(step, at), train._save
-
-    def save_then_stop(checkpoint: Path, epochs: int, stateful: object) -> None:
-        save(checkpoint, epochs, stateful)  # type: ignore[arg-type]
-        if epochs == 1:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(train, "_save", save_then_stop)
-        with pytest.raises(KeyboardInterrupt):
-            recipes.apply(step, at)
+    whole = recipes.apply(step, at)
+    with pytest.raises(KeyboardInterrupt):  # in the second epoch of three batches each, after one example
+        recipes.apply(step, dataclasses.replace(at, data=interrupted(at.data, stop=6)))
+    assert at.checkpoint.exists()
     resumed = recipes.apply(step, at)
     assert all(torch.equal(one, other) for one, other in zip(whole.parameters(), resumed.parameters(), strict=True))
 

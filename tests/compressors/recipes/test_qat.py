@@ -7,22 +7,23 @@ import torch
 from torch import nn
 
 from compressors.networks.layers import weighted
-from compressors.recipes import qat, rounding, train
+from compressors.recipes import qat, train
 from compressors.recipes.element_pruning import sparsify
-from tests.support.compressors.small import Small, dataset
+from compressors.recipes.steps import Fit
+from tests.support.compressors.small import Dataset, Small, dataset, interrupted
 
-HOW = train.Fit(epochs=2, batch=16, learning_rate=0.1)
+HOW = Fit(epochs=2, batch=16, learning_rate=0.1)
 
 
 def test_each_channel_is_rounded_to_its_own_255_levels() -> None:
     weight = torch.tensor([[127.0, 0.4, 0.6, -1.0], [-2.54, 0.0, 0.011, 1.0], [0.0, 0.0, 0.0, 0.0]])
     expected = torch.tensor([[127.0, 0.0, 1.0, -1.0], [-2.54, 0.0, 0.02, 1.0], [0.0, 0.0, 0.0, 0.0]])
-    torch.testing.assert_close(rounding.rounded(weight), expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(qat.rounded(weight), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_rounding_twice_is_rounding_once() -> None:
-    once = rounding.round_weights(Small())
-    twice = rounding.round_weights(once)
+    once = qat.round_weights(Small())
+    twice = qat.round_weights(once)
     for (_, one), (_, other) in zip(weighted(once), weighted(twice), strict=True):
         torch.testing.assert_close(one.weight, other.weight, rtol=1e-6, atol=0)
         assert all(len(channel.unique()) <= 255 for channel in one.weight)
@@ -31,7 +32,7 @@ def test_rounding_twice_is_rounding_once() -> None:
 def test_folding_a_batch_norm_keeps_every_code() -> None:
     """What the docstring of `qat` claims: scaling a channel scales its rounded weights."""
     weight, gamma = torch.randn(8, 3, 3, 3), torch.rand(8, 1, 1, 1) + 0.1
-    torch.testing.assert_close(rounding.rounded(weight) * gamma, rounding.rounded(weight * gamma))
+    torch.testing.assert_close(qat.rounded(weight) * gamma, qat.rounded(weight * gamma))
 
 
 def test_within_the_block_weights_and_inputs_are_rounded() -> None:
@@ -39,7 +40,7 @@ def test_within_the_block_weights_and_inputs_are_rounded() -> None:
     weight = layer.weight.detach().clone()
     with qat.rounding_in_forward(layer):
         answer = layer(torch.tensor([[0.0, 1.0, 2.55]]))
-        assert torch.equal(layer.weight, rounding.rounded(weight))
+        assert torch.equal(layer.weight, qat.rounded(weight))
         torch.testing.assert_close(answer, torch.tensor([[0.0, 1.0, 2.55]]) @ layer.weight.T + layer.bias)
     assert isinstance(layer.weight, nn.Parameter)
     assert torch.equal(layer.weight, weight)
@@ -57,26 +58,18 @@ def test_it_leaves_a_trained_network_like_any_other(tmp_path: Path) -> None:
     assert not any(module._forward_pre_hooks for module in network.modules())
 
 
-def test_an_interrupted_one_ends_with_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def trained(checkpoint: Path) -> Small:
+def test_an_interrupted_one_ends_with_the_same_weights(tmp_path: Path) -> None:
+    def trained(checkpoint: Path, data: Dataset) -> Small:
         torch.manual_seed(0)
         network = Small()
         with qat.rounding_in_forward(network):
-            train.fit(network, dataset(), HOW, 5, checkpoint, None)
+            train.fit(network, data, HOW, 5, checkpoint, None)
         return network
 
-    whole, save = trained(tmp_path / "whole.pt"), train._save
-
-    def save_then_stop(checkpoint: Path, epochs: int, stateful: object) -> None:
-        save(checkpoint, epochs, stateful)  # type: ignore[arg-type]
-        if epochs == 1:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(train, "_save", save_then_stop)
-        with pytest.raises(KeyboardInterrupt):
-            trained(tmp_path / "half.pt")
-    resumed = trained(tmp_path / "half.pt")
+    whole = trained(tmp_path / "whole.pt", dataset())
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "half.pt", interrupted(dataset(), stop=9))  # in the second epoch of six batches each
+    resumed = trained(tmp_path / "half.pt", dataset())
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
 

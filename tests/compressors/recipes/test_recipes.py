@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from compressors.networks import zoo
 from compressors.networks.layers import weighted
-from compressors.recipes import gradual, recipes, train
+from compressors.recipes import recipes
 from compressors.recipes.recipes import StepContext
 from compressors.recipes.steps import (
     FIRST_STEPS,
@@ -17,13 +16,13 @@ from compressors.recipes.steps import (
     Clustering,
     ElementPruning,
     FineTune,
+    Fit,
     NetworkStep,
     QuantizationAwareTraining,
     Train,
     WeightRounding,
 )
-from compressors.recipes.train import Fit
-from tests.support.compressors.small import Small, dataset
+from tests.support.compressors.small import Small, dataset, interrupted
 
 FIT = Fit(epochs=1, batch=32, learning_rate=0.05)
 STEPS: list[NetworkStep] = [
@@ -59,7 +58,7 @@ def test_each_step_makes_a_new_network_that_comes_back_from_its_weights(step: Ne
 
 
 def test_every_network_step_has_a_name_and_is_carried_out() -> None:
-    named = {step for step in recipes.STEPS.values() if issubclass(step, NetworkStep)}  # type: ignore[arg-type]
+    named = {step for step in recipes.STEPS.values() if issubclass(step, NetworkStep)}
     assert named == {*FIRST_STEPS, *map(type, STEPS)}
     assert named < recipes.apply.registry.keys()
 
@@ -79,30 +78,19 @@ def test_gradual_channel_pruning_ends_at_the_widths_of_one_shot(at: StepContext)
 
 
 def test_levels_grow_to_the_final_one() -> None:
-    assert gradual.equal_levels(0.6, 3) == pytest.approx([0.2, 0.4, 0.6])
-    assert gradual.cubic_levels(0.8, 2) == pytest.approx([0.7, 0.8])
-    assert gradual.equal_levels(0.7, 7)[-1] == gradual.cubic_levels(0.7, 7)[-1] == 0.7
+    assert recipes.equal_levels(0.6, 3) == pytest.approx([0.2, 0.4, 0.6])
+    assert recipes.cubic_levels(0.8, 2) == pytest.approx([0.7, 0.8])
+    assert recipes.equal_levels(0.7, 7)[-1] == recipes.cubic_levels(0.7, 7)[-1] == 0.7
 
 
 @pytest.mark.parametrize("step", [ElementPruning(0.5, "local", FIT, 3), ChannelPruning(0.5, FIT, 3)], ids=repr)
-def test_finished_rounds_are_not_done_again(
-    step: NetworkStep, at: StepContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_finished_rounds_are_not_done_again(step: NetworkStep, at: StepContext) -> None:
     whole = recipes.apply(step, dataclasses.replace(at, checkpoint=_other(at)))
-    fits: list[nn.Module] = []
-    fit = train.fit
-
-    def fit_then_stop(network: nn.Module, *arguments: object) -> None:
-        fits.append(network)
-        fit(network, *arguments)  # type: ignore[arg-type]
-        if len(fits) == 3:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(train, "fit", fit_then_stop)
-    with pytest.raises(KeyboardInterrupt):
-        recipes.apply(step, at)
-    made = recipes.apply(step, at)
-    assert len(fits) == 4
+    with pytest.raises(KeyboardInterrupt):  # in the third round of three batches each
+        recipes.apply(step, dataclasses.replace(at, data=interrupted(at.data, stop=8)))
+    counted = interrupted(at.data, stop=0)
+    made = recipes.apply(step, dataclasses.replace(at, data=counted))
+    assert len(counted.reads) == 3
     assert all(torch.equal(one, other) for one, other in zip(made.parameters(), whole.parameters(), strict=True))
 
 

@@ -6,16 +6,16 @@ import pytest
 import torch
 
 from compressors.recipes import train
-from compressors.recipes.train import Fit
-from tests.support.compressors.small import Small, dataset
+from compressors.recipes.steps import Fit
+from tests.support.compressors.small import Dataset, Small, dataset, interrupted
 
 HOW = Fit(epochs=3, batch=16, learning_rate=0.1, shift=1, flip=True)
 
 
-def trained(checkpoint: Path, how: Fit = HOW, teacher: torch.nn.Module | None = None) -> Small:
+def trained(checkpoint: Path, how: Fit = HOW, data: Dataset | None = None) -> Small:
     torch.manual_seed(0)
     network = Small()
-    train.fit(network, dataset(), how, seed=5, checkpoint=checkpoint, teacher=teacher)
+    train.fit(network, data or dataset(), how, seed=5, checkpoint=checkpoint, teacher=None)
     return network
 
 
@@ -41,19 +41,10 @@ def test_the_seed_decides_the_result(tmp_path: Path) -> None:
     assert same(trained(tmp_path / "a.pt"), trained(tmp_path / "b.pt"))
 
 
-def test_an_interrupted_training_ends_with_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_training_ends_with_the_same_weights(tmp_path: Path) -> None:
     whole = trained(tmp_path / "whole.pt")
-    save = train._save
-
-    def save_then_stop(checkpoint: Path, epochs: int, stateful: object) -> None:
-        save(checkpoint, epochs, stateful)  # type: ignore[arg-type]
-        if epochs == 2:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(train, "_save", save_then_stop)
-        with pytest.raises(KeyboardInterrupt):
-            trained(tmp_path / "half.pt")
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "half.pt", data=interrupted(dataset(), stop=15))  # in the third epoch of six batches each
     assert same(trained(tmp_path / "half.pt"), whole)
 
 

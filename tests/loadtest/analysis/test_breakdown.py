@@ -42,6 +42,12 @@ def test_the_wire_never_takes_more_than_is_left() -> None:
     }  # fmt: skip
 
 
+def test_a_handler_that_took_less_than_its_parts_hides_nothing() -> None:
+    assert parts(side(2.0, 0.3, 2.2), 3.0) == {
+        "compute": 2.0, "queue": 0.3, "processing": 0.0, "wire": 0.5, "remains": 0.2,
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("server", "ceiling", "expected"),
     [
@@ -66,16 +72,12 @@ def split(variant: str, compute: float, total: float, limited: bool = False) -> 
     return Breakdown(made, total, {"compute": compute, "queue": 0.0, "remains": total - compute})
 
 
-def said(*breakdowns: Breakdown) -> str:
-    return summary(breakdowns)
-
-
 def test_the_summary_compares_the_fastest_with_fp32() -> None:
-    text = said(split("fp32-pytorch", 4.0, 5.0), split("int8-openvino", 1.0, 2.0), split("int8-x", 0.5, 1.0, True))
-    assert text == (
+    cells = split("fp32-pytorch", 4.0, 5.0), split("int8-openvino", 1.0, 2.0), split("int8-x", 0.5, 1.0, True)
+    assert summary(cells) == (
         "int8-openvino answers in 2.00 ms on average, fp32-pytorch in 5.00. In the engine it takes 1.00 ms instead of"
-        " 4.00, in the queue 0.00 instead of 0.00. The engine is 4.0 times faster, an answer 2.5 times: 1.00 ms, 50%"
-        " of it, are neither, and no faster engine shortens them."
+        " 4.00, in the queue 0.00 instead of 0.00. The engine is 4.0 times faster, an answer 2.5 times. The other"
+        " 1.00 ms, 50% of it, are spent outside both, and no faster engine shortens them."
     )
 
 

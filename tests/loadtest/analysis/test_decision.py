@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from loadtest.analysis.decision import Decision, decide
+from loadtest.analysis.decision import Decision, asked, decide
 from loadtest.analysis.results import Cell
 from loadtest.plan import Load
-from tests.support.loadtest.cells import cell, results
+from tests.support.loadtest.cells import PLAN, cell, results
 
 BASE = cell("fp32-pytorch", 8.0, 0.98, rps=120, megabytes=70)
 SLOW = cell("slow-pytorch", 40.0, 0.98, rps=25, megabytes=20)
@@ -49,6 +49,21 @@ def test_the_variant_to_ship_meets_all_constraints_and_is_the_best_that_does(
     assert (decision.runner_up and decision.runner_up.cell.variant) == runner_up
     assert len(decision.losers) == len(CELLS) - (winner is not None)
     assert decision.why_not == ("" if winner else "no variant meets all constraints")
+
+
+@pytest.mark.parametrize(
+    ("constraints", "words"),
+    [
+        ({}, ""),
+        ({"max_drop": 0.5}, "top-1 at most 0.5 points below FP32"),
+        (
+            {"p99": 20.0, "rate": 200.0, "max_drop": 1.0, "max_memory": 150.0},
+            "p99 within 20 ms, 200 requests per second, top-1 at most 1 points below FP32, at most 150 MB of memory",
+        ),
+    ],
+)
+def test_what_is_asked_for_is_said_in_words(constraints: dict[str, float], words: str) -> None:
+    assert asked(replace(PLAN, **constraints)) == words
 
 
 def test_every_loser_is_told_what_it_broke_and_by_how_much() -> None:

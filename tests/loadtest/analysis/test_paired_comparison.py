@@ -28,7 +28,7 @@ def test_a_clean_sweep_must_be_rarer_than_one_in_twenty(comparisons: int, rounds
 
 def test_five_rounds_are_never_a_claim() -> None:
     found = compare_pair([1.0] * 5, [2.0] * 5)
-    assert (found.verdict, found.ratio, found.rounds) == ("too few rounds", 0.5, 5)
+    assert (found.verdict, found.ratio) == ("too few rounds", 0.5)
     assert found.interval is None
     assert found.p is None
 

@@ -12,10 +12,15 @@ def test_warnings_name_what_was_skipped_failed_limited_and_too_short() -> None:
         "d-x was not measured: not ready",
         "no page",
         "a-x, 1 user: 2 of 1000 calls failed (2 UNAVAILABLE)",
-        "b-x, 8 users: the load generator's thread used 97% of a core in round 2 and may have been the limit;"
-        " the cell is left out of the frontier",
+        "b-x, 8 users: the load generator's thread used 97% of a core in round 2 and may have been the limit:"
+        " the cell is on no frontier",
         "c-x, 1 user: 120 samples are too few for p99",
     )
+
+
+def test_rounds_during_which_the_machine_changed_are_counted() -> None:
+    made = replace(cell("a-x"), unsteady=1)
+    assert make_warnings([made], {}) == ("a-x, 1 user: the machine's speed changed during 1 of 2 rounds",)
 
 
 def test_a_server_that_counted_other_calls_than_were_sent_is_warned_of() -> None:
@@ -34,8 +39,8 @@ def test_a_steady_state_that_began_with_too_few_users_is_warned_of() -> None:
 def test_generator_and_server_that_filled_their_one_machine_are_warned_of_in_one_sentence() -> None:
     cells = [cell("a-x", cores_used=1.9), cell("b-x", cores_used=2.0), cell("c-x", cores_used=1.89), cell("d-x")]
     assert make_warnings(cells, {}, cores=2) == (
-        "in 2 of 4 cells load generator and server together used at least 95% of this machine's 2 cores:"
-        " they competed, and the server alone may do better",
+        "in 2 of 4 cells the load generator and the server used at least 95% of this machine's 2 cores:"
+        " they competed, and the server alone may be faster",
     )
 
 

@@ -170,7 +170,9 @@ def test_a_deadline_that_is_over_ends_a_call_that_takes_its_time() -> None:
 
 def test_an_answer_long_after_its_deadline_is_work_for_nobody() -> None:
     class Late(probe.Probe):
-        ask_too_late = probe.Probe.ask  # no server of gRPC's for Python answers a call whose deadline is over
+        def ask_too_late(self, request: pb.ModelInferRequest) -> probe.Reply[pb.ModelInferResponse]:
+            """Sends no deadline: no server of gRPC's for Python answers a call whose deadline is over."""
+            return self.ask(request, pb.ModelInferResponse)
 
     with foreign() as server, Late(server.address, 5.0) as asking:
         row = {"pixels": np.zeros((1, 3, 2), np.float32), "ids": np.zeros((1, 5), np.int64)}
@@ -313,7 +315,7 @@ def test_a_server_that_falls_silent_is_soon_asked_no_more() -> None:
 
 def test_a_server_that_answers_slowly_is_not_asked_for_ever() -> None:
     with foreign() as server, probe.Probe(server.address, 5.0, total_seconds=0.0) as asking:
-        reply = asking.ask("/any.Service/Method", pb.ServerLiveRequest(), pb.ServerLiveResponse)
+        reply = asking.ask(pb.ServerLiveRequest(), pb.ServerLiveResponse)
     assert (reply.status, reply.details) == (probe.NOT_ASKED, "0 s are over")
 
 

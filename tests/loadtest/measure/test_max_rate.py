@@ -34,8 +34,7 @@ from loadtest import stats
 from loadtest.__main__ import main
 from loadtest.measure import max_rate, rate_search
 stats.CONFIDENCE = 0.8
-rate_search.MAJORITY, rate_search.VERIFICATIONS, max_rate.START = 1, 3, 0.7
-max_rate.Range = lambda *rates, seconds: rate_search.Range(*rates, width=0.24, seconds=seconds)
+rate_search.MAJORITY, rate_search.VERIFICATIONS, rate_search.WIDTH, max_rate.START = 1, 3, 0.24, 0.7
 sys.exit(main(sys.argv[1:]))
 """
 """A coarse search, of single trials with half the samples."""

@@ -5,17 +5,17 @@ import time
 
 import pytest
 
-from loadtest.measure.noise_probe import NoiseProbe, has_moved, judge
+from loadtest.measure.noise_probe import NoiseProbe, judge
 
 STEADY = [1.0] * 6
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "moved"),
-    [(1.0, 1.0, False), (1.09, 0.91, False), (1.11, 1.0, True), (1.0, 1.11, True), (0.89, 1.0, True)],
+    ("before", "after", "judgement"),
+    [(1.0, 1.0, "steady"), (1.09, 0.91, "steady"), (1.11, 1.0, "rerun"), (1.0, 1.11, "rerun"), (0.89, 1.0, "rerun")],
 )
-def test_a_tenth_away_from_the_usual_has_moved(before: float, after: float, moved: bool) -> None:
-    assert has_moved(before, after, 1.0) is moved
+def test_a_tenth_away_from_the_usual_has_moved(before: float, after: float, judgement: str) -> None:
+    assert judge([*STEADY, before, after], 0, 0, 5) == judgement
 
 
 def test_a_block_between_usual_readings_is_steady() -> None:

@@ -27,7 +27,7 @@ def checked(repository: Path, *found: Flip) -> Results:
 def test_flips_are_counted_both_ways_and_per_class(repository: Path) -> None:
     (found,) = gallery(checked(repository, LOST, GAINED, OTHER)).flips
     assert (found.accuracy.lost, found.accuracy.gained, found.other, found.p) == (1, 1, 1, 1.0)
-    assert [tuple(vars(each).values()) for each in found.classes] == [("green", 1, 1, 0), ("blue", 0, 0, 1)]
+    assert [tuple(vars(each).values()) for each in found.classes] == [(1, 1, 1, 0), (2, 0, 0, 1)]
 
 
 def test_the_images_are_those_of_the_test_split_to_the_pixel(repository: Path) -> None:

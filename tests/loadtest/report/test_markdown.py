@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from loadtest.analysis.decision import Choice, Constraints, Decision, Loser
+from loadtest.analysis.decision import Choice, Decision, Loser
 from loadtest.analysis.ranking import rank_cells
 from loadtest.report.flips import Gallery
 from loadtest.report.markdown import cells_csv, markdown
@@ -14,7 +14,7 @@ from loadtest.report.table import COLUMNS
 from loadtest.users.recorder import SAMPLE, Samples
 from tests.support.loadtest.cells import cell, closed, results
 
-ASKED = Constraints(p99_ms=20.0)
+ASKED = "p99 within 20 ms"
 NO_FLIPS = Gallery((), {}, ())
 
 
@@ -30,8 +30,8 @@ def test_the_markdown_tells_the_decision_ranks_and_warnings() -> None:
     winner, slow = cell("int8-x", 9.0), cell("fp32-x", 30.0, failures=2)
     run = results(winner, slow)
     winning = Choice(cell=winner, sentence="fastest", tied_with=("b-x",))
-    decision = Decision(ASKED, winner=winning, losers=(Loser("fp32-x", slow, ("p99 | 30 ms",)),))
-    text = markdown(run, decision, "p99 within 20 ms", [rank_cells(run.cells, closed(1))], NO_FLIPS)
+    decision = Decision(ASKED, winner=winning, losers=(Loser("fp32-x", ("p99 | 30 ms",)),))
+    text = markdown(run, decision, [rank_cells(run.cells, closed(1))], NO_FLIPS)
     assert "## For p99 within 20 ms\n\nShip **int8-x**: fastest. Tied with b-x." in text
     assert "| fp32-x | p99 \\| 30 ms |" in text
     assert "1 user:\n\n| rank | variant | p50 ms |\n| --- | --- | --- |\n| 1 | int8-x | 2.25 |" in text
@@ -42,13 +42,13 @@ def test_the_markdown_tells_the_decision_ranks_and_warnings() -> None:
 
 def test_the_markdown_says_that_rounds_are_too_few_to_show_a_difference() -> None:
     run = results(cell("a-x"), cell("b-x"))
-    text = markdown(run, Decision(ASKED), "", [rank_cells(run.cells, closed(1))], NO_FLIPS)
+    text = markdown(run, Decision(""), [rank_cells(run.cells, closed(1))], NO_FLIPS)
     assert "1 user (2 rounds, 6 needed: no difference can be shown):" in text
 
 
 def test_without_an_answer_the_markdown_says_why() -> None:
     run = results(cell("a-x"))
-    text = markdown(run, Decision(ASKED, why_not="none holds"), "p99 within 20 ms", [], NO_FLIPS)
+    text = markdown(run, Decision(ASKED, why_not="none holds"), [], NO_FLIPS)
     assert "No answer: none holds." in text
 
 

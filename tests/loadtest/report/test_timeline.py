@@ -7,7 +7,7 @@ import pytest
 
 from loadtest.analysis.results import ServerSide
 from loadtest.report.plot_style import PlotStyle
-from loadtest.report.plots import distributions, load_curves, tails
+from loadtest.report.plots import distributions, load_curves
 from loadtest.report.timeline import timeline
 from loadtest.users.recorder import SAMPLE, STEADY, Samples
 from tests.support.loadtest.cells import cell, closed
@@ -81,8 +81,7 @@ def test_curves_go_through_the_loads_of_a_variant_and_need_two() -> None:
 
 def test_distribution_and_tail_are_of_the_same_calls() -> None:
     made, samples = cell("a-x"), calls(4)
-    (within,) = distributions([made], samples, PlotStyle([made])).data
-    (longer,) = tails([made], samples, PlotStyle([made])).data
+    (within,), (longer,) = (plot.data for plot in distributions([made], samples, PlotStyle([made])))
     assert within.x == longer.x == (1.0, 1.0, 3.0, 3.0)
     assert within.y == (0.25, 0.5, 0.75, 1.0)
     assert longer.y == (1.0, 0.75, 0.5, 0.25)

@@ -1,5 +1,6 @@
 """Raw samples: what a listener of Locust's request event keeps of each call."""
 
+import io
 from pathlib import Path
 from unittest.mock import patch
 
@@ -151,7 +152,7 @@ def test_parts_that_number_names_in_their_own_way_are_merged_in_the_order_in_whi
         )
         for name, users, end in blocks
     ]
-    merged = merge([Samples.from_bytes(part.to_bytes()) for part in parts])
+    merged = merge([load_samples(io.BytesIO(part.to_bytes())) for part in parts])
     assert (merged.variants, merged.loads) == (("a", "b"), LOADS)
     assert [merged.variants[number] for number in merged.rows["variant"]] == ["b", "a", "a"]
     assert [merged.loads[number] for number in merged.rows["load"]] == ["closed-8", "closed-8", "closed-1"]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from loadtest.plan import Load
-from loadtest.users.arrivals import exponential_p
 from loadtest.users.recorder import STEADY, load_samples
+from tests.support.loadtest.arrivals import exponential_p
 from tests.support.loadtest.runs import LOADTEST, flags, loadtest, results_of, wait_for_block
 from tests.support.processes import started
 from tests.support.serving import ServerProcess, serving

@@ -36,14 +36,14 @@ class Toy:
     """which"""
 
 
-def parser(prefix: str = "") -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser()
-    options.add_flags(made, Toy, prefix)
+    options.add_flags(made, Toy)
     return made
 
 
 def read(*flags: str, **environment: str) -> Toy:
-    return options.read(Toy, parser("TOY_").parse_args(flags), environment, "TOY_")
+    return options.read(Toy, parser().parse_args(flags), environment, "TOY_")
 
 
 def filled(path: Path, *flags: str) -> Toy:

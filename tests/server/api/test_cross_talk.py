@@ -12,7 +12,7 @@ from protos.manifest import RuntimeName, Variant, from_json
 from server import runtimes
 from server.execution.batcher import BatchLimit
 from server.execution.engine import Engine
-from server.execution.slots import Slots
+from server.execution.threads import Slots
 from tests.support import toy
 from tests.support.server.standins import Record
 

@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from protos.errors import InvalidInputError, OverloadedError
-from protos.manifest import Preprocessing, TensorSpec
-from protos.preprocessing import normalise
+from protos.manifest import TensorSpec
 from protos.repository import scan
+from protos.support.machine import available_cores
 from protos.tensors import Array, decode_response, encode_request
 from protos.v1 import inference_pb2 as pb
 from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
@@ -243,11 +243,28 @@ def test_only_a_variant_whose_input_is_its_preprocessed_image_takes_images(repos
         assert accepted(request(PIXELS), other) is other.inputs
 
 
-def alone(play: Callable[[Images, Record], Awaitable[None]], repository: Path, **limits: int) -> None:
+class Watched(Images):
+    """Notes each file that it opens, and by which thread; opens none while `release` is cleared."""
+
+    def __init__(self, **limits: int) -> None:
+        super().__init__(**limits)
+        self.opened: list[bytes] = []
+        self.readers: set[str] = set()
+        self.release = threading.Event()
+        self.release.set()
+
+    def _open(self, element: str, file: bytes) -> Image.Image:
+        self.opened.append(file)
+        self.readers.add(threading.current_thread().name)
+        assert self.release.wait(30)
+        return super()._open(element, file)
+
+
+def alone(play: Callable[[Watched, Record], Awaitable[None]], **limits: int) -> None:
     """Plays with the reader of images, without a server."""
 
     async def run() -> None:
-        images = Images(**{"threads": 1, "queue_size": 1, "max_pixels": 100, **limits})
+        images = Watched(**{"threads": 1, "queue_size": 1, "max_pixels": 1000, **limits})
         try:
             await play(images, Record())
         finally:
@@ -279,24 +296,14 @@ def test_too_many_waiting_images_are_refused_at_once_and_counted(repository: Pat
             np.testing.assert_array_equal((await task)["input"], by_hand(list(PIXELS)))
         await images.read(request(PIXELS), variant, record)
 
-    alone(play, repository)
+    alone(play)
 
 
-def test_images_whose_caller_went_away_are_not_read_and_give_their_place_back(
-    repository: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_images_whose_caller_went_away_are_not_read_and_give_their_place_back(repository: Path) -> None:
     variant = scan(repository)[0].variant
     assert variant is not None
-    opened: list[bytes] = []
-    original = Images._open
 
-    def counted(self: Images, element: str, content: bytes) -> Image.Image:
-        opened.append(content)
-        return original(self, element, content)
-
-    monkeypatch.setattr(Images, "_open", counted)
-
-    async def play(images: Images, record: Record) -> None:
+    async def play(images: Watched, record: Record) -> None:
         release = held_up(images)
         waiting = [asyncio.create_task(images.read(request(files(GOOD)), variant, record)) for _ in range(2)]
         await asyncio.sleep(0)
@@ -305,60 +312,40 @@ def test_images_whose_caller_went_away_are_not_read_and_give_their_place_back(
         await asyncio.wait(waiting)
         release.set()
         await images.read(request(files(file(PIXELS[0]))), variant, record)
-        assert opened == [file(PIXELS[0])]
+        assert images.opened == [file(PIXELS[0])]
         assert record.rejections == ["cancelled"] * 2
 
-    alone(play, repository, max_pixels=1000)
+    alone(play)
 
 
-def test_images_are_read_by_a_thread_of_their_own_while_the_loop_goes_on(
-    repository: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_images_are_read_by_a_thread_of_their_own_while_the_loop_goes_on(repository: Path) -> None:
     variant = scan(repository)[0].variant
     assert variant is not None
-    readers: set[str] = set()
-    entered, release = threading.Event(), threading.Event()
 
-    def slow(array: Array, preprocessing: Preprocessing) -> Array:
-        readers.add(threading.current_thread().name)
-        entered.set()
-        assert release.wait(30)
-        return normalise(array, preprocessing)
-
-    monkeypatch.setattr("server.api.images.normalise", slow)
-
-    async def play(images: Images, record: Record) -> None:
-        task = asyncio.create_task(images.read(request(PIXELS), variant, record))
-        await eventually(entered.is_set)  # the loop turns
-        release.set()
+    async def play(images: Watched, record: Record) -> None:
+        images.release.clear()
+        task = asyncio.create_task(images.read(request(files(GOOD)), variant, record))
+        await eventually(lambda: images.readers, {"images_0"})  # the loop turns
+        images.release.set()
         await task
-        assert readers == {"images_0"}
 
-    alone(play, repository)
+    alone(play)
 
 
 @pytest.mark.parametrize(
     ("timeout", "code", "reason"),
     [(2, grpc.StatusCode.DEADLINE_EXCEEDED, "expired"), (30, grpc.StatusCode.CANCELLED, "cancelled")],
 )
-def test_a_request_that_ends_while_its_images_are_read_is_rejected_and_counted_as_such(
-    repository: Path, monkeypatch: pytest.MonkeyPatch, timeout: float, code: grpc.StatusCode, reason: str
+def test_a_request_that_ends_before_its_images_are_read_is_rejected_and_counted_as_such(
+    repository: Path, timeout: float, code: grpc.StatusCode, reason: str
 ) -> None:
-    entered, release = threading.Event(), threading.Event()
-
-    def slow(array: Array, preprocessing: Preprocessing) -> Array:
-        entered.set()
-        assert release.wait(30)
-        return normalise(array, preprocessing)
-
-    monkeypatch.setattr("server.api.images.normalise", slow)
-
     async def run() -> None:
-        async with connected(repository) as client:
+        async with connected(repository, threads=available_cores()) as client:
             gate = Gate()
             host(client.server, gate)
+            release = held_up(client.server._images)
             call = client.stub.ModelInfer(request(PIXELS), timeout=timeout)
-            await eventually(entered.is_set)
+            await client.wait_for("pareto_inflight_requests")
             if reason == "cancelled":
                 call.cancel()
             assert await call.code() == code
@@ -379,17 +366,13 @@ def test_a_limit_of_pixels_holds_for_uint8_as_well(repository: Path) -> None:
         with pytest.raises(InvalidInputError, match="input 'input': got an image of 30 x 17, expected 1 to 100 pixels"):
             await images.read(request(LARGE), variant, record)
 
-    alone(play, repository)
+    alone(play, max_pixels=100)
 
 
-def test_a_tensor_goes_to_the_engine_without_a_reader(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def never(*_: object) -> None:
-        raise AssertionError
-
-    monkeypatch.setattr(Images, "read", never)
-
+def test_a_tensor_goes_to_the_engine_without_a_reader(repository: Path) -> None:
     async def run() -> None:
         async with running(repository) as server, grpc.aio.insecure_channel(server.grpc_address) as channel:
+            server._images.close()
             answer = await GRPCInferenceServiceStub(channel).ModelInfer(request(toy.images(2)), timeout=30)
             np.testing.assert_allclose(decode_response(answer)["logits"], toy.answer(toy.images(2)), rtol=1e-5)
 

@@ -1,7 +1,6 @@
 """TLS, mutual TLS and tokens against a real server: who gets in, who does not, and files that change."""
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +14,7 @@ from protos.errors import UsageError
 from protos.tensors import encode_request
 from protos.v1 import inference_pb2 as pb
 from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
-from server.api import security
-from server.api.security import credentials
+from server.api.security import CHECK_SECONDS, credentials
 from server.settings import Settings
 from tests.support import certificates, toy
 from tests.support.certificates import Pair
@@ -307,25 +305,27 @@ def test_a_method_that_does_not_exist_makes_no_series(repository: Path, tokens: 
 
 
 def test_tokens_are_read_again_when_the_file_changes(
-    repository: Path, tokens: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    repository: Path, tokens: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(security, "LOOK_SECONDS", 0.0)
-
     async def play(caller: Caller) -> None:
         assert (await caller.code("Bearer third-token")) == REFUSED
         tokens.write_text("third-token")
+        await asyncio.sleep(CHECK_SECONDS)
         assert (await caller.code("Bearer third-token"))[0] == grpc.StatusCode.OK
         assert (await caller.code("Bearer first-token")) == REFUSED
         tokens.write_text("\n")
+        await asyncio.sleep(CHECK_SECONDS)
         assert (await caller.code("Bearer third-token"))[0] == grpc.StatusCode.OK
-        os.unlink(tokens)
+        tokens.unlink()
+        await asyncio.sleep(CHECK_SECONDS)
         assert (await caller.code("Bearer third-token"))[0] == grpc.StatusCode.OK
         assert (await caller.code("Bearer ")) == REFUSED
 
     with caplog.at_level("INFO"):
         with_tokens(repository, tokens, play)
     assert "third-token" not in caplog.text
-    assert "stays in use" in caplog.text
+    assert "is empty, expected one token a line; what was read before stays in use" in caplog.text
+    assert "cannot be read: No such file or directory; what was read before stays in use" in caplog.text
 
 
 def test_an_empty_file_of_tokens_is_refused_at_the_start(repository: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -121,9 +122,9 @@ def test_a_lone_request_does_not_pay_for_the_delay() -> None:
         assert taken(queue) == [1]
 
 
-def company(limit: int, delay: float, rows: int) -> Batcher[Item]:
+def company(limit: int, delay: float, rows: int, clock: Callable[[], float] = perf_counter) -> Batcher[Item]:
     """A queue that has just given a batch of so many rows."""
-    queue: Batcher[Item] = Batcher(64, BatchLimit(limit, delay))
+    queue: Batcher[Item] = Batcher(64, BatchLimit(limit, delay), clock)
     put(queue, *[1] * rows)
     assert queue.wait()
     queue.take()
@@ -155,11 +156,11 @@ def test_the_delay_ends_the_wait() -> None:
     assert taken(queue) == [1]
 
 
-def test_the_delay_is_not_paid_when_the_last_batch_was_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
-    queue = company(8, 60.0, 3)
+def test_the_delay_is_not_paid_when_the_last_batch_was_long_ago() -> None:
+    passed = 0.0
+    queue = company(8, 60.0, 3, lambda: perf_counter() + passed)
     waiter = sleeping(queue)
-    later = perf_counter() + 61
-    monkeypatch.setattr("server.execution.batcher.perf_counter", lambda: later)
+    passed = 61.0
     put(queue, 1)
     assert waiter.ended() == [True]
 
@@ -175,20 +176,6 @@ def test_a_worker_that_wakes_up_late_loses_no_signal() -> None:
         while len(queue):
             assert queue.wait()
             queue.take()
-
-
-@pytest.mark.parametrize(
-    ("model", "variant", "limit"),
-    [
-        ("toy", "int8-openvino", BatchLimit(2, 0.5)),
-        ("toy", "fp32-openvino", BatchLimit(8, 0.001)),
-        ("other", "int8-openvino", BatchLimit(4, 0.0)),
-        ("third", "int8-openvino", BatchLimit(16, 0.001)),
-    ],
-)
-def test_the_closest_limit_holds(model: str, variant: str, limit: BatchLimit) -> None:
-    limits = make_limits(16, 0.001, ("toy=8", "toy/int8-openvino=2:0.5", "other=4:0"))
-    assert limits.of(model, variant) == limit
 
 
 @pytest.mark.parametrize("text", ["toy", "toy=", "toy=0", "toy=-1", "=4", "toy=4:", "toy=4:x", "toy=4:-1", "toy=4,5"])

@@ -10,9 +10,9 @@ import pytest
 
 from protos.errors import EngineError, OverloadedError
 from protos.manifest import TensorSpec
-from server.execution.batcher import ALONE, BatchLimit
+from server.execution.batcher import ALONE, BatchLimit, make_limits
 from server.execution.engine import Answer, Engine, limit_for
-from server.execution.slots import Slots
+from server.execution.threads import Slots
 from tests.support.server.engines import enqueue, hosting, keep_busy, tensor
 from tests.support.server.standins import Faulty, Forgetful, Gate, Poisonable, raising
 from tests.support.serving import eventually
@@ -227,10 +227,29 @@ def test_only_variants_whose_batch_is_their_only_free_dimension_are_batched(
     shapes: list[tuple[int, ...]], batches: bool
 ) -> None:
     class Described:
+        model, variant = "toy", "fp32-openvino"
         inputs = tuple(TensorSpec(f"input{index}", "FP32", shape) for index, shape in enumerate(shapes))
 
     wanted = BatchLimit(16, 0.001)
-    assert limit_for(Described(), wanted) == (wanted if batches else ALONE)  # type: ignore[arg-type]
+    assert limit_for(Described(), {"": wanted}) == (wanted if batches else ALONE)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [
+        ("toy/int8-openvino", BatchLimit(2, 0.5)),
+        ("toy/fp32-openvino", BatchLimit(8, 0.001)),
+        ("other/int8-openvino", BatchLimit(4, 0.0)),
+        ("third/int8-openvino", BatchLimit(16, 0.001)),
+    ],
+)
+def test_the_closest_limit_holds(name: str, limit: BatchLimit) -> None:
+    class Described:
+        model, variant = name.split("/")
+        inputs = (TensorSpec("input", "FP32", (-1, 3)),)
+
+    limits = make_limits(16, 0.001, ("toy=8", "toy/int8-openvino=2:0.5", "other=4:0"))
+    assert limit_for(Described(), limits) == limit  # type: ignore[arg-type]
 
 
 def test_an_engine_says_its_limit() -> None:

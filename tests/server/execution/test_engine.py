@@ -9,7 +9,7 @@ import pytest
 
 from protos.errors import EngineError, ExpiredError, OverloadedError, UnavailableError
 from server.execution.engine import Engine, Reason
-from server.execution.slots import Slots
+from server.execution.threads import Slots
 from tests.support.server.engines import enqueue, hosting, keep_busy, tensor
 from tests.support.server.standins import Faulty, Gate, Record, one_row_too_few, raising
 from tests.support.serving import eventually
@@ -211,7 +211,7 @@ def test_close_finishes_what_is_queued_and_refuses_what_comes() -> None:
         first = await keep_busy(engine, gate)
         waiting = await enqueue(engine, 3, lambda index: engine.infer(tensor(index), 1))
         closing = asyncio.create_task(asyncio.to_thread(engine.close))
-        await eventually(lambda: not engine.open)
+        await eventually(lambda: not engine._batcher.open)
         with pytest.raises(UnavailableError):
             await engine.infer(tensor(0), 1)
         assert not gate.closed

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 
-from server.execution.slots import Slots
+from server.execution.threads import Slots
 from tests.support.serving import eventually
 
 

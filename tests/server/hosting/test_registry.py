@@ -11,12 +11,13 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from protos.manifest import Variant, from_json, to_json
-from protos.repository import describe_files, promote
+from protos.manifest import from_json, to_json
+from protos.repository import Entry, describe_files, promote, scan
 from protos.support.machine import available_cores
 from protos.tensors import encode_request
 from protos.v1 import inference_pb2 as pb
-from server import runtimes
+from server.execution.threads import Slots
+from server.hosting.loading import Loaded, Loader
 from tests.support import toy
 from tests.support.server.standins import running
 from tests.support.serving import ServerProcess, connect, eventually, serving
@@ -187,20 +188,22 @@ def test_a_golden_check_waits_for_a_slot_as_executions_do(repository: Path) -> N
     asyncio.run(run())
 
 
-def test_artifacts_are_loaded_one_at_a_time(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    loading, overlaps, loads = threading.Lock(), [], []
+def test_artifacts_are_loaded_one_at_a_time(repository: Path) -> None:
+    class Noting(Loader):
+        """Notes what it loads, and what while another is being loaded."""
 
-    def load(folder: Path, variant: Variant, threads: int) -> runtimes.Runtime:
-        loads.append(variant.variant)
-        overlaps.extend([variant.variant] if loading.locked() else [])
-        with loading:
-            return original(folder, variant, threads)
+        def open(self, entry: Entry) -> Loaded:
+            loads.append(entry.name)
+            overlaps.extend([entry.name] if loading.locked() else [])
+            with loading:
+                return super().open(entry)
 
     async def run() -> None:
-        async with running(repository) as server:
-            assert [hosted.state for hosted in server.registry.all()] == ["READY", "READY"]
+        for loaded in await asyncio.gather(*map(loader.load, scan(repository))):
+            loaded.runtime.close()
 
-    original = runtimes.load
-    monkeypatch.setattr(runtimes, "load", load)
+    loading, overlaps, loads = threading.Lock(), [], []
+    loader = Noting(repository, 1, Slots(2))
     asyncio.run(run())
+    loader.close()
     assert (loads, overlaps) == ([HEALTHY, BROKEN], [])

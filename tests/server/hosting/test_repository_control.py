@@ -277,7 +277,7 @@ def test_a_load_goes_on_when_its_client_goes_away(root: Path) -> None:
             loading.cancel()
             gate.open.set()
             await busy
-            await eventually(lambda: "int8-onnxruntime" in client.server.registry.variants("toy"))
+            await eventually(lambda: "int8-onnxruntime" in client.server.registry.of("toy"))
             await load(client)  # waits for its turn
             assert [await factor(client), await factor(client, "int8-onnxruntime")] == [3.0, 5.0]
 

@@ -105,7 +105,7 @@ def test_a_publication_that_cannot_be_loaded_leaves_the_old_one_serving_and_is_t
             publish(root, 3.0, tolerance=1e-3)
             await eventually(lambda: client.server.registry.find("toy", "").reason != "")
             publish(root, 5.0, recipe="int8")  # a sign that the watch has come round again
-            await eventually(lambda: "int8-onnxruntime" in client.server.registry.variants("toy"))
+            await eventually(lambda: "int8-onnxruntime" in client.server.registry.of("toy"))
             await until_index(client, {FIRST: "READY", SECOND: "READY", "int8-onnxruntime": "READY"})
             assert await factor(client) == 2.0
 
@@ -135,7 +135,7 @@ def test_the_watch_outlives_a_repository_that_is_away_for_a_while(root: Path, ca
             assert await factor(client) == 2.0
             root.with_name("away").rename(root)
             publish(root, 5.0, recipe="int8")
-            await eventually(lambda: "int8-onnxruntime" in client.server.registry.variants("toy"))
+            await eventually(lambda: "int8-onnxruntime" in client.server.registry.of("toy"))
 
     asyncio.run(run())
 

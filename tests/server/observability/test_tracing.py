@@ -19,8 +19,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 from protos.tensors import encode_request
 from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
 from server.lifecycle import Server
-from server.observability import tracing
 from server.observability.exporters import traced
+from server.observability.tracing import Tracing
 from server.settings import Settings
 from tests.support import toy
 from tests.support.server.standins import Faulty, host, raising, running
@@ -39,14 +39,13 @@ def spans(
     finished: list[ReadableSpan] = []
 
     async def run() -> None:
-        async with running(repository, trace="memory") as server:
+        async with running(repository) as server:
+            server._exporters.active.append(Tracing(SimpleSpanProcessor(exporter)).export)
             async with grpc.aio.insecure_channel(server.grpc_address) as channel:
                 await play(GRPCInferenceServiceStub(channel), server)
             finished.extend(exporter.get_finished_spans())
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tracing, "exporting", lambda endpoint: tracing.Tracing(SimpleSpanProcessor(exporter)))
-        asyncio.run(run())
+    asyncio.run(run())
     return finished
 
 

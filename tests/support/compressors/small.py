@@ -1,7 +1,11 @@
 """A small convolutional network with everything that exporters and pruning must cope with, and data for it."""
 
+import dataclasses
+from dataclasses import dataclass, field
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from compressors.data.datasets import Dataset, Split
@@ -37,3 +41,22 @@ def dataset(rows: int = 96) -> Dataset:
 
     preprocessing = Preprocessing((8, 8), (0.4, 0.4, 0.4), (0.25, 0.25, 0.25), "NCHW")
     return Dataset("small", split(rows), split(rows), split(rows), ("red", "green", "blue"), preprocessing)
+
+
+@dataclass(frozen=True)
+class InterruptedData(Dataset):
+    """Data that counts what is read of it in `reads`, and is interrupted as by Ctrl-C at read number `stop`."""
+
+    stop: int = 0
+    reads: list[int] = field(default_factory=list)
+
+    def inputs(self, split: Split) -> NDArray[np.float32]:
+        self.reads.append(len(split))
+        if len(self.reads) == self.stop:
+            raise KeyboardInterrupt
+        return super().inputs(split)
+
+
+def interrupted(data: Dataset, stop: int) -> InterruptedData:
+    """The same data, interrupted at read number `stop`; a training reads once for each batch."""
+    return InterruptedData(**{part.name: getattr(data, part.name) for part in dataclasses.fields(data)}, stop=stop)

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from compressors import study
-from compressors.build import pipeline, tools
-from compressors.build.pipeline import Build
-from compressors.build.tools import Tools
+from compressors.build import pipeline
+from compressors.build.pipeline import Build, Tools
 from compressors.data import datasets
 from compressors.export import exporters
 from compressors.measure import evaluate, footprint
@@ -58,7 +57,7 @@ def small_world() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(zoo.NETWORKS, "small", small.Small)
         patch.setitem(datasets.DATASETS, "small", lambda path, seed: source)
-        patch.setattr(tools, "TOOLS", QUICK)
+        patch.setattr(pipeline, "TOOLS", QUICK)
         yield
 
 

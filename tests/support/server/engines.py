@@ -8,7 +8,7 @@ import numpy as np
 
 from server.execution.batcher import ALONE, BatchLimit
 from server.execution.engine import Answer, Engine
-from server.execution.slots import Slots
+from server.execution.threads import Slots
 from tests.support.server.standins import Faulty, Gate, Record
 from tests.support.serving import eventually
 

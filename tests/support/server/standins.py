@@ -9,7 +9,7 @@ import numpy as np
 
 from server.execution.batcher import BatchLimit
 from server.execution.engine import Engine, Reason
-from server.execution.slots import Slots
+from server.execution.threads import Slots
 from server.lifecycle import Server
 from server.runtimes import Array
 from server.settings import Settings
@@ -92,7 +92,8 @@ async def running(repository: Path, **settings: int | float) -> AsyncIterator[Se
     """A server in this process, loaded, on free ports, without the notice at its end."""
     options = {"port": 0, "metrics_port": 0, "drain_notice": 0.0, **settings}
     server = Server(Settings(repository, **options))
-    await server.start()
+    await server.listen()
+    server.load()
     try:
         await server.loading
         yield server
