@@ -59,8 +59,9 @@ LOAD_DURATION = Metric(
     "pareto_model_load_duration_seconds", "gauge", "From the first byte read to READY, the golden check included."
 )
 VARIANT_INFO = Metric(
-    "pareto_variant_info", "gauge", "Always 1; the labels say what the variant is.",
-    (*_VARIANT, "recipe", "runtime", "precision"),
+    "pareto_variant_info", "gauge",
+    "Always 1; the labels say what the variant is, and whether it was measured here, on a CPU like this, or elsewhere.",
+    (*_VARIANT, "recipe", "runtime", "precision", "measured"),
 )  # fmt: skip
 VARIANT_STATE = Metric(
     "pareto_variant_state", "gauge",

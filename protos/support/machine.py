@@ -1,6 +1,7 @@
 """The machine that something was measured on, and the cores that this process may really use."""
 
 import contextlib
+import functools
 import importlib.metadata
 import os
 import platform
@@ -35,9 +36,8 @@ class Machine:
 
 def describe(*libraries: str) -> Machine:
     """Describes this machine, with the versions of those `libraries` (distribution names) that are installed."""
-    info = _cpuinfo()
     return Machine(
-        cpu=info.get("model name", platform.processor() or platform.machine()),
+        cpu=_cpu_name(),
         cores=available_cores(),
         instruction_sets=instruction_sets(),
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
@@ -54,9 +54,9 @@ def instruction_sets() -> tuple[str, ...]:
     return tuple(name for name in _INSTRUCTION_SETS if name in flags)
 
 
-def same_cpu(one: Machine, other: Machine) -> bool:
-    """Says whether two machines have the same CPU and instruction sets, so that figures of one hold on the other."""
-    return (one.cpu, one.instruction_sets) == (other.cpu, other.instruction_sets)
+def measured_here(machine: Machine) -> bool:
+    """Says whether `machine` has this host's CPU and instruction sets, so that its figures hold here."""
+    return (machine.cpu, machine.instruction_sets) == (_cpu_name(), instruction_sets())
 
 
 def versions(*libraries: str) -> dict[str, str]:
@@ -74,6 +74,11 @@ def available_cores(root: Path = cgroup.ROOT, membership: Path = cgroup.MEMBERSH
     return max(1, int(min(cores, cgroup.cpu_quota(root, membership))))
 
 
+def _cpu_name() -> str:
+    return _cpuinfo().get("model name", platform.processor() or platform.machine())
+
+
+@functools.cache
 def _cpuinfo() -> dict[str, str]:
     try:
         first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]

@@ -4,6 +4,7 @@ Source: https://github.com/triton-inference-server/common/blob/main/protobuf/mod
 """
 
 from protos.manifest import TensorSpec
+from protos.support.machine import measured_here
 from protos.v1 import inference_pb2 as pb
 from server.execution.threads import Plan
 from server.hosting.registry import Hosted
@@ -32,6 +33,8 @@ def describe(hosted: Hosted, plan: Plan, settings: Settings) -> pb.ModelConfig:
         "variant": variant.variant,
         "recipe": variant.recipe.name,
         "precision": variant.precision,
+        "measured": "here" if measured_here(variant.machine) else "elsewhere",
+        "measured_on": f"{variant.machine.cpu} ({' '.join(variant.machine.instruction_sets)})",
         "threads": plan.threads,
         "queue_size": settings.queue_size,
     }

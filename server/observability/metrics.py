@@ -19,6 +19,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from protos import telemetry
 from protos.manifest import Variant
+from protos.support.machine import measured_here
 from protos.telemetry import Metric
 from server.execution.engine import Reason
 from server.observability.request_record import RequestRecord
@@ -159,7 +160,9 @@ class VariantMetrics:
         """Shows what the manifest says, in place of what an earlier one said, and the `seconds` that loading took."""
         for instrument in (self._metrics.info, self._metrics.quality):
             instrument.remove_by_labels(self._names)
-        self._metrics.info.labels(*self._labels, variant.recipe.name, variant.runtime, variant.precision).set(1)
+        measured = "here" if measured_here(variant.machine) else "elsewhere"
+        told = (variant.recipe.name, variant.runtime, variant.precision, measured)
+        self._metrics.info.labels(*self._labels, *told).set(1)
         self._metrics.artifact_bytes.labels(*self._labels).set(variant.artifact_bytes)
         self._metrics.load_duration.labels(*self._labels).set(seconds)
         if (quality := variant.quality) is not None:

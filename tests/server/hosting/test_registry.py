@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from protos.manifest import from_json, to_json
 from protos.repository import Entry, describe_files, promote, scan
-from protos.support.machine import available_cores
+from protos.support.machine import available_cores, instruction_sets
 from protos.tensors import encode_request
 from protos.v1 import inference_pb2 as pb
 from server.execution.threads import Slots
@@ -125,6 +125,41 @@ def test_a_library_that_cannot_load_is_quoted_in_the_log_only(tmp_path: Path) ->
             stub.ModelInfer(encode_request("toy", BROKEN, {"input": toy.images(1)}), timeout=10)
         assert caught.value.details() == "variant 'toy/fp32-openvino' is FAILED: its artifact could not be loaded"
         assert "Traceback" in server.log
+
+
+def said_by(root: Path, **changes: object) -> None:
+    """Changes what the manifest of one variant says."""
+    path = root / "toy" / BROKEN / "manifest.json"
+    path.write_text(to_json(replace(from_json(path.read_text()), **changes)))
+
+
+def test_a_variant_that_this_cpu_lacks_instructions_for_is_failed_with_that_reason(tmp_path: Path) -> None:
+    said_by(toy.repository(tmp_path), requires=("steam", "quantum"))
+    with serving(tmp_path) as server, server.stub() as stub:
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.ModelInfer(encode_request("toy", BROKEN, {"input": toy.images(1)}), timeout=10)
+        reason = f"needs a CPU with one of steam, quantum, this one has {', '.join(instruction_sets())}"
+        assert caught.value.details() == f"variant 'toy/{BROKEN}' is FAILED: {reason}"
+        assert state(server, HEALTHY) == ["READY"]
+
+
+def test_a_variant_that_was_measured_elsewhere_is_served_and_says_so(tmp_path: Path) -> None:
+    said_by(toy.repository(tmp_path), machine=replace(toy.MACHINE, cpu="Other CPU", instruction_sets=("avx2", "fma")))
+    with serving(tmp_path) as server, server.stub() as stub:
+        assert stub.ModelReady(pb.ModelReadyRequest(name="toy", version=BROKEN), timeout=10).ready
+        told = (
+            f"variant toy/{BROKEN} was measured on Other CPU (avx2 fma), not on this CPU: its latency will be another"
+        )
+        assert told in server.log
+        assert f"variant toy/{HEALTHY} was measured" not in server.log
+        asked = pb.ModelConfigRequest(name="toy", version=BROKEN)
+        parameters = stub.ModelConfig(asked, timeout=10).config.parameters
+        assert [parameters[name].string_value for name in ("measured", "measured_on")] == [
+            "elsewhere",
+            "Other CPU (avx2 fma)",
+        ]
+        infos = {dict(labels)["variant"]: dict(labels) for name, labels in server.metrics() if "variant_info" in name}
+        assert [infos[name]["measured"] for name in (HEALTHY, BROKEN)] == ["here", "elsewhere"]
 
 
 def test_a_damaged_golden_set_fails_all_variants_of_its_model(tmp_path: Path) -> None:

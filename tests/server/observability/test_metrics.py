@@ -122,10 +122,10 @@ def test_every_code_of_every_variant_is_there_before_it_is_counted(repository: P
 
 def test_a_variant_is_described_as_its_manifest_does(server: ServerProcess, repository: Path) -> None:
     page = server.metrics()
-    labels = ("model", "variant", "recipe", "runtime", "precision")
+    labels = ("model", "variant", "recipe", "runtime", "precision", "measured")
     assert by_labels(page, "pareto_variant_info", *labels) == {
-        ("toy", VARIANTS[0], "fp32", "onnxruntime", "fp32"): 1,
-        ("toy", VARIANTS[1], "fp32", "openvino", "fp32"): 1,
+        ("toy", VARIANTS[0], "fp32", "onnxruntime", "fp32", "here"): 1,
+        ("toy", VARIANTS[1], "fp32", "openvino", "fp32", "here"): 1,
     }
     assert by_labels(page, "pareto_variant_quality", "variant", "metric") == {
         (variant, metric): value

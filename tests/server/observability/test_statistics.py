@@ -184,7 +184,9 @@ def test_the_configuration_of_a_variant_is_what_serves_it(repository: Path) -> N
                 dynamic_batching=pb.ModelDynamicBatching(preferred_batch_size=[4], max_queue_delay_microseconds=2000),
             )
             for name, value in {
-                "variant": VARIANTS[1], "recipe": "fp32", "precision": "fp32", "threads": "1", "queue_size": "5",
+                "variant": VARIANTS[1], "recipe": "fp32", "precision": "fp32", "measured": "here",
+                "measured_on": f"{toy.MACHINE.cpu} ({' '.join(toy.MACHINE.instruction_sets)})",
+                "threads": "1", "queue_size": "5",
             }.items():  # fmt: skip
                 expected.parameters[name].string_value = value
             assert await config(client, VARIANTS[1]) == expected
