@@ -78,7 +78,8 @@ def _build(arguments: argparse.Namespace) -> int:
     folder = options.read(BuildOptions, arguments).repository
     teachers.check(studies, folder)
     dataset = read_data(studies[0], data)  # the models of a study share it
-    builds = [Build(each, folder, dataset) for each in studies]
+    budget = options.read(BuildOptions, arguments).budget
+    builds = [Build(each, folder, dataset, budget=budget and budget / len(studies)) for each in studies]
     for build in builds:
         build.check()
     for build in builds:

@@ -21,6 +21,11 @@ def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).partition("\n")[0]
 
 
+def minutes(seconds: float) -> str:
+    """Returns a time for people: in seconds below two minutes, else in minutes."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
 def track(items: Iterable[T], total: int, description: str) -> Iterator[T]:
     """Yields `items` beside a bar that goes away when they are done; without the bar where stderr is no terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
 from protos.manifest import RuntimeName
-from protos.support.options import Rule
+from protos.support.options import Rule, with_unit
 
 MODELS = Path("models")
 Number = TypeVar("Number", int, float)
@@ -23,6 +23,9 @@ def _three(kind: Callable[[str], Number], metavar: str) -> Rule:
     return {"convert": convert, "expected": f"three numbers as {metavar}", "metavar": metavar}
 
 
+MINUTES = with_unit("TIME", "a time such as 5m or 90s", {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0})
+
+
 @dataclass(frozen=True)
 class BuildOptions:
     """What to build, from which data, and where to."""
@@ -35,6 +38,8 @@ class BuildOptions:
     """your own ONNX graph: FP32 and int8 of it"""
     repository: Path = MODELS
     """folder to publish the variants to"""
+    budget: float | None = field(default=None, metadata=MINUTES)
+    """how long the build may take, such as 5m: measuring keeps to it, training and export take what they take"""
     data: str | None = field(default=None, metadata={"metavar": "DATA"})
     """a folder with train/CLASS/ and test/CLASS/, an .npz, or MODULE:FUNCTION"""
 

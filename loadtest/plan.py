@@ -20,7 +20,7 @@ from typing import Literal
 
 from loadtest import units
 from protos.errors import UsageError
-from protos.support.options import Rule
+from protos.support.options import ABOVE_ZERO, Rule
 
 Scenario = Literal["closed", "server", "offline"]
 Form = Literal["tensor", "pixels", "jpeg"]
@@ -121,7 +121,7 @@ class Plan:
     """how a row is sent: as the FP32 tensor, or as UINT8 pixels or a JPEG file that the server turns into it"""
     transport: Transport = "unary"
     """send each request as a call (ModelInfer), or all of a connection on one stream (ModelStreamInfer)"""
-    duration: float = field(default=3.0, metadata=units.ABOVE_ZERO)
+    duration: float = field(default=3.0, metadata=ABOVE_ZERO)
     """seconds that a block measures, after its warm-up"""
     rounds: int = field(default=3, metadata=units.COUNT)
     """how often each variant is measured under each load; variants take turns within a round"""
@@ -133,7 +133,7 @@ class Plan:
     """also send the repository's test split under load: top-1 must equal the manifest's, and all flips are listed"""
     reruns: float = field(default=0.25, metadata=units.at_least(0))
     """largest share of the blocks to measure again because the machine changed meanwhile"""
-    deadline: float = field(default=10.0, metadata=units.ABOVE_ZERO)
+    deadline: float = field(default=10.0, metadata=ABOVE_ZERO)
     """seconds until a call without an answer counts as failed"""
     wait: float = field(default=0.0, metadata=units.at_least(0))
     """seconds to wait for a server that is still starting"""

@@ -1,4 +1,4 @@
-"""Percentiles of raw samples, how many samples they need, and when the load generator was the limit."""
+"""When the load generator was the limit, and samples thinned for a plot."""
 
 import math
 
@@ -14,22 +14,6 @@ user's turn, and that waiting would count as the server's latency.
 
 CORES_LIMIT = 0.95
 """Share of a machine's cores above which load generator and server are said to compete for them."""
-
-CONFIDENCE = 0.95
-
-
-def samples_needed(quantile: float) -> int:
-    """Returns the least number of samples for a `quantile` (0 < q < 1): 5 for p50, 59 for p95, 299 for p99.
-
-    With fewer, even the largest sample lies below the true quantile in more than one run of twenty (Wilks' rule,
-    https://doi.org/10.1214/aoms/1177731788).
-    """
-    return math.ceil(math.log(1 - CONFIDENCE) / math.log(quantile))
-
-
-def quantile(values: NDArray[np.float64], q: float) -> float | None:
-    """Returns the `q`-quantile of `values` by linear interpolation, or None where there are too few of them."""
-    return float(np.quantile(values, q)) if len(values) >= samples_needed(q) else None
 
 
 def is_generator_limited(cpu_share: float, rps: float = 0.0, ceiling: float | None = None) -> bool:

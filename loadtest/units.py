@@ -4,10 +4,8 @@ Each constant is the rule of a `Plan` field (`protos.support.options`).
 """
 
 import math
-import string
-from collections.abc import Mapping
 
-from protos.support.options import Rule
+from protos.support.options import ABOVE_ZERO, Rule, with_unit
 
 
 def at_least(low: float, noun: str = "a number") -> Rule:
@@ -22,18 +20,6 @@ def different(each: Rule, nouns: str) -> Rule:
         "expected": f"different {nouns}, separated by commas",
     }
 
-
-def with_unit(metavar: str, expected: str, units: Mapping[str, float]) -> Rule:
-    """Returns the rule of a field whose value is a number above 0; `units` has the factor of each unit."""
-
-    def convert(text: str) -> float:
-        number = text.rstrip("%" + string.ascii_letters)
-        return float(number) * units.get(text.removeprefix(number), math.nan)
-
-    return {**ABOVE_ZERO, "convert": convert, "expected": expected, "metavar": metavar}
-
-
-ABOVE_ZERO: Rule = {"accepts": lambda value: 0 < value < math.inf, "expected": "a number above 0"}
 
 _TIMES = {"": 1.0, "us": 1e-3, "ms": 1.0, "s": 1e3, "min": 60e3}
 _SIZES = {"": 1.0, "kB": 1e-3, "MB": 1.0, "GB": 1e3, "KiB": 2**10 / 1e6, "MiB": 2**20 / 1e6, "GiB": 2**30 / 1e6}

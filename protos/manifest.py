@@ -109,11 +109,14 @@ class Latency:
     """In-process latency of the adapter: no server, no queue, no serialization."""
 
     p50_ms: float
-    p95_ms: float
-    p99_ms: float
+    p95_ms: float | None = field(default=None, kw_only=True)
+    """None, as the next, with fewer samples than it takes."""
+    p99_ms: float | None = field(default=None, kw_only=True)
     batch: int
     threads: int
     samples: int
+    known_within: float | None = None
+    """Half the 95% interval of the p50 beside the p50, from its own samples; None with too few of them."""
 
 
 @dataclass(frozen=True)

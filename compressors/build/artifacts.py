@@ -123,13 +123,13 @@ class Artifacts:
 
         return pool.submit(run)
 
-    def finish(self, task: Task, exported: Future[Exported], probe: MemoryProbe) -> Built | None:
-        """Waits for the export, evaluates the artifact, and keeps it with its manifest."""
+    def finish(self, task: Task, exported: Future[Exported], probe: MemoryProbe, seconds: float) -> Built | None:
+        """Waits for the export, evaluates the artifact for about `seconds`, and keeps it with its manifest."""
         start, done, step_key = time.perf_counter(), exported.result(), self._key(task)
         with self._cache.appearing(step_key) as staging:
             artifact, described = staging / "artifact", staging / repository.MANIFEST
             (self._cache.work(step_key) / "artifact").rename(artifact)
-            variant = self._evaluate(task, artifact, done)
+            variant = self._evaluate(task, artifact, done, seconds)
             described.write_text(to_json(variant))
             described.write_text(to_json(replace(variant, footprint=probe.measure(described, artifact))))
         assert variant.quality is not None
@@ -153,14 +153,14 @@ class Artifacts:
         versions, images = machine.versions(*EXPORTERS[task.runtime].libraries), len(self._dataset.calibration)
         return key(trained.key, reference.key, task.recipe.chain(), task.runtime, versions, images, EVALUATION)
 
-    def _evaluate(self, task: Task, artifact: Path, exported: Exported) -> Variant:
-        """Returns the manifest of an artifact, without timing and footprint."""
+    def _evaluate(self, task: Task, artifact: Path, exported: Exported, seconds: float) -> Variant:
+        """Returns the manifest of an artifact, without timing and footprint; `seconds` are for its accuracy."""
         variant = self._describe(task, artifact, exported)
-        with closing(runtimes.load(artifact, variant, evaluate.THREADS)) as adapter:
-            outputs = evaluate.predict(adapter, self._networks.test_inputs, INPUT, OUTPUT)
+        with closing(runtimes.load(artifact, variant, machine.available_cores())) as adapter:
+            rows, outputs = evaluate.predict(adapter, self._networks.test_inputs, seconds)
             error = golden_error(adapter, variant, self.golden)
         golden = Golden(error, TOLERANCE * error + TOLERANCE_FLOOR)
-        return replace(variant, quality=self._quality(task, outputs), golden=golden)
+        return replace(variant, quality=self._quality(task, rows, outputs), golden=golden)
 
     def _describe(self, task: Task, artifact: Path, exported: Exported) -> Variant:
         """Returns what is known of an artifact before it is loaded."""
@@ -190,18 +190,19 @@ class Artifacts:
             requires=required(lowering),
         )
 
-    def _quality(self, task: Task, outputs: evaluate.Outputs) -> Quality:
-        networks, labels = self._networks, self._dataset.test.labels
-        predictions, reference = outputs.argmax(1), networks.reference.outputs.argmax(1)
+    def _quality(self, task: Task, rows: evaluate.Rows, outputs: evaluate.Outputs) -> Quality:
+        networks, labels = self._networks, self._dataset.test.labels[rows]
+        # The network that the variant lowered, or the one that its last step began with.
+        parent, fp32 = networks.of(task.recipe.parent or task.recipe), networks.reference
+        predictions, before, reference = (o.argmax(1) for o in (outputs, parent.outputs[rows], fp32.outputs[rows]))
         lost, gained = evaluate.flips(predictions, reference, labels)
         return Quality(
             metric="top1",
             value=share_equal(predictions, labels),
             dataset=f"{self._dataset.name} test",
             samples=len(predictions),
-            # The network that the variant lowered, or the one that its last step began with.
-            parent=networks.top1(networks.of(task.recipe.parent or task.recipe)),
-            fp32=networks.top1(networks.reference),
+            parent=share_equal(before, labels),
+            fp32=share_equal(reference, labels),
             agreement=share_equal(predictions, reference),
             top5=evaluate.top5(outputs, labels),
             lost=lost,

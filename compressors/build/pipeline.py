@@ -15,12 +15,13 @@ from typing import ParamSpec, TypeVar
 
 from compressors.build import publishing
 from compressors.build.artifacts import Artifacts, Built, Export, Task, describe_machine, plan
+from compressors.build.budget import Budget
 from compressors.build.cache import Cache
 from compressors.build.isolation import in_fresh_process, side_by_side
 from compressors.build.trained_networks import Apply, Networks
 from compressors.data import datasets
 from compressors.export import exporters
-from compressors.measure import evaluate
+from compressors.measure import latency
 from compressors.measure.footprint import MemoryProbe
 from compressors.measure.timing import Latencies, Timing, timing
 from compressors.progress import first_line, say
@@ -51,7 +52,7 @@ class Tools:
     export: Export = isolated_export
     pool: Callable[[int], AbstractContextManager[Executor]] = side_by_side
     memory_probe: Callable[[], MemoryProbe] = MemoryProbe
-    latencies: Latencies = evaluate.latencies
+    latencies: Latencies = latency.latencies
 
 
 TOOLS = Tools()
@@ -69,13 +70,21 @@ class Build:
     """One build of one study into one repository.
 
     `failures` are names of variants with what went wrong, `refused` with why their runtime cannot take them.
+    `budget` is the seconds that it may take, as far as measuring can keep to them.
     """
 
-    def __init__(self, study: Study, root: Path, dataset: datasets.Dataset, given: Tools | None = None) -> None:
+    def __init__(
+        self,
+        study: Study,
+        root: Path,
+        dataset: datasets.Dataset,
+        given: Tools | None = None,
+        budget: float | None = None,
+    ) -> None:
         self.study, self.root, self.dataset = study, root, dataset
         self.failures: dict[str, str] = {}
         self._tasks, self.refused = plan(study)
-        self._tools, self._cache = given or TOOLS, Cache(root, study.model)
+        self._tools, self._cache, self._seconds = given or TOOLS, Cache(root, study.model), budget
         self.networks = Networks(study, dataset, self._cache, root, self._tools.apply)
         self._artifacts = Artifacts(study, dataset, self.networks, self._cache, self._tools.export)
 
@@ -85,6 +94,7 @@ class Build:
 
     def run(self) -> None:
         """Builds what is missing and publishes it; raises `UsageError` where another build is at work."""
+        self._budget = Budget(self._seconds)
         with self._cache.locked():
             tasks = [task for task in self._tasks if self._tried(task, self.networks.of, task.recipe.network_recipe)]
             if built := self._build(tasks):
@@ -95,21 +105,25 @@ class Build:
         """Exports side by side and evaluates one after the other; returns what was built, by name."""
         made, built = self._artifacts, dict[str, Built]()
         with self._tools.pool(machine.available_cores()) as pool, self._tools.memory_probe() as probe:
-            for task, begun in [(task, made.cached(task) or made.start_export(task, pool)) for task in tasks]:
-                done = begun if isinstance(begun, Built) else self._tried(task, made.finish, task, begun, probe)
-                if done:
-                    built[task.name] = done
+            begun = [(task, made.cached(task) or made.start_export(task, pool)) for task in tasks]
+            for done, (task, found) in enumerate(begun):
+                share = self._budget.evaluation(len(tasks) - done)
+                one = found if isinstance(found, Built) else self._tried(task, made.finish, task, found, probe, share)
+                if one:
+                    built[task.name] = one
+                say(f"{task.title}: {self._budget.remaining(done + 1, len(tasks))}")
         return built
 
     def _time(self, built: dict[str, Built]) -> Timing:
         """Times all variants together."""
 
         def open_all() -> dict[str, runtimes.Runtime]:
-            return {name: runtimes.load(done.artifact, done.variant, evaluate.THREADS) for name, done in built.items()}
+            return {name: runtimes.load(done.artifact, done.variant, latency.THREADS) for name, done in built.items()}
 
-        keys, inputs = [done.key for done in built.values()], self.networks.test_inputs[: evaluate.BATCHES[-1]]
+        keys, inputs = [done.key for done in built.values()], self.networks.test_inputs[: latency.BATCHES[-1]]
         here = describe_machine(self.study)
-        return timing(self._cache, keys, here, open_all, inputs, self.study.seed, self._tools.latencies)
+        share = self._budget.timing(len(built))
+        return timing(self._cache, keys, here, open_all, inputs, self.study.seed, share, self._tools.latencies)
 
     def _publish(self, built: dict[str, Built], timed: Timing) -> None:
         """Puts the variants into the repository, with what is needed to check them."""
@@ -122,8 +136,8 @@ class Build:
     def _timed(self, variant: Variant, timed: Timing) -> Variant:
         return replace(
             variant,
-            latency=evaluate.summary(timed.singles[variant.variant]),
-            throughput=evaluate.best_throughput(timed.batches[variant.variant]),
+            latency=latency.summary(timed.singles[variant.variant]),
+            throughput=latency.best_throughput(timed.batches[variant.variant]),
             machine=timed.machine,
             published=self.study.published.get(variant.variant),
             sources=replace(variant.sources, study=self.study.sha256),

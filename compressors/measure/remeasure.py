@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compressors.measure import evaluate
+from compressors.measure import evaluate, latency
 from compressors.measure.evaluate import Predictions
 from compressors.progress import first_line, say
 from compressors.report import notes
@@ -141,7 +141,7 @@ def _examine(
     found = HereMeasured(artifact_key(variant))
     try:
         repository.verify(entry)
-        adapter = runtimes.load(entry.folder, variant, evaluate.THREADS)
+        adapter = runtimes.load(entry.folder, variant, latency.THREADS)
         golden_error(adapter, variant, repository.load_golden(root, entry.model))
     except Exception as error:  # a damaged artifact fails in its library's own way
         say(f"{entry.model}/{entry.name}: FAILED, {first_line(error)}")
@@ -150,7 +150,7 @@ def _examine(
     if test is None or variant.quality is None:
         return found
     inputs = normalise(test.images, variant.preprocessing)
-    outputs = evaluate.predict(adapter, inputs, variant.inputs[0].name, variant.outputs[0].name)
+    _, outputs = evaluate.predict(adapter, inputs)
     say(f"{entry.model}/{entry.name}: top-1 {share_equal(outputs.argmax(1), test.labels):.2%}")
     return replace(
         found, quality=_quality(variant.quality, outputs.argmax(1), test, evaluate.top5(outputs, test.labels))
@@ -175,7 +175,7 @@ def _latencies(root: Path, model: str, entries: Sequence[Entry], adapters: dict[
     if first is None:
         return {}
     row = {first.inputs[0].name: np.ascontiguousarray(repository.load_golden(root, model).inputs[:1])}
-    return {name: evaluate.summary(seconds) for name, seconds in evaluate.latencies(adapters, row, seed=0).items()}
+    return {name: latency.summary(seconds) for name, seconds in latency.latencies(adapters, row, seed=0).items()}
 
 
 def _file(folder: Path, here: Machine) -> Path:

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 from compressors.build.cache import Cache, key
 from compressors.export.exporters import INPUT, Inputs
-from compressors.measure import evaluate
-from compressors.measure.evaluate import Seconds
-from compressors.progress import say
+from compressors.measure import latency
+from compressors.measure.latency import Seconds
+from compressors.progress import minutes, say
 from protos.support.machine import Machine
 from protos.support.strict import decode
 from server.runtimes import Runtime
 
-Latencies = Callable[[dict[str, Runtime], Inputs, int], Seconds]
-"""Runtimes by variant, inputs (1, ...) by name, and a seed to seconds of batch-1 calls."""
+Latencies = Callable[[dict[str, Runtime], Inputs, int, float], Seconds]
+"""Runtimes by variant, inputs (1, ...), a seed and each runtime's share of seconds, to seconds of batch-1 calls."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Timing:
     """Raw seconds, and the machine that they were taken on."""
 
     singles: Seconds
-    """Seconds of batch-1 calls, (calls,)."""
+    """Seconds of batch-1 calls, (blocks, calls)."""
     batches: Seconds
-    """Seconds of calls at each size of `evaluate.BATCHES`, (sizes, rounds)."""
+    """Seconds of calls at each size of `latency.BATCHES`, (sizes, rounds)."""
     machine: Machine
 
 
@@ -42,20 +42,22 @@ def timing(
     open_all: Callable[[], dict[str, Runtime]],
     inputs: NDArray[np.float32],
     seed: int,
+    share: float,
     latencies: Latencies,
 ) -> Timing:
     """Returns what the cache holds for these variants, by their `keys`, on this machine, or measures it now.
 
-    `open_all` loads the variants; `inputs` (N, 3, H, W) are what they are given.
+    `open_all` loads the variants; `inputs` (N, 3, H, W) are what they are given. Each has
+    `share` seconds for its latency and as many for its throughput.
     """
     step_key = key("timing", keys, here.cpu, here.cores)
     if not (folder := cache.folder(step_key)).is_dir():
         adapters = open_all()
-        say(f"latency of {len(adapters)} variants, interleaved, {evaluate.ROUNDS * evaluate.CALLS} calls each")
+        most = minutes(2 * share * len(adapters))
+        say(f"latency and throughput of {len(adapters)} variants, interleaved: {most} at most")
         try:
-            singles = latencies(adapters, {INPUT: inputs[:1]}, seed)
-            say(f"throughput, batches up to {evaluate.BATCHES[-1]}")
-            batches = evaluate.batch_seconds(adapters, {INPUT: inputs}, seed)
+            singles = latencies(adapters, {INPUT: inputs[:1]}, seed, share)
+            batches = latency.batch_seconds(adapters, {INPUT: inputs}, seed, share)
         finally:
             for adapter in adapters.values():
                 adapter.close()

@@ -7,6 +7,7 @@ faster on this machine says so, with the reason where that is known.
 from collections.abc import Sequence
 
 from compressors.export.lowerings import missing_instructions
+from compressors.measure.latency import KNOWN
 from protos.manifest import Variant
 
 NO_FASTER = 0.98
@@ -19,7 +20,11 @@ FALLEN = 0.05
 
 def of(variants: list[Variant]) -> dict[str, list[str]]:
     """Returns the notes of each variant of one model that has any."""
-    notes = {v.variant: [*v.notes, *_fallen(v), *_broken_promises(v, _origin(v, variants))] for v in variants}
+    images = max((v.quality.samples for v in variants if v.quality), default=0)
+    notes = {
+        v.variant: [*v.notes, *_short(v, images), *_fallen(v), *_broken_promises(v, _origin(v, variants))]
+        for v in variants
+    }
     return {name: texts for name, texts in notes.items() if texts}
 
 
@@ -35,6 +40,17 @@ def times_faster(v: Variant, variants: Sequence[Variant]) -> tuple[str, float] |
     if origin is None or v.latency is None or origin.latency is None:
         return None
     return origin.variant, origin.latency.p50_ms / v.latency.p50_ms
+
+
+def _short(v: Variant, images: int) -> list[str]:
+    """Says where the time for a measurement was over before it was done."""
+    said = []
+    if v.quality and v.quality.samples < images:
+        said.append(f"top-1 on {v.quality.samples} of {images} images: its time was over")
+    if v.latency and v.latency.known_within is not None and v.latency.known_within > KNOWN:
+        within = f"within {v.latency.known_within:.0%} after {v.latency.samples} calls"
+        said.append(f"its p50 is known {within}, its time was over before it was within {KNOWN:.0%}")
+    return said
 
 
 def _fallen(v: Variant) -> list[str]:

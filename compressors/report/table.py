@@ -162,11 +162,14 @@ def _missing(entries: list[Entry]) -> dict[str, str]:
 def _measured(variants: list[Variant], base: Variant | None) -> list[str]:
     """Says on what data and on which machine the variants were measured."""
     against = f" faster, smaller: against {base.variant}." if base else ""
+    images = max((v.quality.samples for v in variants if v.quality), default=0)
+    calls = sorted({v.latency.samples for v in variants if v.latency})
+    each = " to ".join(str(count) for count in dict.fromkeys(calls[:1] + calls[-1:]))
     for quality, latency, machine in ((v.quality, v.latency, v.machine) for v in variants):
         if quality and latency:
             return [
-                f"Top-1 on {quality.samples} images of {quality.dataset}. Latency: batch {latency.batch},"
-                f" {latency.threads} thread, {latency.samples} calls each, interleaved, in process.{against}",
+                f"Top-1 on {images} images of {quality.dataset}. Latency: batch {latency.batch},"
+                f" {latency.threads} thread, {each} calls each, interleaved, in process.{against}",
                 f"Machine: {machine.cpu}, {machine.cores} cores, {' '.join(machine.instruction_sets)}.",
             ]
     return []

@@ -14,11 +14,11 @@ then the smaller. Without constraints nothing is decided: the frontier is named,
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from loadtest import stats
 from loadtest.analysis.paired_comparison import compare_pair
 from loadtest.analysis.results import Cell, Results
 from loadtest.analysis.validity import baseline_of, has_valid_p99, invalid_reason, p99_frontier
 from loadtest.plan import Plan
+from protos.support import significance
 
 KEPT_UP = 0.98
 """A variant that answers this share of the requests that arrive carries their rate."""
@@ -125,7 +125,9 @@ def _too_slow(cell: Cell, limit: float | None) -> list[str]:
     """Says why the p99 of a cell is not within the limit; an empty list where it is."""
     p99, where = cell.latency_ms.p99, cell.load.name
     if p99 is None:
-        return [f"not enough samples for p99 at {where}: {cell.samples} of the {stats.samples_needed(0.99)} needed"]
+        return [
+            f"not enough samples for p99 at {where}: {cell.samples} of the {significance.samples_needed(0.99)} needed"
+        ]
     if not has_valid_p99(cell):
         return [f"at {where} it could not be judged: {invalid_reason(cell)}"]
     if limit is not None and p99 > limit:
@@ -190,7 +192,10 @@ def _against(cell: Cell, winner: Cell, plan: Plan, verdict: str) -> str:
 
 
 def _sentence(cell: Cell, baseline: Cell | None) -> str:
-    p99, drop = f"unknown (not enough samples: {cell.samples} of {stats.samples_needed(0.99)})", drop_of(cell, baseline)
+    p99, drop = (
+        f"unknown (not enough samples: {cell.samples} of {significance.samples_needed(0.99)})",
+        drop_of(cell, baseline),
+    )
     if cell.latency_ms.p99 is not None:
         p99 = f"{cell.latency_ms.p99:.2f} ms"
     parts = [f"p99 {p99} and {cell.throughput_rps:,.0f} requests/s at {cell.load.name}"]

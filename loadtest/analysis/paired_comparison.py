@@ -24,7 +24,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtest.stats import CONFIDENCE
+from protos.support.significance import CONFIDENCE
 
 RESAMPLES = 9_999
 SEED = 0

@@ -30,6 +30,7 @@ from loadtest.measure.host import Conditions
 from loadtest.measure.measurement import OK, Ceiling, Measurement, Search, steady, steady_latencies
 from loadtest.plan import Load, Plan
 from loadtest.users.recorder import FIRST, STATUSES, STEADY, Rows, join
+from protos.support import significance
 from protos.support.machine import Machine
 from protos.support.strict import decode
 
@@ -38,7 +39,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class LatencyMs:
-    """Percentiles in milliseconds; None where there are fewer samples than `stats.samples_needed`."""
+    """Percentiles in milliseconds; None where there are fewer samples than `significance.samples_needed`."""
 
     p50: float | None
     p95: float | None
@@ -243,8 +244,8 @@ def _pace(parts: Sequence[Measurement], rows: Rows, load: Load) -> dict[str, Any
     return {
         "asked_rps": calls / seconds if load.scenario == "server" else None,
         "service_ms": _percentiles(taken["latency"] - taken["late"]),
-        "late_ms_p99": stats.quantile(taken["late"] * 1e3, 0.99),
-        "lag_ms_p99": stats.quantile(lags * 1e3, 0.99),
+        "late_ms_p99": significance.quantile(taken["late"] * 1e3, 0.99),
+        "lag_ms_p99": significance.quantile(lags * 1e3, 0.99),
         "generator_us_per_request": _ratio(process, calls, 1e6),
         "cores_used": None if server_us is None else (process + server_us * 1e-6 * calls) / seconds,
     }
@@ -256,7 +257,7 @@ def _is_limited(part: Measurement, ceiling: float | None) -> bool:
 
 
 def _percentiles(latencies: NDArray[np.float64]) -> LatencyMs:
-    return LatencyMs(*(stats.quantile(latencies * 1e3, q) for q in (0.5, 0.95, 0.99)))
+    return LatencyMs(*(significance.quantile(latencies * 1e3, q) for q in (0.5, 0.95, 0.99)))
 
 
 def _server_side(deltas: Sequence[Deltas]) -> ServerSide:

@@ -24,12 +24,12 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
-from loadtest import stats
 from loadtest.analysis.paired_comparison import RESAMPLES, SEED, Verdict, bootstrap_interval, holm, verdict_of
 from loadtest.analysis.results import Cell, Results, Round, load_results
 from loadtest.measure.noise_probe import TOLERANCE
 from loadtest.plan import Load
 from protos.errors import UsageError
+from protos.support import significance
 
 Key = tuple[str, Load]
 """Variant and load of a cell."""
@@ -52,7 +52,7 @@ class Change:
     after: float
     ratio: float
     interval: tuple[float, float] | None
-    """`stats.CONFIDENCE` interval of the ratio; None with too few rounds."""
+    """`significance.CONFIDENCE` interval of the ratio; None with too few rounds."""
     p: float | None
     """Corrected for the number of comparisons; None with too few rounds."""
     rounds: tuple[int, int]
@@ -186,7 +186,7 @@ def _change(key: Key, name: str, first: list[float], second: list[float], p: flo
 
 def _can_differ(first: int, second: int, comparisons: int) -> bool:
     """Returns whether so many rounds could show a difference if all of one run were slower than all of the other."""
-    return 2 / math.comb(first + second, first) <= (1 - stats.CONFIDENCE) / comparisons
+    return 2 / math.comb(first + second, first) <= (1 - significance.CONFIDENCE) / comparisons
 
 
 def _mann_whitney_p(first: Sequence[float], second: Sequence[float]) -> float:

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from loadtest import stats
 from loadtest.client.payloads import Payload
 from loadtest.measure.block import RunContext
 from loadtest.measure.measurement import Ceiling, steady_latencies
 from loadtest.plan import Block, Target
+from protos.support import significance
 from protos.tensors import DTYPES, encode_response
 from protos.v1 import inference_pb2 as pb
 
@@ -29,7 +29,7 @@ def measure(context: RunContext, seconds: float) -> tuple[Ceiling, ...]:
             null = replace(served, target=Target("null", address), metrics_url=None)
             taken = replace(context, plan=plan, variants={variant: null}).measure(Block(variant, load, 0))
         latencies = steady_latencies(taken.samples.rows)
-        p50, calls = stats.quantile(latencies * 1e3, 0.5), len(latencies)
+        p50, calls = significance.quantile(latencies * 1e3, 0.5), len(latencies)
         cost = taken.process_seconds / calls * 1e6 if calls else None
         ceilings.append(Ceiling(load, taken.answered / taken.seconds, p50, cost))
     return tuple(ceilings)

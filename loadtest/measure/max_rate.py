@@ -16,6 +16,7 @@ from loadtest.measure.measurement import OK, Measurement, Search, steady_latenci
 from loadtest.measure.rate_search import Found, Objective, Trial, find_max_rate
 from loadtest.plan import Block, Load
 from loadtest.users.recorder import STEADY, Samples, merge
+from protos.support import significance
 
 CLOSED_LOOP_SECONDS = 1.0
 """A closed loop before a search lasts at most this long."""
@@ -61,7 +62,7 @@ class _VariantSearch:
         closed_loops = (Load("closed", users) for users in (1, plan.connections))
         seconds = min(CLOSED_LOOP_SECONDS, plan.duration)
         alone, together = (self._measure(load, seconds, 0) for load in closed_loops)
-        waited = stats.quantile(steady_latencies(alone.samples.rows) * 1e3, 0.5)
+        waited = significance.quantile(steady_latencies(alone.samples.rows) * 1e3, 0.5)
         answered = together.answered / together.seconds
         if not answered or (waited is not None and waited > limit):
             return Found(None, None, "p99" if answered else "errors", False, None, ())
@@ -115,6 +116,6 @@ def _trial(measured: Measurement, rate: float, seconds: float) -> Trial:
         achieved=len(rows) / seconds,
         calls=len(rows),
         failures=int((rows["status"] != OK).sum()),
-        p99_ms=stats.quantile(steady_latencies(rows) * 1e3, 0.99),
+        p99_ms=significance.quantile(steady_latencies(rows) * 1e3, 0.99),
         generator_limited=stats.is_generator_limited(measured.thread_seconds / measured.seconds),
     )

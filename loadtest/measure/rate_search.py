@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from loadtest import stats
+from protos.support import significance
 
 Outcome = Literal["holds", "p99", "errors", "generator", "too few samples"]
 """What a trial, or the majority at a rate, says of the objective. Only `p99` and `errors` prove that it is broken."""
@@ -52,8 +52,8 @@ class Objective:
 
     @property
     def calls_needed(self) -> int:
-        """Calls that p99 needs (`stats.samples_needed`), and that keep one failed call within the error rate."""
-        return max(stats.samples_needed(0.99), math.ceil(1 / self.error_rate) if self.error_rate else 0)
+        """Calls that p99 needs (`significance.samples_needed`), and that keep one failed call within the error rate."""
+        return max(significance.samples_needed(0.99), math.ceil(1 / self.error_rate) if self.error_rate else 0)
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from loadtest import stats
 from loadtest.analysis.results import Cell, Round
 from loadtest.measure.measurement import steady
 from loadtest.report.plot_style import INK, PlotStyle, axis, escape, layout, log_ticks, of_variant, rounded
 from loadtest.users.recorder import Rows, Samples
+from protos.support import significance
 
 MOST_POINTS = 20
 """The most points of a percentile in one block."""
@@ -136,12 +136,12 @@ def _add_shares(plot: go.Figure, blocks: Sequence[_BlockCalls]) -> None:
 def _percentiles(calls: Rows, q: float) -> list[tuple[float, float]]:
     """Returns times and milliseconds: of each second, or of the shortest stretches that hold enough calls."""
     begin, end = float(calls["due"].min()), float(calls["due"].max())
-    bins = min(MOST_POINTS, max(1, round(end - begin)), max(1, len(calls) // stats.samples_needed(q)))
+    bins = min(MOST_POINTS, max(1, round(end - begin)), max(1, len(calls) // significance.samples_needed(q)))
     edges = np.linspace(begin, end, bins + 1)
     which = np.clip(np.searchsorted(edges, calls["due"], side="right") - 1, 0, bins - 1)
     points = []
     for number in range(bins):
-        value = stats.quantile(np.compress(which == number, calls["latency"]) * 1e3, q)
+        value = significance.quantile(np.compress(which == number, calls["latency"]) * 1e3, q)
         if value is not None:
             points.append((round(float(edges[number : number + 2].mean()), 2), float(f"{value:.4g}")))
     return points

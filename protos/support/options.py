@@ -14,6 +14,8 @@ import ast
 import dataclasses
 import inspect
 import json
+import math
+import string
 import textwrap
 import tomllib
 import types
@@ -45,6 +47,19 @@ def between(low: Number, high: Number) -> Rule:
     """Returns the rule of a field whose value is a number from `low` to `high`."""
     noun = _PLAIN[type(low)]["expected"]
     return {"accepts": lambda value: low <= value <= high, "expected": f"{noun} from {low} to {high}"}
+
+
+ABOVE_ZERO: Rule = {"accepts": lambda value: 0 < value < math.inf, "expected": "a number above 0"}
+
+
+def with_unit(metavar: str, expected: str, units: Mapping[str, float]) -> Rule:
+    """Returns the rule of a field whose value is a number above 0; `units` has the factor of each unit."""
+
+    def convert(text: str) -> float:
+        number = text.rstrip("%" + string.ascii_letters)
+        return float(number) * units.get(text.removeprefix(number), math.nan)
+
+    return {**ABOVE_ZERO, "convert": convert, "expected": expected, "metavar": metavar}
 
 
 EXISTING_FOLDER: Rule = {"accepts": Path.is_dir, "expected": "a folder that exists"}

@@ -102,4 +102,4 @@ def test_without_a_test_split_latency_alone_is_measured(root: Path) -> None:
 
 
 def latency(p50_ms: float) -> Latency:
-    return Latency(p50_ms, p50_ms, p50_ms, batch=1, threads=1, samples=1000)
+    return Latency(p50_ms, p95_ms=p50_ms, p99_ms=p50_ms, batch=1, threads=1, samples=1000)

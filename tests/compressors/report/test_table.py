@@ -28,7 +28,7 @@ def fp32(root: Path) -> Variant:
 
 
 def latency(p50: float) -> Latency:
-    return Latency(p50, p50, p50, batch=1, threads=1, samples=100)
+    return Latency(p50, p95_ms=p50, p99_ms=p50, batch=1, threads=1, samples=100)
 
 
 def child(parent: Variant, name: str, p50: float, **changes: object) -> Variant:

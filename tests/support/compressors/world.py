@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from compressors.build import pipeline
 from compressors.build.pipeline import Build, Tools
 from compressors.data import datasets
 from compressors.export import exporters
-from compressors.measure import evaluate, footprint
+from compressors.measure import footprint, latency
 from compressors.networks import zoo
 from protos import repository
 from protos.manifest import Footprint, Variant
@@ -44,9 +43,9 @@ QUICK = Tools(
     export=exporters.export,
     pool=lambda workers: nullcontext(Inline()),
     memory_probe=NoProbe,
-    latencies=partial(evaluate.latencies, rounds=2),
+    latencies=lambda runtimes, inputs, seed, share: latency.latencies(runtimes, inputs, seed, share=0.0),
 )
-"""Few calls to time, and exports in this process."""
+"""One block of calls to time, and exports in this process."""
 
 
 @contextmanager
