@@ -1,7 +1,6 @@
-"""Who is faster than whom under one load, and who is tied: ranks by the paired medians of the rounds.
+"""Which variants are faster than others under one load, and which are tied: ranks by the p50 of each round.
 
-Cells that are not valid are left out, and so is what has too few samples for a p50. A round in which one of the
-others has none is dropped for all: pairs need both.
+Cells that are not valid or have no p50 are left out. A round in which one of the others has no p50 is dropped for all.
 """
 
 from collections.abc import Sequence
@@ -38,7 +37,7 @@ class Ranking:
 
     @property
     def enough(self) -> bool:
-        """Whether any difference could have been shown, if there is anything to compare."""
+        """Whether there are enough rounds to show a difference, if there is anything to compare."""
         return len(self.places) < 2 or self.rounds >= self.needed
 
 

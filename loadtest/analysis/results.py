@@ -48,7 +48,7 @@ class LatencyMs:
 
 @dataclass(frozen=True)
 class ServerSide:
-    """What the server's metrics say about blocks, warm-up included."""
+    """The server's own measurements of blocks, warm-up included."""
 
     requests: int | None
     queue_ms_mean: float | None

@@ -34,7 +34,7 @@ from protos.support import significance
 Key = tuple[str, Load]
 """Variant and load of a cell."""
 _Measured = tuple[Key, str, list[float], list[float]]
-"""Whose, what, and its values in the rounds of both runs."""
+"""A cell, what is compared of it, and the values in the rounds of both runs."""
 
 MAY_DIFFER = ("target", "out", "metrics_url", "repository", "seed", "wait", "variants", "users", "rates", "offline")
 """Flags whose difference is not named; loads and variants that are in one run only are named anyway."""
@@ -57,7 +57,7 @@ class Change:
     """Corrected for the number of comparisons; None with too few rounds."""
     rounds: tuple[int, int]
     verdict: Verdict
-    """What the second run is. "tied": no difference was shown, there may be one."""
+    """What the second run is. "tied": no difference was shown, though there may be one."""
 
 
 @dataclass(frozen=True)
@@ -141,9 +141,9 @@ def table(changes: Changes) -> Table:
     grid.add_column("the second is")
     for each in sorted(changes.changes, key=lambda each: -each.ratio):
         interval = "n/a" if each.interval is None else f"{each.interval[0]:.3f} to {each.interval[1]:.3f}"
-        figures = (f"{each.before:.3f}", f"{each.after:.3f}", f"{each.ratio:.3f}", interval)
+        numbers = (f"{each.before:.3f}", f"{each.after:.3f}", f"{each.ratio:.3f}", interval)
         style = "red" if each.verdict == "slower" else None
-        grid.add_row(each.variant, each.load, each.figure, *figures, each.verdict, style=style)
+        grid.add_row(each.variant, each.load, each.figure, *numbers, each.verdict, style=style)
     return grid
 
 

@@ -1,7 +1,7 @@
-"""Which cells are valid evidence, and which of those nothing beats.
+"""Which cells are valid, and which valid cells no other beats.
 
-A cell whose calls failed, that the generator limited, or that has too few samples for p99 is on no frontier and ships
-nowhere. It is no evidence either way: one that the generator limited is at least as fast as was seen.
+A cell whose calls failed, that the load generator limited, or that has too few samples for p99 is on no frontier and
+never ships. It shows nothing either way: a variant that the generator limited is at least as fast as was measured.
 """
 
 import math

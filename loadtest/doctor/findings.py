@@ -47,7 +47,7 @@ class Finding:
     verdict: Verdict
     seen: str
     means: str = ""
-    """What follows for a load test; empty where nothing does."""
+    """What it means for a load test; empty where nothing."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What `pareto-loadtest doctor` asks a server, in this order; of one variant: `loadtest.doctor.variant_checks`.
+"""The checks of `pareto-loadtest doctor`, in this order; `loadtest.doctor.variant_checks` has those of one variant.
 
     server      is it there, what does it call itself, is it ready
     around it   grpc.health.v1, reflection, the metrics page
@@ -169,7 +169,7 @@ def _health(probe: Probe, about: str, service: str) -> Finding:
 
 
 def _reflection(probe: Probe) -> Iterator[Finding]:
-    """The services, and the dialect: messages in which Triton's and KServe's versions of the protocol differ."""
+    """Finds services and dialect: Triton's and KServe's versions of the protocol differ in a few messages."""
     services = _reflect(probe, ServerReflectionRequest(list_services=""))
     if services.message is None:
         yield _on_server("reflection", "absent", str(services))
@@ -189,7 +189,7 @@ def _reflect(probe: Probe, request: ServerReflectionRequest) -> Reply[ServerRefl
 
 
 def _dialect(files: Sequence[bytes]) -> str:
-    """Says what files of a protocol tell of its dialect; empty where they are none."""
+    """Says which dialect the files of a protocol describe; empty where they describe none."""
     try:
         described = [FileDescriptorProto.FromString(file) for file in files]
     except DecodeError:

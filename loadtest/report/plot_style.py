@@ -1,4 +1,4 @@
-"""What all plots of the report share: colours stand for runtimes, marker shapes and dashes for recipes.
+"""The style that all plots of the report share: colours stand for runtimes, marker shapes and dashes for recipes.
 
 Plots have transparent backgrounds and greys that are readable on light and dark pages.
 """

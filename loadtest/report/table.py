@@ -1,4 +1,4 @@
-"""What is shown of a cell, each column written once, and the tables that a run prints: no number is ever cut."""
+"""The columns that show a cell, and the tables that a run prints, in which no number is ever cut."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -22,7 +22,7 @@ class EngineSpeed:
 
 
 def measure(folder: Path, threads: int, batches: tuple[int, ...], seconds: float, rows: Array) -> list[EngineSpeed]:
-    """Measures the variant in `folder` on `rows` (N, ...), for `seconds` at each batch size, in its own process."""
+    """Measures the variant in `folder` on `rows` (N, ...), `seconds` at each batch size; keep it in its own process."""
     variant = from_json((folder / "manifest.json").read_text())
     runtime = runtimes.load(folder, variant, threads)
     speeds = []

@@ -198,8 +198,6 @@ def test_arrays_of_other_names_are_named(tmp_path: Path) -> None:
 
 def test_another_normalisation_is_another_data_set() -> None:
     form = datasets.Form(mean=(0.1, 0.1, 0.1))
-    assert (
-        datasets.load("digits", None, 128, 0, form).fingerprint() != datasets.load("digits", None, 128, 0).fingerprint()
-    )
+    assert datasets.load("digits", None, 128, 0, form).fingerprint != datasets.load("digits", None, 128, 0).fingerprint
     with pytest.raises(UsageError, match=r"got input size \[28, 28\], expected \[32, 32\], as digits has it"):
         datasets.load("digits", None, 128, 0, datasets.Form(size=(28, 28)))

@@ -11,7 +11,7 @@ import pytest
 from loadtest.plan import Load
 from loadtest.users.recorder import STEADY, load_samples
 from tests.support.loadtest.arrivals import exponential_p
-from tests.support.loadtest.runs import LOADTEST, flags, loadtest, results_of, wait_for_block
+from tests.support.loadtest.runs import LOADTEST, flags, loadtest, requests_of, results_of, until
 from tests.support.processes import started
 from tests.support.serving import ServerProcess, serving
 
@@ -46,8 +46,7 @@ def test_a_server_that_stands_still_shows_in_the_percentiles_of_an_open_loop(rep
         run = flags(server, repository, tmp_path / "run", *given)
         at = run.index("--users")
         with started([*LOADTEST, *run[:at], *run[at + 2 :]]) as process:
-            wait_for_block(process, 1)
-            time.sleep(1.0)
+            until(lambda: sum(requests_of(server).values()) > 30)
             server.signal(signal.SIGSTOP)
             time.sleep(2.0)
             server.signal(signal.SIGCONT)

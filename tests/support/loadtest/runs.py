@@ -3,13 +3,15 @@
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.support import toy
 from tests.support.processes import finished
-from tests.support.serving import ServerProcess
+from tests.support.serving import ServerProcess, by_labels
 
 LOADTEST = [sys.executable, "-m", "loadtest"]
 
@@ -54,3 +56,17 @@ def wait_for_block(process: "subprocess.Popen[str]", number: int) -> None:
     """Returns when the progress says that this block begins."""
     assert process.stderr
     assert any(line.startswith(f"[{number}/") for line in process.stderr)
+
+
+def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+    """Waits for what no process announces, as long as a slow machine may take."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def requests_of(server: ServerProcess) -> dict[str, float]:
+    """How many requests each variant of a server has answered so far."""
+    answered = by_labels(server.metrics(), "pareto_requests_total", "variant", "code")
+    return {variant: count for (variant, code), count in answered.items() if code == "OK"}
