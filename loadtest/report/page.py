@@ -27,7 +27,7 @@ from loadtest.report.plot_style import PlotStyle
 from loadtest.report.table import COLUMNS, confirmed
 from loadtest.report.timeline import timeline
 from loadtest.users.recorder import Samples
-from protos.support import options
+from protos.support import options, significance
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def _template() -> Template:
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"show": _show, "toml": options.to_toml}
-    environment.globals |= {"parts": PARTS, "stats": stats, "confirmed": confirmed}
+    environment.globals |= {"parts": PARTS, "stats": stats, "significance": significance, "confirmed": confirmed}
     environment.globals |= {"plotly": Markup(plotly.offline.get_plotlyjs())}
     for name in ("report.css", "report.js"):
         text = (Path(__file__).parent / name).read_text(encoding="utf-8")
