@@ -14,8 +14,8 @@ import torch
 from compressors.build.cache import Cache, key
 from compressors.build.trained_networks import TRAINED_BY, Networks
 from compressors.data.datasets import Dataset
-from compressors.export.exporters import EXPORTERS, INPUT, OUTPUT, Exported, Exporter, Job, refusal
-from compressors.measure import evaluate
+from compressors.export.exporters import BATCH_RANGE, EXPORTERS, INPUT, OUTPUT, Exported, Exporter, Job, refusal
+from compressors.measure import companions, evaluate
 from compressors.measure.footprint import MemoryProbe
 from compressors.networks import zoo
 from compressors.progress import say
@@ -30,7 +30,7 @@ from protos.support.significance import share_equal
 from server import runtimes
 from server.runtimes.golden import golden_error
 
-EVALUATION = 2
+EVALUATION = 3
 """Part of the key of an artifact: raised when something else is measured of it."""
 
 GOLDEN_ROWS = 16
@@ -139,7 +139,7 @@ class Artifacts:
         calibration, lowering = self._dataset.calibration, task.recipe.lowering
         return Job(
             self._networks.of(task.recipe.network_recipe).network,
-            torch.from_numpy(self._networks.test_inputs[:2]),
+            torch.from_numpy(self._networks.test_inputs[:2].copy()),
             lowering,
             torch.from_numpy(self._dataset.inputs(calibration)) if lowering.calibrated else None,
             self._cache.work(self._key(task)) / "artifact",
@@ -154,12 +154,22 @@ class Artifacts:
 
     def _evaluate(self, task: Task, artifact: Path, exported: Exported) -> Variant:
         """Returns the manifest of an artifact, without timing and footprint."""
-        variant = self._describe(task, artifact, exported)
+        variant = self._in_its_batches(self._describe(task, artifact, exported), artifact)
         with closing(runtimes.load(artifact, variant, evaluate.THREADS)) as adapter:
             outputs = evaluate.predict(adapter, self._networks.test_inputs, INPUT, OUTPUT)
             error = golden_error(adapter, variant, self.golden)
         golden = Golden(error, TOLERANCE * error + TOLERANCE_FLOOR)
         return replace(variant, quality=self._quality(task, outputs), golden=golden)
+
+    def _in_its_batches(self, variant: Variant, artifact: Path) -> Variant:
+        """Returns the variant, with batches of one row where companions move its answers too far."""
+        with closing(runtimes.load(artifact, variant, evaluate.THREADS)) as adapter:
+            moved = companions.effect(adapter, variant, self.golden)
+        if moved <= companions.BOUND:
+            return variant
+        note = f"rows beside it move an answer by up to {moved:.0%} of the range of answers: served without batching"
+        notes = tuple(note for note in variant.notes if note != BATCH_RANGE)
+        return replace(variant, fixed_batch=1, notes=(*notes, note))
 
     def _describe(self, task: Task, artifact: Path, exported: Exported) -> Variant:
         """Returns what is known of an artifact before it is loaded."""

@@ -16,7 +16,6 @@ from torch import nn
 
 from compressors.data.user_data import imported
 from compressors.networks.onnx_network import OnnxNetwork, read_graph
-from compressors.progress import first_line
 from protos.errors import UsageError
 from protos.repository import sha256
 
@@ -64,21 +63,6 @@ def load(network: nn.Module, path: Path) -> None:
     else:
         _fill(network, _weights(path), path.name)
     network.eval()
-
-
-def check(network: nn.Module, shape: tuple[int, ...], classes: int) -> None:
-    """Raises `UsageError` where inputs (N, *shape) do not give outputs (N, classes)."""
-    wanted = "x".join(map(str, shape))
-    try:
-        with torch.no_grad():
-            answer = network(torch.zeros(2, *shape))
-    except Exception as error:  # a user's network fails in its own way
-        raise UsageError(f"the network takes no input of {wanted}: {first_line(error)}") from None
-    if not isinstance(answer, torch.Tensor) or answer.ndim != 2 or len(answer) != 2:
-        got = list(answer.shape) if isinstance(answer, torch.Tensor) else type(answer).__name__
-        raise UsageError(f"got {got} from the network for two inputs of {wanted}, expected [2, classes]")
-    if answer.shape[1] != classes:
-        raise UsageError(f"the network tells {answer.shape[1]} classes apart, the data has {classes}")
 
 
 def _weights(path: Path) -> dict[str, torch.Tensor]:

@@ -8,9 +8,11 @@ The heavy library is imported in that file and nowhere else, so that serving one
 
 import importlib
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from protos.errors import VariantError
@@ -25,6 +27,7 @@ RUNTIMES = {
 }
 
 Array = NDArray[Any]
+Infer = Callable[[dict[str, Array]], dict[str, Array]]
 
 
 class Runtime(Protocol):
@@ -54,6 +57,36 @@ def load(folder: Path, variant: Variant, threads: int) -> Runtime:
             f"runtime '{variant.runtime}' needs '{error.name}', which is not installed:"
             f" pip install 'paretoserve[{variant.runtime}]'"
         ) from error
+    runtime = _open(adapter, folder, variant, threads)
+    return FixedBatch(runtime, variant.fixed_batch) if variant.fixed_batch else runtime
+
+
+def in_batches(infer: Infer, inputs: dict[str, Array], size: int) -> dict[str, Array]:
+    """Calls `infer` with exactly `size` rows each time; the last call's missing rows are copies of its first ones."""
+    rows = len(next(iter(inputs.values())))
+    parts = [
+        infer({name: np.resize(a[start : start + size], (size, *a.shape[1:])) for name, a in inputs.items()})
+        for start in range(0, rows, size)
+    ]
+    return {name: np.concatenate([part[name] for part in parts])[:rows] for name in parts[0]}
+
+
+class FixedBatch:
+    """A runtime whose artifact takes `size` rows, no more and no fewer, as one whose batch is free."""
+
+    def __init__(self, runtime: Runtime, size: int) -> None:
+        self._runtime, self._size = runtime, size
+
+    def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
+        """See `Runtime.infer`."""
+        return in_batches(self._runtime.infer, inputs, self._size)
+
+    def close(self) -> None:
+        """See `Runtime.close`."""
+        self._runtime.close()
+
+
+def _open(adapter: type[Runtime], folder: Path, variant: Variant, threads: int) -> Runtime:
     if all(file.unpacked_bytes is None for file in variant.files):
         return adapter(folder / variant.entry, variant, threads)
     with tempfile.TemporaryDirectory(prefix="pareto-") as unpacked:  # what a library goes on reading, it holds open
