@@ -183,9 +183,8 @@ class Variant:
     """What the source that the study stands beside reports of the same, in its own words."""
     notes: tuple[str, ...] = ()
     """What a reader of these numbers must know, such as layers that went back to floating point."""
-    fixed_batch: int | None = None
-    """The rows of each execution, where the artifact takes no other number: requests are then not joined to batches,
-    and what a request lacks is filled up. None where the batch is free."""
+    max_batch: int | None = None
+    """The most rows of one execution; requests are then not joined to batches. None where the batch is free."""
     schema: int = SCHEMA
 
     @property

@@ -18,6 +18,7 @@ from compressors.export.exporters import BATCH_RANGE, EXPORTERS, INPUT, OUTPUT, 
 from compressors.measure import companions, evaluate
 from compressors.measure.footprint import MemoryProbe
 from compressors.networks import zoo
+from compressors.networks.onnx_network import OnnxNetwork
 from compressors.progress import say
 from compressors.recipes.recipes import Recipe
 from compressors.study import Study
@@ -165,22 +166,23 @@ class Artifacts:
         """Returns the variant, with batches of one row where companions move its answers too far."""
         with closing(runtimes.load(artifact, variant, evaluate.THREADS)) as adapter:
             moved = companions.effect(adapter, variant, self.golden)
-        if moved <= companions.BOUND:
+        if moved <= companions.BOUND or variant.max_batch is not None:
             return variant
         note = f"rows beside it move an answer by up to {moved:.0%} of the range of answers: served without batching"
         notes = tuple(note for note in variant.notes if note != BATCH_RANGE)
-        return replace(variant, fixed_batch=1, notes=(*notes, note))
+        return replace(variant, max_batch=1, notes=(*notes, note))
 
     def _describe(self, task: Task, artifact: Path, exported: Exported) -> Variant:
         """Returns what is known of an artifact before it is loaded."""
         trained, shape = self._networks.of(task.recipe.network_recipe), self._networks.test_inputs.shape[1:]
         lowering = task.recipe.lowering
+        given = trained.network if isinstance(trained.network, OnnxNetwork) else None
         return Variant(
             model=self._study.model,
             variant=task.name,
             recipe=manifest.Recipe(task.recipe.name, task.recipe.chain()),
             runtime=task.runtime,
-            precision=lowering.precision,
+            precision="int8" if given and given.is_int8 else lowering.precision,
             entry=exported.entry,
             inputs=(TensorSpec(INPUT, "FP32", (-1, *shape)),),
             outputs=(TensorSpec(OUTPUT, "FP32", (-1, len(self._dataset.labels))),),
@@ -195,7 +197,8 @@ class Artifacts:
                 calibration=self._dataset.fingerprint if lowering.calibrated else None,
             ),
             network=trained.size,
-            notes=exported.notes,
+            notes=(*_given_notes(given), *exported.notes),
+            max_batch=given.max_batch if given else None,
         )
 
     def _quality(self, task: Task, outputs: evaluate.Outputs) -> Quality:
@@ -215,3 +218,12 @@ class Artifacts:
             lost=lost,
             gained=gained,
         )
+
+
+def _given_notes(graph: OnnxNetwork | None) -> tuple[str, ...]:
+    """Says what a reader must know of a graph that came as it is."""
+    if graph is None:
+        return ()
+    int8 = ("int8 as it was given: its own answers in ONNX Runtime are the reference, no FP32 is known",)
+    fixed = ("its graph takes one row at a time: served without batching",)
+    return (int8 if graph.is_int8 else ()) + (fixed if graph.max_batch else ())

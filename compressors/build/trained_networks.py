@@ -19,7 +19,7 @@ from compressors.progress import say
 from compressors.recipes.recipes import Recipe, StepContext
 from compressors.recipes.steps import LoadFile, NetworkStep, Train
 from compressors.recipes.train import Teacher
-from compressors.study import REFERENCE, Study
+from compressors.study import Study
 from protos import repository
 from protos.manifest import Network
 from protos.support import machine
@@ -57,8 +57,8 @@ class Networks:
 
     @property
     def reference(self) -> Trained:
-        """The FP32 network that everything is compared with."""
-        return self.of(next(recipe for recipe in self._study.recipes if recipe.name == REFERENCE))
+        """The network that everything is compared with: FP32, or an ONNX graph that is int8 already."""
+        return self.of(self._study.reference)
 
     def of(self, recipe: Recipe) -> Trained:
         """Returns the network that the step of `recipe` makes; raises what making it or its parents raises."""

@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from compressors.data.user_data import imported
-from compressors.networks.onnx_network import OnnxNetwork, read_graph
+from compressors.networks.onnx_graph import Size, read_graph
+from compressors.networks.onnx_network import OnnxNetwork
 from protos.errors import UsageError
 from protos.repository import sha256
 
@@ -56,10 +57,10 @@ def code_sha256(name: str) -> str:
     return sha256(Path(source)) if source else ""
 
 
-def load(network: nn.Module, path: Path) -> None:
-    """Puts what is in the file into `network`; raises `UsageError`, one line, where it does not fit."""
+def load(network: nn.Module, path: Path, size: Size | None = None) -> None:
+    """Puts what is in the file into `network`, for images of `size`; raises `UsageError` where it does not fit."""
     if isinstance(network, OnnxNetwork):
-        network.graph = read_graph(path)
+        network.graph = read_graph(path, size)
     else:
         _fill(network, _weights(path), path.name)
     network.eval()

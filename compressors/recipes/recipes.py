@@ -174,8 +174,9 @@ def _quantization_aware_training(step: steps.QuantizationAwareTraining, at: Step
 @apply.register
 def _load(step: steps.LoadFile, at: StepContext) -> nn.Module:
     network = zoo.create(at.network_name, len(at.data.labels), at.seed)
-    user_network.load(network, step.path)
-    contract.check(network, at.data.test.images.shape[1:], len(at.data.labels))
+    shape = at.data.test.images.shape[1:]
+    user_network.load(network, step.path, shape[1:])
+    contract.check(network, shape, len(at.data.labels))
     return network
 
 

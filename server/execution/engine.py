@@ -73,9 +73,9 @@ _Outcome = Answer | RequestError
 
 
 def limit_for(variant: Variant, limits: Mapping[str, BatchLimit]) -> BatchLimit:
-    """Returns the closest of `make_limits`, or `ALONE` where the batch is fixed, or not the only free dimension."""
+    """Returns the closest of `make_limits`, or `ALONE` where batches are limited, or more than the batch is free."""
     free = all(spec.shape[:1] == (-1,) and -1 not in spec.shape[1:] for spec in variant.inputs)
-    if not free or variant.fixed_batch is not None:
+    if not free or variant.max_batch is not None:
         return ALONE
     return limits.get(f"{variant.model}/{variant.variant}") or limits.get(variant.model) or limits[""]
 

@@ -58,21 +58,18 @@ def load(folder: Path, variant: Variant, threads: int) -> Runtime:
             f" pip install 'paretoserve[{variant.runtime}]'"
         ) from error
     runtime = _open(adapter, folder, variant, threads)
-    return FixedBatch(runtime, variant.fixed_batch) if variant.fixed_batch else runtime
+    return SmallBatches(runtime, variant.max_batch) if variant.max_batch else runtime
 
 
 def in_batches(infer: Infer, inputs: dict[str, Array], size: int) -> dict[str, Array]:
-    """Calls `infer` with exactly `size` rows each time; the last call's missing rows are copies of its first ones."""
+    """Returns the outputs for `inputs`, of which `infer` is given at most `size` rows at a time."""
     rows = len(next(iter(inputs.values())))
-    parts = [
-        infer({name: np.resize(a[start : start + size], (size, *a.shape[1:])) for name, a in inputs.items()})
-        for start in range(0, rows, size)
-    ]
-    return {name: np.concatenate([part[name] for part in parts])[:rows] for name in parts[0]}
+    parts = [infer({n: a[start : start + size] for n, a in inputs.items()}) for start in range(0, rows, size)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-class FixedBatch:
-    """A runtime whose artifact takes `size` rows, no more and no fewer, as one whose batch is free."""
+class SmallBatches:
+    """A runtime whose artifact is to get at most `size` rows at a time, as one whose batch is free."""
 
     def __init__(self, runtime: Runtime, size: int) -> None:
         self._runtime, self._size = runtime, size
