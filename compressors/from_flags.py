@@ -6,7 +6,7 @@ from pathlib import Path
 from compressors import study
 from compressors.data import user_data
 from compressors.data.datasets import DATASETS, Form
-from compressors.networks import onnx_network
+from compressors.networks import onnx_graph, onnx_network
 from compressors.settings import BuildOptions, UserModel
 from compressors.study import Study
 from protos.errors import UsageError
@@ -43,7 +43,7 @@ def _user_model(wanted: BuildOptions, user: UserModel) -> tuple[tuple[Study, ...
 
 
 def _form(wanted: BuildOptions, user: UserModel) -> Form:
-    size = onnx_network.input_size(Path(wanted.onnx)) if wanted.onnx else None
+    size = onnx_graph.input_size(Path(wanted.onnx)) if wanted.onnx else None
     if user.input_shape is not None:
         channels, *rest = user.input_shape
         if channels != 3:

@@ -31,7 +31,7 @@ from pathlib import Path
 from compressors.data.datasets import OWN_FORM, Form, known
 from compressors.export.exporters import refusal
 from compressors.export.lowerings import Lowering
-from compressors.networks import onnx_network
+from compressors.networks import onnx_graph, onnx_network
 from compressors.networks.zoo import NETWORKS
 from compressors.recipes.recipes import STEPS, Recipe, Step
 from compressors.recipes.steps import FIRST_STEPS, LoadFile
@@ -41,7 +41,8 @@ from protos.repository import check_name
 from protos.support.strict import decode
 
 STUDIES = Path(__file__).parent / "studies"
-REFERENCE = "fp32"
+REFERENCE, GIVEN_INT8 = "fp32", "int8"
+"""What the recipe is called that everything is compared with: of an ONNX graph that is int8 already, not FP32."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,12 @@ class Study:
     published: Mapping[str, str] = field(default_factory=dict)
     """What a source reports of a variant, in its own words, by the variant's name."""
 
+    @property
+    def reference(self) -> Recipe:
+        """The recipe whose network everything is compared with."""
+        named = {recipe.name: recipe for recipe in self.recipes}
+        return named[REFERENCE] if REFERENCE in named else named[GIVEN_INT8]
+
 
 def load(name: str) -> tuple[Study, ...]:
     """Reads the study of that name among those of the package, or in the file of that path, model by model.
@@ -115,6 +122,8 @@ def own(
         REFERENCE: {"step": "load", "file": file},
         "int8": {"step": "static-int8", "parent": REFERENCE},
     }
+    if network == onnx_network.NAME and onnx_graph.is_int8_file(Path(file)):
+        recipes = {GIVEN_INT8: recipes[REFERENCE]}
     sha256 = hashlib.sha256(repr((network, data, form, calibration)).encode()).hexdigest()
     try:
         (study,) = _check(_File({name: network}, data, calibration, runtimes, recipes, input=form), sha256)
@@ -159,12 +168,10 @@ def _study(model: str, file: _File, declared: _Declared, sha256: str) -> Study:
     built: dict[str, Recipe] = {}
     for name in mine:
         _resolve(name, mine, built)
-    reference = built.get(REFERENCE)
+    wanted = _graph_reference(mine) if network == onnx_network.NAME else REFERENCE
+    reference = built.get(wanted)
     if reference is None or not isinstance(reference.step, FIRST_STEPS):
-        raise ValueError(f'recipes.{REFERENCE}: every model needs it, with step = "train" or "load", as the reference')
-    for name, (header, step) in mine.items() if network == onnx_network.NAME else ():
-        if not isinstance(step, Lowering | LoadFile):
-            raise ValueError(f"recipes.{name}: step '{header.step}' needs a PyTorch network, an ONNX graph is none")
+        raise ValueError(f'recipes.{wanted}: every model needs it, with step = "train" or "load", as the reference')
     variants = {f"{recipe.name}-{runtime}": None for recipe in built.values() for runtime in recipe.runtimes}
     for variant in published:
         _one_of(f"study.published.{model}", variant, variants)
@@ -172,6 +179,17 @@ def _study(model: str, file: _File, declared: _Declared, sha256: str) -> Study:
     return Study(
         model, network, file.data, file.calibration, file.runtimes, recipes, file.seed, sha256, file.input, published
     )
+
+
+def _graph_reference(declared: _Declared) -> str:
+    """Returns the name of an ONNX graph's reference; raises `ValueError` for what cannot be done to such a graph."""
+    given_int8 = [n for n, (_, s) in declared.items() if isinstance(s, LoadFile) and onnx_graph.is_int8_file(s.path)]
+    for name, (header, step) in declared.items():
+        if not isinstance(step, Lowering | LoadFile):
+            raise ValueError(f"recipes.{name}: step '{header.step}' needs a PyTorch network, an ONNX graph is none")
+        if given_int8 and name != GIVEN_INT8:
+            raise ValueError(f"recipes.{name}: the graph is int8 already, expected '{GIVEN_INT8}', its loading, alone")
+    return GIVEN_INT8 if given_int8 else REFERENCE
 
 
 def _resolve(name: str, declared: _Declared, built: dict[str, Recipe], children: tuple[str, ...] = ()) -> Recipe:

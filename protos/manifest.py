@@ -188,6 +188,8 @@ class Variant:
     """What a reader of these numbers must know, such as layers that went back to floating point."""
     requires: tuple[str, ...] = ()
     """Instruction sets of which a CPU must have one, or its answers are wrong; () where AVX2 is enough."""
+    max_batch: int | None = None
+    """The most rows of one execution; requests are then not joined to batches. None where the batch is free."""
     schema: int = SCHEMA
 
     @property

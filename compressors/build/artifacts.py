@@ -14,11 +14,12 @@ import torch
 from compressors.build.cache import Cache, key
 from compressors.build.trained_networks import TRAINED_BY, Networks
 from compressors.data.datasets import Dataset
-from compressors.export.exporters import EXPORTERS, INPUT, OUTPUT, Exported, Exporter, Job, refusal
+from compressors.export.exporters import BATCH_RANGE, EXPORTERS, INPUT, OUTPUT, Exported, Exporter, Job, refusal
 from compressors.export.lowerings import required
-from compressors.measure import evaluate
+from compressors.measure import companions, evaluate, latency
 from compressors.measure.footprint import MemoryProbe
 from compressors.networks import zoo
+from compressors.networks.onnx_network import OnnxNetwork
 from compressors.progress import say
 from compressors.recipes.recipes import Recipe
 from compressors.study import Study
@@ -31,7 +32,7 @@ from protos.support.significance import share_equal
 from server import runtimes
 from server.runtimes.golden import golden_error
 
-EVALUATION = 2
+EVALUATION = 3
 """Part of the key of an artifact: raised when something else is measured of it."""
 
 GOLDEN_ROWS = 16
@@ -140,7 +141,7 @@ class Artifacts:
         calibration, lowering = self._dataset.calibration, task.recipe.lowering
         return Job(
             self._networks.of(task.recipe.network_recipe).network,
-            torch.from_numpy(self._networks.test_inputs[:2]),
+            torch.from_numpy(self._networks.test_inputs[:2].copy()),
             lowering,
             torch.from_numpy(self._dataset.inputs(calibration)) if lowering.calibrated else None,
             self._cache.work(self._key(task)) / "artifact",
@@ -155,23 +156,34 @@ class Artifacts:
 
     def _evaluate(self, task: Task, artifact: Path, exported: Exported, seconds: float) -> Variant:
         """Returns the manifest of an artifact, without timing and footprint; `seconds` are for its accuracy."""
-        variant = self._describe(task, artifact, exported)
+        variant = self._in_its_batches(self._describe(task, artifact, exported), artifact)
         with closing(runtimes.load(artifact, variant, machine.available_cores())) as adapter:
             rows, outputs = evaluate.predict(adapter, self._networks.test_inputs, seconds)
             error = golden_error(adapter, variant, self.golden)
         golden = Golden(error, TOLERANCE * error + TOLERANCE_FLOOR)
         return replace(variant, quality=self._quality(task, rows, outputs), golden=golden)
 
+    def _in_its_batches(self, variant: Variant, artifact: Path) -> Variant:
+        """Returns the variant, with batches of one row where companions move its answers too far."""
+        with closing(runtimes.load(artifact, variant, latency.THREADS)) as adapter:
+            moved = companions.effect(adapter, variant, self.golden)
+        if moved <= companions.BOUND or variant.max_batch is not None:
+            return variant
+        note = f"rows beside it move an answer by up to {moved:.0%} of the range of answers: served without batching"
+        notes = tuple(note for note in variant.notes if note != BATCH_RANGE)
+        return replace(variant, max_batch=1, notes=(*notes, note))
+
     def _describe(self, task: Task, artifact: Path, exported: Exported) -> Variant:
         """Returns what is known of an artifact before it is loaded."""
         trained, shape = self._networks.of(task.recipe.network_recipe), self._networks.test_inputs.shape[1:]
         lowering = task.recipe.lowering
+        given = trained.network if isinstance(trained.network, OnnxNetwork) else None
         return Variant(
             model=self._study.model,
             variant=task.name,
             recipe=manifest.Recipe(task.recipe.name, task.recipe.chain()),
             runtime=task.runtime,
-            precision=lowering.precision,
+            precision="int8" if given and given.is_int8 else lowering.precision,
             entry=exported.entry,
             inputs=(TensorSpec(INPUT, "FP32", (-1, *shape)),),
             outputs=(TensorSpec(OUTPUT, "FP32", (-1, len(self._dataset.labels))),),
@@ -186,8 +198,9 @@ class Artifacts:
                 calibration=self._dataset.fingerprint if lowering.calibrated else None,
             ),
             network=trained.size,
-            notes=exported.notes,
+            notes=(*_given_notes(given), *exported.notes),
             requires=required(lowering),
+            max_batch=given.max_batch if given else None,
         )
 
     def _quality(self, task: Task, rows: evaluate.Rows, outputs: evaluate.Outputs) -> Quality:
@@ -208,3 +221,12 @@ class Artifacts:
             lost=lost,
             gained=gained,
         )
+
+
+def _given_notes(graph: OnnxNetwork | None) -> tuple[str, ...]:
+    """Says what a reader must know of a graph that came as it is."""
+    if graph is None:
+        return ()
+    int8 = ("int8 as it was given: its own answers in ONNX Runtime are the reference, no FP32 is known",)
+    fixed = ("its graph takes one row at a time: served without batching",)
+    return (int8 if graph.is_int8 else ()) + (fixed if graph.max_batch else ())

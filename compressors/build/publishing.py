@@ -19,7 +19,8 @@ TEST_SPLIT_BYTES = 256 * 2**20
 def publish(root: Path, model: str, pairs: Sequence[tuple[Variant, Path]]) -> None:
     """Publishes each variant of a model with its artifact, unless the repository holds it already.
 
-    Where the repository lacks the model's default variant, an FP32 variant becomes the default.
+    Where the repository lacks the model's default variant, one of the reference becomes the default: FP32, or a graph
+    that was int8 when it came.
     """
     known = {entry.name: entry for entry in repository.scan_model(root, model)}
     for variant, artifact in pairs:
@@ -27,9 +28,9 @@ def publish(root: Path, model: str, pairs: Sequence[tuple[Variant, Path]]) -> No
             repository.publish(root, variant, artifact)
             say(f"{variant.variant}: published")
     names = known.keys() | {variant.variant for variant, _ in pairs}
-    fp32 = next((v.variant for v, _ in pairs if v.recipe.name == REFERENCE), None)
-    if fp32 and repository.default_variant(root, model) not in names:
-        repository.promote(root, model, fp32)
+    first = next((v.variant for v, _ in pairs if _is_reference(v)), None)
+    if first and repository.default_variant(root, model) not in names:
+        repository.promote(root, model, first)
 
 
 def save_test_split(root: Path, model: str, test: Split, fp32: Predictions, most: int = TEST_SPLIT_BYTES) -> None:
@@ -40,6 +41,11 @@ def save_test_split(root: Path, model: str, test: Split, fp32: Predictions, most
         say(f"{repository.TEST}: left out, its images take {size}, {limit} at most are kept beside the variants")
         return
     repository.save_evaluation_set(root, model, EvaluationSet(test.pixels, test.labels, fp32))
+
+
+def _is_reference(variant: Variant) -> bool:
+    given_int8 = variant.precision == "int8" and len(variant.recipe.steps) == 1
+    return variant.recipe.name == REFERENCE or given_int8
 
 
 def _holds(entry: Entry | None, variant: Variant) -> bool:

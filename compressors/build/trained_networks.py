@@ -14,12 +14,12 @@ from compressors.build import teachers
 from compressors.build.cache import Cache, key
 from compressors.data.datasets import Dataset
 from compressors.measure import evaluate
-from compressors.networks import zoo
+from compressors.networks import contract, zoo
 from compressors.progress import say
 from compressors.recipes.recipes import Recipe, StepContext
-from compressors.recipes.steps import LoadFile, NetworkStep
+from compressors.recipes.steps import LoadFile, NetworkStep, Train
 from compressors.recipes.train import Teacher
-from compressors.study import REFERENCE, Study
+from compressors.study import Study
 from protos import repository
 from protos.manifest import Network
 from protos.support import machine
@@ -57,8 +57,8 @@ class Networks:
 
     @property
     def reference(self) -> Trained:
-        """The FP32 network that everything is compared with."""
-        return self.of(next(recipe for recipe in self._study.recipes if recipe.name == REFERENCE))
+        """The network that everything is compared with: FP32, or an ONNX graph that is int8 already."""
+        return self.of(self._study.reference)
 
     def of(self, recipe: Recipe) -> Trained:
         """Returns the network that the step of `recipe` makes; raises what making it or its parents raises."""
@@ -74,10 +74,13 @@ class Networks:
         return self._made[recipe.name]
 
     def check(self) -> None:
-        """Raises `UsageError` where a file that the study loads does not fit the network or the data."""
+        """Raises `UsageError` where a file does not fit, or the network does not keep its contract, before training."""
+        name, seed, classes = self._study.network_name, self._study.seed, len(self._dataset.labels)
         for recipe in self._study.recipes:
             if isinstance(recipe.step, LoadFile):
                 self._apply(recipe.step, self._context(None, Path(), None))
+            elif isinstance(recipe.step, Train):
+                contract.check(zoo.create(name, classes, seed).eval(), self._dataset.test.images.shape[1:], classes)
 
     def top1(self, trained: Trained) -> float:
         """Returns the share of the test split that a network gets right."""
@@ -92,7 +95,7 @@ class Networks:
 
     def _make(self, recipe: Recipe, parent: Trained | None, step_key: str) -> None:
         example, classes, name = (
-            torch.from_numpy(self.test_inputs[:2]),
+            torch.from_numpy(self.test_inputs[:2].copy()),
             len(self._dataset.labels),
             teachers.named(recipe),
         )
@@ -111,6 +114,6 @@ class Networks:
     def _restore(self, folder: Path, step_key: str) -> Trained:
         weights = torch.load(folder / "weights.pt", weights_only=True)
         network = zoo.restore(self._study.network_name, len(self._dataset.labels), weights)
-        size = zoo.measure(network, torch.from_numpy(self.test_inputs[:1]))
+        size = zoo.measure(network, torch.from_numpy(self.test_inputs[:1].copy()))
         weights_sha256 = repository.sha256(folder / "weights.pt")
         return Trained(network, size, np.load(folder / "outputs.npy"), weights_sha256, step_key)

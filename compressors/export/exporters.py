@@ -157,6 +157,7 @@ class Job:
         """Returns the calibration inputs in batches, one by one where the range of each is needed."""
         assert self.calibration is not None
         one_by_one = isinstance(self.lowering, StaticInt8) and self.lowering.ranges == "mean-min-max"
+        one_by_one |= getattr(self.network, "max_batch", None) is not None
         return list(self.calibration.split(1 if one_by_one else CALIBRATION_BATCH))
 
 

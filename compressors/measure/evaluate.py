@@ -46,7 +46,8 @@ def predict_network(network: nn.Module, inputs: NDArray[np.float32]) -> Outputs:
     """Returns the outputs of eager FP32 PyTorch for inputs (N, 3, H, W): the reference for everything."""
     torch.set_num_threads(available_cores())  # an adapter may have left it at its own count
     with torch.inference_mode():
-        return np.concatenate([network(batch).numpy() for batch in torch.from_numpy(inputs).split(BATCH)])
+        batches = np.split(inputs, range(BATCH, len(inputs), BATCH))
+        return np.concatenate([network(torch.from_numpy(batch.copy())).numpy() for batch in batches])  # its own copy
 
 
 def top5(outputs: Outputs, labels: Predictions) -> float | None:

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from compressors.data.user_data import imported
-from compressors.networks.onnx_network import OnnxNetwork, read_graph
-from compressors.progress import first_line
+from compressors.networks.onnx_graph import Size, read_graph
+from compressors.networks.onnx_network import OnnxNetwork
 from protos.errors import UsageError
 from protos.repository import sha256
 
@@ -57,28 +57,13 @@ def code_sha256(name: str) -> str:
     return sha256(Path(source)) if source else ""
 
 
-def load(network: nn.Module, path: Path) -> None:
-    """Puts what is in the file into `network`; raises `UsageError`, one line, where it does not fit."""
+def load(network: nn.Module, path: Path, size: Size | None = None) -> None:
+    """Puts what is in the file into `network`, for images of `size`; raises `UsageError` where it does not fit."""
     if isinstance(network, OnnxNetwork):
-        network.graph = read_graph(path)
+        network.graph = read_graph(path, size)
     else:
         _fill(network, _weights(path), path.name)
     network.eval()
-
-
-def check(network: nn.Module, shape: tuple[int, ...], classes: int) -> None:
-    """Raises `UsageError` where inputs (N, *shape) do not give outputs (N, classes)."""
-    wanted = "x".join(map(str, shape))
-    try:
-        with torch.no_grad():
-            answer = network(torch.zeros(2, *shape))
-    except Exception as error:  # a user's network fails in its own way
-        raise UsageError(f"the network takes no input of {wanted}: {first_line(error)}") from None
-    if not isinstance(answer, torch.Tensor) or answer.ndim != 2 or len(answer) != 2:
-        got = list(answer.shape) if isinstance(answer, torch.Tensor) else type(answer).__name__
-        raise UsageError(f"got {got} from the network for two inputs of {wanted}, expected [2, classes]")
-    if answer.shape[1] != classes:
-        raise UsageError(f"the network tells {answer.shape[1]} classes apart, the data has {classes}")
 
 
 def _weights(path: Path) -> dict[str, torch.Tensor]:

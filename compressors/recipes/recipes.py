@@ -20,7 +20,7 @@ from torch import nn
 from compressors.data.datasets import Dataset
 from compressors.export import lowerings
 from compressors.export.lowerings import FLOAT32, Lowering
-from compressors.networks import user_network, zoo
+from compressors.networks import contract, user_network, zoo
 from compressors.networks.layers import weights
 from compressors.recipes import channel_pruning, clustering, element_pruning, qat, steps, train
 from compressors.recipes.feature_distillation import distilling
@@ -174,8 +174,9 @@ def _quantization_aware_training(step: steps.QuantizationAwareTraining, at: Step
 @apply.register
 def _load(step: steps.LoadFile, at: StepContext) -> nn.Module:
     network = zoo.create(at.network_name, len(at.data.labels), at.seed)
-    user_network.load(network, step.path)
-    user_network.check(network, at.data.test.images.shape[1:], len(at.data.labels))
+    shape = at.data.test.images.shape[1:]
+    user_network.load(network, step.path, shape[1:])
+    contract.check(network, shape, len(at.data.labels))
     return network
 
 

@@ -73,8 +73,9 @@ _Outcome = Answer | RequestError
 
 
 def limit_for(variant: Variant, limits: Mapping[str, BatchLimit]) -> BatchLimit:
-    """Returns the closest of `make_limits`, or `ALONE` where the batch is not the only free dimension of an input."""
-    if not all(spec.shape[:1] == (-1,) and -1 not in spec.shape[1:] for spec in variant.inputs):
+    """Returns the closest of `make_limits`, or `ALONE` where batches are limited, or more than the batch is free."""
+    free = all(spec.shape[:1] == (-1,) and -1 not in spec.shape[1:] for spec in variant.inputs)
+    if not free or variant.max_batch is not None:
         return ALONE
     return limits.get(f"{variant.model}/{variant.variant}") or limits.get(variant.model) or limits[""]
 

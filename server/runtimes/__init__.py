@@ -8,9 +8,11 @@ The heavy library is imported in that file and nowhere else, so that serving one
 
 import importlib
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from protos.errors import VariantError
@@ -26,6 +28,7 @@ RUNTIMES = {
 }
 
 Array = NDArray[Any]
+Infer = Callable[[dict[str, Array]], dict[str, Array]]
 
 
 class Runtime(Protocol):
@@ -57,6 +60,33 @@ def load(folder: Path, variant: Variant, threads: int) -> Runtime:
             f"runtime '{variant.runtime}' needs '{error.name}', which is not installed:"
             f" pip install 'paretoserve[{variant.runtime}]'"
         ) from error
+    runtime = _open(adapter, folder, variant, threads)
+    return SmallBatches(runtime, variant.max_batch) if variant.max_batch else runtime
+
+
+def in_batches(infer: Infer, inputs: dict[str, Array], size: int) -> dict[str, Array]:
+    """Returns the outputs for `inputs`, of which `infer` is given at most `size` rows at a time."""
+    rows = len(next(iter(inputs.values())))
+    parts = [infer({n: a[start : start + size] for n, a in inputs.items()}) for start in range(0, rows, size)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+class SmallBatches:
+    """A runtime whose artifact is to get at most `size` rows at a time, as one whose batch is free."""
+
+    def __init__(self, runtime: Runtime, size: int) -> None:
+        self._runtime, self._size = runtime, size
+
+    def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
+        """See `Runtime.infer`."""
+        return in_batches(self._runtime.infer, inputs, self._size)
+
+    def close(self) -> None:
+        """See `Runtime.close`."""
+        self._runtime.close()
+
+
+def _open(adapter: type[Runtime], folder: Path, variant: Variant, threads: int) -> Runtime:
     if all(file.unpacked_bytes is None for file in variant.files):
         return adapter(folder / variant.entry, variant, threads)
     with tempfile.TemporaryDirectory(prefix="pareto-") as unpacked:  # what a library goes on reading, it holds open

@@ -8,11 +8,10 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper
 
 from compressors import __main__ as program
 from compressors import study
-from compressors.networks import onnx_network, user_network
+from compressors.networks import user_network
 from compressors.recipes.steps import LoadFile
 from protos import repository
 from protos.errors import UsageError
@@ -37,37 +36,10 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     state = {f"module.{name}": value for name, value in network.state_dict().items()}
     torch.save({"state_dict": state, "best_prec1": 91.7}, "resnet20.th")
     np.savez("photos.npz", **foreign.images())
-    onnx.save(graph(), "theirs.onnx")
+    onnx.save(foreign.graph(), "theirs.onnx")
     with small_world():
         yield tmp_path
     sys.modules.pop("theirs", None)
-
-
-def graph(
-    batch: int | str = 1, classes: int = 10, reshape: tuple[int, ...] = (0, -1), opset: int = 17
-) -> onnx.ModelProto:
-    """A convolution, pooling and a classifier from an input that is called "logits", to make it harder."""
-    generator = np.random.default_rng(0)
-    weights = {
-        "w": generator.normal(size=(8, 3, 3, 3)).astype(np.float32),
-        "shape": np.array(reshape, np.int64),
-        "fc": generator.normal(size=(8, classes)).astype(np.float32),
-    }
-    nodes = [
-        helper.make_node("Conv", ["logits", "w"], ["input"]),
-        helper.make_node("Relu", ["input"], ["positive"]),
-        helper.make_node("GlobalAveragePool", ["positive"], ["pooled"]),
-        helper.make_node("Reshape", ["pooled", "shape"], ["flat"]),
-        helper.make_node("MatMul", ["flat", "fc"], ["scores"]),
-    ]
-    made = helper.make_graph(
-        nodes,
-        "theirs",
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, 3, 32, 32])],
-        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [batch, classes])],
-        [onnx.numpy_helper.from_array(value, name) for name, value in weights.items()],
-    )
-    return helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
 
 
 def build(*words: str) -> int:
@@ -113,7 +85,7 @@ def test_a_foreign_graph_becomes_variants_where_it_can_run(user: Path, capsys: p
     assert names == {f"{r}-{rt}" for r in ("fp32", "int8") for rt in ("onnxruntime", "openvino")}
     assert repository.default_variant(user / "models", "mine") == "fp32-onnxruntime"
     inputs = np.random.default_rng(1).random((3, 3, 32, 32), np.float32)
-    session = onnx.reference.ReferenceEvaluator(graph("batch"))
+    session = onnx.reference.ReferenceEvaluator(foreign.graph("batch"))
     expected = session.run(None, {"logits": inputs})[0]
     for runtime in ("onnxruntime", "openvino"):
         np.testing.assert_allclose(answers(user / "models", f"fp32-{runtime}", inputs), expected, atol=1e-4)
@@ -168,29 +140,6 @@ def test_what_does_not_fit_is_one_line_before_any_work(user: Path, words: list[s
         build(*words)
     assert "\n" not in str(error.value)
     assert not (user / "models").exists()
-
-
-def test_a_batch_that_is_fixed_inside_is_refused(tmp_path: Path) -> None:
-    onnx.save(graph(reshape=(1, -1)), tmp_path / "bad.onnx")
-    with pytest.raises(UsageError, match=r"bad\.onnx: its batch is fixed at 1 inside") as error:
-        onnx_network.read_graph(tmp_path / "bad.onnx")
-    assert "\n" not in str(error.value)
-
-
-def test_a_graph_of_another_layout_is_refused(tmp_path: Path) -> None:
-    model = graph()
-    for dimension, size in zip(model.graph.input[0].type.tensor_type.shape.dim, (1, 32, 32, 3), strict=True):
-        dimension.dim_value = size
-    onnx.save(model, tmp_path / "bad.onnx")
-    with pytest.raises(UsageError, match=r"input 'logits' is FLOAT \[1,32,32,3\], expected FLOAT \[N,3,H,W\]"):
-        onnx_network.read_graph(tmp_path / "bad.onnx")
-
-
-def test_an_old_graph_is_made_newer(tmp_path: Path) -> None:
-    onnx.save(graph(opset=11), tmp_path / "old.onnx")
-    network = onnx_network.OnnxNetwork(onnx_network.read_graph(tmp_path / "old.onnx"))
-    assert network(torch.zeros(3, 3, 32, 32)).shape == (3, 10)
-    assert network.size().parameters == 8 * 27 + 80
 
 
 def test_a_study_loads_a_users_network_too(user: Path) -> None:

@@ -227,7 +227,7 @@ def test_only_variants_whose_batch_is_their_only_free_dimension_are_batched(
     shapes: list[tuple[int, ...]], batches: bool
 ) -> None:
     class Described:
-        model, variant = "toy", "fp32-openvino"
+        model, variant, max_batch = "toy", "fp32-openvino", None
         inputs = tuple(TensorSpec(f"input{index}", "FP32", shape) for index, shape in enumerate(shapes))
 
     wanted = BatchLimit(16, 0.001)
@@ -246,10 +246,19 @@ def test_only_variants_whose_batch_is_their_only_free_dimension_are_batched(
 def test_the_closest_limit_holds(name: str, limit: BatchLimit) -> None:
     class Described:
         model, variant = name.split("/")
+        max_batch = None
         inputs = (TensorSpec("input", "FP32", (-1, 3)),)
 
     limits = make_limits(16, 0.001, ("toy=8", "toy/int8-openvino=2:0.5", "other=4:0"))
     assert limit_for(Described(), limits) == limit  # type: ignore[arg-type]
+
+
+def test_a_variant_of_a_max_batch_is_not_batched() -> None:
+    class Described:
+        model, variant, max_batch = "toy", "fp32-openvino", 1
+        inputs = (TensorSpec("input", "FP32", (-1, 3)),)
+
+    assert limit_for(Described(), make_limits(16, 0.001, ("toy=8",))) == ALONE  # type: ignore[arg-type]
 
 
 def test_an_engine_says_its_limit() -> None:

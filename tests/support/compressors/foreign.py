@@ -4,7 +4,11 @@
 The text is what stands in the user's own file; the lambdas in it are what public code has, and no pickle takes.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+import onnx
+from onnx import TensorProto, helper
 
 RESNET20 = """
 import torch
@@ -78,3 +82,43 @@ def images(rows: int = 120, classes: int = 10, seed: int = 0) -> dict[str, np.nd
     for row, label in enumerate(labels):
         pixels[row, 3 * label : 3 * label + 3] += 100
     return {"images": pixels, "labels": labels}
+
+
+def graph(
+    batch: int | str = 1,
+    classes: int = 10,
+    reshape: tuple[int, ...] = (0, -1),
+    opset: int = 17,
+    size: tuple[int | str, ...] = (3, 32, 32),
+    before: Sequence[onnx.NodeProto] = (),
+    after: Sequence[onnx.NodeProto] = (),
+    **more: np.ndarray,
+) -> onnx.ModelProto:
+    """A convolution, pooling and a classifier from an input that is called "logits", to make it harder.
+
+    `before` are nodes from "logits" to "image", `after` from "scores" to "given"; `more` are further initializers.
+    """
+    generator = np.random.default_rng(0)
+    weights = {
+        "w": generator.normal(size=(8, 3, 3, 3)).astype(np.float32),
+        "shape": np.array(reshape, np.int64),
+        "fc": generator.normal(size=(8, classes)).astype(np.float32),
+        **more,
+    }
+    nodes = [
+        *before,
+        helper.make_node("Conv", ["image" if before else "logits", "w"], ["input"]),
+        helper.make_node("Relu", ["input"], ["positive"]),
+        helper.make_node("GlobalAveragePool", ["positive"], ["pooled"]),
+        helper.make_node("Reshape", ["pooled", "shape"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "fc"], ["scores"]),
+        *after,
+    ]
+    made = helper.make_graph(
+        nodes,
+        "theirs",
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, *size])],
+        [helper.make_tensor_value_info("given" if after else "scores", TensorProto.FLOAT, [batch, classes])],
+        [onnx.numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)

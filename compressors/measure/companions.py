@@ -1,0 +1,27 @@
+"""How far the rows beside it move an answer: int8 that finds its ranges in each call finds them for a whole batch.
+
+Bounded by `BOUND`; a variant that goes beyond it is published with batches of one row, and says so.
+"""
+
+import numpy as np
+
+from protos import preprocessing
+from protos.manifest import Variant
+from protos.repository import GoldenSet
+from server.runtimes import Runtime
+
+BOUND = 0.05
+"""The share of the range of FP32's answers by which companions may move an answer."""
+
+
+def effect(runtime: Runtime, variant: Variant, golden: GoldenSet) -> float:
+    """Returns the largest difference of a golden answer alone and among others, as a share of FP32's range of answers.
+
+    The others are the other golden inputs and as many images of black and bright pixels, the loudest there can be.
+    """
+    name, output, shape = variant.inputs[0].name, variant.outputs[0].name, golden.inputs.shape
+    pixels = np.random.default_rng(0).choice(np.array([0, 255], np.uint8), (shape[0], *shape[2:], 3))
+    loud = preprocessing.normalise(pixels, variant.preprocessing)
+    alone = np.concatenate([runtime.infer({name: row[None]})[output] for row in golden.inputs])
+    among = runtime.infer({name: np.concatenate([golden.inputs, loud])})[output][: len(alone)]
+    return float(np.abs(alone - among).max() / max(float(np.ptp(golden.outputs)), np.finfo(np.float32).tiny))
