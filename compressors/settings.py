@@ -58,8 +58,8 @@ class UserModel:
     """of pixels from 0 to 1; without it, 0,0,0"""
     std: Three[float] | None = field(default=None, metadata=_three(float, "R,G,B"))
     """of pixels from 0 to 1; without it, 1,1,1"""
-    calibration: int = 256
-    """training images for int8 ranges"""
+    calibration: int | None = None
+    """training images for int8 ranges; without it, 256 or as many as there are"""
     runtimes: tuple[RuntimeName, ...] = field(
         default=get_args(RuntimeName), metadata={"nargs": "+", "metavar": "RUNTIME"}
     )

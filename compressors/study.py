@@ -80,7 +80,8 @@ class Study:
     model: str
     network_name: str
     data: str
-    calibration: int
+    calibration: int | None
+    """None is as many as there are, up to a usual number."""
     runtimes: tuple[RuntimeName, ...]
     recipes: tuple[Recipe, ...]
     seed: int
@@ -115,7 +116,13 @@ def load(name: str) -> tuple[Study, ...]:
 
 
 def own(
-    name: str, network: str, file: str, data: str, form: Form, calibration: int, runtimes: tuple[RuntimeName, ...]
+    name: str,
+    network: str,
+    file: str,
+    data: str,
+    form: Form,
+    calibration: int | None,
+    runtimes: tuple[RuntimeName, ...],
 ) -> Study:
     """Makes the study of a user's own model, `file` loaded into `network`; raises `UsageError` as `load` does."""
     recipes: dict[str, dict[str, Json]] = {
@@ -126,10 +133,10 @@ def own(
         recipes = {GIVEN_INT8: recipes[REFERENCE]}
     sha256 = hashlib.sha256(repr((network, data, form, calibration)).encode()).hexdigest()
     try:
-        (study,) = _check(_File({name: network}, data, calibration, runtimes, recipes, input=form), sha256)
+        (study,) = _check(_File({name: network}, data, calibration or 0, runtimes, recipes, input=form), sha256)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    return study
+    return replace(study, calibration=calibration)
 
 
 def _check(file: _File, sha256: str) -> tuple[Study, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from protos.errors import UsageError
+from protos.images import MOST_PIXELS
 from protos.support import options
 from protos.support.options import Number
 from server.execution.batcher import BatchLimit, make_limits
@@ -48,7 +49,7 @@ class Settings:
     """Requests of one stream that may be under way; no more are read until one is answered."""
     max_message_bytes: int = _number(64 * 1024 * 1024, 1024, 2**31 - 1)
     """Bytes that one message may hold, in either direction."""
-    max_image_pixels: int = _number(32_000_000, 1, 2**31 - 1)
+    max_image_pixels: int = _number(MOST_PIXELS, 1, 2**31 - 1)
     """Pixels that one image may unpack to; a larger one is refused before it is unpacked."""
     watch: float = _number(0.0, 0.0, 3600.0)
     """Seconds between two looks at the repository for variants that were published, changed or removed; 0 is never."""

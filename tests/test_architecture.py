@@ -47,7 +47,7 @@ WRAPPED_IN = {
     "torch_pruning": {"compressors.recipes.channel_pruning"},
     "torchvision": {"compressors.networks.torchvision"},
     "sklearn": {"compressors.recipes.clustering", "compressors.data.datasets"},
-    "PIL": {"server.api.images", "compressors.data.user_data", "loadtest.report.flips", "loadtest.client.payloads"},
+    "PIL": {"protos.images", "server.api.images", "loadtest.report.flips", "loadtest.client.payloads"},
     "opentelemetry": {"server.observability.tracing"},
     "plotly": {
         "loadtest.report.plots",
@@ -100,7 +100,7 @@ def test_imports_point_one_way(module: str) -> None:
 @pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("protos")])
 def test_the_contract_needs_only_numpy_and_protobuf(module: str) -> None:
     others = {name.split(".")[0] for name in imports(module)} - {"protos", "numpy", "google"}
-    others -= {"scipy"} if module == "protos.support.significance" else set()
+    others -= {"protos.support.significance": {"scipy"}, "protos.images": {"PIL"}}.get(module, set())
     assert others <= set(sys.stdlib_module_names)
 
 

@@ -97,7 +97,7 @@ class Artifacts:
     def golden(self) -> GoldenSet:
         """A few test images, drawn with the seed, and what FP32 answers on them."""
         inputs = self._networks.test_inputs
-        rows = np.random.default_rng(self._study.seed).choice(len(inputs), GOLDEN_ROWS, replace=False)
+        rows = np.random.default_rng(self._study.seed).choice(len(inputs), min(GOLDEN_ROWS, len(inputs)), replace=False)
         return GoldenSet(inputs[rows], self._dataset.test.labels[rows], self._networks.reference.outputs[rows])
 
     def cached(self, task: Task) -> Built | None:
@@ -141,7 +141,7 @@ class Artifacts:
         calibration, lowering = self._dataset.calibration, task.recipe.lowering
         return Job(
             self._networks.of(task.recipe.network_recipe).network,
-            torch.from_numpy(self._networks.test_inputs[:2].copy()),
+            torch.from_numpy(self._networks.example),
             lowering,
             torch.from_numpy(self._dataset.inputs(calibration)) if lowering.calibrated else None,
             self._cache.work(self._key(task)) / "artifact",

@@ -56,6 +56,11 @@ class Networks:
         return self._dataset.inputs(self._dataset.test)
 
     @property
+    def example(self) -> NDArray[np.float32]:
+        """Two test inputs, one of them twice where there is one alone: a batch of 1 would be fixed in an export."""
+        return self.test_inputs.take((0, 1), axis=0, mode="wrap")
+
+    @property
     def reference(self) -> Trained:
         """The network that everything is compared with: FP32, or an ONNX graph that is int8 already."""
         return self.of(self._study.reference)
@@ -95,7 +100,7 @@ class Networks:
 
     def _make(self, recipe: Recipe, parent: Trained | None, step_key: str) -> None:
         example, classes, name = (
-            torch.from_numpy(self.test_inputs[:2].copy()),
+            torch.from_numpy(self.example),
             len(self._dataset.labels),
             teachers.named(recipe),
         )

@@ -25,6 +25,10 @@ from protos.preprocessing import normalise
 Three = tuple[float, float, float]
 
 
+CALIBRATION = 256
+"""Calibration images where nothing else is said."""
+
+
 @dataclass(frozen=True)
 class Form:
     """How images become inputs, where that is not the data set's own way."""
@@ -74,11 +78,12 @@ class Dataset:
         return normalise(split.pixels, self.preprocessing)
 
 
-def load(name: str, path: Path | None, calibration: int, seed: int, form: Form = OWN_FORM) -> Dataset:
+def load(name: str, path: Path | None, calibration: int | None, seed: int, form: Form = OWN_FORM) -> Dataset:
     """Reads the data set `name`, or a user's own in the form of that name; `seed` draws the calibration split.
 
-    `path` is where its files lie, for those that have files. Raises `UsageError` for an unknown name and
-    for a path that does not hold what the data set needs.
+    `path` is where its files lie, for those that have files. Without a number for `calibration`, which nothing
+    that is trained can do without, it takes `CALIBRATION` images, or all where there are fewer. Raises `UsageError`
+    for an unknown name and for a path that does not hold what the data set needs.
     """
     if name not in known():
         raise UsageError(f"got data set '{name}', expected one of {', '.join(known())}")
@@ -91,7 +96,9 @@ def load(name: str, path: Path | None, calibration: int, seed: int, form: Form =
         own = Preprocessing(train.images.shape[2:], (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "NCHW")
     if form.size is not None and form.size != own.resize:
         raise UsageError(f"got input size {list(form.size)}, expected {list(own.resize)}, as {name} has it")
-    if not 1 <= calibration < len(train):
+    if calibration is None:
+        calibration = min(CALIBRATION, len(train))
+    elif not 1 <= calibration < len(train):
         raise UsageError(f"got calibration = {calibration}, expected 1 to {len(train) - 1} of the training images")
     order = np.random.default_rng(seed).permutation(len(train))
     held, rest = order[:calibration], order[calibration:]

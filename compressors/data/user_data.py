@@ -11,19 +11,26 @@ third becomes the test split. Images are uint8, (N, H, W, 3) or (N, 3, H, W); la
 
 import importlib
 import sys
-from collections.abc import Callable, Mapping
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from compressors.networks.torchvision import torchvision
-from protos.errors import UsageError
+from compressors.progress import first_line
+from protos import images
+from protos.errors import InvalidInputError, UsageError
 
 Size = tuple[int, int]
 """(height, width)."""
+
+_OF_DESKTOPS = ("thumbs.db", "desktop.ini")
+"""What Windows puts into folders of images; other systems put what begins with a dot."""
+
+_MOST_NAMES = 8
+"""Names of arrays that a message quotes: an archive that is none of arrays may hold any number of files."""
 
 _NEEDED = ("train_images", "train_labels", "test_images", "test_labels")
 
@@ -63,49 +70,85 @@ def image_folder(path: Path, size: Size | None, resize: bool = False) -> Parts:
     """Reads the images of an ImageFolder tree, all of `size`, or of the first one's.
 
     `resize` makes them so, as a server does with what it is sent. Raises `UsageError` for a tree without the
-    folders, and for the first image of another size.
+    folders, for the first file that a server would refuse, and for the first image of another size.
     """
+    if path.is_file():
+        raise UsageError(f"--data {path}: got a file, expected a folder (of an archive: what it unpacks to) or an .npz")
     parts, classes = [], []
-    for name in ("train", "test"):
-        try:
-            folder = torchvision.datasets.ImageFolder(str(path / name))
-        except FileNotFoundError as error:
-            raise UsageError(f"--data {path}: expected folders train/<class> and test/<class>: {error}") from None
-        size = size or folder[0][0].size[::-1]
-        images = np.empty((len(folder), 3, *size), np.uint8)
-        for index, (image, _) in enumerate(folder):
-            images[index] = _pixels(image, size, resize, folder.samples[index][0])
-        parts.append(Split(images, np.array(folder.targets, np.int64)))
-        classes.append(tuple(folder.classes))
+    for part in ("train", "test"):
+        names, files, labels = _classes(path, part)
+        size = size or _image(files[0], None, False).shape[:2]
+        pixels = np.empty((len(files), 3, *size), np.uint8)
+        for index, file in enumerate(files):
+            pixels[index] = _image(file, size, resize).transpose(2, 0, 1)
+        parts.append(Split(pixels, np.array(labels, np.int64)))
+        classes.append(names)
     if classes[0] != classes[1]:
         raise UsageError(f"--data {path}: train/ has classes {classes[0]}, test/ has {classes[1]}")
     return parts[0], parts[1], classes[0]
 
 
-def _pixels(image: Image.Image, size: Size, resize: bool, name: str) -> NDArray[np.uint8]:
-    if image.size != size[::-1]:
-        if not resize:
-            got, expected = (f"{width}x{height}" for height, width in (image.size[::-1], size))
-            raise UsageError(f"{name}: got an image of {got}, expected {expected}")
-        image = image.resize(size[::-1], Image.Resampling.BILINEAR)
-    return np.asarray(image).transpose(2, 0, 1)
+def _classes(path: Path, part: str) -> tuple[tuple[str, ...], list[Path], list[int]]:
+    """Returns the names of the classes, the files of all, and the class of each file."""
+    folders = [folder for folder in _visible(path / part) if folder.is_dir()]
+    if not folders:
+        raise UsageError(f"--data {path}: expected folders train/<class> and test/<class>, got no class in '{part}'")
+    files = {folder: list(_files(folder)) for folder in folders}
+    if empty := [folder for folder in folders if not files[folder]]:
+        raise UsageError(f"--data {path}: got no image in '{part}/{empty[0].name}', expected one or more")
+    pairs = [(file, label) for label, folder in enumerate(folders) for file in files[folder]]
+    return tuple(folder.name for folder in folders), [file for file, _ in pairs], [label for _, label in pairs]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yields the files of a class, also those of folders within it."""
+    for path in _visible(folder):
+        yield from _files(path) if path.is_dir() else (path,)
+
+
+def _visible(folder: Path) -> list[Path]:
+    """Returns what a folder holds but for what desktops hide there; nothing where there is no such folder."""
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in paths if not path.name.startswith(".") and path.name.lower() not in _OF_DESKTOPS]
+
+
+def _image(file: Path, size: Size | None, resize: bool) -> NDArray[np.uint8]:
+    """Reads an image (H, W, 3) as a server does."""
+    try:
+        image = images.read(file.read_bytes(), str(file))
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}") from None
+    except InvalidInputError as error:
+        raise UsageError(str(error)) from None
+    own = image.size[::-1]
+    if size and own != size and not resize:
+        got, expected = (f"{width}x{height}" for height, width in (own, size))
+        raise UsageError(f"{file}: got an image of {got}, expected {expected}")
+    return images.resize(image, size or own)
 
 
 def _arrays(path: Path, size: Size | None, seed: int) -> Parts:
+    if path.is_file() and not zipfile.is_zipfile(path):
+        raise UsageError(f"--data {path}: not an .npz file of arrays: it is no zip archive, or it is cut off")
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return _raw(dict(arrays), size, seed, f"--data {path}")
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: np.asarray(values) for name, values in archive.items()}
     except FileNotFoundError:
         raise UsageError(f"--data {path}: there is no such file") from None
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--data {path}: not an .npz file of arrays: {error}") from None
+    except Exception as error:  # a damaged archive raises whatever its reader stumbled over
+        raise UsageError(f"--data {path}: not an .npz file of arrays: {first_line(error)}") from None
+    return _raw(arrays, size, seed, f"--data {path}")
 
 
 def _function(path: Path, size: Size | None, seed: int) -> Parts:
     arrays = imported(str(path), "--data")()
     if not isinstance(arrays, Mapping):
         raise UsageError(f"--data {path}: it returns a {type(arrays).__name__}, expected a mapping of arrays")
-    return _raw(arrays, size, seed, f"--data {path}")
+    try:
+        given = {str(name): np.asarray(values) for name, values in arrays.items()}
+    except Exception as error:  # what a list or tensor of their own says that is no array
+        raise UsageError(f"--data {path}: it returns what is no array: {first_line(error)}") from None
+    return _raw(given, size, seed, f"--data {path}")
 
 
 KINDS: dict[str, Callable[[Path, Size | None, int], Parts]] = {
@@ -134,7 +177,7 @@ def _raw(arrays: Mapping[str, NDArray[np.generic]], size: Size | None, seed: int
     if "images" in arrays and "labels" in arrays:
         arrays = _split(arrays, seed, where)
     if missing := [name for name in _NEEDED if name not in arrays]:
-        got = ", ".join(arrays) or "nothing"
+        got = ", ".join([*arrays][:_MOST_NAMES]) + (", ..." if len(arrays) > _MOST_NAMES else "") or "nothing"
         raise UsageError(f"{where}: got {got}, expected {', '.join(_NEEDED)}; '{missing[0]}' is missing")
     train, test = (_part(arrays[f"{p}_images"], arrays[f"{p}_labels"], size, where) for p in ("train", "test"))
     classes = int(max(train.labels.max(), test.labels.max())) + 1
@@ -145,11 +188,14 @@ def _raw(arrays: Mapping[str, NDArray[np.generic]], size: Size | None, seed: int
 
 
 def _split(arrays: Mapping[str, NDArray[np.generic]], seed: int, where: str) -> Mapping[str, NDArray[np.generic]]:
-    """Takes a third for the test split, drawn with `seed`."""
-    if len(arrays["images"]) != len(arrays["labels"]):
-        raise UsageError(f"{where}: got {len(arrays['images'])} images with {len(arrays['labels'])} labels")
-    order = np.random.default_rng(seed).permutation(len(arrays["labels"]))
-    third = len(order) // 3
+    """Takes a third for the test split, at least one image, drawn with `seed`."""
+    count, labelled = (arrays[key].shape[0] if arrays[key].ndim else 0 for key in ("images", "labels"))
+    if count != labelled:
+        raise UsageError(f"{where}: got {count} images with {labelled} labels")
+    if count < 2:
+        raise UsageError(f"{where}: got {count} images, expected 2 or more: one to test with, one to calibrate with")
+    order = np.random.default_rng(seed).permutation(count)
+    third = max(1, count // 3)
     parts = {"test": np.sort(order[:third]), "train": np.sort(order[third:])}
     split = {f"{p}_{key}": arrays[key][rows] for p, rows in parts.items() for key in ("images", "labels")}
     return split | {key: arrays[key] for key in ("names",) if key in arrays}

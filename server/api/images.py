@@ -7,36 +7,26 @@ A variant whose only input is the image tensor of its manifest's preprocessing t
     BYTES  (N) or (N, 1)              JPEG or PNG files, each of its own size
 
 and the latter two are resized (bilinear), scaled and normalised as the manifest says, in threads of their own
-ahead of the variant's queue: a file that cannot be read fails its own request and never a batch. A file's header is
-read before its pixels: one that would unpack to more than `max_pixels` is refused.
-
-Transparency is dropped, the orientation in a photo's EXIF block is not applied, and of an animation the first
-image counts: what a data loader does that opens a file with Pillow and converts it to RGB.
+ahead of the variant's queue: a file that cannot be read (see `protos.images`) fails its own request and never a
+batch.
 """
 
 import asyncio
-import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 
 import numpy as np
-from PIL import Image, JpegImagePlugin, PngImagePlugin
+from PIL import Image
 
-from protos.errors import ExpiredError, InvalidInputError, OverloadedError
-from protos.manifest import Preprocessing, TensorSpec, Variant
+from protos import images
+from protos.errors import ExpiredError, OverloadedError
+from protos.manifest import TensorSpec, Variant
 from protos.preprocessing import normalise
 from protos.tensors import Array, decode_request
 from protos.v1 import inference_pb2 as pb
 from server.execution.deadline import why_given_up
 from server.execution.engine import Observer
-
-FORMATS = (JpegImagePlugin.JpegImageFile.format, PngImagePlugin.PngImageFile.format)
-"""Imported by name: for a format that is not, Pillow would import all that it has."""
-MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK")
-"""Pillow's names of what has at most 8 bits a channel; it would clip, not scale, grey levels of 16."""
-
-Image.MAX_IMAGE_PIXELS = None  # its own limit only warns; ours is checked on each image
 
 
 def accepted(request: pb.ModelInferRequest, variant: Variant) -> tuple[TensorSpec, ...]:
@@ -94,41 +84,14 @@ class Images:
         if array.dtype == np.object_:
             opened = (self._open(f"input '{name}': element {i}", file) for i, file in enumerate(array.flat))
         else:
-            self._check_size(f"input '{name}'", *array.shape[1:3])
+            images.check_size(f"input '{name}'", array.shape[1], array.shape[2], self._max_pixels)
             opened = (Image.fromarray(pixels) for pixels in array)
         resized = []
         for image in opened:
             if gone.is_set():
                 raise ExpiredError("the caller went away while the images were read")  # nobody is there to be told
-            resized.append(resize(image, variant.preprocessing))
+            resized.append(images.resize(image, variant.preprocessing.resize))
         return {name: normalise(np.stack(resized), variant.preprocessing)}
 
     def _open(self, element: str, file: bytes) -> Image.Image:
-        """One file as RGB."""
-        try:
-            image = Image.open(io.BytesIO(file), formats=FORMATS)
-        except MemoryError:
-            raise
-        except Exception:  # a damaged file raises whatever its reader stumbled over
-            raise InvalidInputError(f"{element}: got {len(file)} bytes that are no JPEG or PNG file") from None
-        self._check_size(element, image.height, image.width)
-        if image.mode not in MODES:
-            raise InvalidInputError(f"{element}: got an image with 16 bits a channel, expected 8")
-        try:
-            return image.convert("RGB")
-        except MemoryError:
-            raise
-        except Exception:
-            raise InvalidInputError(f"{element}: got a {image.format} file that is damaged or cut off") from None
-
-    def _check_size(self, element: str, height: int, width: int) -> None:
-        if not 1 <= height * width <= self._max_pixels:
-            raise InvalidInputError(
-                f"{element}: got an image of {height} x {width}, expected 1 to {self._max_pixels} pixels"
-            )
-
-
-def resize(image: Image.Image, preprocessing: Preprocessing) -> Array:
-    """An RGB image of the wanted size, uint8 (H, W, 3)."""
-    height, width = preprocessing.resize
-    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+        return images.read(file, element, self._max_pixels)

@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
+from compressors import study
 from compressors.build import publishing
-from compressors.build.pipeline import Build, Tools
+from compressors.build.pipeline import Build, Tools, read_data
+from compressors.data.datasets import OWN_FORM
 from compressors.export import exporters
 from compressors.measure import evaluate, latency
 from compressors.recipes import recipes
@@ -162,6 +165,27 @@ def test_a_large_test_split_is_left_out_and_that_is_said(tmp_path: Path, capsys:
     publishing.save_test_split(tmp_path, "small", test, test.labels, most=test.images.nbytes - 1)
     assert not earlier.exists()
     assert "test.npz: left out, its images take" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("rows", [2, 21])
+def test_a_model_of_few_images_is_built_and_the_table_says_how_little_they_show(tmp_path: Path, rows: int) -> None:
+    images = small.dataset().test.pixels[:rows]
+    np.savez(tmp_path / "few.npz", images=images, labels=np.arange(rows) % 2, names=np.array(["a", "b", "c"]))
+    torch.save(small.Small().state_dict(), tmp_path / "weights.pt")
+    runs = ("torchscript", "onnxruntime", "openvino")
+    own = study.own("few", "small", str(tmp_path / "weights.pt"), "arrays", OWN_FORM, None, runs)
+    built = Build(own, tmp_path / "models", read_data(own, tmp_path / "few.npz"), QUICK)
+    built.check()
+    built.run()
+    assert built.failures == {}
+    assert published(built).keys() == {f"{recipe}-{runtime}" for recipe in ("fp32", "int8") for runtime in runs}
+    tests = max(1, rows // 3)
+    golden = repository.load_golden(built.root, "few")
+    assert len(golden.inputs) == min(16, tests)
+    for entry in repository.scan(built.root):
+        check_golden(runtimes.load(entry.folder, repository.verify(entry), 1), repository.verify(entry), golden)
+    shown = table.show(repository.scan(built.root), "table")
+    assert f"WARNING: only {tests} test images: one image is {100 / tests:.3g} points." in shown
 
 
 def test_a_second_build_does_nothing_again(build: Callable[..., Build], done: list[str]) -> None:

@@ -67,6 +67,15 @@ def test_columns_without_any_figure_are_left_out_of_tables(fp32: Variant, root: 
     assert "| 50.00% | 90.00% |" in show([replace(fp32, quality=quality)], "markdown", root)
 
 
+@pytest.mark.parametrize(("samples", "points"), [(12, "8.33"), (499, "0.2"), (500, None)])
+def test_few_test_images_are_a_warning_that_says_what_one_of_them_is(
+    fp32: Variant, root: Path, samples: int, points: str | None
+) -> None:
+    shown = show([replace(fp32, quality=Quality("top1", 0.5, "toy", samples, 0.5, 0.5, 0.6))], "markdown", root)
+    assert f"only {samples} test images: one image is {points} points." in shown or points is None
+    assert ("WARNING" in shown) == (points is not None)
+
+
 def test_what_was_not_built_is_a_row_with_its_reason(root: Path) -> None:
     unbuilt.save(root / "toy", {"int8-openvino": "it cannot"}, {"int8-onnxruntime": "ValueError: no"})
     entries = repository.scan(root)
