@@ -149,6 +149,10 @@ class Server:
             options=[
                 ("grpc.max_receive_message_length", self._settings.max_message_bytes),
                 ("grpc.max_send_message_length", self._settings.max_message_bytes),
+                # gRPC's own: 300 s in a call, two hours without one; what is short of it ends streams and calls.
+                ("grpc.http2.min_recv_ping_interval_without_data_ms", int(self._settings.ping_interval * 1000)),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.max_ping_strikes", self._settings.ping_strikes),
                 # Else a second server would take half of this one's connections, in silence.
                 ("grpc.so_reuseport", int(not self._alone)),
             ],

@@ -47,6 +47,10 @@ class Settings:
     """Requests that may wait for one variant; the next one is refused at once."""
     stream_requests: int = _number(64, 1, 65536)
     """Requests of one stream that may be under way; no more are read until one is answered."""
+    ping_interval: float = _number(0.1, 0.0, 3600.0)
+    """Seconds between two keep-alive pings of a client, in a call or not, below which the later one is a strike."""
+    ping_strikes: int = _number(2, 0, 1000)
+    """Strikes after which a connection that has had no data meanwhile is closed by the next one; 0 never closes any."""
     max_message_bytes: int = _number(64 * 1024 * 1024, 1024, 2**31 - 1)
     """Bytes that one message may hold, in either direction."""
     max_image_pixels: int = _number(MOST_PIXELS, 1, 2**31 - 1)

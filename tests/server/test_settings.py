@@ -33,6 +33,8 @@ def test_each_field_is_a_flag_and_a_variable(tmp_path: Path) -> None:
         "batch": ("toy=4,toy/fp32-openvino=2:0.01", ("toy=4", "toy/fp32-openvino=2:0.01")),
         "queue_size": ("4", 4),
         "stream_requests": ("5", 5),
+        "ping_interval": ("0.5", 0.5),
+        "ping_strikes": ("6", 6),
         "max_message_bytes": ("5000", 5000),
         "max_image_pixels": ("9", 9),
         "watch": ("1.5", 1.5),
