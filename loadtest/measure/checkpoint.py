@@ -61,14 +61,25 @@ class Checkpoint:
 
 @contextmanager
 def checkpointed(plan: Plan, variants: Mapping[str, Facts]) -> Iterator[Checkpoint]:
-    """Yields a run's checkpoint. At the end it is removed, unless the run fails after it has kept a block."""
-    checkpoint = Checkpoint(plan, variants)
+    """Yields a run's checkpoint. At the end it is removed, unless the run fails after it has kept a block.
+
+    Raises `UsageError` where a file cannot be written, as on a full disk.
+    """
+    try:
+        checkpoint = Checkpoint(plan, variants)
+    except OSError as error:
+        raise UsageError(f"--out: '{plan.out}' cannot be written: {error}") from error
     try:
         yield checkpoint
     except BaseException as error:
-        if not (kept := len({*checkpoint.folder.glob("*.json")} - {checkpoint.folder / _PLAN})):
+        left = "nothing was measured yet"
+        if kept := len({*checkpoint.folder.glob("*.json")} - {checkpoint.folder / _PLAN}):
+            left = f"'{checkpoint.folder}' keeps what was measured, {kept} blocks: the same command goes on"
+        else:
             shutil.rmtree(checkpoint.folder, ignore_errors=True)
-        elif isinstance(error, Interrupted):
-            error.left = f"'{checkpoint.folder}' keeps what was measured, {kept} blocks: the same command goes on"
+        if isinstance(error, Interrupted) and kept:
+            error.left = left
+        if isinstance(error, OSError):
+            raise UsageError(f"{error}; {left}") from error
         raise
     shutil.rmtree(checkpoint.folder, ignore_errors=True)
