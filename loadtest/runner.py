@@ -31,7 +31,7 @@ from loadtest.client.payloads import Payload, Source, make_inputs, make_payloads
 from loadtest.interrupt import Sleep
 from loadtest.measure import accuracy, ceiling
 from loadtest.measure.accuracy import Accuracy, Check
-from loadtest.measure.checkpoint import Checkpoint, checkpointed
+from loadtest.measure.checkpoint import ROOM, Checkpoint, checkpointed
 from loadtest.measure.max_rate import search_all
 from loadtest.measure.measurement import Measurement
 from loadtest.measure.noise_probe import NoiseProbe, judge
@@ -46,9 +46,6 @@ LIBRARIES = ("locust", "gevent", "grpcio", "protobuf", "numpy", "plotly")
 """Libraries whose versions are saved with the results."""
 RESULTS, SAMPLES, TRIALS, REPORT = "results.json", "samples.npz", "trials.npz", "report.html"
 """Files of a run's folder; `TRIALS` has the samples of the searches."""
-
-ROOM = 8 << 20
-"""Bytes that the run's folder must have room for before any load; a report alone has five million."""
 
 ROWS_OF_CHECK = 8
 """Images in one request of an accuracy check."""
@@ -92,6 +89,7 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> tuple[Results, Decision]:
             searches=searches,
         )
         decision = decide(results)
+        checkpoint.release()
         _write(results, decision, join([block.samples for block in blocks]), trials, sleep)
     return results, decision
 
