@@ -15,6 +15,7 @@ Progress and warnings go to stderr, the table to stdout, whose last line is one 
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -50,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     diagnose.add_argument("doctor", metavar="HOST:PORT", help="gRPC address of the server")
     options.add_flags(diagnose, findings.Settings)
     flags = parser.parse_args(arguments)
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC is imported later; what it would log is in its errors
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(message)s")
     logging.getLogger("locust").setLevel(logging.ERROR)  # its warnings are on how users are spawned
     try:

@@ -13,12 +13,14 @@ A field of `Plan` is a flag of `pareto-loadtest run`, the docstring under it the
 import ipaddress
 import itertools
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from loadtest import units
+from loadtest.access import Access
 from protos.errors import UsageError
 from protos.support.options import ABOVE_ZERO, Rule
 
@@ -68,10 +70,19 @@ def _targets(text: str) -> tuple[Target, ...]:
 def _are_targets(text: str) -> bool:
     """Whether the first target has no name, the others have different names, and each has a host and a port."""
     first, *names = (target.name for target in _targets(text))
-    addresses = [target.address.rpartition(":") for target in _targets(text)]
     named = not first and all(names) and len(set(names)) == len(names)
-    return named and all(host and port.isdecimal() for host, _, port in addresses)
+    return named and all(is_address(target.address) for target in _targets(text))
 
+
+def is_address(text: str) -> bool:
+    """Whether a text is HOST:PORT and nothing more: gRPC's own forms (`dns:///`, `ipv4:`, `unix:`) are not taken."""
+    host, _, port = text.rpartition(":")
+    return bool(_HOST.fullmatch(host) and _PORT.fullmatch(port)) and 0 < int(port) < 2**16
+
+
+_HOST = re.compile(r"[^\s:/@\[\]]+|\[[0-9a-fA-F:.]+(%\w+)?\]")
+"""A name or an IPv4 address, or an IPv6 address in brackets."""
+_PORT = re.compile("[0-9]{1,5}")
 
 TARGETS: Rule = {"accepts": _are_targets, "expected": "HOST:PORT, and others as NAME=HOST:PORT"}
 
@@ -82,11 +93,12 @@ PLAN = "plan.toml"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class Plan(Access):
     """What a run measures and how. Raises `UsageError` where it cannot be carried out."""
 
     target: str = field(metadata=TARGETS)
-    """gRPC address of the server, HOST:PORT; more servers follow with a name: HOST:PORT,triton=HOST:PORT"""
+    """gRPC address of the server, HOST:PORT without http:// or dns:///; more servers follow with a name:
+    HOST:PORT,triton=HOST:PORT"""
     model: str
     """model to load, as the server names it"""
     out: Path
@@ -145,7 +157,8 @@ class Plan:
     """seed for the order of the variants and for random inputs"""
 
     def __post_init__(self) -> None:
-        """Checks the one rule over two fields."""
+        """Checks the rules over several fields."""
+        super().__post_init__()
         if self.find_max_rate and self.p99 is None:
             raise UsageError("--find-max-rate: got no --p99, expected the p99 that must hold, such as --p99 20ms")
 
@@ -176,7 +189,7 @@ class Plan:
     @property
     def on_one_machine(self) -> bool:
         """Returns whether the server is on the load generator's machine, as far as its address says."""
-        host = self.targets[0].address.removeprefix("http://").rpartition(":")[0].strip("[]")
+        host = self.targets[0].address.rpartition(":")[0].strip("[]")
         try:
             return ipaddress.ip_address(host).is_loopback
         except ValueError:

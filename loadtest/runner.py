@@ -25,12 +25,13 @@ from rich.console import Console
 from loadtest.analysis.decision import Decision, decide
 from loadtest.analysis.results import Results, make_cells
 from loadtest.analysis.warnings import make_warnings
+from loadtest.client.credentials import read_credentials
 from loadtest.client.discovery import Discovery, discover
 from loadtest.client.payloads import Payload, Source, make_inputs, make_payloads
 from loadtest.interrupt import Sleep
 from loadtest.measure import accuracy, ceiling
 from loadtest.measure.accuracy import Accuracy, Check
-from loadtest.measure.checkpoint import Checkpoint, checkpointed
+from loadtest.measure.checkpoint import ROOM, Checkpoint, checkpointed
 from loadtest.measure.max_rate import search_all
 from loadtest.measure.measurement import Measurement
 from loadtest.measure.noise_probe import NoiseProbe, judge
@@ -56,19 +57,20 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> tuple[Results, Decision]:
     Raises `UsageError` before any load where the plan cannot be carried out, and whatever `sleep` raises. The blocks
     measured until then are kept (see `checkpoint`), and the same plan goes on with them.
     """
-    _check_free(plan.out)
+    _check_out(plan.out)
+    credentials = read_credentials(plan)
     started, where = _now(), machine.describe(*LIBRARIES)
-    found = discover(plan, sleep)
+    found = discover(plan, sleep, credentials)
     payloads, source = _payloads(plan, found)
     ours = {each.variant: each.metadata for each in found.by_name.values() if not each.target.name}
     checks = accuracy.prepare(plan.repository, plan.model, ours) if plan.check_accuracy else {}
     with checkpointed(plan, found.facts) as checkpoint:
         origin = time.perf_counter() - (time.time() - checkpoint.began)
-        context = RunContext(plan, found.by_name, payloads, origin, sleep)
+        context = RunContext(plan, found.by_name, payloads, origin, sleep, credentials)
         ceilings = ceiling.measure(context, plan.ceiling) if plan.ceiling else ()
         blocks = _measure_blocks(context, checkpoint, console)
         searches, trials = search_all(context, checkpoint, console) if plan.find_max_rate else ((), None)
-        checked = tuple(_check_accuracy(plan, name, check, console, sleep) for name, check in checks.items())
+        checked = tuple(_check_accuracy(context, name, check, console) for name, check in checks.items())
         cells = make_cells(plan, blocks, found.facts, ceilings)
         shared_cores = where.cores if plan.on_one_machine else None
         results = Results(
@@ -87,6 +89,7 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> tuple[Results, Decision]:
             searches=searches,
         )
         decision = decide(results)
+        checkpoint.release()
         _write(results, decision, join([block.samples for block in blocks]), trials, sleep)
     return results, decision
 
@@ -111,11 +114,13 @@ def _measure_blocks(context: RunContext, checkpoint: Checkpoint, console: Consol
     return measurements
 
 
-def _check_accuracy(plan: Plan, variant: str, check: Check, console: Console, sleep: Sleep) -> Accuracy:
+def _check_accuracy(context: RunContext, variant: str, check: Check, console: Console) -> Accuracy:
     """Sends the test split over the wire, from as many clients as the plan's largest load has users."""
     console.print(f"{variant}, {len(check.test)} test images over the wire", highlight=False, markup=False)
+    plan = context.plan
     clients = max((plan.users_of(load) for load in plan.loads), default=plan.connections)
-    return accuracy.check_accuracy(plan.targets[0].address, check, clients, ROWS_OF_CHECK, plan.deadline, sleep)
+    how = (clients, ROWS_OF_CHECK, plan.deadline, context.sleep, context.credentials)
+    return accuracy.check_accuracy(plan.targets[0].address, check, *how)
 
 
 def _payloads(plan: Plan, found: Discovery) -> tuple[Payloads, Source]:
@@ -141,13 +146,19 @@ def _write(results: Results, decision: Decision, samples: Samples, trials: Sampl
         sleep(0)  # the last moment to give up
 
 
-def _check_free(out: Path) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"--out: '{out}' is there already and not an empty folder")
+def _check_out(out: Path) -> None:
+    """Makes the folder as the end of the run will, filled to `ROOM`, and removes it; `UsageError` where that fails."""
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--out: {error}") from error
+        there = out.exists()
+        if there and (not out.is_dir() or any(out.iterdir())):
+            raise UsageError(f"--out: '{out}' is there already and not an empty folder")
+        with atomic.new_folder(out) as folder:
+            (folder / SAMPLES).write_bytes(bytes(ROOM))
+            (folder / SAMPLES).unlink()
+        if not there:
+            out.rmdir()
+    except (OSError, ValueError) as error:  # a path may hold a null byte
+        raise UsageError(f"--out: '{out}' cannot be written: {error}") from None
 
 
 def _now() -> str:

@@ -6,6 +6,7 @@
                          due (in a closed loop: sent) until their answer
     service_ms           the same from when they were sent
     samples              how many calls those percentiles are made of
+    failure_texts        the different texts of failed calls with status and count; at most 20, then "(other texts)"
 
 None (null in the file) stands for what was not measured. Nothing is rounded.
 """
@@ -14,7 +15,7 @@ import dataclasses
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadtest import stats
+from loadtest.client.failures import Failure, merge
 from loadtest.client.metrics_page import Deltas, Facts
 from loadtest.client.payloads import Source
 from loadtest.measure.accuracy import Accuracy
@@ -127,6 +129,8 @@ class Cell:
     server: ServerSide
     facts: Facts
     rounds: tuple[Round, ...]
+    failure_texts: tuple[Failure, ...] = ()
+    """What was said of the calls that failed, the most frequent first."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,16 @@ class Results:
     warnings: tuple[str, ...]
     searches: tuple[Search, ...] = ()
     schema: int = SCHEMA
+
+    @property
+    def failure_texts(self) -> Iterator[tuple[str, str, Failure]]:
+        """Yields what servers said of failed calls: the variant, what was done with it, and one text."""
+        for cell in self.cells:
+            yield from ((cell.variant, cell.load.name, each) for each in cell.failure_texts)
+        for search in self.searches:
+            yield from ((search.variant, "search for the highest rate", each) for each in search.failure_texts)
+        for checked in self.accuracy:
+            yield from ((checked.variant, "accuracy over the wire", each) for each in checked.failure_texts)
 
     @property
     def failures(self) -> int:
@@ -202,6 +216,7 @@ def _cell(
         unsteady=sum(not part.steady for part in parts),
         facts=facts,
         rounds=tuple(_round(part) for part in parts),
+        failure_texts=merge(failure for part in parts for failure in part.failures),
         **_both(parts, rows),
         **_pace(parts, rows, load),
     )

@@ -48,7 +48,8 @@ def _of_accuracy(checked: Accuracy) -> Iterator[str]:
 def _of_cell(cell: Cell) -> Iterator[str]:
     if cell.failures:
         failed = ", ".join(f"{count} {status}" for status, count in cell.statuses.items() if status != "OK")
-        yield f"{cell.failures} of {cell.requests} calls failed ({failed})"
+        said = f", most often: {cell.failure_texts[0].text}" if cell.failure_texts else ""
+        yield f"{cell.failures} of {cell.requests} calls failed ({failed}){said}"
     if cell.generator_limited:
         worst = max(cell.rounds, key=lambda each: each.generator_cpu)
         yield (

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
+from loadtest.client.credentials import PLAIN, Credentials
 from loadtest.client.metrics_page import Facts, Page, ScrapeError, scrape
 from loadtest.client.oip import CallError, Client
 from loadtest.client.payloads import DEFAULT_VARIANT, wire_version
@@ -65,12 +66,12 @@ class Listing:
     skipped: Mapping[str, str]
 
 
-def discover(plan: Plan, sleep: Sleep) -> Discovery:
+def discover(plan: Plan, sleep: Sleep, credentials: Credentials = PLAIN) -> Discovery:
     """Waits for the servers, then asks each for its variants; raises `UsageError` as `list_variants` does."""
     by_name, skipped = dict[str, ServedVariant](), dict[str, str]()
     servers, notes, load_peaks = list[str](), list[str](), _load_peaks(plan)
     for target in plan.targets:
-        with closing(Client(target.address, plan.deadline)) as client:
+        with closing(Client(target.address, plan.deadline, credentials)) as client:
             wait_until_ready(client, plan.wait, sleep)
             found = list_variants(client, plan.model, () if target.name else plan.variants)
             serving = {variant: _serving(client, plan.model, variant) for variant in found.ready}

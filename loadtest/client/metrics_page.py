@@ -6,6 +6,7 @@ absent, never zero.
 
 import http.client
 import logging
+import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 
@@ -92,6 +93,7 @@ class Deltas:
 def scrape(url: str) -> Page:
     """Reads the page; raises `ScrapeError` where there is none."""
     try:
+        _ = urllib.parse.urlsplit(url).port  # raises where it is above 65535: a socket would take another one
         with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response:
             text = response.read().decode()
         families = list(text_string_to_metric_families(text))

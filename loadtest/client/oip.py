@@ -13,6 +13,7 @@ from typing import TypeVar, cast
 
 import grpc
 
+from loadtest.client.credentials import PLAIN, Credentials
 from loadtest.client.payloads import Payload
 from protos.errors import ParetoServeError
 from protos.v1 import inference_pb2 as pb
@@ -46,9 +47,10 @@ class CallError(ParetoServeError):
 class Client:
     """Calls to the server at `target` (HOST:PORT), each given up after `deadline` seconds."""
 
-    def __init__(self, target: str, deadline: float) -> None:
-        self._channel = grpc.insecure_channel(target.removeprefix("http://"), _OPTIONS)
+    def __init__(self, target: str, deadline: float, credentials: Credentials = PLAIN) -> None:
+        self._channel = credentials.open(target, _OPTIONS)
         self._deadline = deadline
+        self._credentials, self._metadata = credentials, credentials.metadata
         self._stub = GRPCInferenceServiceStub(self._channel)
         self._infer = self._channel.unary_unary(_INFER, None, pb.ModelInferResponse.FromString)  # bytes go out as is
 
@@ -59,7 +61,7 @@ class Client:
     def server_ready(self, seconds: float) -> bool:
         """Returns whether a server answers within `seconds` and says that it is ready."""
         try:
-            return self._stub.ServerReady(pb.ServerReadyRequest(), timeout=seconds).ready
+            return self._stub.ServerReady(pb.ServerReadyRequest(), seconds, self._metadata).ready
         except grpc.RpcError:
             return False
 
@@ -85,16 +87,20 @@ class Client:
 
     def _ask(self, method: Callable[..., Answer], request: object) -> Answer:
         try:
-            return method(request, timeout=self._deadline)
+            return method(request, self._deadline, self._metadata)
         except grpc.RpcError as error:
-            raise _call_error(error) from None
+            raise self._failure(error) from None
+
+    def _failure(self, error: grpc.RpcError) -> CallError:
+        call = cast(grpc.Call, error)  # a blocking call raises an object of both types
+        return CallError(call.code().name, self._credentials.hide(call.details() or "no details"))
 
 
 class StreamClient(Client):
     """A client that sends all requests on one ModelStreamInfer call and tells the answers apart by their ids."""
 
-    def __init__(self, target: str, deadline: float) -> None:
-        super().__init__(target, deadline)
+    def __init__(self, target: str, deadline: float, credentials: Credentials = PLAIN) -> None:
+        super().__init__(target, deadline, credentials)
         self._requests = queue.SimpleQueue[bytes | None]()
         self._waiting = dict[str, Future[pb.ModelInferResponse]]()
         self._ids = map(str, itertools.count(1))
@@ -127,11 +133,11 @@ class StreamClient(Client):
     def _read(self) -> None:
         stream = self._channel.stream_stream(_STREAM, None, pb.ModelStreamInferResponse.FromString)
         try:
-            for message in stream(iter(self._requests.get, None)):
+            for message in stream(iter(self._requests.get, None), metadata=self._metadata):
                 self._answer(message)
             self._ended = CallError("CANCELLED", "the server ended the stream")
         except grpc.RpcError as error:
-            self._ended = _call_error(error)
+            self._ended = self._failure(error)
         for answer in tuple(self._waiting.values()):
             if not answer.done():
                 answer.set_exception(self._ended)
@@ -143,7 +149,7 @@ class StreamClient(Client):
             if answer is None or answer.done():
                 continue  # given up, or failed by an error before
             if message.error_message:
-                answer.set_exception(CallError("INTERNAL", message.error_message))
+                answer.set_exception(CallError("INTERNAL", self._credentials.hide(message.error_message)))
             else:
                 answer.set_result(message.infer_response)
 
@@ -152,8 +158,3 @@ def _checked(payload: Payload, response: pb.ModelInferResponse) -> pb.ModelInfer
     if fault := payload.fault(response):
         raise CallError(WRONG_ANSWER, fault)
     return response
-
-
-def _call_error(error: grpc.RpcError) -> CallError:
-    call = cast(grpc.Call, error)  # a blocking call raises an object of both types
-    return CallError(call.code().name, call.details() or "no details")

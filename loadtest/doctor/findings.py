@@ -2,7 +2,7 @@
 
 The protocol has dialects, and servers differ in what they have beyond its core. The doctor asks any server with a few
 dozen small requests, changes nothing in it, and makes a finding of each answer. This module says what a finding is;
-`loadtest.doctor.server_checks` has the questions. Not covered: TLS and tokens, how fast the server is, and whether its
+`loadtest.doctor.server_checks` has the questions. Not covered: how fast the server is, and whether its
 numbers are right.
 """
 
@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from loadtest.access import Access
+from loadtest.client.failures import plain
 from protos.support import options
 
 if TYPE_CHECKING:
@@ -21,12 +23,9 @@ Verdict = Literal["ok", "absent", "fails"]
 
 STYLES: dict[Verdict, str] = {"ok": "green", "absent": "yellow", "fails": "red"}
 
-LONGEST_TEXT = 320
-"""At most so many characters of what a server said are kept: it may say anything."""
-
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(Access):
     """What the doctor examines, beside the server's address."""
 
     model: str | None = None
@@ -76,12 +75,6 @@ class Diagnosis:
 def make_finding(about: str, what: str, verdict: Verdict, seen: str, means: str = "") -> Finding:
     """Returns a finding, its texts made `plain`."""
     return Finding(plain(about), what, verdict, plain(seen), plain(means))
-
-
-def plain(text: str) -> str:
-    """Returns a server's text on one line, of bounded length, without control characters."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * LONGEST_TEXT]).split())
-    return line if len(line) <= LONGEST_TEXT else line[:LONGEST_TEXT] + "..."
 
 
 def table(diagnosis: Diagnosis) -> "Table":

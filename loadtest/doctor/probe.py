@@ -13,6 +13,7 @@ from typing import Generic, Self, TypeVar, cast
 import grpc
 from google.protobuf.message import DecodeError, Message
 
+from loadtest.client.credentials import PLAIN, Credentials
 from loadtest.client.oip import MESSAGE_BYTES
 from protos.v1 import inference_pb2 as pb
 
@@ -57,8 +58,11 @@ class Reply(Generic[Kind]):
 class Probe:
     """A connection to `target` (HOST:PORT) over which no call takes longer than `deadline` seconds."""
 
-    def __init__(self, target: str, deadline: float, total_seconds: float = TOTAL_SECONDS) -> None:
-        self._channel = grpc.insecure_channel(target, _OPTIONS)
+    def __init__(
+        self, target: str, deadline: float, credentials: Credentials = PLAIN, total_seconds: float = TOTAL_SECONDS
+    ) -> None:
+        self._channel = credentials.open(target, _OPTIONS)
+        self._credentials, self._metadata = credentials, credentials.metadata
         self._deadline = deadline
         self._patience = PATIENCE
         self._total_seconds = total_seconds
@@ -73,7 +77,7 @@ class Probe:
     def ask(self, request: Message, answer: type[Kind], method: str = "") -> Reply[Kind]:
         """Makes one call: of `method` (/package.Service/Method), or of the protocol's method that takes `request`."""
         call = self._channel.unary_unary(method or OIP + type(request).__name__.removesuffix("Request"), None, None)
-        return self._read(answer, lambda: [call(request.SerializeToString(), timeout=self._deadline)])
+        return self._read(answer, lambda: [call(request.SerializeToString(), self._deadline, self._metadata)])
 
     def ask_too_late(self, request: pb.ModelInferRequest) -> Reply[pb.ModelInferResponse]:
         """Makes a call of ModelInfer whose deadline is over when the server gets it.
@@ -84,7 +88,7 @@ class Probe:
 
         def answers() -> Iterator[bytes]:
             call = self._channel.unary_unary(OIP + "ModelInfer", None, None).future(
-                request.SerializeToString(), metadata=(("grpc-timeout", "0n"),)
+                request.SerializeToString(), metadata=(("grpc-timeout", "0n"), *self._metadata)
             )
             try:
                 yield call.result(timeout=self._deadline)
@@ -98,7 +102,7 @@ class Probe:
 
         def answers() -> Iterator[bytes]:
             raw = [request.SerializeToString() for request in requests]
-            call = self._channel.stream_stream(method, None, None)(iter(raw), timeout=self._deadline)
+            call = self._channel.stream_stream(method, None, None)(iter(raw), self._deadline, self._metadata)
             try:
                 yield from itertools.islice(call, len(raw))
             finally:
@@ -120,7 +124,7 @@ class Probe:
             status, details = NO_ANSWER, f"none within {self._deadline:g} s"
         except grpc.RpcError as error:
             call = cast(grpc.Call, error)  # what a blocking call raises is both
-            status, details = call.code().name, call.details() or ""
+            status, details = call.code().name, self._credentials.hide(call.details() or "")
         self._patience -= status in (NO_ANSWER, "DEADLINE_EXCEEDED")
         try:
             return Reply(status, details, tuple(answer.FromString(each) for each in raw))

@@ -20,12 +20,15 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 from rich.console import Console
 
+from loadtest.client.credentials import read_credentials
+from loadtest.client.failures import plain
 from loadtest.client.metrics_page import ScrapeError, scrape
 from loadtest.client.payloads import DEFAULT_VARIANT, make_inputs, wire_version
-from loadtest.doctor.findings import Diagnosis, Finding, Settings, make_finding, plain
+from loadtest.doctor.findings import Diagnosis, Finding, Settings, make_finding
 from loadtest.doctor.probe import OIP, Probe, Reply
 from loadtest.doctor.variant_checks import ModelUnderTest, check_variant
 from loadtest.interrupt import Sleep
+from loadtest.plan import is_address
 from protos.errors import UsageError
 from protos.telemetry import REQUESTS
 from protos.v1 import inference_pb2 as pb
@@ -53,12 +56,11 @@ def check_server(target: str, settings: Settings, console: Console, sleep: Sleep
 
     `UsageError` where `target` is no address or nobody answers there, and whatever `sleep` raises.
     """
-    target = target.removeprefix("http://")  # as `run` takes it
-    host, _, port = target.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65535:
+    if not is_address(target):
         raise UsageError(f"got '{target}', expected HOST:PORT")
+    host, _, port = target.rpartition(":")
     findings: list[Finding] = []
-    with Probe(target, settings.deadline) as probe:
+    with Probe(target, settings.deadline, read_credentials(settings)) as probe:
         checks = _Checks(probe, settings, _find(probe, target))
         for finding in checks.all(host, int(port)):
             findings.append(finding)

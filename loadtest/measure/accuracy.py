@@ -11,15 +11,18 @@ Nothing is retried: the images of a failed request have no answer. Works with th
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from loadtest.client.credentials import PLAIN, Credentials
+from loadtest.client.failures import Failure, Tally
 from loadtest.client.oip import WRONG_ANSWER, CallError, Client
 from loadtest.client.payloads import Payload
 from loadtest.interrupt import Sleep
@@ -68,6 +71,8 @@ class Accuracy:
     failures: dict[str, int]
     """Requests that failed, by status."""
     first_failure: str | None
+    failure_texts: tuple[Failure, ...] = ()
+    """What the server said of those requests."""
 
     @property
     def holds(self) -> bool:
@@ -98,7 +103,13 @@ def prepare(repository: Path, model: str, served: Mapping[str, pb.ModelMetadataR
 
 
 def check_accuracy(
-    target: str, check: Check, clients: int, rows: int, deadline: float, sleep: Sleep = time.sleep
+    target: str,
+    check: Check,
+    clients: int,
+    rows: int,
+    deadline: float,
+    sleep: Sleep = time.sleep,
+    credentials: Credentials = PLAIN,
 ) -> Accuracy:
     """Sends the test split once, `rows` images a request, over `clients` connections at a time.
 
@@ -107,7 +118,8 @@ def check_accuracy(
     predictions = np.full(len(check.test), UNANSWERED)
     pending = iter([slice(first, first + rows) for first in range(0, len(check.test), rows)])
     with ThreadPoolExecutor(clients) as pool:
-        work = [pool.submit(_ask, target, deadline, check, pending, predictions) for _ in range(clients)]
+        connect = partial(Client, target, deadline, credentials)
+        work = [pool.submit(_ask, connect, check, pending, predictions) for _ in range(clients)]
         try:
             while not all(each.done() for each in work):
                 sleep(POLL_SECONDS)
@@ -147,11 +159,11 @@ def _refusal(name: str, why: str) -> UsageError:
 
 
 def _ask(
-    target: str, deadline: float, check: Check, pending: Iterator[slice], predictions: NDArray[np.int64]
+    connect: Callable[[], Client], check: Check, pending: Iterator[slice], predictions: NDArray[np.int64]
 ) -> list[CallError]:
     """Sends the images `pending` over one connection, until other clients and this one took all; returns failures."""
     failures = []
-    with closing(Client(target, deadline)) as client:
+    with closing(connect()) as client:
         for chosen in pending:
             try:
                 predictions[chosen] = _classes(client, check.manifest, check.test.images[chosen])
@@ -175,7 +187,9 @@ def _classes(client: Client, manifest: Variant, images: NDArray[np.uint8]) -> ND
 
 
 def _accuracy(check: Check, predictions: NDArray[np.int64], failures: list[CallError]) -> Accuracy:
-    test, answered = check.test, predictions != UNANSWERED
+    test, answered, tally = check.test, predictions != UNANSWERED, Tally()
+    for error in failures:
+        tally.add(error.status, error.details)
     flipped = np.flatnonzero(answered & (predictions != test.predictions))
     return Accuracy(
         variant=check.manifest.variant,
@@ -185,6 +199,7 @@ def _accuracy(check: Check, predictions: NDArray[np.int64], failures: list[CallE
         flips=tuple(Flip(int(i), int(test.labels[i]), int(test.predictions[i]), int(predictions[i])) for i in flipped),
         failures=dict(Counter(error.status for error in failures)),
         first_failure=str(failures[0]) if failures else None,
+        failure_texts=tally.failures,
     )
 
 

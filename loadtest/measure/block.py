@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from loadtest.client.credentials import Credentials
 from loadtest.client.discovery import ServedVariant
 from loadtest.client.metrics_page import deltas, read_again
 from loadtest.client.payloads import Payload
@@ -34,6 +35,7 @@ class RunContext:
     origin: float
     """The time of `perf_counter` at which the run began."""
     sleep: Sleep
+    credentials: Credentials
 
     def measure(self, block: Block) -> Measurement:
         """Measures one block. It waits for the calls under way at its end, so every call sent has its sample."""
@@ -41,7 +43,8 @@ class RunContext:
         requests, times = self.payloads[block.variant, plan.rows_of(load)], _arrivals(plan, block)
         served, recorder = self.variants[block.variant], Recorder()
         address, before, idle = served.target.address, read_again(served.metrics_url), host.read()
-        with swarm(address, requests, users, plan.deadline, recorder.on_request, plan.transport, times) as running:
+        how = (plan.deadline, recorder.on_request, plan.transport, times, self.credentials)
+        with swarm(address, requests, users, *how) as running:
             recorder.wait_for_users(users, plan.deadline, self.sleep)
             begun = running.begin() + plan.warmup
             self.sleep(begun - time.perf_counter())
@@ -63,6 +66,7 @@ class RunContext:
             lag_seconds=tuple(running.lags),
             server=server,
             conditions=host.between(idle, done, server_seconds),
+            failures=recorder.failures,
             samples=recorder.samples(self.origin, window, block, tuple(self.variants), loads),
         )
 

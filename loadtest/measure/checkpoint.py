@@ -21,7 +21,10 @@ from protos.errors import UsageError
 from protos.support import atomic
 from protos.support.strict import decode
 
-_PLAN = "plan.json"
+_PLAN, _RESERVE = "plan.json", "reserve"
+
+ROOM = 8 << 20
+"""Bytes that a run needs before any load, and keeps for its end: a report alone has five million."""
 
 
 class Checkpoint:
@@ -39,6 +42,8 @@ class Checkpoint:
         kept = json.loads(about.read_text())
         if {key: kept.get(key) for key in mine} != mine:
             raise UsageError(f"--out: '{self.folder}' holds blocks of another plan: remove it, or take another --out")
+        self._reserve = self.folder / _RESERVE
+        self._reserve.write_bytes(bytes(ROOM))
         self.began: float = kept["began"]
         """The time at which the run first began, in seconds since 1970."""
 
@@ -52,7 +57,19 @@ class Checkpoint:
         return Measurement(**vars(record), samples=load_samples(described.with_suffix(".npz")))
 
     def keep(self, name: str, measured: Measurement) -> None:
-        """Keeps a block."""
+        """Keeps a block; on a disk that is full meanwhile it takes the reserve, and raises `OSError` all the same."""
+        try:
+            self._keep(name, measured)
+        except OSError:
+            self.release()
+            self._keep(name, measured)
+            raise
+
+    def release(self) -> None:
+        """Gives the reserve up, for what comes last."""
+        self._reserve.unlink(missing_ok=True)
+
+    def _keep(self, name: str, measured: Measurement) -> None:
         described = self.folder / f"{name}.json"
         measured.samples.save(described.with_suffix(".npz"))
         record = {field.name: getattr(measured, field.name) for field in dataclasses.fields(Record)}
@@ -61,14 +78,25 @@ class Checkpoint:
 
 @contextmanager
 def checkpointed(plan: Plan, variants: Mapping[str, Facts]) -> Iterator[Checkpoint]:
-    """Yields a run's checkpoint. At the end it is removed, unless the run fails after it has kept a block."""
-    checkpoint = Checkpoint(plan, variants)
+    """Yields a run's checkpoint. At the end it is removed, unless the run fails after it has kept a block.
+
+    Raises `UsageError` where a file cannot be written, as on a full disk.
+    """
+    try:
+        checkpoint = Checkpoint(plan, variants)
+    except OSError as error:
+        raise UsageError(f"--out: '{plan.out}' cannot be written: {error}") from error
     try:
         yield checkpoint
     except BaseException as error:
-        if not (kept := len({*checkpoint.folder.glob("*.json")} - {checkpoint.folder / _PLAN})):
+        left = "nothing was measured yet"
+        if kept := len({*checkpoint.folder.glob("*.json")} - {checkpoint.folder / _PLAN}):
+            left = f"'{checkpoint.folder}' keeps what was measured, {kept} blocks: the same command goes on"
+        else:
             shutil.rmtree(checkpoint.folder, ignore_errors=True)
-        elif isinstance(error, Interrupted):
-            error.left = f"'{checkpoint.folder}' keeps what was measured, {kept} blocks: the same command goes on"
+        if isinstance(error, Interrupted) and kept:
+            error.left = left
+        if isinstance(error, OSError):
+            raise UsageError(f"--out: {error}; {left}") from error
         raise
     shutil.rmtree(checkpoint.folder, ignore_errors=True)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from rich.console import Console
 
 from loadtest import stats
+from loadtest.client.failures import Failure
+from loadtest.client.failures import merge as merge_failures
 from loadtest.measure.block import RunContext
 from loadtest.measure.checkpoint import Checkpoint
 from loadtest.measure.measurement import OK, Measurement, Search, steady_latencies
@@ -36,7 +38,8 @@ def search_all(context: RunContext, checkpoint: Checkpoint, console: Console) ->
     searches, samples = list[Search](), list[Samples]()
     for number, variant in enumerate(context.variants, 1):
         search = _VariantSearch(context, checkpoint, console, number, variant, objective)
-        searches.append(Search(variant, objective, search.find()))
+        found = search.find()
+        searches.append(Search(variant, objective, found, merge_failures(search.failures)))
         samples += search.samples
     return tuple(searches), merge(samples)
 
@@ -54,6 +57,7 @@ class _VariantSearch:
     turns: int = 0
     trials: list[Trial] = field(default_factory=list)
     samples: list[Samples] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
 
     def find(self) -> Found:
         """Runs the closed loops, then searches, unless they show that no rate can hold."""
@@ -84,8 +88,13 @@ class _VariantSearch:
         """Returns a block of this load alone, from the checkpoint if it is there; else measures it."""
         self.turns += 1
         name, block = f"search-{self.number}-{self.turns}", Block(self.variant, load, number)
-        if (kept := self.checkpoint.read(name, block)) is not None:
-            return kept
+        measured = self.checkpoint.read(name, block) or self._load(name, block, seconds, about)
+        self.failures += measured.failures
+        return measured
+
+    def _load(self, name: str, block: Block, seconds: float, about: str) -> Measurement:
+        """Measures a block and keeps it."""
+        load = block.load
         if about:
             self._say(about)
         users, rates = ((int(load.level),), ()) if load.scenario == "closed" else ((), (load.level,))

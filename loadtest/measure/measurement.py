@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from loadtest.client.failures import Failure
 from loadtest.client.metrics_page import Deltas
 from loadtest.measure.host import Conditions
 from loadtest.measure.rate_search import Found, Objective
@@ -40,6 +41,8 @@ class Record:
     """How often the block was measured before and thrown away, because the machine had changed."""
     steady: bool = True
     """Whether the noise probe took the usual time before and after."""
+    failures: tuple[Failure, ...] = ()
+    """What was said of the calls that failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +70,8 @@ class Search:
     variant: str
     objective: Objective
     found: Found
+    failure_texts: tuple[Failure, ...] = ()
+    """What was said of the calls of all trials that failed."""
 
 
 def steady(rows: Rows) -> Rows:

@@ -1,6 +1,6 @@
 """A server that answers ModelInfer and ModelStreamInfer at once, always the same.
 
-    python -m loadtest.measure.null_server < answer
+    python -m loadtest.measure.null_server [--tls] < answer
 
 It reads the serialized ModelInferResponse to give from standard input, prints its address on a free port of this
 machine, and runs until a signal ends it.
@@ -9,6 +9,7 @@ machine, and runs until a signal ends it.
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import grpc
 
@@ -18,7 +19,11 @@ from protos.v1 import inference_pb2 as pb
 _LIMITS = [("grpc.max_receive_message_length", MESSAGE_BYTES), ("grpc.max_send_message_length", MESSAGE_BYTES)]
 
 
-async def _serve(answer: bytes) -> None:
+CERTIFICATE = Path(__file__).with_name("null_server.pem")
+"""Certificate and key for `--tls`, as PEM."""
+
+
+async def _serve(answer: bytes, tls: bool) -> None:
     async def infer(request: bytes, context: object) -> bytes:
         return answer
 
@@ -34,11 +39,15 @@ async def _serve(answer: bytes) -> None:
         "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(stream),
     }
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("inference.GRPCInferenceService", methods)])
-    port = server.add_insecure_port("127.0.0.1:0")
+    pem = CERTIFICATE.read_bytes()
+    if tls:
+        port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(pem, pem)]))
+    else:
+        port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     print(f"127.0.0.1:{port}", flush=True)
     await server.wait_for_termination()
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(sys.stdin.buffer.read()))
+    asyncio.run(_serve(sys.stdin.buffer.read(), "--tls" in sys.argv))

@@ -5,6 +5,7 @@ Numbers in the Markdown are rounded as in the page; the CSV has them as they wer
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 
 from loadtest.analysis.decision import Choice, Decision
@@ -38,6 +39,8 @@ def markdown(results: Results, decision: Decision, ranked: Sequence[Ranking], se
         "## All cells",
         table([column.title for column in BRIEF], [[column.text(cell) for column in BRIEF] for cell in results.cells]),
     ]
+    if failed := [[*where, each.count, each.status, _inert(each.text)] for *where, each in results.failure_texts]:
+        sections += ["## What failed", table(["variant", "load", "calls", "status", "text"], failed)]
     if seen.flips:
         rows = [[f.accuracy.variant, f.accuracy.lost, f.accuracy.gained, f.other, f"{f.p:.3g}"] for f in seen.flips]
         sections += ["## Flips against FP32", table(["variant", "lost", "gained", "other", "McNemar's p"], rows)]
@@ -64,6 +67,11 @@ def _decision(decision: Decision) -> Iterator[str]:
 def _said(choice: Choice) -> str:
     tied = f" Tied with {', '.join(choice.tied_with)}." if choice.tied_with else ""
     return f"{choice.sentence}.{tied}"
+
+
+def _inert(text: str) -> str:
+    """Returns a server's text with what Markdown would take for HTML or a link escaped."""
+    return re.sub(r"([\\`*_<>\[\]&])", r"\\\1", text)
 
 
 def _ranks(ranked: Ranking) -> str:

@@ -55,6 +55,7 @@ def write_report(results: Results, decision: Decision, samples: Samples, path: P
         curves=tuple(_curves(cells, style)),
         timeline=_plot("timeline", "What clients, server and machine saw", timeline(cells, samples, style)),
         gallery=seen,
+        failed=tuple(results.failure_texts),
         columns=[c for c in COLUMNS if c.percentile or any(c.value(cell) is not None for cell in cells)],
         style=style,
     )

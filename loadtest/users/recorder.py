@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import IO, Any
 
 import grpc
 import numpy as np
 
+from loadtest.client.failures import Failure, Tally
 from loadtest.client.oip import WRONG_ANSWER, CallError
 from loadtest.interrupt import Sleep
 from loadtest.plan import Block, Load
@@ -71,7 +72,7 @@ class Samples:
         np.savez(file := io.BytesIO(), allow_pickle=False, **self._arrays())
         return file.getvalue()
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | IO[bytes]) -> None:
         """Writes an .npz that explains itself: rows and the names behind each number."""
         np.savez_compressed(path, allow_pickle=False, **self._arrays())
 
@@ -93,6 +94,7 @@ class Recorder:
         self._names: dict[str, int] = {}
         self._variant, self._first, self._status = array("H"), array("B"), array("B")
         self._ended, self._latency, self._late = array("d"), array("d"), array("d")
+        self._tally = Tally()
         self.first_calls = 0
         """Users that had an answer, or a failure, so far."""
 
@@ -113,9 +115,21 @@ class Recorder:
         self._late.append(context.get(LATE, 0.0) if context else 0.0)
         self._variant.append(self._names.setdefault(name, len(self._names)))
         self._first.append(context is FIRST_CALL)
-        failure = exception.status if isinstance(exception, CallError) else "EXCEPTION"
-        self._status.append(0 if exception is None else STATUSES.index(failure))
+        self._status.append(0 if exception is None else self._failed(exception))
         self.first_calls += context is FIRST_CALL
+
+    def _failed(self, exception: BaseException) -> int:
+        """Keeps what was said, and returns the number of the status."""
+        status, text = "EXCEPTION", repr(exception)
+        if isinstance(exception, CallError):
+            status, text = exception.status, exception.details
+        self._tally.add(status, text)
+        return STATUSES.index(status)
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """Returns what was said of the calls that failed."""
+        return self._tally.failures
 
     def clear(self) -> None:
         """Forgets the calls so far, but not how many first ones there were."""

@@ -17,20 +17,23 @@ from typing import ClassVar
 import gevent
 import numpy as np
 from gevent.event import Event
+from gevent.hub import Hub
 from gevent.pool import Group
 from grpc.experimental.gevent import init_gevent  # type: ignore[import-not-found]
 from locust.env import Environment
 from locust.event import Events
 from locust.exception import StopTest, StopUser
 
+from loadtest.client.credentials import PLAIN, Credentials
 from loadtest.client.oip import CallError, Client, StreamClient
 from loadtest.client.payloads import Payload
-from loadtest.plan import Transport
+from loadtest.plan import Transport, is_address
 from loadtest.users.arrivals import gaps
 from loadtest.users.recorder import FIRST_CALL, LATE
 from loadtest.users.timer import Timer
 
 init_gevent()
+Hub.NOT_ERROR += (StopTest,)  # Locust logs its message, no traceback is needed
 
 FAILURE_PAUSE_SECONDS = 0.1
 """A user pauses after a failed call, so that a server that is gone is not called thousands of times a second."""
@@ -49,13 +52,15 @@ class OipUser(User):
     payloads: ClassVar[Sequence[Payload]] = ()
     deadline: ClassVar[float] = 10.0
     transport: ClassVar[Transport] = "unary"
+    credentials: ClassVar[Credentials] = PLAIN
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
-        if not self.payloads or not self.host:
+        if not self.payloads or not self.host or not is_address(self.host):
             environment.process_exit_code = 2
-            raise StopTest("nothing to send, or nowhere to send it: --host and --model are needed")
-        self.client = (StreamClient if self.transport == "stream" else Client)(self.host, self.deadline)
+            raise StopTest("nothing to send, or nowhere to send it: --host HOST:PORT and --model are needed")
+        kind = StreamClient if self.transport == "stream" else Client
+        self.client = kind(self.host, self.deadline, self.credentials)
         self._next = itertools.cycle(random.sample(self.payloads, len(self.payloads))).__next__
 
     def on_start(self) -> None:
@@ -182,6 +187,7 @@ def swarm(
     listener: Callable[..., None],
     transport: Transport = "unary",
     times: Sequence[float] | None = None,
+    credentials: Credentials = PLAIN,
 ) -> Iterator[Swarm]:
     """Runs `users` users inside the `with` block: each as fast as it gets answers, or all together at `times`.
 
@@ -189,7 +195,7 @@ def swarm(
     under way are waited for, unless the `with` block ends by an exception.
     """
     running, kind = Swarm(times or ()), InferenceUser if times is None else PoissonUser
-    body = {"payloads": payloads, "deadline": deadline, "transport": transport}
+    body = {"payloads": payloads, "deadline": deadline, "transport": transport, "credentials": credentials}
     user = type("BlockUser", (kind,), body | {"arrivals": lambda self: running.arrivals(users)})
     own = Events()  # type: ignore[no-untyped-call]  # the process's own events are for runs by hand
     own.request.add_listener(listener)  # type: ignore[no-untyped-call]

@@ -72,7 +72,7 @@ EXISTING_FILE: Rule = {"accepts": Path.is_file, "expected": "a file that exists"
 def add_flags(parser: argparse._ActionsContainer, kind: type[Dataclass]) -> None:
     """Adds a flag for each field of `kind`; argparse requires none of them, `read` does."""
     hints, texts = typing.get_type_hints(kind), docstrings(kind)
-    for option in dataclasses.fields(kind):
+    for option in _fields(kind):
         rule = _rule(hints[option.name]) | option.metadata
         text = (texts[option.name] + _shown(option.default)).replace("%", "%%")
         nargs, const, metavar = rule.get("nargs"), rule.get("const"), rule["metavar"]
@@ -118,8 +118,14 @@ def fill(flags: argparse.Namespace, kind: type[Dataclass], path: Path) -> None:
 
 def to_toml(options: Dataclass, without: Sequence[str] = ()) -> str:
     """Returns the text of a TOML file from which `fill` makes the same options, except the fields in `without`."""
-    values = {name: value for name, value in vars(options).items() if value not in (None, ()) and name not in without}
+    names = [option.name for option in _fields(type(options)) if option.name not in without]
+    values = {name: value for name in names if (value := getattr(options, name)) not in (None, ())}
     return "".join(f"{name} = {json.dumps(value, default=str)}\n" for name, value in values.items())
+
+
+def _fields(kind: type[Dataclass]) -> list["dataclasses.Field[Any]"]:
+    """Returns the fields of a dataclass, those that it inherits last."""
+    return sorted(dataclasses.fields(kind), key=lambda option: option.name not in vars(kind)["__annotations__"])
 
 
 def _text(value: object) -> str:
@@ -131,6 +137,13 @@ def _text(value: object) -> str:
 
 def docstrings(kind: type[Dataclass]) -> dict[str, str]:
     """Returns the string below each field of `kind`. Python keeps none for attributes, so this reads the source."""
+    texts = dict[str, str]()
+    for base in filter(dataclasses.is_dataclass, reversed(kind.__mro__)):
+        texts |= _docstrings(base)
+    return texts
+
+
+def _docstrings(kind: type) -> dict[str, str]:
     (body,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     assert isinstance(body, ast.ClassDef)
     texts = {}

@@ -14,16 +14,16 @@ Source: https://grpc.io/docs/guides/auth/
 
 import hmac
 import logging
-import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from time import monotonic
-from typing import Generic, NoReturn, TypeVar
+from typing import Generic, TypeVar
 
 import grpc
 from prometheus_client import Counter
 
 from protos.errors import UsageError
+from protos.support.credentials import check_certificates, read_tokens
 from server.api.edge import Context, Handler
 from server.settings import Settings
 
@@ -96,11 +96,8 @@ def credentials(settings: Settings) -> grpc.ServerCredentials | None:
 
 def _configuration(certificate: Path, key: Path, authority: Path | None) -> grpc.ServerCertificateConfiguration:
     """gRPC would take anything, and fail each connection; OpenSSL says beforehand whether the files fit."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        context.load_cert_chain(certificate, key, password=_no_password)
-        if authority is not None:
-            context.load_verify_locations(authority)
+        check_certificates(certificate, key, authority)
         pair = (key.read_bytes(), certificate.read_bytes())
         return grpc.ssl_server_certificate_configuration([pair], authority.read_bytes() if authority else None)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
@@ -108,16 +105,11 @@ def _configuration(certificate: Path, key: Path, authority: Path | None) -> grpc
         raise UsageError(f"--tls-cert, --tls-key, --tls-client-ca: {names} do not fit together: {error}") from None
 
 
-def _no_password() -> NoReturn:
-    """Instead of a question on the terminal."""
-    raise ValueError("the key has a password")
-
-
 class Tokens(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     """Refuses calls without a token, before their message is received; stands in front of `Edge`."""
 
     def __init__(self, path: Path, handled: Counter) -> None:
-        self._files = Files([path], lambda: _tokens(path))
+        self._files = Files([path], lambda: read_tokens(path))
         self._checked = monotonic()
         self._handled = handled
 
@@ -159,13 +151,3 @@ class Tokens(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             await context.abort(code, "a valid bearer token is needed")
 
         return grpc.stream_stream_rpc_method_handler(refuse)
-
-
-def _tokens(path: Path) -> tuple[bytes, ...]:
-    try:
-        tokens = tuple(line.strip() for line in path.read_bytes().splitlines() if line.strip())
-    except OSError as error:
-        raise UsageError(f"--token-file: '{path}' cannot be read: {error.strerror}") from None
-    if not tokens:
-        raise UsageError(f"--token-file: '{path}' is empty, expected one token a line")
-    return tokens

@@ -15,8 +15,9 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, Serv
 from rich.console import Console
 
 from loadtest.__main__ import main
+from loadtest.client.failures import LONGEST_TEXT
 from loadtest.doctor import probe, variant_checks
-from loadtest.doctor.findings import LONGEST_TEXT, Diagnosis, Finding, Settings
+from loadtest.doctor.findings import Diagnosis, Finding, Settings
 from loadtest.doctor.server_checks import MODELS, check_server
 from loadtest.interrupt import Interrupted
 from protos.errors import UsageError
@@ -347,7 +348,9 @@ def test_where_nobody_listens_is_refused_in_one_line(capsys: pytest.CaptureFixtu
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("address", ["nowhere", ":8001", "host:", "host:70000"])
+@pytest.mark.parametrize(
+    "address", ["nowhere", ":8001", "host:", "host:70000", "http://host:1", "dns:///host:1", "ipv6:host:1"]
+)
 def test_what_is_no_address_is_refused(address: str) -> None:
     with pytest.raises(UsageError, match=f"got '{address}', expected HOST:PORT"):
         diagnose(address)

@@ -137,7 +137,7 @@ def test_an_unknown_variant_ends_locust_with_the_reason(server: ServerProcess, r
 def test_a_forgotten_model_ends_locust_with_the_reason(server: ServerProcess, repository: Path) -> None:
     done = by_hand(server, repository)
     assert done.returncode == 2
-    assert "--host and --model are needed" in done.stderr
+    assert "--host HOST:PORT and --model are needed" in done.stderr
 
 
 def test_a_person_s_own_user_sends_its_own_payloads(server: ServerProcess, tmp_path: Path) -> None:
