@@ -31,11 +31,16 @@ ADAPTERS_AND_EXPORTERS = {
 
 WRAPPED_IN = {
     "torch": {"server.runtimes.pytorch", "server.runtimes.torchscript"},
-    "onnxruntime": ADAPTERS_AND_EXPORTERS["onnxruntime"] | {"compressors.networks.onnx_network"},
+    "onnxruntime": ADAPTERS_AND_EXPORTERS["onnxruntime"]
+    | {"compressors.networks.onnx_network", "compressors.networks.onnx_graph"},
     "openvino": ADAPTERS_AND_EXPORTERS["openvino"],
     "nncf": {"compressors.export.post_training"},
-    "onnx": {"compressors.export.onnxruntime", "compressors.networks.onnx_network"},
-    "onnx_ir": {"compressors.networks.onnx_network"},
+    "onnx": {
+        "compressors.export.onnxruntime",
+        "compressors.networks.onnx_network",
+        "compressors.networks.onnx_graph",
+    },
+    "onnx_ir": {"compressors.networks.onnx_graph"},
     "cloudpickle": {"compressors.build.isolation"},
     "scipy": {
         "protos.support.significance",
