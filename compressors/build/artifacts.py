@@ -169,7 +169,7 @@ class Artifacts:
             moved = companions.effect(adapter, variant, self.golden)
         if moved <= companions.BOUND or variant.max_batch is not None:
             return variant
-        note = f"rows beside it move an answer by up to {moved:.0%} of the range of answers: served without batching"
+        note = f"rows beside it move an answer by up to {moved:.0%} of what answers differ by: served without batching"
         notes = tuple(note for note in variant.notes if note != BATCH_RANGE)
         return replace(variant, max_batch=1, notes=(*notes, note))
 

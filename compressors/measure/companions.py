@@ -11,11 +11,11 @@ from protos.repository import GoldenSet
 from server.runtimes import Runtime
 
 BOUND = 0.05
-"""The share of the range of FP32's answers by which companions may move an answer."""
+"""The share of what FP32's answers to different inputs differ by, by which companions may move an answer."""
 
 
 def effect(runtime: Runtime, variant: Variant, golden: GoldenSet) -> float:
-    """Returns the largest difference of a golden answer alone and among others, as a share of FP32's range of answers.
+    """Returns how far others move a golden answer at most, as a share of the most that FP32's golden answers differ by.
 
     The others are the other golden inputs and as many images of black and bright pixels, the loudest there can be.
     """
@@ -24,4 +24,5 @@ def effect(runtime: Runtime, variant: Variant, golden: GoldenSet) -> float:
     loud = preprocessing.normalise(pixels, variant.preprocessing)
     alone = np.concatenate([runtime.infer({name: row[None]})[output] for row in golden.inputs])
     among = runtime.infer({name: np.concatenate([golden.inputs, loud])})[output][: len(alone)]
-    return float(np.abs(alone - among).max() / max(float(np.ptp(golden.outputs)), np.finfo(np.float32).tiny))
+    differ = float(np.ptp(golden.outputs, axis=0).max())  # between inputs, not between classes
+    return float(np.abs(alone - among).max() / max(differ, np.finfo(np.float32).tiny))
