@@ -38,7 +38,7 @@ def _user_model(wanted: BuildOptions, user: UserModel) -> tuple[tuple[Study, ...
         raise UsageError(f"{missing} is missing: your own model needs {', '.join(needed)}")
     known = data in DATASETS and not Path(data).exists()  # such as cifar10, which can be downloaded
     kind = data if known else user_data.kind_of(data)
-    declared = study.own(name, network, file, kind, _form(wanted, user), user.calibration, user.runtimes)
+    declared = study.own(name, network, file, kind, _form(wanted, user), user.calibration, user.runtimes, user.max_drop)
     return (declared,), None if known else Path(data)
 
 

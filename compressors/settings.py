@@ -60,6 +60,8 @@ class UserModel:
     """of pixels from 0 to 1; without it, 1,1,1"""
     calibration: int | None = None
     """training images for int8 ranges; without it, 256 or as many as there are"""
+    max_drop: float | None = field(default=None, metadata={"metavar": "POINTS"})
+    """an int8 more, accuracy-aware: layers go back to FP32 until it loses no more points (onnxruntime, openvino)"""
     runtimes: tuple[RuntimeName, ...] = field(
         default=get_args(RuntimeName), metadata={"nargs": "+", "metavar": "RUNTIME"}
     )

@@ -123,12 +123,18 @@ def own(
     form: Form,
     calibration: int | None,
     runtimes: tuple[RuntimeName, ...],
+    max_drop: float | None = None,
 ) -> Study:
-    """Makes the study of a user's own model, `file` loaded into `network`; raises `UsageError` as `load` does."""
+    """Makes the study of a user's own model, `file` loaded into `network`; raises `UsageError` as `load` does.
+
+    With `max_drop`, accuracy-aware int8 that loses no more points is a recipe too.
+    """
     recipes: dict[str, dict[str, Json]] = {
         REFERENCE: {"step": "load", "file": file},
         "int8": {"step": "static-int8", "parent": REFERENCE},
     }
+    if max_drop is not None:
+        recipes["int8-aware"] = {"step": "accuracy-aware-int8", "parent": REFERENCE, "max_drop": max_drop}
     if network == onnx_network.NAME and onnx_graph.is_int8_file(Path(file)):
         recipes = {GIVEN_INT8: recipes[REFERENCE]}
     sha256 = hashlib.sha256(repr((network, data, form, calibration)).encode()).hexdigest()

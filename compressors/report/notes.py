@@ -9,9 +9,12 @@ from collections.abc import Sequence
 from compressors.export.lowerings import missing_instructions
 from compressors.measure.latency import KNOWN
 from protos.manifest import Variant
+from protos.support.significance import mcnemar_p
 
 NO_FASTER = 0.98
 """A variant is called no faster where its p50 is above this share of the other's."""
+LOST, CHANCE = 0.015, 0.05
+"""Static int8 that loses more of its parent's accuracy is told what loses less, where it is hardly chance."""
 MASKED = 0.95
 """Weights count as masked where at most this share of them is not zero."""
 FALLEN = 0.05
@@ -57,9 +60,15 @@ def _fallen(v: Variant) -> list[str]:
     if v.quality is None or not v.recipe.steps:
         return []
     last, loss = v.recipe.steps[-1], v.quality.parent - v.quality.value
-    if loss <= FALLEN or last.name != "static-int8" or last.parameters.get("ranges") == "mean-min-max":
+    if last.name != "static-int8":
         return []
-    return [f'lost {100 * loss:.1f} points: one calibration image may have set its ranges, see ranges = "mean-min-max"']
+    if loss > FALLEN and last.parameters.get("ranges") != "mean-min-max":
+        return [
+            f'lost {100 * loss:.1f} points: one calibration image may have set its ranges, see ranges = "mean-min-max"'
+        ]
+    if loss > LOST and mcnemar_p(v.quality.lost or 0, v.quality.gained or 0) <= CHANCE:
+        return [f"lost {100 * loss:.1f} points: accuracy-aware-int8 (--max-drop) takes layers back to FP32"]
+    return []
 
 
 def _broken_promises(v: Variant, origin: Variant | None) -> list[str]:

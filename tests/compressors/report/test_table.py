@@ -128,6 +128,27 @@ def test_int8_that_fell_far_says_what_to_try(fp32: Variant, ranges: str, value: 
     assert texts == [expected][:said]
 
 
+@pytest.mark.parametrize(("lost", "said"), [(30, 1), (7, 0)])
+def test_int8_that_lost_points_says_what_loses_less_unless_it_may_be_chance(
+    fp32: Variant, lost: int, said: int
+) -> None:
+    quality = Quality("top1", 0.73, "toy", 1000, 0.75, 0.75, 0.9, lost=lost, gained=5)
+    int8 = child(fp32, "int8", 1.0, precision="int8", quality=quality)
+    recipe = replace(int8.recipe, steps=(*fp32.recipe.steps, Step("static-int8", {})))
+    texts = notes.of([fp32, replace(int8, recipe=recipe)]).get("int8-onnxruntime", [])
+    assert texts == ["lost 2.0 points: accuracy-aware-int8 (--max-drop) takes layers back to FP32"][:said]
+
+
+def test_what_there_was_no_time_for_is_said(fp32: Variant) -> None:
+    fp32 = replace(fp32, quality=Quality("top1", 0.75, "toy", 800, 0.75, 0.75, 1.0))
+    slow = replace(latency(600.0), samples=16, known_within=0.061)
+    int8 = child(fp32, "int8", 1.0, latency=slow, quality=Quality("top1", 0.75, "toy", 200, 0.75, 0.75, 1.0))
+    assert notes.of([fp32, int8])["int8-onnxruntime"][:2] == [
+        "top-1 on 200 of 800 images: its time was over",
+        "its p50 is known within 6% after 16 calls, its time was over before it was within 2%",
+    ]
+
+
 def test_masked_weights_say_that_they_gain_nothing(fp32: Variant) -> None:
     masked = child(fp32, "sparse60", 2.0, network=Network(1000, 400, 3), notes=("a note",))
     assert notes.of([fp32, masked]) == {
