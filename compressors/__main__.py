@@ -86,10 +86,10 @@ def _build(arguments: argparse.Namespace) -> int:
         build.run()
     entries = [e for e in repository.scan(folder) if e.model in {each.model for each in studies}]
     print(table.show(entries, "table"))
-    failures = {f"{build.study.model}/{name}": cause for build in builds for name, cause in build.failures.items()}
-    for name, cause in failures.items():
-        print(f"FAILED {name}: {cause}", file=sys.stderr)
-    return 1 if failures else 0
+    for build in builds:
+        for name, cause in build.failures.items():
+            print(f"FAILED {build.study.model}/{name}: {cause} (all of it: {build.log(name)})", file=sys.stderr)
+    return 1 if any(build.failures for build in builds) else 0
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -132,6 +132,7 @@ def _plot(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
+    from compressors.progress import first_line
     from server import runtimes
     from server.runtimes.golden import check_golden
 
@@ -144,7 +145,7 @@ def _verify(arguments: argparse.Namespace) -> int:
             print(f"ok      {entry.model}/{entry.name}")
         except Exception as error:  # a damaged artifact fails in its library's own way
             failures += 1
-            print(f"BROKEN  {entry.model}/{entry.name}: {str(error).strip()}")
+            print(f"BROKEN  {entry.model}/{entry.name}: {first_line(error)}")
     return 1 if failures else 0
 
 

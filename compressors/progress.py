@@ -6,6 +6,8 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from protos.support.failures import telling_line, without_paths
+
 T = TypeVar("T")
 
 console = Console(stderr=True, highlight=False, log_path=False, soft_wrap=True)
@@ -17,8 +19,8 @@ def say(text: str) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """Returns the first line of an error, or its kind where it says nothing: libraries' texts can fill a screen."""
-    return (str(error).strip() or type(error).__name__).partition("\n")[0]
+    """Returns the line of an error that tells what was wrong, without paths of this machine."""
+    return without_paths(telling_line(error))
 
 
 def minutes(seconds: float) -> str:

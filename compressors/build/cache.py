@@ -1,4 +1,5 @@
 """Where finished steps are kept: `<repository>/.build/<model>/<key>/`, one folder for each, that appears whole.
+Beside them lies the log of each variant that the last build failed to make, `<variant>.log`.
 
 A key is a hash of everything that a step's result depends on; equal key, equal result.
 """
@@ -32,6 +33,10 @@ class Cache:
     def folder(self, step_key: str) -> Path:
         """Returns where the result of a step is, if it is finished."""
         return self._folder / step_key
+
+    def log(self, variant: str) -> Path:
+        """Returns the file that holds all that is known of a variant's failure, if its last build failed."""
+        return self._folder / f"{variant}.log"
 
     def work(self, step_key: str) -> Path:
         """Makes the folder for what a step keeps while it is not finished, such as checkpoints."""

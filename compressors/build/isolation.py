@@ -23,7 +23,8 @@ T = TypeVar("T")
 def in_fresh_process(function: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
     """Runs `function` in a new interpreter and returns or raises what it does; what it returns must pickle.
 
-    Its arguments go by cloudpickle: a user's network may hold lambdas, which pickle does not take.
+    What it raises comes as a RuntimeError of the same text where that does not pickle. Its arguments go by
+    cloudpickle: a user's network may hold lambdas, which pickle does not take.
     """
     packed = cloudpickle.dumps((function, arguments, keywords))
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _prepare) as pool:
@@ -47,7 +48,20 @@ def side_by_side(workers: int) -> Iterator[ThreadPoolExecutor]:
 
 def _call(packed: bytes) -> object:
     function, arguments, keywords = pickle.loads(packed)
-    return function(*arguments, **keywords)
+    try:
+        return function(*arguments, **keywords)
+    except Exception as error:
+        if _pickles(error):
+            raise
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
+
+
+def _pickles(error: Exception) -> bool:
+    """Whether the error keeps its text on its way: libraries' errors may want more arguments than pickle gives them."""
+    try:
+        return str(pickle.loads(pickle.dumps(error))) == str(error)
+    except Exception:
+        return False
 
 
 def _prepare() -> None:

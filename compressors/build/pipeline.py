@@ -1,11 +1,11 @@
 """From a study to a repository: train and prune, export, evaluate, time, publish.
 
 The cache keeps the result of each step: an interrupted build goes on where it stopped, and a changed study
-redoes only what the change touches. A variant that fails is left out and reported with its cause; all others
-are built. Latency and throughput are measured last (see `timing`).
+redoes only what the change touches. A variant that fails is left out and reported with the line that tells why,
+all of it in a log in `.build`; all others are built. Latency and throughput are measured last (see `timing`).
 """
 
-import logging
+import traceback
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager
@@ -30,13 +30,11 @@ from compressors.report import unbuilt
 from compressors.study import Study
 from protos import repository
 from protos.manifest import Variant
-from protos.support import machine
+from protos.support import atomic, machine
 from server import runtimes
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-log = logging.getLogger(__name__)
 
 
 def isolated_export(exporter: exporters.Exporter, job: exporters.Job) -> exporters.Exported:
@@ -92,10 +90,16 @@ class Build:
         """Raises `UsageError` where what the study loads does not fit; before any work starts."""
         self.networks.check()
 
+    def log(self, name: str) -> Path:
+        """Returns the file with the whole text of why the variant `name` failed, with its traceback."""
+        return self._cache.log(name)
+
     def run(self) -> None:
         """Builds what is missing and publishes it; raises `UsageError` where another build is at work."""
         self._budget = Budget(self._seconds)
         with self._cache.locked():
+            for task in self._tasks:
+                self.log(task.name).unlink(missing_ok=True)
             tasks = [task for task in self._tasks if self._tried(task, self.networks.of, task.recipe.network_recipe)]
             if built := self._build(tasks):
                 self._publish(built, self._time(built))
@@ -148,7 +152,7 @@ class Build:
         try:
             return function(*arguments, **keywords)
         except Exception as error:
-            log.debug("variant %s", task.name, exc_info=error)
             self.failures[task.name] = f"{type(error).__name__}: {first_line(error)}"
-            say(f"{task.name}: FAILED, {self.failures[task.name]}")
+            atomic.write_text(self.log(task.name), "".join(traceback.format_exception(error)))
+            say(f"{task.name}: FAILED, {self.failures[task.name]} (all of it: {self.log(task.name)})")
             return None

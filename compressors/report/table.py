@@ -142,6 +142,8 @@ def _model(model: str, entries: list[Entry], form: Format) -> str:
     table = markdown.table(headings, rows, right=1) if form == "markdown" else _terminal(model, shown, rows)
     said = {name: [reason] for name, reason in missing.items()} | notes.of(variants)
     lines = [f"{', '.join(names)}: {text}." for text, names in _by_text(said).items()]
+    if any(reason.startswith(unbuilt.FAILED) for reason in missing.values()):
+        lines.append(f"All of what failed: .build/{model}/VARIANT.log in the repository.")
     broken = [f"BROKEN {entry.name}: {entry.broken}" for entry in entries if entry.broken]
     separator = "\n\n" if form == "markdown" else "\n"  # lines in Markdown run together
     said_of_all = ["\n".join(_measured(variants, base)), *_few(variants)]

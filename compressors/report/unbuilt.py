@@ -11,12 +11,13 @@ from pathlib import Path
 from protos.support import atomic
 
 FILE = "unbuilt.json"
+FAILED = "failed: "
 
 
 def save(folder: Path, refused: dict[str, str], failed: dict[str, str]) -> None:
     """Writes the file of the model whose variants lie in `folder`, or removes it where nothing was left out."""
     reasons = {name: f"refused: {why}" for name, why in refused.items()}
-    reasons |= {name: f"failed: {why}" for name, why in failed.items()}
+    reasons |= {name: FAILED + why for name, why in failed.items()}
     if not reasons:
         (folder / FILE).unlink(missing_ok=True)
         return

@@ -18,6 +18,7 @@ from typing import Literal
 from protos.errors import NotFoundError, UnavailableError, VariantError
 from protos.manifest import Variant
 from protos.repository import FIRST_DEFAULT, Entry, default_variant, scan
+from protos.support.failures import has_path, telling_line
 from protos.support.machine import measured_here
 from server.execution.engine import Engine, limit_for
 from server.execution.threads import Plan, Slots
@@ -193,10 +194,14 @@ class Registry:
 
     async def _fail(self, hosted: Hosted, error: Exception) -> str:
         known = isinstance(error, VariantError)
-        # A client reads the reason: no path of this machine, and no text of a library, which may hold one.
-        hosted.reason = str(error).replace(f"{self.root}/", "") if known else "its artifact could not be loaded"
+        line = str(error) if known else telling_line(error)
+        for root in (self.root.resolve(), self.root):
+            line = line.replace(f"{root}/", "")
+        # A client reads the reason: no path of this machine, which a text of a library may hold.
+        cause = "" if has_path(line) else f": {line}"
+        hosted.reason = line if known else f"its artifact could not be loaded{cause}"
         traceback = None if known and error.__cause__ is None else error
-        logger.error("variant %s FAILED: %s", hosted.label, error, exc_info=traceback)
+        logger.error("variant %s FAILED: %s", hosted.label, line, exc_info=traceback)
         if hosted.engine is None:
             await self._set(hosted, "FAILED")
         return hosted.reason

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
+from torch import nn
 
 from compressors.build.isolation import in_fresh_process, side_by_side
 
@@ -36,6 +38,18 @@ def test_nothing_carries_over_from_one_call_to_the_next() -> None:
 def test_what_it_raises_is_raised_here() -> None:
     with pytest.raises(FileNotFoundError, match="nowhere"):
         in_fresh_process(Path("nowhere").read_text)
+
+
+class Branching(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x if x.sum() > 0 else x + 1
+
+
+def test_an_error_that_does_not_pickle_keeps_its_text_and_its_traceback() -> None:
+    """Of torch.export's, pickle drops the text."""
+    with pytest.raises(RuntimeError, match="GuardOnDataDependentSymNode: Could not guard on data-dep") as caught:
+        in_fresh_process(torch.export.export, Branching(), (torch.zeros(2, 3),))
+    assert "in forward" in str(caught.value.__cause__)
 
 
 def test_a_crash_is_an_error_of_its_own_call_only() -> None:

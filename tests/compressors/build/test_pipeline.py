@@ -3,15 +3,18 @@
 import csv
 import dataclasses
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openvino
 import pytest
 import torch
 from torch import nn
 
+from compressors import __main__ as program
 from compressors import study
 from compressors.build import publishing
 from compressors.build.pipeline import Build, Tools, read_data
@@ -229,6 +232,52 @@ def test_a_failed_variant_is_reported_and_the_others_are_built(
         name: "ModuleNotFoundError: No module named 'no'" for name in NAMES if name.endswith("torchscript")
     }
     assert published(built).keys() == {name for name in NAMES if name.endswith("onnxruntime")}
+
+
+def test_a_failed_variant_is_told_by_its_telling_line_and_all_of_it_is_in_a_log(
+    build: Callable[..., Build], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def export(exporter: exporters.Exporter, job: exporters.Job) -> exporters.Exported:
+        if exporter is exporters.EXPORTERS["torchscript"]:
+            openvino.Core().read_model(tmp_path / "none.xml")
+        return exporters.export(exporter, job)
+
+    built = build(export=export)
+    built.run()
+    cause = 'RuntimeError: ir: Could not open the file: "none.xml"'
+    assert built.failures == {name: cause for name in NAMES if name.endswith("torchscript")}
+    log = built.root / ".build" / "small" / "fp32-torchscript.log"
+    said = "".join(capsys.readouterr().err.split())  # a narrow screen breaks its lines
+    assert "".join(f"fp32-torchscript: FAILED, {cause} (all of it: {log})".split()) in said
+    assert "Traceback" in log.read_text()
+    assert "Exception from src/" in log.read_text()
+    assert unbuilt.load(built.root / "small")["fp32-torchscript"] == f"failed: {cause}"
+    assert "All of what failed: .build/small/VARIANT.log in the repository." in table.show(
+        repository.scan(built.root), "table"
+    )
+    build().run()
+    assert not log.exists()
+
+
+def test_the_program_ends_with_each_failure_and_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(exporters.EXPORTERS, "torchscript", exporters.Exporter("no.such:exporter", ()))
+    monkeypatch.setitem(exporters.EXPORTERS, "onnxruntime", exporters.Exporter("no.such:exporter", ()))
+    (tmp_path / "small.toml").write_text(STUDY.partition("[recipes.channels50]")[0])
+    root = tmp_path / "models"
+    monkeypatch.setattr(
+        sys, "argv", ["pareto-compress", "build", "--study", f"{tmp_path}/small.toml", "--repository", str(root)]
+    )
+    with pytest.raises(SystemExit) as ended:
+        program.main()
+    assert ended.value.code == 1
+    failed = (
+        "FAILED small/fp32-{0}: ModuleNotFoundError: No module named 'no' (all of it: {1}/.build/small/fp32-{0}.log)"
+    )
+    assert capsys.readouterr().err.splitlines()[-2:] == [
+        failed.format(name, root) for name in ("torchscript", "onnxruntime")
+    ]
 
 
 def test_a_failed_network_costs_only_what_is_made_from_it(build: Callable[..., Build]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from protos.manifest import from_json, to_json
+from protos.packing import pack
 from protos.repository import Entry, describe_files, promote, scan
 from protos.support.machine import available_cores, instruction_sets
 from protos.tensors import encode_request
@@ -57,11 +59,14 @@ def answer_wrongly(root: Path) -> None:
     toy.publish_variant(root, "openvino", factor=2.5)
 
 
-def seal_noise(root: Path) -> None:
+def seal_noise(root: Path, packed: bool = False) -> None:
     """An artifact that is whole by its hash, and that no library can read."""
     folder = root / "toy" / BROKEN
-    (folder / "model.onnx").write_bytes(b"noise")
     variant = from_json((folder / "manifest.json").read_text())
+    (folder / "manifest.json").unlink()
+    (folder / "model.onnx").write_bytes(b"noise")
+    if packed:
+        pack(folder)
     (folder / "manifest.json").write_text(to_json(replace(variant, files=describe_files(folder))))
 
 
@@ -117,13 +122,16 @@ def test_a_broken_variant_is_failed_everywhere_with_its_reason_and_the_other_ser
         ] * 3
 
 
-def test_a_library_that_cannot_load_is_quoted_in_the_log_only(tmp_path: Path) -> None:
+def test_a_library_that_cannot_load_is_told_by_its_telling_line_and_quoted_in_the_log(tmp_path: Path) -> None:
     toy.repository(tmp_path)
     seal_noise(tmp_path)
     with serving(tmp_path) as server, server.stub() as stub:
         with pytest.raises(grpc.RpcError) as caught:
             stub.ModelInfer(encode_request("toy", BROKEN, {"input": toy.images(1)}), timeout=10)
-        assert caught.value.details() == "variant 'toy/fp32-openvino' is FAILED: its artifact could not be loaded"
+        told = f'its artifact could not be loaded: Unable to read the model: "toy/{BROKEN}/model.onnx" Please check'
+        assert f"variant 'toy/fp32-openvino' is FAILED: {told}" in caught.value.details()
+        assert "Exception from" not in caught.value.details()
+        assert f'variant toy/{BROKEN} FAILED: Unable to read the model: "toy/{BROKEN}/model.onnx"' in server.log
         assert "Traceback" in server.log
 
 
@@ -160,6 +168,17 @@ def test_a_variant_that_was_measured_elsewhere_is_served_and_says_so(tmp_path: P
         ]
         infos = {dict(labels)["variant"]: dict(labels) for name, labels in server.metrics() if "variant_info" in name}
         assert [infos[name]["measured"] for name in (HEALTHY, BROKEN)] == ["here", "elsewhere"]
+
+
+def test_a_telling_line_with_a_path_of_this_machine_is_in_the_log_only(tmp_path: Path) -> None:
+    """A packed artifact is loaded from a folder of its own, elsewhere."""
+    toy.repository(tmp_path)
+    seal_noise(tmp_path, packed=True)
+    with serving(tmp_path) as server, server.stub() as stub:
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.ModelInfer(encode_request("toy", BROKEN, {"input": toy.images(1)}), timeout=10)
+        assert caught.value.details() == "variant 'toy/fp32-openvino' is FAILED: its artifact could not be loaded"
+        assert f'variant toy/{BROKEN} FAILED: Unable to read the model: "{tempfile.gettempdir()}/pareto-' in server.log
 
 
 def test_a_damaged_golden_set_fails_all_variants_of_its_model(tmp_path: Path) -> None:
