@@ -33,6 +33,9 @@ DTYPES: dict[str, np.dtype[Any]] = {
 }
 """OIP datatype to NumPy dtype. BYTES is an object array of `bytes`."""
 
+SHARED_MEMORY = "shared_memory_region"
+"""The parameter with which Triton's clients say that a tensor's contents are, or shall be, elsewhere."""
+
 MAX_RANK = 64
 """The most dimensions that NumPy can hold."""
 
@@ -161,6 +164,10 @@ def _headers(tensors: _Tensors) -> dict[str, Header]:
     headers: dict[str, Header] = {}
     for tensor in tensors:
         name, datatype, dims = tensor.name, tensor.datatype, tensor.shape  # a field is not free to read
+        if SHARED_MEMORY in tensor.parameters:
+            raise InvalidInputError(
+                f"tensor '{name}': got shared memory, which is not supported, expected raw or typed contents"
+            )
         if name in headers:
             raise InvalidInputError(f"tensor '{name}': got it twice, expected once")
         if datatype not in DTYPES:

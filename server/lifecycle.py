@@ -41,6 +41,9 @@ SWITCH_SECONDS = 0.0005
 """How soon a busy event loop lets an engine's thread on, which has its answers and needs the interpreter to hand them
 out. With Python's own 5 ms, cores idle meanwhile: 10% fewer answers per second at 32 in flight (docs/bench.md)."""
 
+PENDING_CALLS = 10_000
+"""Calls that may have reached gRPC and not yet the event loop, which takes thousands a second."""
+
 SETTLE_SECONDS = 0.1
 """gRPC cancels the calls that it received but has not handed over when it stops. While calls are held, their
 clients wait and send no others, so that by the end of this time there are none."""
@@ -150,9 +153,12 @@ class Server:
                 ("grpc.max_receive_message_length", self._settings.max_message_bytes),
                 ("grpc.max_send_message_length", self._settings.max_message_bytes),
                 # gRPC's own: 300 s in a call, two hours without one; what is short of it ends streams and calls.
-                ("grpc.http2.min_recv_ping_interval_without_data_ms", int(self._settings.ping_interval * 1000)),
+                ("grpc.http2.min_ping_interval_without_data_ms", int(self._settings.ping_interval * 1000)),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.max_ping_strikes", self._settings.ping_strikes),
+                # Beyond 1,000 calls that wait to be taken, gRPC would answer CANCELLED; a full queue answers better.
+                ("grpc.server.max_pending_requests", PENDING_CALLS),
+                ("grpc.server.max_pending_requests_hard_limit", PENDING_CALLS),
                 # Else a second server would take half of this one's connections, in silence.
                 ("grpc.so_reuseport", int(not self._alone)),
             ],

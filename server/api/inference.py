@@ -8,16 +8,12 @@ from collections.abc import Sequence
 
 from protos.errors import InvalidInputError
 from protos.manifest import Variant
-from protos.tensors import check, encode_response, read
+from protos.tensors import SHARED_MEMORY, check, encode_response, read
 from protos.v1 import inference_pb2 as pb
 from server.api.classification import classify, wanted
 from server.api.images import Images, accepted
 from server.hosting.registry import Hosted, Registry
 from server.observability.request_record import Exporter, RequestRecord
-
-UNSUPPORTED = "shared_memory_region"
-
-_Parametrised = pb.ModelInferRequest.InferInputTensor | pb.ModelInferRequest.InferRequestedOutputTensor
 
 
 class Inference:
@@ -68,8 +64,6 @@ class Inference:
 
 def _outputs(request: pb.ModelInferRequest, variant: Variant) -> dict[str, int]:
     """The outputs that the request wants, all where it names none; and how many classes of each, 0 for its numbers."""
-    for tensor in request.inputs:
-        _check_parameters("input", tensor)
     known = [spec.name for spec in variant.outputs]
     if not request.outputs:
         return dict.fromkeys(known, 0)
@@ -78,10 +72,6 @@ def _outputs(request: pb.ModelInferRequest, variant: Variant) -> dict[str, int]:
     for output in request.outputs:
         if output.name not in known:
             raise InvalidInputError(f"got output '{output.name}', expected one of {known}")
-        _check_parameters("output", output)
+        if SHARED_MEMORY in output.parameters:
+            raise InvalidInputError(f"output '{output.name}': got shared memory, which is not supported, expected none")
     return {output.name: wanted(output) for output in request.outputs}
-
-
-def _check_parameters(kind: str, tensor: _Parametrised) -> None:
-    if UNSUPPORTED in tensor.parameters:
-        raise InvalidInputError(f"{kind} '{tensor.name}': got parameter '{UNSUPPORTED}', which is unsupported")

@@ -21,6 +21,8 @@ from protos.errors import UsageError
 
 CONNECTIONS = 16
 """How many are open at once."""
+CROWD = 256
+"""How many may arrive at once, to be sorted; of those beyond, the kernel would let anyone wait for seconds."""
 EXCHANGE_SECONDS = 10.0
 """From the opening of a connection to the last byte of its answer; Prometheus waits no longer by default."""
 QUESTION_BYTES = 16 * 1024
@@ -36,7 +38,7 @@ class Page:
     def __init__(self, host: str, port: int, registry: CollectorRegistry) -> None:
         try:
             family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-            self._socket = socket.create_server(address[:2], family=family, backlog=CONNECTIONS)
+            self._socket = socket.create_server(address[:2], family=family, backlog=CROWD)
         except OSError as error:
             raise UsageError(f"--metrics-port: {join(host, port)} cannot be listened on: {error.strerror}") from None
         self.address = join(host, self._socket.getsockname()[1])
@@ -56,7 +58,7 @@ class Page:
             runner.run(self._listen())
 
     async def _listen(self) -> None:
-        listening = asyncio.start_server(self._accept, sock=self._socket, limit=QUESTION_BYTES, backlog=CONNECTIONS)
+        listening = asyncio.start_server(self._accept, sock=self._socket, limit=QUESTION_BYTES, backlog=CROWD)
         async with await listening:
             await self._stop.wait()
 

@@ -92,6 +92,9 @@ def test_images_as_pixels_and_as_files_give_it_the_same_answer(session: dict[str
         ("negative dim", "INVALID_ARGUMENT", ["'input'", "[-4, 3, 4, 4]", "no negative"]),
         ("huge dim", "INVALID_ARGUMENT", ["'input'", f"got batch {2**62}", "expected 1 to 64"]),
         ("unknown output", "INVALID_ARGUMENT", ["'nope'", "'logits'"]),
+        ("input in shared memory", "INVALID_ARGUMENT", ["'input'", "shared memory, which is not supported"]),
+        ("output in shared memory", "INVALID_ARGUMENT", ["'logits'", "shared memory, which is not supported"]),
+        ("shared memory", "UNIMPLEMENTED", []),
         ("fewer than no classes", "INVALID_ARGUMENT", ["'logits'", "'classification'", "at least 1"]),
     ],
 )

@@ -55,6 +55,12 @@ def raw_and_typed(array: np.ndarray) -> InferInput:
     return both
 
 
+def shared(tensor: InferInput | InferRequestedOutput) -> InferInput | InferRequestedOutput:
+    """The same tensor, its contents in a region of shared memory."""
+    tensor.set_shared_memory("region", 4096)
+    return tensor
+
+
 def statuses(client: InferenceServerClient, model: str, x: np.ndarray) -> dict[str, list[str]]:
     """The status and the text of each request that does not fit."""
     n, c, h, w = x.shape
@@ -71,6 +77,11 @@ def statuses(client: InferenceServerClient, model: str, x: np.ndarray) -> dict[s
         "negative dim": lambda: client.infer(model, [tensor(x, (-n, c, h, w))]),
         "huge dim": lambda: client.infer(model, [tensor(x, (2**62, c, h, w))]),
         "unknown output": lambda: client.infer(model, [tensor(x)], outputs=[InferRequestedOutput("nope")]),
+        "input in shared memory": lambda: client.infer(model, [shared(tensor(x))]),
+        "output in shared memory": lambda: client.infer(
+            model, [tensor(x)], outputs=[shared(InferRequestedOutput("logits"))]
+        ),
+        "shared memory": lambda: client.register_system_shared_memory("region", "/region", 4096),
         "fewer than no classes": lambda: client.infer(model, [tensor(x)], outputs=[InferRequestedOutput("logits", -1)]),
     }
     return {name: status(call) for name, call in cases.items()}

@@ -134,6 +134,14 @@ def mixed(message: pb.ModelInferRequest) -> None:
     message.inputs[0].contents.fp32_contents.extend([0.0] * 96)
 
 
+def shared(message: pb.ModelInferRequest) -> None:
+    """As tritonclient says that its input lies in shared memory."""
+    parameters = message.inputs[0].parameters
+    parameters["shared_memory_region"].string_param = "a region"
+    parameters["shared_memory_byte_size"].int64_param = 384
+    message.ClearField("raw_input_contents")
+
+
 def typed_with(change: Change) -> Change:
     def apply(message: pb.ModelInferRequest) -> None:
         message.CopyFrom(typed())
@@ -253,14 +261,19 @@ BAD = {
         ["'boxes'", "expected one of ['logits']"],
     ),
     "shared memory in": (
-        lambda m: setattr(m.inputs[0].parameters["shared_memory_region"], "string_param", "x"),
+        shared,
         INVALID,
-        ["'input'", "'shared_memory_region'", "unsupported"],
+        ["'input'", "got shared memory, which is not supported", "expected raw or typed contents"],
+    ),
+    "images in shared memory": (
+        lambda m: (shared(m), setattr(m.inputs[0], "datatype", "UINT8")),
+        INVALID,
+        ["'input'", "got shared memory, which is not supported", "expected raw or typed contents"],
     ),
     "shared memory out": (
         lambda m: setattr(m.outputs.add(name="logits").parameters["shared_memory_region"], "string_param", "x"),
         INVALID,
-        ["'logits'", "'shared_memory_region'", "unsupported"],
+        ["'logits'", "got shared memory, which is not supported"],
     ),
     "message over the limit": (rows(1000), grpc.StatusCode.RESOURCE_EXHAUSTED, ["131072"]),
 }
