@@ -155,7 +155,9 @@ class _SampleKeeper:
                 return
             kept = Path(tempfile.mkdtemp(prefix="locust-")) / self._path.name
             samples.save(kept)
-            logging.error("--samples: '%s' cannot be written: %s; '%s' has the samples", self._path, error.strerror, kept)
+            logging.error(
+                "--samples: '%s' cannot be written: %s; '%s' has the samples", self._path, error.strerror, kept
+            )
             raise SystemExit(2) from None
 
     def _take(self) -> Samples:
