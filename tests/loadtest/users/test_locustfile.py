@@ -225,7 +225,13 @@ def test_the_web_page_starts_and_stops_a_test(server: ServerProcess, repository:
             assert any("Starting web interface at" in line for line in process.stderr)
             until(lambda: listens(port))
             assert b"Locust" in get(url + "/")
-            form = {"user_count": 2, "spawn_rate": 2, "host": server.grpc_address}
+            form = {
+                "user_count": 2,
+                "spawn_rate": 2,
+                "host": server.grpc_address,
+                "tls": "",
+                "tls_ca": "",
+            }  # as left empty
             assert json.loads(get(url + "/swarm", urllib.parse.urlencode(form).encode()))["success"]
             until(lambda: {row["name"] for row in json.loads(get(url + "/stats/requests"))["stats"]} >= VARIANTS)
             assert json.loads(get(url + "/stop", b""))["success"]
