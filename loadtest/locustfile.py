@@ -89,7 +89,8 @@ def _make_payloads(environment: Environment, **_: object) -> None:
     if options is None or not options.model:
         return
     try:
-        credentials = read_credentials(read(Access, options))
+        given = Namespace(**{name: value or None for name, value in vars(options).items()})  # a page sends empty texts
+        credentials = read_credentials(read(Access, given))
         payloads = _payloads(environment.host or "", options, credentials)
     except UsageError as error:
         _stop(environment, str(error))

@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from loadtest.client.credentials import PLAIN, Credentials
+from loadtest.client.failures import plain
 from loadtest.client.metrics_page import Facts, Page, ScrapeError, scrape
 from loadtest.client.oip import CallError, Client
 from loadtest.client.payloads import DEFAULT_VARIANT, wire_version
@@ -102,11 +103,11 @@ def list_variants(client: Client, model: str, wanted: Sequence[str] = ()) -> Lis
     try:
         server = client.server()
     except CallError as error:
-        raise UsageError(f"the server does not answer: {error}") from error
+        raise UsageError(f"the server does not answer: {plain(str(error))}") from error
     try:
         known = tuple(client.model(model).versions) or (DEFAULT_VARIANT,)
     except CallError as error:
-        raise UsageError(f"model '{model}': {error}") from error
+        raise UsageError(f"model '{model}': {plain(str(error))}") from error
     if unknown := [variant for variant in wanted if variant not in known]:
         raise UsageError(f"model '{model}': got variant '{unknown[0]}', expected one of {', '.join(known)}")
     ready, skipped = dict[str, pb.ModelMetadataResponse](), dict[str, str]()
@@ -117,7 +118,7 @@ def list_variants(client: Client, model: str, wanted: Sequence[str] = ()) -> Lis
             else:
                 skipped[variant] = "the server says that it is not ready"
         except CallError as error:
-            skipped[variant] = str(error)
+            skipped[variant] = plain(str(error))
     if not ready:
         raise UsageError(f"no variant of model '{model}' is ready: {', '.join(skipped)}")
     return Listing(f"{server.name} {server.version}".strip(), ready, skipped)

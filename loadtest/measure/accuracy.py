@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadtest.client.credentials import PLAIN, Credentials
-from loadtest.client.failures import Failure, Tally
+from loadtest.client.failures import Failure, Tally, plain
 from loadtest.client.oip import WRONG_ANSWER, CallError, Client
 from loadtest.client.payloads import Payload
 from loadtest.interrupt import Sleep
@@ -198,7 +198,7 @@ def _accuracy(check: Check, predictions: NDArray[np.int64], failures: list[CallE
         manifest_top1=check.top1,
         flips=tuple(Flip(int(i), int(test.labels[i]), int(test.predictions[i]), int(predictions[i])) for i in flipped),
         failures=dict(Counter(error.status for error in failures)),
-        first_failure=str(failures[0]) if failures else None,
+        first_failure=plain(str(failures[0])) if failures else None,
         failure_texts=tally.failures,
     )
 

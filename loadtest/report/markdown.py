@@ -39,7 +39,9 @@ def markdown(results: Results, decision: Decision, ranked: Sequence[Ranking], se
         "## All cells",
         table([column.title for column in BRIEF], [[column.text(cell) for column in BRIEF] for cell in results.cells]),
     ]
-    if failed := [[*where, each.count, each.status, _inert(each.text)] for *where, each in results.failure_texts]:
+    if failed := [
+        [*where, each.count, _inert(each.status), _inert(each.text)] for *where, each in results.failure_texts
+    ]:
         sections += ["## What failed", table(["variant", "load", "calls", "status", "text"], failed)]
     if seen.flips:
         rows = [[f.accuracy.variant, f.accuracy.lost, f.accuracy.gained, f.other, f"{f.p:.3g}"] for f in seen.flips]

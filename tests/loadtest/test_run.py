@@ -2,10 +2,15 @@
 
 import itertools
 import json
+import resource
+import shutil
 import signal
+import sys
 import threading
 import tomllib
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +30,13 @@ from tests.support.processes import finished, python, started
 from tests.support.serving import ServerProcess, quiet_port, serving
 
 VARIANTS = ("fp32-onnxruntime", "fp32-openvino")
+
+
+LIMITED = (
+    "import resource, sys; from loadtest.__main__ import main;"
+    "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20)); sys.exit(main(sys.argv[1:]))"
+)
+"""`pareto-loadtest` on what is to it as a disk with a MiB left."""
 
 
 def load_of(cell: dict[str, Any]) -> Load:
@@ -359,6 +371,110 @@ def test_a_plan_that_cannot_be_carried_out_is_one_line_and_leaves_nothing(
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert done.stderr.startswith(f"pareto-loadtest: {message}")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "out", ["/proc/run", "/proc/none/run", "/dev/null/run", "x" * 250, "x" * 300], ids=["1", "2", "3", "4", "5"]
+)
+def test_an_out_folder_that_cannot_be_written_is_one_line_before_the_load(
+    out: str, server: ServerProcess, repository: Path, tmp_path: Path
+) -> None:
+    done = loadtest(*flags(server, repository, tmp_path / out))
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith(f"pareto-loadtest: --out: '{tmp_path / out}' cannot be written: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_full_is_one_line_before_the_load(
+    server: ServerProcess, repository: Path, tmp_path: Path
+) -> None:
+    small = [sys.executable, "-c", LIMITED, *flags(server, repository, tmp_path / "run")]
+    done = finished(small)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.endswith("cannot be written: [Errno 27] File too large\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("block", "kept"), [(3, 2), (4, 4)])
+def test_a_disk_that_fills_up_loses_nothing_that_was_kept_and_the_run_goes_on(
+    block: int, kept: int, server: ServerProcess, repository: Path, tmp_path: Path
+) -> None:
+    command = flags(server, repository, tmp_path / "run", "--rounds", "1", "--ceiling", "0")
+    with started([*LOADTEST, *command]) as process:
+        wait_for_block(process, block)
+        room = 100 if kept < block else 2_000_000  # bytes: for no block, or for each but not for the report
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (room, room))
+        stdout, stderr = process.communicate(timeout=60)
+    left = tmp_path / "run.partial"
+    assert (process.returncode, stdout) == (2, "")
+    assert stderr.splitlines()[-1] == (
+        f"pareto-loadtest: --out: [Errno 27] File too large; '{left}' keeps what was measured, {kept} blocks:"
+        " the same command goes on"
+    )
+    files = {path.name: path.read_bytes() for path in left.iterdir()}
+    assert {f"{number}.json" for number in range(1, kept + 1)} <= files.keys()
+    done = loadtest(*command)
+    assert done.returncode == 0, done.stderr
+    assert len(results_of(tmp_path / "run")["cells"]) == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_the_block_that_meets_a_full_disk_is_kept_in_the_reserve(
+    server: ServerProcess, repository: Path, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = flags(server, repository, disk / "run", "--rounds", "1", "--ceiling", "0")
+    with small_disk(disk), started([*LOADTEST, *command]) as process:
+        wait_for_block(process, 3)
+        fill(disk / "other")
+        _, stderr = process.communicate(timeout=60)
+        assert process.returncode == 2
+        begun = 3 + sum(line.startswith("[") for line in stderr.splitlines())
+        assert f"No space left on device; '{disk / 'run.partial'}' keeps what was measured, {begun} blocks" in stderr
+        (disk / "other").unlink()
+        assert loadtest(*command).returncode == 0
+        assert [path.name for path in disk.iterdir()] == ["run"]
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    """Mounts a file system of 20 MiB, where that is allowed."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(folder)]
+    if not shutil.which("mount") or finished(mount).returncode:
+        pytest.skip("mounting a file system is not allowed here")
+    try:
+        yield
+    finally:
+        finished(["umount", str(folder)])
+
+
+def fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+
+
+def test_the_words_of_a_server_that_refuses_are_in_results_and_report(tmp_path: Path) -> None:
+    def refuse(_: pb.ModelInferRequest, context: grpc.ServicerContext) -> pb.ModelInferResponse:
+        context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "<b>full</b>")
+        raise AssertionError
+
+    with foreign(("1",), refuse) as server:
+        done = loadtest(
+            *("run", "--target", server.address, "--model", MODEL, "--users", "1", "--duration", "0.3"),
+            *("--rounds", "2", "--ceiling", "0", "--reruns", "0", "--out", str(tmp_path / "run")),
+        )
+    (cell,) = results_of(tmp_path / "run")["cells"]
+    assert cell["failure_texts"] == [
+        {"status": "RESOURCE_EXHAUSTED", "text": "<b>full</b>", "count": cell["failures"]},
+    ]
+    assert done.returncode == 1
+    assert "most often: <b>full</b>" in done.stdout
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "<td>RESOURCE_EXHAUSTED</td><td>&lt;b&gt;full&lt;/b&gt;</td>" in page
+    assert "<b>full" not in page
+    assert r"| RESOURCE\_EXHAUSTED | \<b\>full\</b\> |" in (tmp_path / "run" / "report.md").read_text()
 
 
 def test_an_out_folder_that_holds_something_is_not_touched(

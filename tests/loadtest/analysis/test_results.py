@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from loadtest.analysis.results import LatencyMs, Results, ServerSide, make_cells
+from loadtest.client.failures import Failure
 from loadtest.client.metrics_page import Deltas, Facts
 from loadtest.measure.measurement import Measurement
 from loadtest.plan import Block
@@ -30,6 +31,7 @@ def block(
     cpu: float = 1.0,
     process_cpu: float = 0.0,
     server: Deltas | None = None,
+    failures: tuple[Failure, ...] = (),
 ) -> Measurement:
     """A block of calls (phase, status, latency in seconds)."""
     number = ("a", "b").index(variant)
@@ -50,7 +52,15 @@ def block(
         server=server,
         conditions=CALM,
         samples=samples,
+        failures=failures,
     )
+
+
+def test_texts_of_failures_are_those_of_all_rounds() -> None:
+    full, gone = Failure("RESOURCE_EXHAUSTED", "full", 2), Failure("UNAVAILABLE", "gone", 3)
+    rounds = [block((STEADY, 0, 0.1), failures=(full, gone)), block((STEADY, 0, 0.1), round_=2, failures=(full,))]
+    (made,) = make_cells(PLAN, rounds, {"a": Facts()})
+    assert made.failure_texts == (replace(full, count=4), gone)
 
 
 def test_percentiles_are_made_of_successful_steady_calls_only() -> None:

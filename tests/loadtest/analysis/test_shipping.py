@@ -1,5 +1,6 @@
 """The variant to ship from a real server's repository in which the right answer is known by construction."""
 
+import dataclasses
 import json
 import subprocess
 from dataclasses import replace
@@ -10,6 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from loadtest.access import Access
 from loadtest.analysis.decision import Decision, decide
 from loadtest.analysis.results import Results, load_results
 from protos import repository
@@ -113,3 +115,15 @@ def test_results_come_back_from_disk(run: Results, tmp_path: Path) -> None:
     run.save(tmp_path / "results.json")
     assert load_results(tmp_path / "results.json") == run
     assert json.loads(run.to_json())["cells"][0]["load"] == {"scenario": "closed", "level": 1}
+
+
+def test_results_from_before_there_were_texts_of_failures_and_flags_of_access_are_read(
+    run: Results, tmp_path: Path
+) -> None:
+    document = json.loads(run.to_json())
+    for cell in document["cells"]:
+        del cell["failure_texts"]
+    for flag in dataclasses.fields(Access):
+        del document["plan"][flag.name]
+    (tmp_path / "results.json").write_text(json.dumps(document))
+    assert load_results(tmp_path / "results.json") == run

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from loadtest.analysis.warnings import make_warnings
+from loadtest.client.failures import Failure
 from tests.support.loadtest.cells import NO_SERVER, cell
 
 
@@ -16,6 +17,12 @@ def test_warnings_name_what_was_skipped_failed_limited_and_too_short() -> None:
         " the cell is on no frontier",
         "c-x, 1 user: 120 samples are too few for p99",
     )
+
+
+def test_calls_that_failed_come_with_what_was_said_most_often() -> None:
+    said = (Failure("UNAVAILABLE", "gone fishing", 2),)
+    (warning,) = make_warnings([replace(cell("a-x", failures=2), failure_texts=said)], {})
+    assert warning == "a-x, 1 user: 2 of 1000 calls failed (2 UNAVAILABLE), most often: gone fishing"
 
 
 def test_rounds_during_which_the_machine_changed_are_counted() -> None:

@@ -1,5 +1,7 @@
 """Reading a metrics page, served over a real socket."""
 
+from urllib.parse import urlsplit
+
 import pytest
 
 from loadtest.client.metrics_page import Deltas, Facts, Page, Sample, ScrapeError, deltas, scrape
@@ -95,3 +97,10 @@ def test_what_is_not_a_metrics_page_is_an_error(text: str, status: int) -> None:
 def test_an_address_where_nothing_answers_is_an_error(url: str) -> None:
     with pytest.raises(ScrapeError, match=f"metrics page {url}"):
         scrape(url)
+
+
+def test_a_port_that_does_not_exist_is_not_taken_for_another() -> None:
+    with pages(lambda: "x 1\n") as url:
+        beyond = urlsplit(url)._replace(netloc=f"127.0.0.1:{(urlsplit(url).port or 0) + 2**16}").geturl()
+        with pytest.raises(ScrapeError, match=f"metrics page {beyond}: Port out of range"):
+            scrape(beyond)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from loadtest.client.discovery import list_variants
+from loadtest.client.failures import Failure
 from loadtest.client.oip import Client
 from loadtest.interrupt import Interrupted
 from loadtest.measure.accuracy import Accuracy, Check, Flip, check_accuracy, prepare
@@ -119,6 +120,7 @@ def test_without_any_answer_there_is_no_top1(checks: dict[str, Check]) -> None:
 
     found, _ = asked(never, checks[FP32])
     assert (found.samples, found.top1, found.failures) == (0, None, {"UNAVAILABLE": 4})
+    assert found.failure_texts == (Failure("UNAVAILABLE", "draining", 4),)
 
 
 def test_right_classes_do_not_make_up_for_a_request_that_failed() -> None:

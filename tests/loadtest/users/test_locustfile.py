@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from pathlib import Path
 
 import grpc
 import numpy as np
+import pytest
 
 from loadtest.users.recorder import FIRST, load_samples
 from protos.v1 import inference_pb2 as pb
@@ -140,6 +143,51 @@ def test_a_forgotten_model_ends_locust_with_the_reason(server: ServerProcess, re
     assert "--host HOST:PORT and --model are needed" in done.stderr
 
 
+def test_a_host_that_is_no_address_ends_locust_with_the_reason() -> None:
+    for more in ((), ("--processes", "2")):
+        host = ("--headless", "-u", "1", "-L", "WARNING", "--model", "toy", "--host", "http://127.0.0.1:1")
+        done = locust("-f", "loadtest/locustfile.py", *host, *more)
+        assert done.returncode == 2
+        assert done.stderr.count("--host: got 'http://127.0.0.1:1', expected HOST:PORT") == 1
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("processes", [(), ("--processes", "2")])
+def test_samples_that_could_not_be_written_end_locust_before_any_load(
+    processes: tuple[str, ...], server: ServerProcess, repository: Path, tmp_path: Path
+) -> None:
+    before, path = requests_of(server), tmp_path / "none" / "raw.npz"
+    done = by_hand(server, repository, "--model", "toy", "--samples", str(path), *processes)
+    assert done.returncode == 2
+    assert done.stderr.count(f"--samples: '{path}' cannot be written: No such file or directory") == 1
+    assert "Traceback" not in done.stderr
+    assert requests_of(server) == before
+
+
+def test_samples_for_which_the_disk_has_no_room_in_the_end_are_kept_elsewhere(
+    server: ServerProcess, repository: Path, tmp_path: Path
+) -> None:
+    path, enough = tmp_path / "raw.npz", answers(server, VARIANTS)
+
+    def taken() -> bool:
+        if answered := enough():
+            path.mkdir()  # what the file cannot take the place of
+        return answered
+
+    done = locust(
+        *("-f", "loadtest/locustfile.py", "--headless", "-u", "2", "-r", "2", "--json", "-L", "WARNING"),
+        *("--host", server.grpc_address, "--repository", str(repository), "--model", "toy", "--samples", str(path)),
+        enough=taken,
+    )
+    found = re.search(f"--samples: '{path}' cannot be written: .*; '(.*)' has the samples", done.stderr)
+    assert found, done.stderr
+    kept = Path(found[1])
+    assert len(load_samples(kept).rows) == sum(row["num_requests"] for row in json.loads(done.stdout))
+    assert done.returncode == 2
+    assert list(path.iterdir()) == []
+    shutil.rmtree(kept.parent)
+
+
 def test_a_person_s_own_user_sends_its_own_payloads(server: ServerProcess, tmp_path: Path) -> None:
     mine = tmp_path / "mine.py"
     mine.write_text(
@@ -177,7 +225,13 @@ def test_the_web_page_starts_and_stops_a_test(server: ServerProcess, repository:
             assert any("Starting web interface at" in line for line in process.stderr)
             until(lambda: listens(port))
             assert b"Locust" in get(url + "/")
-            form = {"user_count": 2, "spawn_rate": 2, "host": server.grpc_address}
+            form = {
+                "user_count": 2,
+                "spawn_rate": 2,
+                "host": server.grpc_address,
+                "tls": "",
+                "tls_ca": "",
+            }  # as left empty
             assert json.loads(get(url + "/swarm", urllib.parse.urlencode(form).encode()))["success"]
             until(lambda: {row["name"] for row in json.loads(get(url + "/stats/requests"))["stats"]} >= VARIANTS)
             assert json.loads(get(url + "/stop", b""))["success"]

@@ -162,3 +162,22 @@ def test_a_field_without_a_docstring_is_a_mistake() -> None:
 
     with pytest.raises(AssertionError, match=r"Mute\.a has no docstring"):
         options.docstrings(Mute)
+
+
+def test_flags_that_are_inherited_come_last() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Base:
+        """Shared."""
+
+        a: int = 1
+        """first"""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Derived(Base):
+        """Of one program."""
+
+        b: int = 2
+        """second"""
+
+    assert options.docstrings(Derived) == {"a": "first", "b": "second"}
+    assert options.to_toml(Derived(a=3)) == "b = 2\na = 3\n"
