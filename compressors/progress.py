@@ -16,7 +16,7 @@ def say(text: str) -> None:
     console.log(text, markup=False)
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Returns the first line of an error, or its kind where it says nothing: libraries' texts can fill a screen."""
     return (str(error).strip() or type(error).__name__).partition("\n")[0]
 
