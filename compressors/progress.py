@@ -18,7 +18,7 @@ def say(text: str) -> None:
     console.log(text, markup=False)
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Returns the line of an error that tells what was wrong, without paths of this machine."""
     return without_paths(telling_line(error))
 

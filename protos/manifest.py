@@ -93,7 +93,7 @@ class Quality:
     parent: float
     """The same metric of the network before its last compression, run as FP32 PyTorch."""
     fp32: float
-    """The same metric of the `fp32-pytorch` variant."""
+    """The same metric of what all variants are compared with: FP32 in PyTorch, or an ONNX graph as it was given."""
     agreement: float
     """Share of the samples on which the prediction is that of `fp32-pytorch`."""
     top5: float | None = None

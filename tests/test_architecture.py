@@ -29,17 +29,13 @@ ADAPTERS_AND_EXPORTERS = {
     name: {RUNTIMES[name].partition(":")[0], EXPORTERS[name].function.partition(":")[0]} for name in RUNTIMES
 }
 
+ONNX_NETWORKS = {"compressors.networks.onnx_network", "compressors.networks.onnx_graph"}
 WRAPPED_IN = {
     "torch": {"server.runtimes.pytorch", "server.runtimes.torchscript"},
-    "onnxruntime": ADAPTERS_AND_EXPORTERS["onnxruntime"]
-    | {"compressors.networks.onnx_network", "compressors.networks.onnx_graph"},
+    "onnxruntime": ADAPTERS_AND_EXPORTERS["onnxruntime"] | ONNX_NETWORKS,
     "openvino": ADAPTERS_AND_EXPORTERS["openvino"],
     "nncf": {"compressors.export.post_training"},
-    "onnx": {
-        "compressors.export.onnxruntime",
-        "compressors.networks.onnx_network",
-        "compressors.networks.onnx_graph",
-    },
+    "onnx": {"compressors.export.onnxruntime"} | ONNX_NETWORKS,
     "onnx_ir": {"compressors.networks.onnx_graph"},
     "cloudpickle": {"compressors.build.isolation"},
     "scipy": {

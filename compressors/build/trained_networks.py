@@ -15,6 +15,7 @@ from compressors.build.cache import Cache, key
 from compressors.data.datasets import Dataset
 from compressors.measure import evaluate
 from compressors.networks import contract, zoo
+from compressors.networks.layers import with_plain_weights
 from compressors.progress import say
 from compressors.recipes.recipes import Recipe, StepContext
 from compressors.recipes.steps import LoadFile, NetworkStep, Train
@@ -108,7 +109,7 @@ class Networks:
         checkpoint = self._cache.work(step_key) / "checkpoint.pt"
         at = self._context(parent.network if parent else None, checkpoint, teacher)
         assert isinstance(recipe.step, NetworkStep)
-        network = self._apply(recipe.step, at)
+        network = with_plain_weights(self._apply(recipe.step, at))
         with self._cache.appearing(step_key) as staging:
             torch.save(network.state_dict(), staging / "weights.pt")
             np.save(staging / "outputs.npy", evaluate.predict_network(network, self.test_inputs))

@@ -166,8 +166,8 @@ def imported(name: str, flag: str) -> Callable[..., object]:
         sys.path.insert(0, here)
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"{flag} {name}: {error}") from None
+    except (Exception, SystemExit) as error:  # a module of a user fails in its own way, and a script may end
+        raise UsageError(f"{flag} {name}: {first_line(error)}") from None
     if not callable(found):
         raise UsageError(f"{flag} {name}: it is no function")
     return found  # type: ignore[no-any-return]

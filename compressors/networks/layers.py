@@ -1,9 +1,12 @@
-"""The layers whose weights are compressed: convolutions and linear layers."""
+"""The layers whose weights are compressed, convolutions and linear layers, and weights as layers really have them."""
 
 from collections.abc import Iterator
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weight_norm
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 Layer = nn.Conv2d | nn.Linear
 
@@ -24,3 +27,19 @@ def weights(network: nn.Module) -> dict[str, torch.Tensor]:
         elif isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
             found[f"{name}.in_proj"] = module.in_proj_weight
     return found
+
+
+def with_plain_weights(network: nn.Module) -> nn.Module:
+    """Returns the network after weights that each call makes of others (`weight_norm`, masks) became plain ones."""
+    for module in list(network.modules()):
+        for name in list(getattr(module, "parametrizations", ())) if parametrize.is_parametrized(module) else ():
+            parametrize.remove_parametrizations(module, name)
+        for hook in list(module._forward_pre_hooks.values()):
+            if isinstance(hook, WeightNorm):
+                remove_weight_norm(module, hook.name)
+            elif isinstance(hook, SpectralNorm):
+                remove_spectral_norm(module, hook.name)
+                module._load_state_dict_pre_hooks.clear()  # where torch 2.13 leaves its own, which then finds nothing
+            elif isinstance(hook, prune.BasePruningMethod):
+                prune.remove(module, hook._tensor_name)
+    return network

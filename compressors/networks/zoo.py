@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from compressors.export.exporters import EXPORTERS
 from compressors.networks import onnx_network, small_cnns, user_network
+from compressors.networks.layers import with_plain_weights
 from compressors.networks.onnx_network import OnnxNetwork
 from compressors.networks.torchvision import torchvision
 from protos.manifest import Network, RuntimeName
@@ -70,7 +71,7 @@ def create(name: str, classes: int, seed: int) -> nn.Module:
 
 def restore(name: str, classes: int, weights: Mapping[str, torch.Tensor]) -> nn.Module:
     """Makes the network `name` with the layer widths and the values of `weights`, in evaluation mode."""
-    network = factory(name)(classes)
+    network = with_plain_weights(factory(name)(classes))
     for path, module in network.named_modules():
         shape = weights[f"{path}.weight"].shape if f"{path}.weight" in weights else None
         if shape is not None and module.weight.shape != shape:

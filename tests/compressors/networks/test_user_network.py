@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnxruntime.quantization import quantize_dynamic
 
 from compressors import __main__ as program
 from compressors import study
@@ -94,6 +95,37 @@ def test_a_foreign_graph_becomes_variants_where_it_can_run(user: Path, capsys: p
     capsys.readouterr()
     program._list(program._parser().parse_args(["list", "models"]))
     assert "refused: an ONNX graph brings no PyTorch network." in capsys.readouterr().out
+
+
+def test_a_graph_of_one_row_is_built_and_served_without_batching(user: Path) -> None:
+    nodes = (
+        onnx.helper.make_node("Concat", ["scores", "token"], ["both"], axis=1),
+        onnx.helper.make_node("Slice", ["both", "zero", "ten", "one"], ["given"]),
+    )
+    integers = {"zero": np.array([0]), "one": np.array([1]), "ten": np.array([10])}
+    graph = foreign.graph("n", size=("c", "h", "w"), after=nodes, token=np.ones((1, 2), np.float32), **integers)
+    onnx.save(graph, "theirs.onnx")
+    assert build("--onnx", "theirs.onnx", "--input-shape", "3,32,32") == 0
+    inputs = (foreign.images()["images"][:3].transpose(0, 3, 1, 2) / 255).astype(np.float32)
+    expected = onnx.reference.ReferenceEvaluator(foreign.graph("batch")).run(None, {"logits": inputs})[0]
+    entries = [repository.verify(entry) for entry in repository.scan(user / "models")]
+    assert len(entries) == 4
+    for variant in entries:
+        assert variant.max_batch == 1
+        assert "its graph takes one row at a time: served without batching" in variant.notes
+        given = answers(user / "models", variant.variant, inputs)
+        np.testing.assert_allclose(given, expected, atol=1e-4 if variant.precision == "fp32" else 0.5)
+
+
+def test_a_graph_that_is_int8_already_is_published_as_it_is(user: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    quantize_dynamic("theirs.onnx", "int8.onnx", op_types_to_quantize=["MatMul"])
+    assert build("--onnx", "int8.onnx", "--runtimes", "onnxruntime") == 0
+    (variant,) = [repository.verify(entry) for entry in repository.scan(user / "models")]
+    assert (variant.variant, variant.precision) == ("int8-onnxruntime", "int8")
+    assert variant.network.parameters == 8 * 27 + 80 + 1  # and a scale
+    assert [step.name for step in variant.recipe.steps] == ["load"]
+    assert repository.default_variant(user / "models", "mine") == "int8-onnxruntime"
+    assert "int8 as it was given" in capsys.readouterr().out
 
 
 def test_changed_code_makes_another_network(user: Path) -> None:
