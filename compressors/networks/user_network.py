@@ -99,7 +99,7 @@ def _weights(path: Path) -> dict[str, torch.Tensor]:
         found = found[wrapper]  # type: ignore[index]
     if not _holds(found):
         raise UsageError(f"{path.name}: it holds no state dict, expected names and tensors, not a whole network")
-    return {_INNER.sub("", name): value for name, value in found.items() if isinstance(value, torch.Tensor)}  # type: ignore[attr-defined]
+    return {name: value for name, value in found.items() if isinstance(value, torch.Tensor)}  # type: ignore[attr-defined]
 
 
 def _holds(found: object) -> bool:
@@ -134,6 +134,8 @@ def _empty(name: str) -> type:
 
 def _fill(network: nn.Module, weights: dict[str, torch.Tensor], file: str) -> None:
     wanted = network.state_dict()
+    if not any(map(_INNER.search, wanted)):
+        weights = {_INNER.sub("", name): value for name, value in weights.items()}
     prefix = _prefix(wanted, weights)
     if prefix:  # what stands beside the network, such as a loss, is none of it
         weights = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}

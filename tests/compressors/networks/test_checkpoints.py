@@ -142,6 +142,13 @@ def test_checkpoints_load_as_frameworks_write_them(framework: Callable[[State], 
     torch.testing.assert_close(read.state_dict(), written.state_dict(), atol=1e-3, rtol=1e-3)
 
 
+def test_a_layer_of_its_own_may_be_called_module(tmp_path: Path) -> None:
+    written, read = (nn.ModuleDict({"head": nn.ModuleDict({"module": nn.Linear(2, 2)})}) for _ in range(2))
+    torch.save(written.state_dict(), tmp_path / "weights.pt")
+    user_network.load(read, tmp_path / "weights.pt")
+    torch.testing.assert_close(read.state_dict(), written.state_dict())
+
+
 def test_safetensors_load(tmp_path: Path) -> None:
     written, read = Small(), Small()
     save_file(written.state_dict(), tmp_path / "model.safetensors")
