@@ -36,7 +36,10 @@ Key = tuple[str, Load]
 _Measured = tuple[Key, str, list[float], list[float]]
 """A cell, what is compared of it, and the values in the rounds of both runs."""
 
-MAY_DIFFER = ("target", "out", "metrics_url", "repository", "seed", "wait", "variants", "users", "rates", "offline")
+MAY_DIFFER = (
+    *("target", "out", "metrics_url", "repository", "seed", "wait", "variants", "users", "rates", "offline"),
+    *("tls_client_cert", "tls_client_key", "token_file"),
+)
 """Flags whose difference is not named; loads and variants that are in one run only are named anyway."""
 
 

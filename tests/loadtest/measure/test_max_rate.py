@@ -133,6 +133,8 @@ def test_what_no_rate_can_hold_is_not_searched(tmp_path: Path) -> None:
         ("broken", None, "errors"),
     ]
     assert [each["found"]["trials"] for each in searches] == [[], []]
+    said = [{(failure["status"], failure["text"]) for failure in each["failure_texts"]} for each in searches]
+    assert said == [set(), {("INTERNAL", "broken")}]
     assert process.stdout.count("none") == 4  # neither a rate that holds nor one that broke was tried
 
 
