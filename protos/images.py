@@ -13,14 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin, PngImagePlugin
 
 from protos.errors import InvalidInputError
+from protos.manifest import MOST_PIXELS
 
 FORMATS = (JpegImagePlugin.JpegImageFile.format, PngImagePlugin.PngImageFile.format)
 """Imported by name: for a format that is not, Pillow would import all that it has."""
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK")
 """Pillow's names of what has at most 8 bits a channel; it would clip, not scale, grey levels of 16."""
-MOST_PIXELS = 32_000_000
-"""Pixels of one image, where nothing else is said."""
-
 Image.MAX_IMAGE_PIXELS = None  # its own limit only warns; ours is checked on each image
 
 

@@ -46,6 +46,10 @@ class Recipe:
     steps: tuple[Step, ...]
 
 
+MOST_PIXELS = 32_000_000
+"""Pixels of an image that is taken, where nothing else is said."""
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """How an RGB image becomes the input tensor: resize to (height, width), scale to 0..1, (x - mean) / std."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from protos.errors import UsageError
-from protos.images import MOST_PIXELS
+from protos.manifest import MOST_PIXELS
 from protos.support import options
 from protos.support.options import Number
 from server.execution.batcher import BatchLimit, make_limits

@@ -54,7 +54,7 @@ def test_a_chain_lists_every_step_with_all_parameters(tmp_path: Path) -> None:
         "epochs": 1, "batch": 2, "learning_rate": 0.1, "shift": 0, "flip": False, "distillation": 0.0,
         "weight_decay": 5e-4, "momentum": 0.9,
     }  # fmt: skip
-    assert int8.parameters == {"granularity": "per-channel", "ranges": "default", "fuse": True}
+    assert int8.parameters == {"granularity": "per-channel", "ranges": "default", "fuse": True, "range": "reduced"}
 
 
 @pytest.mark.parametrize(

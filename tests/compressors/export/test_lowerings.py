@@ -219,7 +219,7 @@ def test_min_max_of_pytorch_is_that_of_the_calibration_split(small: nn.Module, t
     step = StaticInt8(ranges="min-max")
     graph = pytorch._quantized(job(small, step, tmp_path), step).graph
     first = next(node for node in graph.nodes if "quantize_per_tensor" in str(node.target))
-    assert first.args[1] == pytest.approx(calibrated_range() / 255)
+    assert first.args[1] == pytest.approx(calibrated_range() / 127)
 
 
 def test_mean_min_max_of_onnx_is_that_of_the_mean_image(small: nn.Module, tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_mean_min_max_of_pytorch_is_a_moving_mean_over_the_images(small: nn.Modu
     mean, *others = ranges_of_images()
     for each in others:
         mean += 0.01 * (each - mean)
-    assert first.args[1] == pytest.approx(mean / 255)
+    assert first.args[1] == pytest.approx(mean / 127)
 
 
 def test_one_odd_image_does_not_decide_the_mean_range(small: nn.Module, tmp_path: Path) -> None:

@@ -30,9 +30,9 @@ LIMIT_MS = 200.0
 
 QUICK = """
 import sys
-from loadtest import stats
 from loadtest.__main__ import main
 from loadtest.measure import max_rate, rate_search
+from protos.support import significance
 significance.CONFIDENCE = 0.8
 rate_search.MAJORITY, rate_search.VERIFICATIONS, rate_search.WIDTH, max_rate.START = 1, 3, 0.24, 0.7
 sys.exit(main(sys.argv[1:]))
