@@ -31,6 +31,7 @@ from compressors.recipes.steps import Fit
 from protos.manifest import Variant, to_json
 from server import runtimes
 from tests.support.compressors.artifacts import described
+from tests.support.compressors.emulated import answering, ask, without_avx512
 from tests.support.compressors.small import Small, dataset
 
 ROOT = Path(__file__).parents[3]
@@ -109,9 +110,23 @@ for line in sys.stdin:
 @pytest.fixture(scope="module")
 def stranger() -> Iterator[subprocess.Popen[str]]:
     """A process that knows nothing of `compressors` and answers for the artifact of each line that it is given."""
-    command = [sys.executable, "-c", STRANGER]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with answering([sys.executable, "-c", STRANGER]) as process:
         yield process
+
+
+@pytest.fixture(scope="module")
+def without_vnni() -> Iterator[subprocess.Popen[str]]:
+    """The same on a CPU with AVX2 and without AVX512 and VNNI."""
+    with answering([*without_avx512(), sys.executable, "-c", STRANGER]) as process:
+        yield process
+
+
+def answers_of(process: subprocess.Popen[str], case: Case, images: np.ndarray, folder: Path) -> np.ndarray:
+    """What the artifact of the case answers in that process; `folder` is for what the two exchange."""
+    np.save(folder / "in.npy", images)
+    (folder / "manifest.json").write_text(to_json(case.variant))
+    ask(process, f"{folder}\t{case.folder}")
+    return np.load(folder / "out.npy")
 
 
 @pytest.fixture(scope="module")
@@ -157,13 +172,16 @@ def test_the_artifact_is_self_contained(
     case: Case, images: np.ndarray, tmp_path: Path, stranger: subprocess.Popen[str]
 ) -> None:
     """It loads and answers in a process in which `compressors` and this test's network cannot be imported."""
-    assert stranger.stdin is not None
-    assert stranger.stdout is not None
-    np.save(tmp_path / "in.npy", images[:2])
-    (tmp_path / "manifest.json").write_text(to_json(case.variant))
-    print(tmp_path, case.folder, sep="\t", file=stranger.stdin, flush=True)
-    assert stranger.stdout.readline() == "done\n"
-    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), case(images[:2]), rtol=0, atol=1e-4)
+    answers = answers_of(stranger, case, images[:2], tmp_path)
+    np.testing.assert_allclose(answers, case(images[:2]), rtol=0, atol=1e-4)
+
+
+def test_a_cpu_without_vnni_answers_as_this_one(
+    case: Case, images: np.ndarray, tmp_path: Path, without_vnni: subprocess.Popen[str]
+) -> None:
+    tolerance = 1e-4 if case.variant.precision == "fp32" else 0.1  # of outputs from -5 to 8
+    answers = answers_of(without_vnni, case, images, tmp_path)
+    np.testing.assert_allclose(answers, case(images), rtol=0, atol=tolerance)
 
 
 def test_the_artifact_carries_no_path_of_this_machine(case: Case) -> None:

@@ -5,7 +5,6 @@ pass 16 bits unless one side has 7 bits. What a full range does there is shown, 
 to fail.
 """
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ from protos.manifest import RuntimeName, to_json
 from protos.support.machine import VNNI
 from server import runtimes
 from tests.support.compressors.artifacts import described
-from tests.support.serving import ROOT
+from tests.support.compressors.emulated import answering, ask, without_avx512
 
 REDUCED: dict[str, Lowering] = {
     "static": StaticInt8(),
@@ -88,11 +87,7 @@ def images() -> torch.Tensor:
 @pytest.fixture(scope="module")
 def without_vnni() -> Iterator["subprocess.Popen[str]"]:
     """A process on an emulated CPU with AVX2 and without VNNI, which answers for each folder that it is given."""
-    emulator = shutil.which("qemu-x86_64")
-    assert emulator, "qemu-x86_64 is missing: apt-get install qemu-user"
-    command = [emulator, "-cpu", "max", sys.executable, "-c", ANSWER]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as process:
+    with answering([*without_avx512(), sys.executable, "-c", ANSWER]) as process:
         yield process
 
 
@@ -110,10 +105,7 @@ def largest_error(
     exported = exporters.export(exporters.EXPORTERS[runtime], job)
     (folder / "manifest.json").write_text(to_json(described(folder / "artifact", runtime, exported.entry, lowering)))
     np.save(folder / "in.npy", images[:8].numpy())
-    assert where.stdin is not None
-    assert where.stdout is not None
-    print(folder, file=where.stdin, flush=True)
-    assert where.stdout.readline() == "done\n"
+    ask(where, str(folder))
     with torch.no_grad():
         expected = network(images[:8]).numpy()
     return float(np.abs(np.load(folder / "out.npy") - expected).max() / np.abs(expected).max())
