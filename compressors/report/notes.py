@@ -51,7 +51,7 @@ def _short(v: Variant, images: int) -> list[str]:
     if v.quality and v.quality.samples < images:
         said.append(f"top-1 on {v.quality.samples} of {images} images: its time was over")
     if v.latency and v.latency.known_within is not None and v.latency.known_within > KNOWN:
-        within = f"within {v.latency.known_within:.0%} after {v.latency.samples} calls"
+        within = f"within {v.latency.known_within:.1%} after {v.latency.samples} calls"
         said.append(f"its p50 is known {within}, its time was over before it was within {KNOWN:.0%}")
     return said
 

@@ -145,7 +145,7 @@ def test_what_there_was_no_time_for_is_said(fp32: Variant) -> None:
     int8 = child(fp32, "int8", 1.0, latency=slow, quality=Quality("top1", 0.75, "toy", 200, 0.75, 0.75, 1.0))
     assert notes.of([fp32, int8])["int8-onnxruntime"][:2] == [
         "top-1 on 200 of 800 images: its time was over",
-        "its p50 is known within 6% after 16 calls, its time was over before it was within 2%",
+        "its p50 is known within 6.1% after 16 calls, its time was over before it was within 2%",
     ]
 
 
