@@ -96,10 +96,10 @@ class Quality:
     samples: int
     parent: float
     """The same metric of the network before its last compression, run as FP32 PyTorch."""
-    fp32: float
-    """The same metric of what all variants are compared with: FP32 in PyTorch, or an ONNX graph as it was given."""
+    fp32: float | None = field(default=None, kw_only=True)
+    """The same metric of the FP32 network; None where a graph was given as int8, and nobody has its FP32."""
     agreement: float
-    """Share of the samples on which the prediction is that of `fp32-pytorch`."""
+    """Share of the samples on which the prediction is that of FP32, or of the graph as it was given."""
     top5: float | None = None
     """Share of the samples whose label is among the five largest outputs."""
     lost: int | None = None

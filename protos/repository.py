@@ -209,6 +209,11 @@ def save_evaluation_set(root: Path, model: str, test: EvaluationSet) -> None:
     _save_arrays(root, model, TEST, test)
 
 
+def drawn(images: int) -> NDArray[np.int64]:
+    """Returns the order in which so many test images are evaluated: accuracy of fewer is that of the first in it."""
+    return np.random.default_rng(0).permutation(images)
+
+
 def default_variant(root: Path, model: str) -> str:
     """Returns the variant that an empty version means; a damaged file names one that does not exist."""
     path = root / check_name(model) / DEFAULT

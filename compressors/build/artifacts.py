@@ -22,7 +22,7 @@ from compressors.networks import zoo
 from compressors.networks.onnx_network import OnnxNetwork
 from compressors.progress import say
 from compressors.recipes.recipes import Recipe
-from compressors.study import Study
+from compressors.study import GIVEN_INT8, Study
 from protos import manifest, packing, repository
 from protos.errors import VariantError
 from protos.manifest import Golden, Quality, RuntimeName, Sources, TensorSpec, Variant, from_json, to_json
@@ -215,7 +215,7 @@ class Artifacts:
             dataset=f"{self._dataset.name} test",
             samples=len(predictions),
             parent=share_equal(before, labels),
-            fp32=share_equal(reference, labels),
+            fp32=None if self._study.reference.name == GIVEN_INT8 else share_equal(reference, labels),
             agreement=share_equal(predictions, reference),
             top5=evaluate.top5(outputs, labels),
             lost=lost,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from compressors.export.exporters import INPUT, OUTPUT
+from protos import repository
 from protos.support.machine import available_cores
 from server.runtimes import Runtime
 
@@ -33,7 +34,7 @@ def predict(runtime: Runtime, inputs: NDArray[np.float32], seconds: float = math
 
     All of them, or as many as `seconds` are enough for, drawn at random, and one batch at least.
     """
-    order, end = np.random.default_rng(0).permutation(len(inputs)), time.monotonic() + seconds
+    order, end = repository.drawn(len(inputs)), time.monotonic() + seconds
     outputs = list[Outputs]()
     for rows in np.split(order, range(BATCH, len(inputs), BATCH)):
         if not outputs or time.monotonic() < end:

@@ -64,6 +64,11 @@ _quality, _latency = partial(_of, "quality"), partial(_of, "latency")
 _throughput, _footprint = partial(_of, "throughput"), partial(_of, "footprint")
 
 
+def _agreement(quality: Quality) -> float | None:
+    """Returns the share of FP32's predictions that are kept; None where a graph was given as int8."""
+    return None if quality.fp32 is None else quality.agreement
+
+
 def _mcnemar(quality: Quality) -> float | None:
     """Returns how likely flips so one-sided are, if variant and FP32 were equally good."""
     if quality.lost is None or quality.gained is None:
@@ -91,7 +96,7 @@ COLUMNS = (
     Column("top-1", "top1", _quality(lambda q: q.value), "{:.2%}"),
     Column("top-5", "top5", _quality(lambda q: q.top5), "{:.2%}", brief=False),
     Column("vs parent, points", "points_vs_parent", _quality(lambda q: 100 * (q.value - q.parent)), "{:+.2f}"),
-    Column("agrees with FP32", "agreement", _quality(lambda q: q.agreement), "{:.2%}", brief=False),
+    Column("agrees with FP32", "agreement", _quality(_agreement), "{:.2%}", brief=False),
     Column("lost", "lost", _quality(lambda q: q.lost), "{}", brief=False),
     Column("gained", "gained", _quality(lambda q: q.gained), "{}", brief=False),
     Column("McNemar p", "mcnemar_p", _quality(_mcnemar), "{:.2g}", brief=False),

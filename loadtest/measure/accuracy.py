@@ -29,7 +29,7 @@ from loadtest.interrupt import Sleep
 from protos.errors import IntegrityError, InvalidInputError, UsageError
 from protos.manifest import TensorSpec, Variant
 from protos.preprocessing import normalise
-from protos.repository import TEST, Entry, EvaluationSet, load_evaluation_set, scan_model
+from protos.repository import TEST, Entry, EvaluationSet, drawn, load_evaluation_set, scan_model
 from protos.support.significance import share_equal
 from protos.tensors import decode_response, encode_request
 from protos.v1 import inference_pb2 as pb
@@ -40,11 +40,13 @@ UNANSWERED = -1
 
 @dataclass(frozen=True)
 class Check:
-    """A variant's manifest and its top-1, and the test split on which that was measured."""
+    """A variant's manifest and its top-1, and the part of the test split on which that was measured."""
 
     manifest: Variant
     top1: float
     test: EvaluationSet
+    rows: NDArray[np.int64]
+    """Where the images of `test` are in the whole split."""
 
 
 @dataclass(frozen=True)
@@ -136,12 +138,14 @@ def _check(entry: Entry, test: EvaluationSet, metadata: pb.ModelMetadataResponse
     manifest, quality = entry.variant, entry.variant.quality
     if quality is None:
         raise _refusal(name, "its manifest has no quality")
+    rows = np.sort(drawn(len(test))[: quality.samples])
+    test = EvaluationSet(test.images[rows], test.labels[rows], test.predictions[rows])
     fp32 = share_equal(test.predictions, test.labels)
-    if (quality.samples, quality.fp32) != (len(test), fp32):
+    if len(test) != quality.samples or quality.fp32 not in (None, fp32):
         raise _refusal(
             name,
             f"'{TEST}' holds {len(test)} images of which FP32 gets {fp32:.2%} right,"
-            f" the manifest was measured on {quality.samples} with {quality.fp32:.2%}",
+            f" the manifest was measured on {quality.samples} with {quality.fp32 or 0:.2%}",
         )
     wanted = (TensorSpec(manifest.inputs[0].name, "FP32", (-1, 3, *test.images.shape[1:3])),)
     taken, given = _specs(metadata.inputs), _specs(metadata.outputs)
@@ -151,7 +155,7 @@ def _check(entry: Entry, test: EvaluationSet, metadata: pb.ModelMetadataResponse
             f"the server takes {_shown(taken)} and gives {_shown(given)},"
             f" expected {_shown(wanted)} and {_shown(manifest.outputs)}",
         )
-    return Check(manifest, quality.value, test)
+    return Check(manifest, quality.value, test, rows)
 
 
 def _refusal(name: str, why: str) -> UsageError:
@@ -196,7 +200,10 @@ def _accuracy(check: Check, predictions: NDArray[np.int64], failures: list[CallE
         samples=int(answered.sum()),
         top1=share_equal(predictions[answered], test.labels[answered]) if answered.any() else None,
         manifest_top1=check.top1,
-        flips=tuple(Flip(int(i), int(test.labels[i]), int(test.predictions[i]), int(predictions[i])) for i in flipped),
+        flips=tuple(
+            Flip(int(check.rows[i]), int(test.labels[i]), int(test.predictions[i]), int(predictions[i]))
+            for i in flipped
+        ),
         failures=dict(Counter(error.status for error in failures)),
         first_failure=plain(str(failures[0])) if failures else None,
         failure_texts=tally.failures,

@@ -167,7 +167,9 @@ class VariantMetrics:
         self._metrics.load_duration.labels(*self._labels).set(seconds)
         if (quality := variant.quality) is not None:
             metric = quality.metric
-            values = {metric: quality.value, f"{metric}_parent": quality.parent, f"{metric}_fp32": quality.fp32}
+            values = {metric: quality.value, f"{metric}_parent": quality.parent}
+            if quality.fp32 is not None:
+                values[f"{metric}_fp32"] = quality.fp32
             for name, value in {**values, telemetry.AGREEMENT: quality.agreement}.items():
                 self._metrics.quality.labels(*self._labels, name).set(value)
 

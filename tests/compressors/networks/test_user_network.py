@@ -122,6 +122,8 @@ def test_a_graph_that_is_int8_already_is_published_as_it_is(user: Path, capsys: 
     assert build("--onnx", "int8.onnx", "--runtimes", "onnxruntime") == 0
     (variant,) = [repository.verify(entry) for entry in repository.scan(user / "models")]
     assert (variant.variant, variant.precision) == ("int8-onnxruntime", "int8")
+    assert variant.quality is not None
+    assert variant.quality.fp32 is None
     assert variant.network.parameters == 8 * 27 + 80 + 1  # and a scale
     assert [step.name for step in variant.recipe.steps] == ["load"]
     assert repository.default_variant(user / "models", "mine") == "int8-onnxruntime"

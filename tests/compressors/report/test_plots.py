@@ -23,7 +23,7 @@ def variants(tmp_path: Path) -> list[Variant]:
             fp32,
             variant=f"{name}-onnxruntime",
             recipe=replace(fp32.recipe, name=name, steps=(Step("element-pruning", parameters),)),  # type: ignore[arg-type]
-            quality=Quality("top1", top1, "toy", 20, 0.75, 0.75, 0.6),
+            quality=Quality("top1", top1, "toy", 20, 0.75, 0.6, fp32=0.75),
             latency=Latency(p50, 1, 1, 100, p95_ms=p50, p99_ms=p50),
             network=Network(1000, nonzero, 3),
         )

@@ -39,7 +39,7 @@ def child(parent: Variant, name: str, p50: float, **changes: object) -> Variant:
 
 
 def test_csv_has_plain_numbers_and_an_empty_cell_for_what_was_not_measured(fp32: Variant, root: Path) -> None:
-    quality = Quality("top1", 0.5, "toy", 20, 0.75, 0.75, 0.6, top5=0.9, lost=6, gained=1)
+    quality = Quality("top1", 0.5, "toy", 20, 0.75, 0.6, fp32=0.75, top5=0.9, lost=6, gained=1)
     int8 = child(fp32, "int8", 1.0, quality=quality, throughput=Throughput(512.0, 32, 1))
     rows = list(csv.DictReader(show([fp32, int8], "csv", root).splitlines()))
     assert rows[1]["variant"] == "int8-onnxruntime"
@@ -50,7 +50,7 @@ def test_csv_has_plain_numbers_and_an_empty_cell_for_what_was_not_measured(fp32:
 
 
 def test_mcnemars_p_needs_the_flips() -> None:
-    quality = Quality("top1", 0.5, "toy", 20, 0.75, 0.75, 0.6, lost=8, gained=2)
+    quality = Quality("top1", 0.5, "toy", 20, 0.75, 0.6, fp32=0.75, lost=8, gained=2)
     assert table._mcnemar(quality) == 112 / 1024
     assert table._mcnemar(replace(quality, lost=None)) is None
 
@@ -63,7 +63,7 @@ def test_json_is_the_manifest_with_a_comparison(fp32: Variant, root: Path) -> No
 
 def test_columns_without_any_figure_are_left_out_of_tables(fp32: Variant, root: Path) -> None:
     assert "top-5" not in show([fp32], "markdown", root)
-    quality = Quality("top1", 0.5, "toy", 20, 0.75, 0.75, 0.6, top5=0.9)
+    quality = Quality("top1", 0.5, "toy", 20, 0.75, 0.6, fp32=0.75, top5=0.9)
     assert "| 50.00% | 90.00% |" in show([replace(fp32, quality=quality)], "markdown", root)
 
 
@@ -71,7 +71,7 @@ def test_columns_without_any_figure_are_left_out_of_tables(fp32: Variant, root: 
 def test_few_test_images_are_a_warning_that_says_what_one_of_them_is(
     fp32: Variant, root: Path, samples: int, points: str | None
 ) -> None:
-    shown = show([replace(fp32, quality=Quality("top1", 0.5, "toy", samples, 0.5, 0.5, 0.6))], "markdown", root)
+    shown = show([replace(fp32, quality=Quality("top1", 0.5, "toy", samples, 0.5, 0.6, fp32=0.5))], "markdown", root)
     assert f"only {samples} test images: one image is {points} points." in shown or points is None
     assert ("WARNING" in shown) == (points is not None)
 
@@ -121,7 +121,7 @@ def test_int8_that_is_slower_says_so_with_the_reason(fp32: Variant) -> None:
     ("ranges", "value", "said"), [("default", 0.17, 1), ("mean-min-max", 0.17, 0), ("default", 0.62, 0)]
 )
 def test_int8_that_fell_far_says_what_to_try(fp32: Variant, ranges: str, value: float, said: int) -> None:
-    int8 = child(fp32, "int8", 1.0, precision="int8", quality=Quality("top1", value, "toy", 20, 0.665, 0.665, 0.2))
+    int8 = child(fp32, "int8", 1.0, precision="int8", quality=Quality("top1", value, "toy", 20, 0.665, 0.2, fp32=0.665))
     recipe = replace(int8.recipe, steps=(*fp32.recipe.steps, Step("static-int8", {"ranges": ranges})))
     texts = notes.of([fp32, replace(int8, recipe=recipe)]).get("int8-onnxruntime", [])
     expected = 'lost 49.5 points: one calibration image may have set its ranges, see ranges = "mean-min-max"'
@@ -132,7 +132,7 @@ def test_int8_that_fell_far_says_what_to_try(fp32: Variant, ranges: str, value: 
 def test_int8_that_lost_points_says_what_loses_less_unless_it_may_be_chance(
     fp32: Variant, lost: int, said: int
 ) -> None:
-    quality = Quality("top1", 0.73, "toy", 1000, 0.75, 0.75, 0.9, lost=lost, gained=5)
+    quality = Quality("top1", 0.73, "toy", 1000, 0.75, 0.9, fp32=0.75, lost=lost, gained=5)
     int8 = child(fp32, "int8", 1.0, precision="int8", quality=quality)
     recipe = replace(int8.recipe, steps=(*fp32.recipe.steps, Step("static-int8", {})))
     texts = notes.of([fp32, replace(int8, recipe=recipe)]).get("int8-onnxruntime", [])
@@ -140,9 +140,9 @@ def test_int8_that_lost_points_says_what_loses_less_unless_it_may_be_chance(
 
 
 def test_what_there_was_no_time_for_is_said(fp32: Variant) -> None:
-    fp32 = replace(fp32, quality=Quality("top1", 0.75, "toy", 800, 0.75, 0.75, 1.0))
+    fp32 = replace(fp32, quality=Quality("top1", 0.75, "toy", 800, 0.75, 1.0, fp32=0.75))
     slow = replace(latency(600.0), samples=16, known_within=0.061)
-    int8 = child(fp32, "int8", 1.0, latency=slow, quality=Quality("top1", 0.75, "toy", 200, 0.75, 0.75, 1.0))
+    int8 = child(fp32, "int8", 1.0, latency=slow, quality=Quality("top1", 0.75, "toy", 200, 0.75, 1.0, fp32=0.75))
     assert notes.of([fp32, int8])["int8-onnxruntime"][:2] == [
         "top-1 on 200 of 800 images: its time was over",
         "its p50 is known within 6.1% after 16 calls, its time was over before it was within 2%",

@@ -22,6 +22,7 @@ from loadtest.measure.accuracy import Accuracy, Check, Flip, check_accuracy, pre
 from protos import repository as stored
 from protos.errors import UsageError
 from protos.manifest import from_json, to_json
+from protos.repository import drawn
 from protos.tensors import Array, decode_request, encode_response
 from protos.v1 import inference_pb2 as pb
 from tests.support import toy
@@ -77,6 +78,24 @@ def test_every_prediction_that_flips_is_listed_and_top1_is_what_the_server_answe
     assert (found.lost, found.gained) == (3, 1)
     assert (found.samples, found.top1, found.manifest_top1) == (12, 7 / 12, 0.75)
     assert not found.holds
+
+
+def test_accuracy_of_a_part_is_checked_on_that_part(
+    models: Path, server: ServerProcess, served: dict[str, pb.ModelMetadataResponse], tmp_path: Path
+) -> None:
+    """As a build has it that had no time for all images; flips are named by their places in the whole split."""
+    root = Path(shutil.copytree(models, tmp_path / "models"))
+    rows = sorted(drawn(12)[:8].tolist())
+    test = toy.evaluation_set()
+    fp32 = float((test.predictions[rows] == test.labels[rows]).mean())
+    path = root / toy.MODEL / BLUE / "manifest.json"
+    manifest = from_json(path.read_text())
+    assert manifest.quality is not None
+    path.write_text(to_json(replace(manifest, quality=replace(manifest.quality, samples=8, fp32=fp32))))
+    found = check_accuracy(server.grpc_address, prepare(root, toy.MODEL, served)[BLUE], 1, 8, DEADLINE)
+    assert found.samples == 8
+    assert {flip.index for flip in found.flips} == {1, 4, 7, 10} & {*rows}
+    assert 0 < len(found.flips) < 4
 
 
 def right(request: pb.ModelInferRequest, _: grpc.ServicerContext) -> pb.ModelInferResponse:
