@@ -43,6 +43,18 @@ class Tupled(Small):
         return (super().forward(x),)
 
 
+class Rounding(Small):
+    """A network that makes the rounding of single precision large, which is another for another batch."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rounding = 0.05 if x.dtype == torch.float32 and len(x) == 1 else 0.0
+        return super().forward(x) + rounding
+
+
+def test_rounding_that_a_network_makes_large_breaks_no_contract() -> None:
+    contract.check(Rounding().eval(), SHAPE, 3)
+
+
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
