@@ -10,7 +10,7 @@ import pytest
 from loadtest.users.recorder import load_samples
 from tests.support import certificates, toy
 from tests.support.certificates import Pair
-from tests.support.loadtest.runs import flags, loadtest, results_of
+from tests.support.loadtest.runs import flags, loadtest, results_of, two_workers
 from tests.support.processes import finished
 from tests.support.serving import ServerProcess, serving
 
@@ -106,7 +106,7 @@ def test_the_doctor_is_let_in(locked: ServerProcess, repository: Path, keys: dic
     assert TOKEN not in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(("file", "load"), [("locustfile.py", ("--processes", "2")), ("rampfile.py", ("--rate", "20"))])
+@pytest.mark.parametrize(("file", "load"), [("locustfile.py", two_workers()), ("rampfile.py", ("--rate", "20"))])
 def test_users_by_hand_are_let_in(
     file: str, load: tuple[str, ...], locked: ServerProcess, repository: Path, keys: dict[str, str], tmp_path: Path
 ) -> None:

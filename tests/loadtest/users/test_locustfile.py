@@ -22,7 +22,7 @@ import pytest
 from loadtest.users.recorder import FIRST, load_samples
 from protos.v1 import inference_pb2 as pb
 from tests.support.loadtest.foreign import MODEL, foreign, zeros
-from tests.support.loadtest.runs import requests_of, until
+from tests.support.loadtest.runs import requests_of, two_workers, until
 from tests.support.processes import started
 from tests.support.serving import ROOT, ServerProcess, quiet_port
 
@@ -144,7 +144,7 @@ def test_a_forgotten_model_ends_locust_with_the_reason(server: ServerProcess, re
 
 
 def test_a_host_that_is_no_address_ends_locust_with_the_reason() -> None:
-    for more in ((), ("--processes", "2")):
+    for more in ((), two_workers()):
         host = ("--headless", "-u", "1", "-L", "WARNING", "--model", "toy", "--host", "http://127.0.0.1:1")
         done = locust("-f", "loadtest/locustfile.py", *host, *more)
         assert done.returncode == 2
@@ -152,7 +152,7 @@ def test_a_host_that_is_no_address_ends_locust_with_the_reason() -> None:
         assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("processes", [(), ("--processes", "2")])
+@pytest.mark.parametrize("processes", [(), two_workers()], ids=["alone", "two workers"])
 def test_samples_that_could_not_be_written_end_locust_before_any_load(
     processes: tuple[str, ...], server: ServerProcess, repository: Path, tmp_path: Path
 ) -> None:

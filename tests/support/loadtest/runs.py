@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.support import toy
 from tests.support.processes import finished
-from tests.support.serving import ServerProcess, by_labels
+from tests.support.serving import ServerProcess, by_labels, quiet_port
 
 LOADTEST = [sys.executable, "-m", "loadtest"]
 
@@ -70,3 +70,9 @@ def requests_of(server: ServerProcess) -> dict[str, float]:
     """How many requests each variant of a server has answered so far."""
     answered = by_labels(server.metrics(), "pareto_requests_total", "variant", "code")
     return {variant: count for (variant, code), count in answered.items() if code == "OK"}
+
+
+def two_workers() -> tuple[str, ...]:
+    """Locust's flags for two workers beside the master, on a port of their own: all masters want the same one."""
+    port = str(quiet_port())
+    return "--processes", "2", "--master-bind-port", port, "--master-port", port
