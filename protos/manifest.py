@@ -4,6 +4,7 @@ Every number in a manifest was measured. What was not measured is absent (None h
 Reading is strict, so that a manifest of another schema is never half-understood.
 """
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from typing import Literal
@@ -195,6 +196,11 @@ class Variant:
     max_batch: int | None = None
     """The most rows of one execution; requests are then not joined to batches. None where the batch is free."""
     schema: int = SCHEMA
+
+    @property
+    def files_sha256(self) -> str:
+        """The sha256 over those of the files: two variants share it only if all their files are the same."""
+        return hashlib.sha256("".join(file.sha256 for file in self.files).encode()).hexdigest()
 
     @property
     def artifact_bytes(self) -> int:

@@ -207,19 +207,10 @@ class Artifacts:
         networks, labels = self._networks, self._dataset.test.labels[rows]
         # The network that the variant lowered, or the one that its last step began with.
         parent, fp32 = networks.of(task.recipe.parent or task.recipe), networks.reference
-        predictions, before, reference = (o.argmax(1) for o in (outputs, parent.outputs[rows], fp32.outputs[rows]))
-        lost, gained = evaluate.flips(predictions, reference, labels)
-        return Quality(
-            metric="top1",
-            value=share_equal(predictions, labels),
-            dataset=f"{self._dataset.name} test",
-            samples=len(predictions),
-            parent=share_equal(before, labels),
-            fp32=None if self._study.reference.name == GIVEN_INT8 else share_equal(reference, labels),
-            agreement=share_equal(predictions, reference),
-            top5=evaluate.top5(outputs, labels),
-            lost=lost,
-            gained=gained,
+        before, reference = (network.outputs[rows].argmax(1) for network in (parent, fp32))
+        known = None if self._study.reference.name == GIVEN_INT8 else share_equal(reference, labels)
+        return evaluate.quality(
+            outputs, labels, reference, f"{self._dataset.name} test", share_equal(before, labels), known
         )
 
 

@@ -13,7 +13,9 @@ from torch import nn
 
 from compressors.export.exporters import INPUT, OUTPUT
 from protos import repository
+from protos.manifest import Quality
 from protos.support.machine import available_cores
+from protos.support.significance import share_equal
 from server.runtimes import Runtime
 
 BATCH = 100
@@ -63,3 +65,23 @@ def flips(predictions: Predictions, reference: Predictions, labels: Predictions)
     """Counts the samples that only the reference gets right, and those that only the predictions get right."""
     right, before = predictions == labels, reference == labels
     return int((before & ~right).sum()), int((right & ~before).sum())
+
+
+def quality(
+    outputs: Outputs, labels: Predictions, reference: Predictions, dataset: str, parent: float, fp32: float | None
+) -> Quality:
+    """Counts outputs (N, classes) against the labels and against the predictions of the reference."""
+    predictions = outputs.argmax(1)
+    lost, gained = flips(predictions, reference, labels)
+    return Quality(
+        metric="top1",
+        value=share_equal(predictions, labels),
+        dataset=dataset,
+        samples=len(predictions),
+        parent=parent,
+        fp32=fp32,
+        agreement=share_equal(predictions, reference),
+        top5=top5(outputs, labels),
+        lost=lost,
+        gained=gained,
+    )

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 
 from compressors.measure import evaluate, latency
-from compressors.measure.evaluate import Predictions
 from compressors.progress import first_line, say
 from compressors.report import notes
 from protos import repository
@@ -25,7 +24,6 @@ from protos.preprocessing import normalise
 from protos.repository import Entry, EvaluationSet
 from protos.support import atomic, machine
 from protos.support.machine import Machine
-from protos.support.significance import share_equal
 from protos.support.strict import decode
 from server import runtimes
 from server.runtimes import Runtime
@@ -40,7 +38,7 @@ class HereMeasured:
     """One variant on one host."""
 
     files: str
-    """The artifact that was measured, as `artifact_key` names it."""
+    """The artifact that was measured, by `Variant.files_sha256`."""
     quality: Quality | None = None
     """None where it failed, or where the repository has no test split."""
     latency: Latency | None = None
@@ -54,11 +52,6 @@ class Host:
 
     machine: Machine
     variants: dict[str, HereMeasured]
-
-
-def artifact_key(variant: Variant) -> str:
-    """Returns a hash that two variants share only if all their files are the same."""
-    return hashlib.sha256("".join(file.sha256 for file in variant.files).encode()).hexdigest()[:16]
 
 
 def remeasure(root: Path, model: str, entries: Sequence[Entry]) -> Host:
@@ -90,7 +83,7 @@ def load(folder: Path, here: Machine) -> Host | None:
 def seen_on(host: Host | None, variant: Variant) -> Variant:
     """Returns the variant with the host's figures for the manifest's; without figures, where the host has none."""
     found = host.variants.get(variant.variant) if host else None
-    if host is None or found is None or found.files != artifact_key(variant):
+    if host is None or found is None or found.files != variant.files_sha256:
         return replace(variant, quality=None, latency=None, throughput=None, notes=("not measured on this host",))
     failed = () if found.failed is None else (f"cannot be used on this host: {found.failed}",)
     return replace(
@@ -138,7 +131,7 @@ def _examine(
     root: Path, entry: Entry, variant: Variant, test: EvaluationSet | None, adapters: dict[str, Runtime]
 ) -> HereMeasured:
     """Loads the variant into `adapters` and counts its right answers."""
-    found = HereMeasured(artifact_key(variant))
+    found = HereMeasured(variant.files_sha256)
     try:
         repository.verify(entry)
         adapter = runtimes.load(entry.folder, variant, latency.THREADS)
@@ -151,23 +144,10 @@ def _examine(
         return found
     inputs = normalise(test.images, variant.preprocessing)
     _, outputs = evaluate.predict(adapter, inputs)
-    say(f"{entry.model}/{entry.name}: top-1 {share_equal(outputs.argmax(1), test.labels):.2%}")
-    return replace(
-        found, quality=_quality(variant.quality, outputs.argmax(1), test, evaluate.top5(outputs, test.labels))
-    )
-
-
-def _quality(built: Quality, predictions: Predictions, test: EvaluationSet, top5: float | None) -> Quality:
-    lost, gained = evaluate.flips(predictions, test.predictions, test.labels)
-    return replace(
-        built,
-        value=share_equal(predictions, test.labels),
-        samples=len(test),
-        agreement=share_equal(predictions, test.predictions),
-        top5=top5,
-        lost=lost,
-        gained=gained,
-    )
+    built = variant.quality
+    quality = evaluate.quality(outputs, test.labels, test.predictions, built.dataset, built.parent, built.fp32)
+    say(f"{entry.model}/{entry.name}: top-1 {quality.value:.2%}")
+    return replace(found, quality=quality)
 
 
 def _latencies(root: Path, model: str, entries: Sequence[Entry], adapters: dict[str, Runtime]) -> dict[str, Latency]:

@@ -7,6 +7,7 @@ import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from protos.support import cgroup
 
@@ -33,6 +34,11 @@ class Machine:
     load_average: tuple[float, float, float]
     """The load over 1, 5 and 15 minutes when it was described; not near 0 means that other processes were at work."""
 
+    @property
+    def processor(self) -> str:
+        """The CPU and, in brackets, its instruction sets."""
+        return f"{self.cpu} ({' '.join(self.instruction_sets)})"
+
 
 def describe(*libraries: str) -> Machine:
     """Describes this machine, with the versions of those `libraries` (distribution names) that are installed."""
@@ -54,9 +60,9 @@ def instruction_sets() -> tuple[str, ...]:
     return tuple(name for name in _INSTRUCTION_SETS if name in flags)
 
 
-def measured_here(machine: Machine) -> bool:
-    """Says whether `machine` has this host's CPU and instruction sets, so that its figures hold here."""
-    return (machine.cpu, machine.instruction_sets) == (_cpu_name(), instruction_sets())
+def measured(machine: Machine) -> Literal["here", "elsewhere"]:
+    """Returns "here" where `machine` has this host's CPU and instruction sets, so that its figures hold on this one."""
+    return "here" if (machine.cpu, machine.instruction_sets) == (_cpu_name(), instruction_sets()) else "elsewhere"
 
 
 def versions(*libraries: str) -> dict[str, str]:

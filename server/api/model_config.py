@@ -4,7 +4,7 @@ Source: https://github.com/triton-inference-server/common/blob/main/protobuf/mod
 """
 
 from protos.manifest import TensorSpec
-from protos.support.machine import measured_here
+from protos.support.machine import measured
 from protos.v1 import inference_pb2 as pb
 from server.execution.threads import Plan
 from server.hosting.registry import Hosted
@@ -33,8 +33,8 @@ def describe(hosted: Hosted, plan: Plan, settings: Settings) -> pb.ModelConfig:
         "variant": variant.variant,
         "recipe": variant.recipe.name,
         "precision": variant.precision,
-        "measured": "here" if measured_here(variant.machine) else "elsewhere",
-        "measured_on": f"{variant.machine.cpu} ({' '.join(variant.machine.instruction_sets)})",
+        "measured": measured(variant.machine),
+        "measured_on": variant.machine.processor,
         "threads": plan.threads,
         "queue_size": settings.queue_size,
     }

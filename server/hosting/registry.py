@@ -19,7 +19,7 @@ from protos.errors import NotFoundError, UnavailableError, VariantError
 from protos.manifest import Variant
 from protos.repository import FIRST_DEFAULT, Entry, default_variant, scan
 from protos.support.failures import has_path, telling_line
-from protos.support.machine import measured_here
+from protos.support.machine import measured
 from server.execution.engine import Engine, limit_for
 from server.execution.threads import Plan, Slots
 from server.hosting.loading import Loaded, Loader
@@ -180,10 +180,9 @@ class Registry:
         hosted.metrics.follow_queue(hosted.engine.depth)
         hosted.metrics.describe(loaded.variant, loaded.seconds)
         logger.info("variant %s READY in %.2f s", hosted.label, loaded.seconds)
-        measured_on = loaded.variant.machine
-        if not measured_here(measured_on):
-            told = (hosted.label, measured_on.cpu, " ".join(measured_on.instruction_sets))
-            logger.warning("variant %s was measured on %s (%s), not on this CPU: its latency will be another", *told)
+        if measured(loaded.variant.machine) == "elsewhere":
+            told = "variant %s was measured on %s, not on this CPU: its latency will be another"
+            logger.warning(told, hosted.label, loaded.variant.machine.processor)
         await self._set(hosted, "READY")
         await self._retire(old)
 

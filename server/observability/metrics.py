@@ -19,7 +19,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from protos import telemetry
 from protos.manifest import Variant
-from protos.support.machine import measured_here
+from protos.support.machine import measured
 from protos.telemetry import Metric
 from server.execution.engine import Reason
 from server.observability.request_record import RequestRecord
@@ -160,8 +160,7 @@ class VariantMetrics:
         """Shows what the manifest says, in place of what an earlier one said, and the `seconds` that loading took."""
         for instrument in (self._metrics.info, self._metrics.quality):
             instrument.remove_by_labels(self._names)
-        measured = "here" if measured_here(variant.machine) else "elsewhere"
-        told = (variant.recipe.name, variant.runtime, variant.precision, measured)
+        told = (variant.recipe.name, variant.runtime, variant.precision, measured(variant.machine))
         self._metrics.info.labels(*self._labels, *told).set(1)
         self._metrics.artifact_bytes.labels(*self._labels).set(variant.artifact_bytes)
         self._metrics.load_duration.labels(*self._labels).set(seconds)
