@@ -16,7 +16,7 @@ from compressors.build.trained_networks import TRAINED_BY, Networks
 from compressors.data.datasets import Dataset
 from compressors.export.exporters import BATCH_RANGE, EXPORTERS, INPUT, OUTPUT, Exported, Exporter, Job, refusal
 from compressors.export.lowerings import required
-from compressors.measure import companions, evaluate, latency
+from compressors.measure import companions, evaluate
 from compressors.measure.footprint import MemoryProbe
 from compressors.networks import zoo
 from compressors.networks.onnx_network import OnnxNetwork
@@ -30,6 +30,7 @@ from protos.repository import Entry, GoldenSet
 from protos.support import machine
 from protos.support.significance import share_equal
 from server import runtimes
+from server.runtimes import Runtime, SmallBatches
 from server.runtimes.golden import golden_error
 
 EVALUATION = 3
@@ -156,17 +157,19 @@ class Artifacts:
 
     def _evaluate(self, task: Task, artifact: Path, exported: Exported, seconds: float) -> Variant:
         """Returns the manifest of an artifact, without timing and footprint; `seconds` are for its accuracy."""
-        variant = self._in_its_batches(self._describe(task, artifact, exported), artifact)
+        variant = self._describe(task, artifact, exported)
         with closing(runtimes.load(artifact, variant, machine.available_cores())) as adapter:
+            variant = self._in_its_batches(variant, adapter)
+            if variant.max_batch is not None:
+                adapter = SmallBatches(adapter, variant.max_batch)
             rows, outputs = evaluate.predict(adapter, self._networks.test_inputs, seconds)
             error = golden_error(adapter, variant, self.golden)
         golden = Golden(error, TOLERANCE * error + TOLERANCE_FLOOR)
         return replace(variant, quality=self._quality(task, rows, outputs), golden=golden)
 
-    def _in_its_batches(self, variant: Variant, artifact: Path) -> Variant:
+    def _in_its_batches(self, variant: Variant, adapter: Runtime) -> Variant:
         """Returns the variant, with batches of one row where companions move its answers too far."""
-        with closing(runtimes.load(artifact, variant, latency.THREADS)) as adapter:
-            moved = companions.effect(adapter, variant, self.golden)
+        moved = companions.effect(adapter, variant, self.golden)
         if moved <= companions.BOUND or variant.max_batch is not None:
             return variant
         note = f"rows beside it move an answer by up to {moved:.0%} of what answers differ by: served without batching"

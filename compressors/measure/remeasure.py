@@ -8,18 +8,20 @@ for the artifacts that they were measured with; a variant that was published ane
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from compressors.measure import evaluate, latency
 from compressors.progress import first_line, say
 from compressors.report import notes
 from protos import repository
 from protos.errors import IntegrityError
-from protos.manifest import Latency, Quality, Variant
+from protos.manifest import Latency, Preprocessing, Quality, Variant
 from protos.preprocessing import normalise
 from protos.repository import Entry, EvaluationSet
 from protos.support import atomic, machine
@@ -58,11 +60,12 @@ def remeasure(root: Path, model: str, entries: Sequence[Entry]) -> Host:
     """Measures each variant of `model` on this host and keeps the figures in the model's folder."""
     here = machine.describe(*sorted({library for e in entries if e.variant for library in e.variant.machine.libraries}))
     test = _evaluation_set(root, model)
+    inputs_of = cache(partial(normalise, test.images)) if test else None
     measured, adapters = dict[str, HereMeasured](), dict[str, Runtime]()
     try:
         for entry in entries:
             if entry.variant is not None:
-                measured[entry.name] = _examine(root, entry, entry.variant, test, adapters)
+                measured[entry.name] = _examine(root, entry, entry.variant, test, inputs_of, adapters)
         timed = _latencies(root, model, entries, adapters)
     finally:
         for adapter in adapters.values():
@@ -128,7 +131,12 @@ def _evaluation_set(root: Path, model: str) -> EvaluationSet | None:
 
 
 def _examine(
-    root: Path, entry: Entry, variant: Variant, test: EvaluationSet | None, adapters: dict[str, Runtime]
+    root: Path,
+    entry: Entry,
+    variant: Variant,
+    test: EvaluationSet | None,
+    inputs_of: Callable[[Preprocessing], NDArray[np.float32]] | None,
+    adapters: dict[str, Runtime],
 ) -> HereMeasured:
     """Loads the variant into `adapters` and counts its right answers."""
     found = HereMeasured(variant.files_sha256)
@@ -140,10 +148,9 @@ def _examine(
         say(f"{entry.model}/{entry.name}: FAILED, {first_line(error)}")
         return replace(found, failed=first_line(error))
     adapters[entry.name] = adapter
-    if test is None or variant.quality is None:
+    if test is None or inputs_of is None or variant.quality is None:
         return found
-    inputs = normalise(test.images, variant.preprocessing)
-    _, outputs = evaluate.predict(adapter, inputs)
+    _, outputs = evaluate.predict(adapter, inputs_of(variant.preprocessing))
     built = variant.quality
     quality = evaluate.quality(outputs, test.labels, test.predictions, built.dataset, built.parent, built.fp32)
     say(f"{entry.model}/{entry.name}: top-1 {quality.value:.2%}")

@@ -1,6 +1,5 @@
 """Artifacts of networks with few values: stored compressed in every runtime, and loaded as they were."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from protos.manifest import RuntimeName
 from server import runtimes
 from tests.support.compressors.artifacts import described
 from tests.support.compressors.small import Small, dataset
-from tests.support.compressors.world import published, small_world, start
+from tests.support.compressors.world import published, start
 
 CASES = [(runtime, "fp32") for runtime in exporters.EXPORTERS] + [("pytorch", "int8")]
 
@@ -83,12 +82,6 @@ clusters = 4
 step = "static-int8"
 parent = "clusters4"
 """
-
-
-@pytest.fixture
-def world() -> Iterator[None]:
-    with small_world():
-        yield
 
 
 @pytest.mark.usefixtures("world")

@@ -4,7 +4,7 @@ import csv
 import dataclasses
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +55,7 @@ NAMES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def world() -> Iterator[None]:
-    with small_world():
-        yield
+pytestmark = pytest.mark.usefixtures("world")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """Teachers: found before any work starts, known by what they are, and of use."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from compressors.build import teachers
 from compressors.build.pipeline import Build
 from protos.errors import UsageError
 from tests.support.compressors.small import Small, dataset
-from tests.support.compressors.world import small_world, start
+from tests.support.compressors.world import start
 
 STUDENT = """
 models = { student = "small" }
@@ -26,10 +25,7 @@ fit = { epochs = 2, batch = 16, learning_rate = 0.1, distillation = 0.5 }
 TEACHER = STUDENT.replace("student", "teacher").replace('teacher = "TEACHER"', "").replace(", distillation = 0.5", "")
 
 
-@pytest.fixture(autouse=True)
-def world() -> Iterator[None]:
-    with small_world():
-        yield
+pytestmark = pytest.mark.usefixtures("world")
 
 
 def built(folder: Path, text: str) -> Build:

@@ -1,6 +1,5 @@
 """An answer may depend on the rows beside it by no more than a bound; where it would, it is computed by itself."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from protos import repository
 from protos.manifest import Variant
 from server import runtimes
 from tests.support.compressors import small
-from tests.support.compressors.world import published, small_world, start
+from tests.support.compressors.world import published, start
 
 STUDY = """
 models = { small = "small" }
@@ -30,12 +29,6 @@ fit = { epochs = 6, batch = 16, learning_rate = 0.1 }
 step = "dynamic-int8"
 parent = "fp32"
 """
-
-
-@pytest.fixture
-def world() -> Iterator[None]:
-    with small_world():
-        yield
 
 
 def dynamic(folder: Path) -> dict[str, Variant]:
