@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin, PngImagePlugin
 
 from protos.errors import InvalidInputError
-from protos.manifest import MOST_PIXELS
+from protos.manifest import MOST_PIXELS, Preprocessing
+from protos.preprocessing import inner_size
 
 FORMATS = (JpegImagePlugin.JpegImageFile.format, PngImagePlugin.PngImageFile.format)
 """Imported by name: for a format that is not, Pillow would import all that it has."""
@@ -45,6 +46,16 @@ def check_size(name: str, height: int, width: int, most: int = MOST_PIXELS) -> N
     """Raises `InvalidInputError`, which begins with `name`, for an image without pixels or of more than `most`."""
     if not 1 <= height * width <= most:
         raise InvalidInputError(f"{name}: got an image of {height} x {width}, expected 1 to {most} pixels")
+
+
+def fit(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Returns an RGB image in the size of the input, bilinear, as uint8 (H, W, 3)."""
+    inner = resize(image, inner_size((image.height, image.width), preprocessing))
+    if preprocessing.fit == "stretch":
+        return inner
+    canvas = np.zeros((*preprocessing.resize, 3), np.uint8)
+    canvas[: inner.shape[0], : inner.shape[1]] = inner
+    return canvas
 
 
 def resize(image: Image.Image, size: tuple[int, int]) -> NDArray[np.uint8]:

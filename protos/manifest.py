@@ -19,6 +19,7 @@ PACKED = ".xz"
 
 RuntimeName = Literal["pytorch", "torchscript", "onnxruntime", "openvino"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
+TaskName = Literal["classification", "detection"]
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
@@ -59,6 +60,24 @@ class Preprocessing:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     layout: Literal["NCHW"]
+    fit: Literal["stretch", "letterbox"] = "stretch"
+    """`letterbox` keeps the ratio of the sides: the image lies at the top left, the rest is black."""
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How the outputs of a network become boxes, and which of them an answer holds unless a request says otherwise."""
+
+    decoder: str
+    """A key of `protos.tasks.decoders.DECODERS`."""
+    score_threshold: float = 0.5
+    """Least score of a box."""
+    iou_threshold: float = 0.4
+    """Of two boxes of one class that overlap by more than this, the one with the lower score is left out."""
+    max_detections: int = 100
+    """The most boxes of one image."""
+    keypoints: int = 0
+    """Points of each box."""
 
 
 @dataclass(frozen=True)
@@ -100,13 +119,17 @@ class Quality:
     fp32: float | None = field(default=None, kw_only=True)
     """The same metric of the FP32 network; None where a graph was given as int8, and nobody has its FP32."""
     agreement: float
-    """Share of the samples on which the prediction is that of FP32, or of the graph as it was given."""
+    """Share of what was predicted that is also FP32's, or that of the graph as it was given."""
     top5: float | None = None
     """Share of the samples whose label is among the five largest outputs."""
     lost: int | None = None
-    """Samples that `fp32-pytorch` gets right and this variant gets wrong."""
+    """Samples, or objects in them, that `fp32-pytorch` gets right and this variant gets wrong."""
     gained: int | None = None
-    """Samples that this variant gets right and `fp32-pytorch` gets wrong."""
+    """Samples, or objects in them, that this variant gets right and `fp32-pytorch` gets wrong."""
+    others: dict[str, float] | None = None
+    """Further metrics of the task, by name."""
+    drop_interval: tuple[float, float] | None = None
+    """The 95% interval of how far the metric is below that of `fp32-pytorch`, where the task has one."""
 
 
 @dataclass(frozen=True)
@@ -195,6 +218,9 @@ class Variant:
     """Instruction sets of which a CPU must have one, or its answers are wrong; () where AVX2 is enough."""
     max_batch: int | None = None
     """The most rows of one execution; requests are then not joined to batches. None where the batch is free."""
+    task: TaskName = "classification"
+    decoding: Decoding | None = None
+    """None for a task whose outputs are its answers."""
     schema: int = SCHEMA
 
     @property

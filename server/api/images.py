@@ -90,7 +90,7 @@ class Images:
         for image in opened:
             if gone.is_set():
                 raise ExpiredError("the caller went away while the images were read")  # nobody is there to be told
-            resized.append(images.resize(image, variant.preprocessing.resize))
+            resized.append(images.fit(image, variant.preprocessing))
         return {name: normalise(np.stack(resized), variant.preprocessing)}
 
     def _open(self, element: str, file: bytes) -> Image.Image:
