@@ -13,7 +13,7 @@ from protos.errors import ManifestError
 from protos.support.machine import Machine
 from protos.support.strict import decode
 
-SCHEMA = 1
+SCHEMA = 2
 PACKED = ".xz"
 """What the name of a file that is stored compressed ends in."""
 
@@ -120,8 +120,6 @@ class Quality:
     """The same metric of the FP32 network; None where a graph was given as int8, and nobody has its FP32."""
     agreement: float
     """Share of what was predicted that is also FP32's, or that of the graph as it was given."""
-    top5: float | None = None
-    """Share of the samples whose label is among the five largest outputs."""
     lost: int | None = None
     """Samples, or objects in them, that `fp32-pytorch` gets right and this variant gets wrong."""
     gained: int | None = None

@@ -1,7 +1,7 @@
 """The repository of built variants, `<root>/<model>/<variant>/`, as its readers and its one writer see it.
 
-    <root>/<model>/golden.npz              a few real inputs, their labels and the FP32 outputs
-    <root>/<model>/test.npz                the test split's pixels, their labels and the FP32 predictions; may be absent
+    <root>/<model>/golden.npz              a few real inputs and the FP32 outputs
+    <root>/<model>/test.npz                the test split: images, the truth, FP32's answers; may be absent
     <root>/<model>/default                 the variant that an empty version means; `fp32-pytorch` without it
     <root>/<model>/<variant>/manifest.json
     <root>/<model>/<variant>/<files>       some of them compressed, see `protos.packing`
@@ -14,17 +14,19 @@ repositories that you trust.
 import hashlib
 import re
 import shutil
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from protos.errors import IntegrityError, ManifestError, NotFoundError, VariantError
-from protos.manifest import File, Variant, from_json, to_json
+from protos.manifest import File, TaskName, Variant, from_json, to_json
 from protos.packing import unpacked_bytes
 from protos.support import atomic
+from protos.tasks.table import TASKS
+from protos.tasks.task import Array, Arrays, Rows
 
 MANIFEST = "manifest.json"
 GOLDEN = "golden.npz"
@@ -61,23 +63,33 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class GoldenSet:
-    """A few real inputs (N, ...), their labels (N,) and the outputs (N, ...) that FP32 PyTorch gave for them."""
+    """A few real inputs (N, ...) by name, and the outputs (N, ...) by name that FP32 PyTorch gave for them."""
 
-    inputs: NDArray[Any]
-    labels: NDArray[np.int64]
-    outputs: NDArray[np.float32]
+    inputs: dict[str, Array]
+    outputs: dict[str, Array]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
 
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """The test split: RGB images (N, H, W, 3), their labels (N,) and the classes (N,) that FP32 PyTorch gave them."""
+    """The test split: images, what is true of them, and what FP32 PyTorch answered, in the arrays of the task."""
 
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-    predictions: NDArray[np.int64]
+    task: TaskName
+    images: Array
+    """RGB pixels uint8 (N, H, W, 3), or JPEG and PNG files (N,), each `bytes`."""
+    truth: Arrays
+    reference: Arrays
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.images)
+
+    def take(self, rows: Rows) -> "EvaluationSet":
+        """Returns the images at `rows`."""
+        task = TASKS[self.task]
+        parts = (task.take(arrays, rows) for arrays in (self.truth, self.reference))
+        return EvaluationSet(self.task, self.images[rows], *parts)
 
 
 def check_name(name: str) -> str:
@@ -184,29 +196,39 @@ def publish(root: Path, variant: Variant, artifact: Path) -> Path:
 
 def load_golden(root: Path, model: str) -> GoldenSet:
     """Reads the golden set of a model; `IntegrityError` where it is missing or not readable. No pickle is read."""
-    return GoldenSet(*_load_arrays(root, model, GOLDEN, GoldenSet))
+    arrays = _load_arrays(root, model, GOLDEN)
+    golden = GoldenSet(_part(arrays, "input"), _part(arrays, "output"))
+    rows = {len(array) if array.ndim else 0 for array in arrays.values()}
+    if not golden.inputs or not golden.outputs or len(rows) != 1:
+        raise IntegrityError(f"'{GOLDEN}' of model '{model}': got {sorted(arrays)}, expected inputs, outputs, as many")
+    return golden
 
 
 def save_golden(root: Path, model: str, golden: GoldenSet) -> None:
     """Writes the golden set of a model, atomically."""
-    _save_arrays(root, model, GOLDEN, golden)
+    _save_arrays(root, model, GOLDEN, {"input": golden.inputs, "output": golden.outputs})
 
 
-def load_evaluation_set(root: Path, model: str) -> EvaluationSet:
-    """Reads the test split of a model; `IntegrityError` where it is missing, not readable or no test split."""
-    test, where = EvaluationSet(*_load_arrays(root, model, TEST, EvaluationSet)), f"'{TEST}' of model '{model}'"
-    shape = test.images.shape
-    if test.images.dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or not shape[0]:
-        raise IntegrityError(f"{where}: got images {test.images.dtype} {list(shape)}, expected uint8 (N, H, W, 3)")
-    for name, found in (("labels", test.labels), ("predictions", test.predictions)):
-        if found.dtype != np.int64 or found.shape != shape[:1]:
-            raise IntegrityError(f"{where}: got {name} {found.dtype} {list(found.shape)}, expected int64 [{shape[0]}]")
-    return test
+def load_evaluation_set(root: Path, model: str, task: TaskName) -> EvaluationSet:
+    """Reads the test split of a model; `IntegrityError` where it is missing, not readable or no split of the task."""
+    arrays, where = _load_arrays(root, model, TEST), f"'{TEST}' of model '{model}'"
+    try:
+        images, truth, reference = _images(arrays), _part(arrays, "truth"), _part(arrays, "reference")
+        TASKS[task].check(truth, reference, len(images))
+    except KeyError as error:
+        raise IntegrityError(f"{where}: {error} is missing") from None
+    except ValueError as error:
+        raise IntegrityError(f"{where}: {error}") from None
+    return EvaluationSet(task, images, truth, reference)
 
 
 def save_evaluation_set(root: Path, model: str, test: EvaluationSet) -> None:
     """Writes the test split of a model, atomically."""
-    _save_arrays(root, model, TEST, test)
+    images = {"pixels": test.images}
+    if test.images.dtype == np.object_:
+        sizes = np.array([len(file) for file in test.images], np.int64)
+        images = {"files": np.frombuffer(b"".join(test.images), np.uint8), "bytes": sizes}
+    _save_arrays(root, model, TEST, {"images": images, "truth": test.truth, "reference": test.reference})
 
 
 def drawn(images: int) -> NDArray[np.int64]:
@@ -234,23 +256,43 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _load_arrays(root: Path, model: str, file: str, kind: type[GoldenSet | EvaluationSet]) -> list[NDArray[Any]]:
-    """Reads an array for each field of `kind` from one of a model's files; raises `IntegrityError`."""
+def _load_arrays(root: Path, model: str, file: str) -> dict[str, Array]:
+    """Reads all arrays of one of a model's files; raises `IntegrityError`."""
     path = root / check_name(model) / file
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            return [arrays[field.name] for field in fields(kind)]
+            return dict(arrays)
     except FileNotFoundError:
         raise IntegrityError(f"'{file}' of model '{model}' is missing") from None
     except Exception as error:  # a damaged zip fails in many ways
         raise IntegrityError(f"'{file}' of model '{model}' cannot be read: {_why(error)}") from error
 
 
-def _save_arrays(root: Path, model: str, file: str, arrays: GoldenSet | EvaluationSet) -> None:
+def _save_arrays(root: Path, model: str, file: str, parts: Mapping[str, Arrays]) -> None:
+    """Writes the arrays of each part under its name and theirs."""
     folder = root / check_name(model)
     folder.mkdir(parents=True, exist_ok=True)
+    named = {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
     with atomic.new_file(folder / file) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, allow_pickle=False, **vars(arrays))
+        np.savez(stream, allow_pickle=False, **named)
+
+
+def _part(arrays: Arrays, part: str) -> dict[str, Array]:
+    prefix = f"{part}."
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _images(arrays: Arrays) -> Array:
+    """Returns the images of a test split; raises `KeyError` without any, `ValueError` for what is none."""
+    if "images.files" in arrays:
+        ends, content = np.cumsum(arrays["images.bytes"]).tolist(), arrays["images.files"].tobytes()
+        images: Array = np.empty(len(ends), np.object_)
+        images[:] = [content[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+        return images
+    images = arrays["images.pixels"]
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not len(images):
+        raise ValueError(f"got images {images.dtype} {list(images.shape)}, expected uint8 (N, H, W, 3)")
+    return images
 
 
 def _folders(path: Path) -> list[Path]:

@@ -85,8 +85,8 @@ def parse(arguments: Sequence[str]) -> Options:
 
 def measure(wanted: Options, folder: Path, peers: list[Target]) -> tuple[list[EngineSpeed], dict[Key, list[Cell]]]:
     """Returns the engine's speeds, and the cells of all rounds."""
-    rows = load_golden(wanted.repository, wanted.model).inputs
     name = from_json((folder / MANIFEST).read_text()).inputs[0].name
+    rows = load_golden(wanted.repository, wanted.model).inputs[name]
     payloads = {
         version: [encode_request(wanted.model, version, {name: row[None]}).SerializeToString() for row in rows]
         for version in {wanted.variant, *(peer.version for peer in peers if peer.version)}

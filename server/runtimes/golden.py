@@ -2,29 +2,30 @@
 
 import math
 
-import numpy as np
-
 from protos.errors import GoldenError
 from protos.manifest import Variant
 from protos.repository import GoldenSet
-from server.runtimes import Runtime
+from protos.tasks.table import TASKS
+from server.runtimes import Array, Runtime, in_batches
 
 
 def golden_error(runtime: Runtime, variant: Variant, golden: GoldenSet) -> float:
-    """Returns the largest absolute difference from FP32 of the golden outputs, row by row and all rows together.
+    """Returns how far from FP32 the golden outputs are, by the task's measure, row by row and all rows together.
 
-    Raises `GoldenError` where an answer is not finite or has not the golden outputs' shape.
+    Raises `GoldenError` where an answer is not finite or has not the golden outputs' names and shapes.
     """
-    name, output = variant.inputs[0].name, variant.outputs[0].name
-    single = np.concatenate([runtime.infer({name: row[None]})[output] for row in golden.inputs])
-    together = runtime.infer({name: golden.inputs})[output]
-    for answer in (single, together):
-        if answer.shape != golden.outputs.shape:
-            raise GoldenError(f"golden outputs have shape {list(answer.shape)}, expected {list(golden.outputs.shape)}")
-    error = float(max(np.abs(answer - golden.outputs).max() for answer in (single, together)))
-    if not math.isfinite(error):
+    singles = in_batches(runtime.infer, golden.inputs, 1)
+    errors = [_error(outputs, variant, golden) for outputs in (singles, runtime.infer(golden.inputs))]
+    if not all(map(math.isfinite, errors)):
         raise GoldenError("golden outputs are not finite")
-    return error
+    return max(errors)
+
+
+def _error(outputs: dict[str, Array], variant: Variant, golden: GoldenSet) -> float:
+    shapes, expected = ({n: list(a.shape) for n, a in each.items()} for each in (outputs, golden.outputs))
+    if shapes != expected:
+        raise GoldenError(f"golden outputs have shapes {shapes}, expected {expected}")
+    return TASKS[variant.task].golden_error(outputs, golden.outputs)
 
 
 def check_golden(runtime: Runtime, variant: Variant, golden: GoldenSet) -> None:

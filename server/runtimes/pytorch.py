@@ -8,7 +8,7 @@ Source: https://docs.pytorch.org/docs/stable/export.html
 import logging
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,28 +21,33 @@ from server.runtimes import Array
 # It warns where a package was compiled for less than this CPU has, which costs speed at most.
 logging.getLogger("torch.export.pt2_archive._package").setLevel(logging.ERROR)
 
+Call = Callable[..., torch.Tensor | Sequence[torch.Tensor]]
+
 
 class TorchCall(ABC):
     """What PyTorch's runtimes share: the artifact opens as one call, NumPy goes in and out, on the plan's threads."""
 
     def __init__(self, path: Path, variant: Variant, threads: int) -> None:
         self._threads = threads
-        self._input, self._output = variant.inputs[0].name, variant.outputs[0].name
+        self._inputs = [spec.name for spec in variant.inputs]
+        self._outputs = [spec.name for spec in variant.outputs]
         torch.set_num_threads(threads)
         self._call = self.open(path)
 
     @staticmethod
     @abstractmethod
-    def open(path: Path) -> Callable[[torch.Tensor], torch.Tensor]:
-        """Returns the artifact as a callable from one tensor to one tensor."""
+    def open(path: Path) -> Call:
+        """Returns the artifact as a callable from the inputs' tensors to that of the output, or those of several."""
 
     def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
         """See `Runtime.infer`."""
         if torch.get_num_threads() != self._threads:  # the count belongs to the calling thread
             torch.set_num_threads(self._threads)
-        tensor = torch.from_numpy(inputs[self._input].copy())  # torch does not take read-only memory
+        tensors = [torch.from_numpy(inputs[name].copy()) for name in self._inputs]  # torch takes no read-only memory
         with torch.inference_mode():
-            return {self._output: self._call(tensor).numpy()}
+            answer = self._call(*tensors)
+        answers = (answer,) if isinstance(answer, torch.Tensor) else answer
+        return {name: tensor.numpy() for name, tensor in zip(self._outputs, answers, strict=True)}
 
     def close(self) -> None:
         """See `Runtime.close`."""
@@ -53,7 +58,7 @@ class ExportedProgram(TorchCall):
     """A `.pt2` file; the archive says which of the two kinds it is."""
 
     @staticmethod
-    def open(path: Path) -> Callable[[torch.Tensor], torch.Tensor]:
+    def open(path: Path) -> Call:
         """Returns the program as a module."""
         with zipfile.ZipFile(path) as archive:
             compiled = any("/aotinductor/" in name for name in archive.namelist())

@@ -3,19 +3,18 @@
 Source: https://docs.pytorch.org/docs/stable/jit.html
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from server.runtimes.pytorch import TorchCall
+from server.runtimes.pytorch import Call, TorchCall
 
 
 class ScriptArchive(TorchCall):
     """A `.pt` archive of `torch.jit.save`."""
 
     @staticmethod
-    def open(path: Path) -> Callable[[torch.Tensor], torch.Tensor]:
+    def open(path: Path) -> Call:
         """Returns the archive as a module."""
-        module: Callable[[torch.Tensor], torch.Tensor] = torch.jit.load(str(path))
+        module: Call = torch.jit.load(str(path))
         return module

@@ -35,7 +35,7 @@ def _set(data: dict[str, Any], path: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("schema", 2, "manifest has schema 2, expected 1"),
+        ("schema", 1, "manifest has schema 1, expected 2"),
         ("runtime", "tensorrt", "manifest.runtime: got 'tensorrt', expected one of pytorch"),
         ("network.macs", "3", "manifest.network.macs: got '3', expected int"),
         ("network.flops", 3, "manifest.network: unknown key 'flops'"),

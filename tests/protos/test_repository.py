@@ -4,6 +4,7 @@ import dataclasses
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -58,7 +59,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], type[VariantError], str]] = {
     "no manifest": (lambda f: (f / "manifest.json").unlink(), ManifestError, "'manifest.json' is missing"),
     "an empty manifest": (lambda f: (f / "manifest.json").write_text(""), ManifestError, "not JSON"),
     "a binary manifest": (lambda f: (f / "manifest.json").write_bytes(b"\xff"), ManifestError, "cannot be read"),
-    "another schema": (lambda f: _edit_manifest(f, schema=99), ManifestError, "schema 99, expected 1"),
+    "another schema": (lambda f: _edit_manifest(f, schema=99), ManifestError, "schema 99, expected 2"),
     "no golden error": (lambda f: _edit_manifest(f, golden=None), ManifestError, "'golden' is missing"),
     "another variant's": (lambda f: _edit_manifest(f, variant="x"), ManifestError, "is of 'toy/x'"),
     "a path out of the folder": (
@@ -151,8 +152,17 @@ def test_names_that_are_no_folder_names_are_refused(name: str) -> None:
 
 def test_the_golden_set_survives_the_disk(root: Path) -> None:
     golden = repository.load_golden(root, "toy")
-    np.testing.assert_array_equal(golden.outputs, toy.answer(golden.inputs))
-    assert golden.labels.dtype == np.int64
+    assert (golden.inputs.keys(), golden.outputs.keys(), len(golden)) == ({"input"}, {"logits"}, 4)
+    np.testing.assert_array_equal(golden.outputs["logits"], toy.answer(golden.inputs["input"]))
+
+
+@pytest.mark.parametrize("missing", ["input.input", "output.logits"])
+def test_a_golden_set_has_inputs_and_outputs(root: Path, missing: str) -> None:
+    with np.load(root / "toy" / "golden.npz") as arrays:
+        kept = {name: array for name, array in arrays.items() if name != missing}
+    np.savez(root / "toy" / "golden.npz", **kept)
+    with pytest.raises(IntegrityError, match="expected inputs, outputs, as many"):
+        repository.load_golden(root, "toy")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"PK\3\4 not a zip"])
@@ -166,17 +176,32 @@ def test_a_golden_set_that_cannot_be_read_is_named(root: Path, content: bytes | 
 
 
 def test_a_pickle_in_the_golden_set_is_not_read(root: Path) -> None:
-    np.savez(root / "toy" / "golden.npz", inputs=np.array([{}]), labels=np.zeros(1), outputs=np.zeros(1))
+    np.savez(root / "toy" / "golden.npz", **{"input.input": np.array([{}]), "output.logits": np.zeros(1)})
     with pytest.raises(IntegrityError, match="its contents are damaged") as caught:
         repository.load_golden(root, "toy")
     assert "allow_pickle=False" in str(caught.value.__cause__)
 
 
 def test_the_test_split_survives_the_disk(root: Path) -> None:
-    test, made = repository.load_evaluation_set(root, "toy"), toy.evaluation_set()
-    for name, expected in vars(made).items():
-        np.testing.assert_array_equal(getattr(test, name), expected)
-    assert (test.predictions == test.labels).mean() == 0.75
+    test, made = repository.load_evaluation_set(root, "toy", "classification"), toy.evaluation_set()
+    np.testing.assert_array_equal(test.images, made.images)
+    np.testing.assert_array_equal(test.truth["labels"], made.truth["labels"])
+    np.testing.assert_array_equal(test.reference["best"], made.reference["best"])
+
+
+def test_images_of_many_sizes_survive_the_disk_as_their_files(root: Path) -> None:
+    made, files = toy.evaluation_set(), np.empty(12, np.object_)
+    files[:] = [bytes(range(length)) for length in range(12)]
+    repository.save_evaluation_set(root, "toy", replace(made, images=files))
+    assert repository.load_evaluation_set(root, "toy", "classification").images.tolist() == files.tolist()
+
+
+def test_a_part_of_the_test_split_has_the_truth_and_the_answers_of_its_images(root: Path) -> None:
+    made, rows = toy.evaluation_set(), np.array([7, 3])
+    part = made.take(rows)
+    np.testing.assert_array_equal(part.images, made.images[rows])
+    np.testing.assert_array_equal(part.truth["labels"], made.truth["labels"][rows])
+    np.testing.assert_array_equal(part.reference["best"], made.reference["best"][rows])
 
 
 @pytest.mark.parametrize("content", [None, b"", b"PK\3\4 not a zip"])
@@ -186,22 +211,30 @@ def test_a_test_split_that_cannot_be_read_is_named(root: Path, content: bytes | 
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(IntegrityError, match=r"'test\.npz' of model 'toy'"):
-        repository.load_evaluation_set(root, "toy")
+        repository.load_evaluation_set(root, "toy", "classification")
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"images": np.zeros((12, 3, 4, 4), np.uint8)}, r"got images uint8 \[12, 3, 4, 4\], expected uint8 \(N, H"),
-        ({"images": np.zeros((12, 4, 4, 3), np.float32)}, r"got images float32 \[12, 4, 4, 3\]"),
-        ({"labels": np.zeros(11, np.int64)}, r"got labels int64 \[11\], expected int64 \[12\]"),
-        ({"predictions": np.zeros(12, np.float32)}, r"got predictions float32 \[12\], expected int64 \[12\]"),
+        (
+            {"images.pixels": np.zeros((12, 3, 4, 4), np.uint8)},
+            r"got images uint8 \[12, 3, 4, 4\], expected uint8 \(N, H",
+        ),
+        ({"images.pixels": np.zeros((12, 4, 4, 3), np.float32)}, r"got images float32 \[12, 4, 4, 3\]"),
+        ({"truth.labels": np.zeros(11, np.int64)}, r"got labels int64 \[11\], expected int64 \[12\]"),
+        ({"reference.best": np.zeros(12, np.float32)}, r"got classes float32 \[12\], expected int64 \[12, 1 or more\]"),
+        ({"truth.labels": None}, "'labels' is missing"),
     ],
 )
-def test_arrays_that_are_no_test_split_are_named(root: Path, changes: dict[str, np.ndarray], message: str) -> None:
-    np.savez(root / "toy" / "test.npz", **(vars(toy.evaluation_set()) | changes))
+def test_arrays_that_are_no_test_split_are_named(
+    root: Path, changes: dict[str, np.ndarray | None], message: str
+) -> None:
+    with np.load(root / "toy" / "test.npz") as arrays:
+        changed = dict(arrays) | changes
+    np.savez(root / "toy" / "test.npz", **{name: array for name, array in changed.items() if array is not None})
     with pytest.raises(IntegrityError, match=rf"'test\.npz' of model 'toy': {message}"):
-        repository.load_evaluation_set(root, "toy")
+        repository.load_evaluation_set(root, "toy", "classification")
 
 
 def test_a_test_split_is_written_whole_or_not_at_all(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

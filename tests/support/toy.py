@@ -59,13 +59,14 @@ def evaluation_set() -> EvaluationSet:
     pixels = np.full((12, 4, 4, 3), 50, np.uint8)
     pixels[np.arange(12), :, :, (strongest + 1) % 3] = 150
     pixels[np.arange(12), :, :, strongest] = 200
-    return EvaluationSet(pixels, np.where(np.arange(12) % 4 == 3, (strongest + 1) % 3, strongest), strongest)
+    labels = np.where(np.arange(12) % 4 == 3, (strongest + 1) % 3, strongest)
+    return EvaluationSet("classification", pixels, {"labels": labels}, {"best": strongest[:, None]})
 
 
 def repository(root: Path, runtimes: tuple[RuntimeName, ...] = ("onnxruntime", "openvino")) -> Path:
     """Publishes `toy` as fp32 in `runtimes` (those that read ONNX), the first of them the default; returns `root`."""
     golden = images(4, seed=1)
-    save_golden(root, MODEL, GoldenSet(golden, answer(golden).argmax(1), answer(golden)))
+    save_golden(root, MODEL, GoldenSet({"input": golden}, {"logits": answer(golden)}))
     save_evaluation_set(root, MODEL, evaluation_set())
     for runtime in runtimes:
         publish_variant(root, runtime)
