@@ -7,6 +7,7 @@ to RGB.
 """
 
 import io
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +57,25 @@ def fit(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     canvas = np.zeros((*preprocessing.resize, 3), np.uint8)
     canvas[: inner.shape[0], : inner.shape[1]] = inner
     return canvas
+
+
+def fitted(images: NDArray[Any], preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Returns images, pixels (N, H, W, 3) or files (N,) of `bytes`, in the size of the input, uint8 (N, H, W, 3)."""
+    if images.shape[1:3] == preprocessing.resize:
+        return images
+    made = np.empty((len(images), *preprocessing.resize, 3), np.uint8)
+    for index, image in enumerate(images):
+        opened = read(image, f"image {index}") if images.dtype == np.object_ else Image.fromarray(image)
+        made[index] = fit(opened, preprocessing)
+    return made
+
+
+def sizes(images: NDArray[Any]) -> NDArray[np.int64]:
+    """Returns height and width (N, 2) of images, pixels (N, H, W, 3) or files (N,) of `bytes`."""
+    if images.dtype != np.object_:
+        return np.tile(np.array(images.shape[1:3], np.int64), (len(images), 1))
+    opened = (Image.open(io.BytesIO(file), formats=FORMATS) for file in images)
+    return np.array([(image.height, image.width) for image in opened], np.int64).reshape(-1, 2)
 
 
 def resize(image: Image.Image, size: tuple[int, int]) -> NDArray[np.uint8]:

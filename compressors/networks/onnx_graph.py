@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import version_converter
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
-from compressors.export.exporters import INPUT, OUTPUT
+from compressors.networks.layers import INPUT, OUTPUT
 from compressors.progress import first_line
 from protos.errors import UsageError
 from server.runtimes import in_batches

@@ -12,8 +12,8 @@ import onnxruntime
 import torch
 from torch import nn
 
-from compressors.export.exporters import INPUT, OUTPUT
 from compressors.networks import onnx_graph
+from compressors.networks.layers import INPUT, OUTPUT
 from protos.manifest import Network
 from protos.support.machine import available_cores
 from server.runtimes import Array, in_batches

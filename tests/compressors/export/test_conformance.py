@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from compressors.export import exporters
-from compressors.export.exporters import INPUT, OUTPUT, Job
+from compressors.export.exporters import Job
 from compressors.export.lowerings import (
     FLOAT32,
     AccuracyAwareInt8,
@@ -26,6 +26,7 @@ from compressors.export.lowerings import (
     StaticInt8,
     WeightInt8,
 )
+from compressors.networks.layers import INPUT, OUTPUT
 from compressors.recipes import train
 from compressors.recipes.steps import Fit
 from protos.manifest import Variant, to_json

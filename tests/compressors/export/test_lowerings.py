@@ -16,7 +16,7 @@ from onnx import numpy_helper
 from torch import nn
 
 from compressors.export import exporters, lowerings, pytorch, torchscript
-from compressors.export.exporters import INPUT, Exported, Job
+from compressors.export.exporters import Exported, Job
 from compressors.export.lowerings import (
     FLOAT32,
     AccuracyAwareInt8,
@@ -29,6 +29,7 @@ from compressors.export.lowerings import (
     WeightInt8,
 )
 from compressors.networks import zoo
+from compressors.networks.layers import INPUT
 from protos.manifest import RuntimeName
 from protos.support import machine
 from server.runtimes.openvino import IntermediateRepresentation

@@ -17,8 +17,9 @@ import torch
 from torch import nn
 
 from compressors.export import exporters
-from compressors.export.exporters import INPUT, OUTPUT, Job
+from compressors.export.exporters import Job
 from compressors.export.lowerings import AccuracyAwareInt8, DynamicInt8, Lowering, StaticInt8, required
+from compressors.networks.layers import INPUT, OUTPUT
 from protos.errors import VariantError
 from protos.manifest import RuntimeName, to_json
 from protos.support.machine import VNNI

@@ -8,9 +8,10 @@ import pytest
 from torch import nn
 
 from compressors.data import datasets
-from compressors.export.exporters import BATCH_RANGE, INPUT, OUTPUT
+from compressors.export.exporters import BATCH_RANGE
 from compressors.measure import companions
 from compressors.networks import zoo
+from compressors.networks.layers import INPUT, OUTPUT
 from protos import repository
 from protos.manifest import Variant
 from server import runtimes

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from compressors.export import exporters
-from compressors.export.exporters import INPUT, OUTPUT
 from compressors.export.lowerings import FLOAT32
 from compressors.networks import zoo
+from compressors.networks.layers import INPUT, OUTPUT
 from compressors.networks.torchvision import torchvision
 from compressors.recipes import channel_pruning
 from protos.manifest import RuntimeName
