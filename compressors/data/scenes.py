@@ -29,7 +29,7 @@ FAINT = 0.2
 TRIES = 10_000
 """Places that are tried for the digits of a scene."""
 TESTED = 600
-"""Digits that test scenes are made of, of 1,797; the first of them stand in `with_objects` too."""
+"""Digits, of 1,797, that the test scenes and `with_objects` are made of; the training scenes have the others."""
 
 Digit = NDArray[np.uint8]
 """Brightness (h, w), cropped to the digit."""
