@@ -26,13 +26,7 @@ Image.MAX_IMAGE_PIXELS = None  # its own limit only warns; ours is checked on ea
 
 def read(file: bytes, name: str, most: int = MOST_PIXELS) -> Image.Image:
     """Returns the image in `file` as RGB; raises `InvalidInputError`, which begins with `name`, where it is none."""
-    try:
-        image = Image.open(io.BytesIO(file), formats=FORMATS)
-    except MemoryError:
-        raise
-    except Exception:  # a damaged file raises whatever its reader stumbled over
-        raise InvalidInputError(f"{name}: got {len(file)} bytes that are no JPEG or PNG file") from None
-    check_size(name, image.height, image.width, most)
+    image = _opened(file, name, most)
     if image.mode not in MODES:
         raise InvalidInputError(f"{name}: got an image with 16 bits a channel, expected 8")
     try:
@@ -41,6 +35,24 @@ def read(file: bytes, name: str, most: int = MOST_PIXELS) -> Image.Image:
         raise
     except Exception:
         raise InvalidInputError(f"{name}: got a {image.format} file that is damaged or cut off") from None
+
+
+def size_of(file: bytes, name: str) -> tuple[int, int]:
+    """Returns height and width of the image in `file`, from its header alone; raises as `read` does."""
+    image = _opened(file, name, MOST_PIXELS)
+    return image.height, image.width
+
+
+def _opened(file: bytes, name: str, most: int) -> Image.Image:
+    """Returns the image whose header was read, but not its pixels."""
+    try:
+        image = Image.open(io.BytesIO(file), formats=FORMATS)
+    except MemoryError:
+        raise
+    except Exception:  # a damaged file raises whatever its reader stumbled over
+        raise InvalidInputError(f"{name}: got {len(file)} bytes that are no JPEG or PNG file") from None
+    check_size(name, image.height, image.width, most)
+    return image
 
 
 def check_size(name: str, height: int, width: int, most: int = MOST_PIXELS) -> None:

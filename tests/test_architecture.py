@@ -39,6 +39,7 @@ WRAPPED_IN = {
     "onnx_ir": {"compressors.networks.onnx_graph"},
     "cloudpickle": {"compressors.build.isolation"},
     "scipy": {
+        "compressors.data.wider",
         "protos.support.significance",
         "loadtest.analysis.run_comparison",
         "loadtest.analysis.paired_comparison",
@@ -47,8 +48,14 @@ WRAPPED_IN = {
     "torchao": {"compressors.export.pytorch"},
     "torch_pruning": {"compressors.recipes.channel_pruning"},
     "torchvision": {"compressors.networks.torchvision"},
-    "sklearn": {"compressors.recipes.clustering", "compressors.data.datasets"},
-    "PIL": {"protos.images", "server.api.images", "loadtest.report.flips", "loadtest.client.payloads"},
+    "sklearn": {"compressors.recipes.clustering", "compressors.data.datasets", "compressors.data.scenes"},
+    "PIL": {
+        "compressors.data.scenes",
+        "protos.images",
+        "server.api.images",
+        "loadtest.report.flips",
+        "loadtest.client.payloads",
+    },
     "opentelemetry": {"server.observability.tracing"},
     "plotly": {
         "loadtest.report.plots",
