@@ -1,0 +1,1 @@
+"""Tasks: what a network is trained for and judged by."""
