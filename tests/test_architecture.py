@@ -35,7 +35,7 @@ WRAPPED_IN = {
     "onnxruntime": ADAPTERS_AND_EXPORTERS["onnxruntime"] | ONNX_NETWORKS,
     "openvino": ADAPTERS_AND_EXPORTERS["openvino"],
     "nncf": {"compressors.export.post_training"},
-    "onnx": {"compressors.export.onnxruntime"} | ONNX_NETWORKS,
+    "onnx": {"compressors.export.onnxruntime", "compressors.networks.scrfd_weights"} | ONNX_NETWORKS,
     "onnx_ir": {"compressors.networks.onnx_graph"},
     "cloudpickle": {"compressors.build.isolation"},
     "scipy": {
