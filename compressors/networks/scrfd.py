@@ -61,7 +61,7 @@ class Scrfd(nn.Module):
     @property
     def keypoints(self) -> int:
         """Points of each box."""
-        return self.head[0].keypoints  # type: ignore[return-value, union-attr]
+        return self.head[0].keypoints  # type: ignore[return-value]
 
     def last_layers(self) -> list[nn.Module]:
         """Returns the convolutions that make the outputs."""
