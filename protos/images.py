@@ -86,8 +86,7 @@ def sizes(images: NDArray[Any]) -> NDArray[np.int64]:
     """Returns height and width (N, 2) of images, pixels (N, H, W, 3) or files (N,) of `bytes`."""
     if images.dtype != np.object_:
         return np.tile(np.array(images.shape[1:3], np.int64), (len(images), 1))
-    opened = (Image.open(io.BytesIO(file), formats=FORMATS) for file in images)
-    return np.array([(image.height, image.width) for image in opened], np.int64).reshape(-1, 2)
+    return np.array([size_of(file, "an image") for file in images], np.int64).reshape(-1, 2)
 
 
 def resize(image: Image.Image, size: tuple[int, int]) -> NDArray[np.uint8]:

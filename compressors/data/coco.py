@@ -55,7 +55,7 @@ def read(path: Path, seed: int) -> DetectionParts:
     if labels[0] != labels[-1]:
         raise UsageError(f"--data {path}: got other categories in {files[1]} than in {files[0]}")
     splits = [_split(path, file, content) for file, content in zip(files, contents, strict=True)]
-    return DetectionParts(*divided(splits, seed), labels[0], ("all",))
+    return DetectionParts(*divided(splits, seed), labels[0])
 
 
 def _files(path: Path, part: str) -> list[Path]:
@@ -97,7 +97,8 @@ def _split(path: Path, file: Path, content: Record) -> DetectionSplit:
         if not (folder / image["file_name"]).is_file():
             raise UsageError(f"{file}: image {image['id']}: there is no {folder / image['file_name']}")
     truth = _truth(file, content)
-    return DetectionSplit(read_files([folder / image["file_name"] for image in content["images"]]), truth)
+    files = read_files([folder / image["file_name"] for image in content["images"]])
+    return DetectionSplit(files, truth, ("all",))
 
 
 def _folder(path: Path, file: Path, images: Sequence[Record]) -> Path:

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from compressors.data import user_data
+from compressors.data import detection_folder, scenes, user_data
+from compressors.data.detection import DetectionParts
 from compressors.data.split import Split
 from compressors.data.user_data import Size
 from compressors.networks.torchvision import torchvision
@@ -96,7 +97,9 @@ class Dataset:
         hashed = hashlib.sha256(repr(self.preprocessing).encode())
         for split in (self.train, self.calibration, self.test):
             for array in (split.as_sent(), *split.truth.values()):
-                hashed.update(b"".join(array) if array.dtype == np.object_ else array.tobytes())
+                files = map(hashlib.sha256, array) if array.dtype == np.object_ else ()
+                hashed.update(repr(array.shape).encode())
+                hashed.update(b"".join(file.digest() for file in files) or array.tobytes())
         return hashed.hexdigest()
 
     def inputs(self, split: Split) -> NDArray[np.float32]:
@@ -190,7 +193,34 @@ def _of_user(kind: str, path: Path | None, form: Form, seed: int) -> Source:
     return Source(train, test, labels, own)
 
 
-USERS: dict[str, TaskName] = dict.fromkeys(user_data.KINDS, "classification")
+DETECTOR_SIZE = (640, 640)
+"""Sides of a detector's input, where nothing else is said."""
+SCENES = (1200, 300)
+"""Training and test scenes."""
+
+
+def _boxes(parts: DetectionParts, size: Size) -> Source:
+    """Returns images with boxes as a source: fitted whole into inputs of `size`, pixels from -1 to 1."""
+    own = Preprocessing(size, (0.5,) * 3, (128 / 255,) * 3, "NCHW", "letterbox")
+    return Source(parts.train, parts.test, parts.labels, own, "detection")
+
+
+def _scenes(path: Path | None, form: Form, seed: int) -> Source:
+    """Makes scenes of digits on the spot, of the input's size."""
+    if path is not None:
+        raise UsageError("scenes are made on the spot: --data has no meaning for them")
+    size = form.size or (scenes.SIDE, scenes.SIDE)
+    return _boxes(scenes.scenes(*SCENES, max(size), seed), size)
+
+
+def _folder_of_boxes(path: Path | None, form: Form, seed: int) -> Source:
+    """Reads a user's own images with boxes."""
+    assert path is not None
+    return _boxes(detection_folder.read(path, seed), form.size or DETECTOR_SIZE)
+
+
+BOXES = "boxes"
+USERS: dict[str, TaskName] = {**dict.fromkeys(user_data.KINDS, "classification"), BOXES: "detection"}
 """Forms of a user's own data, which lie where the user says, and their tasks."""
 
 DATASETS: dict[str, Reader] = {
@@ -198,5 +228,7 @@ DATASETS: dict[str, Reader] = {
     "cifar10": partial(_cifar, "CIFAR10", (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
     "cifar100": partial(_cifar, "CIFAR100", (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
     **{kind: partial(_of_user, kind) for kind in user_data.KINDS},
+    "scenes": _scenes,
+    BOXES: _folder_of_boxes,
 }
 """What a study can name: data sets, and the forms of a user's own."""

@@ -1,10 +1,8 @@
 """Images with boxes in them, as files: photos differ in size, and a server is sent them as they are."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,9 +12,8 @@ from numpy.typing import NDArray
 from compressors.progress import track
 from protos import images
 from protos.errors import InvalidInputError, UsageError
-from protos.manifest import Preprocessing
 from protos.support.machine import available_cores
-from protos.tasks.boxes import Truth
+from protos.tasks.boxes import Array, Truth
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -29,56 +26,39 @@ LONG = 256
 
 @dataclass(frozen=True)
 class DetectionSplit:
-    """N images and what is in them."""
+    """N images and what is in them; see `compressors.data.split.Split`."""
 
     files: NDArray[np.object_]
     """`bytes` of a JPEG or PNG file each, as they were on disk (N,)."""
-    truth: Truth
+    objects: Truth
     """Training is on the boxes that count in some setting."""
+    settings: tuple[str, ...]
+    """Names of the columns of `Truth.counting`."""
 
     def __len__(self) -> int:
         return len(self.files)
 
     def take(self, indices: NDArray[np.int64]) -> "DetectionSplit":
         """Returns the images at `indices`, with their boxes."""
-        return DetectionSplit(self.files[indices], self.truth.take(indices))
+        return DetectionSplit(self.files[indices], self.objects.take(indices), self.settings)
 
     @property
-    def sizes(self) -> NDArray[np.int64]:
-        """Height and width of each image (N, 2), read from the files' headers."""
-        return np.array([images.size_of(file, "an image") for file in self.files], np.int64).reshape(-1, 2)
+    def truth(self) -> dict[str, Array]:
+        """The boxes in flat arrays, and the names of the settings."""
+        return {**self.objects.arrays(), "settings": np.array(self.settings)}
 
-    def pixels(self, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-        """Returns the images in the size of the input (N, H, W, 3), fitted as a server does; take parts of many."""
-        pixels = np.empty((len(self), *preprocessing.resize, 3), np.uint8)
-
-        def put(index: int) -> None:
-            pixels[index] = images.fit(images.read(self.files[index], "an image"), preprocessing)
-
-        for _ in _side_by_side(put, range(len(self)), "fits images"):
-            pass
-        return pixels
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Returns the sha256 over all files and the truth."""
-        hashed = hashlib.sha256()
-        for file in self.files:
-            hashed.update(hashlib.sha256(file).digest())
-        for array in self.truth.arrays().values():
-            hashed.update(repr(array.shape).encode() + array.tobytes())
-        return hashed.hexdigest()
+    def as_sent(self) -> NDArray[np.object_]:
+        """Returns the files."""
+        return self.files
 
 
 @dataclass(frozen=True)
 class DetectionParts:
-    """The training and the test images of a data set, the names of its classes, and those of its settings."""
+    """The training and the test images of a data set, and the names of its classes."""
 
     train: DetectionSplit
     test: DetectionSplit
     labels: tuple[str, ...]
-    settings: tuple[str, ...]
-    """Names of the columns of `Truth.counting`."""
 
 
 def divided(splits: Sequence[DetectionSplit], seed: int) -> tuple[DetectionSplit, DetectionSplit]:

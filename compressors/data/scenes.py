@@ -46,7 +46,7 @@ def scenes(train: int, test: int, side: int = SIDE, seed: int = 0) -> DetectionP
         [_any_scene(np.random.default_rng((seed, part, index)), digits, side) for index in range(count)]
         for part, (count, digits) in enumerate(((train, trained), (test, tested)))
     ]
-    return DetectionParts(_split(made[0], side), _split(made[1], side), ("digit",), tuple(BY_HEIGHT))
+    return DetectionParts(_split(made[0], side), _split(made[1], side), ("digit",))
 
 
 def with_objects(count: int, side: int = SIDE, seed: int = 0) -> DetectionSplit:
@@ -75,6 +75,7 @@ def _split(made: Sequence[Scene], side: int) -> DetectionSplit:
             areas=(boxes[:, 2:] - boxes[:, :2]).prod(axis=1),
             keypoints=np.zeros((len(boxes), 0), np.float32),
         ),
+        tuple(BY_HEIGHT),
     )
 
 

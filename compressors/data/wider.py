@@ -42,7 +42,7 @@ def read(path: Path, seed: int) -> DetectionParts:
     Raises `UsageError` for annotations of another form and for an image that a server would refuse.
     """
     splits = [_split(path, file) for file in annotations(path)]
-    return DetectionParts(*divided(splits, seed), ("face",), tuple(BY_HEIGHT))
+    return DetectionParts(*divided(splits, seed), ("face",))
 
 
 def _split(path: Path, file: Path) -> DetectionSplit:
@@ -68,7 +68,7 @@ def _split(path: Path, file: Path) -> DetectionSplit:
         areas=areas,
         keypoints=np.zeros((len(rows), 0), np.float32),
     )
-    return DetectionSplit(read_files([folder / name for name in there]), truth)
+    return DetectionSplit(read_files([folder / name for name in there]), truth, tuple(BY_HEIGHT))
 
 
 def _faces(file: Path) -> Faces:

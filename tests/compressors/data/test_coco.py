@@ -47,7 +47,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_boxes_stand_in_the_order_of_the_images(folder: Path) -> None:
-    truth = coco.read(folder, 0).test.truth
+    truth = coco.read(folder, 0).test.objects
     assert truth.counts.tolist() == [3, 0, 1]
     assert truth.boxes.tolist() == [[0, 0, 10, 10], [5, 5, 5, 15], [5, 5, 6, 15], [1, 2, 4, 6.5]]
     assert truth.areas.tolist() == [100, 0, 10, 9]
@@ -55,12 +55,12 @@ def test_boxes_stand_in_the_order_of_the_images(folder: Path) -> None:
 
 def test_classes_are_the_categories_in_the_order_of_their_ids(folder: Path) -> None:
     parts = coco.read(folder, 0)
-    assert (parts.labels, parts.settings) == (("cat", "dog"), ("all",))
-    assert parts.test.truth.classes.tolist() == [1, 0, 0, 0]
+    assert (parts.labels, parts.test.settings) == (("cat", "dog"), ("all",))
+    assert parts.test.objects.classes.tolist() == [1, 0, 0, 0]
 
 
 def test_crowds_and_what_is_ignored_or_without_area_do_not_count(folder: Path) -> None:
-    assert coco.read(folder, 0).train.truth.counting.tolist() == [[False], [False], [False], [True]]
+    assert coco.read(folder, 0).train.objects.counting.tolist() == [[False], [False], [False], [True]]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_key_points_are_nan_where_they_are_not_annotated(tmp_path: Path) -> None
     record["annotations"][0]["keypoints"] = [3, 4, 2, 0, 0, 0]
     write(tmp_path / "train" / "_annotations.coco.json", tmp_path / "train", record)
     write(tmp_path / "valid" / "_annotations.coco.json", tmp_path / "valid", record)
-    keypoints = coco.read(tmp_path, 0).test.truth.keypoints
+    keypoints = coco.read(tmp_path, 0).test.objects.keypoints
     np.testing.assert_array_equal(keypoints, [[np.nan] * 4] * 3 + [[3, 4, np.nan, np.nan]])
 
 
@@ -115,7 +115,7 @@ def test_key_points_of_some_categories_only_are_passed_over(folder: Path) -> Non
     record["categories"][0]["keypoints"] = ["nose"]
     record["annotations"][1]["keypoints"] = [3, 4, 2]
     write(folder / "annotations" / "instances_val2017.json", folder / "val2017", record)
-    assert coco.read(folder, 0).test.truth.keypoints.shape == (4, 0)
+    assert coco.read(folder, 0).test.objects.keypoints.shape == (4, 0)
 
 
 @pytest.mark.parametrize(

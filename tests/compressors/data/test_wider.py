@@ -69,32 +69,32 @@ def folder(tmp_path: Path) -> Path:
 
 def test_both_parts_are_read_with_boxes_as_corners(folder: Path) -> None:
     parts = wider.read(folder, 0)
-    assert (parts.labels, parts.settings) == (("face",), ("easy", "medium", "hard"))
-    assert parts.train.truth.boxes.tolist()[0] == [10, 20, 40, 80]
-    assert parts.train.truth.areas.tolist() == [1800, 1800, 0, 72]
-    assert parts.test.truth.counts.tolist() == [2, 1]
+    assert (parts.labels, parts.test.settings) == (("face",), ("easy", "medium", "hard"))
+    assert parts.train.objects.boxes.tolist()[0] == [10, 20, 40, 80]
+    assert parts.train.objects.areas.tolist() == [1800, 1800, 0, 72]
+    assert parts.test.objects.counts.tolist() == [2, 1]
     assert parts.test.files[0] == (folder / "WIDER_val" / "images" / "0--Parade" / "d.jpg").read_bytes()
 
 
 def test_an_image_without_faces_has_none_though_it_has_a_line_of_zeros(folder: Path) -> None:
-    assert wider.read(folder, 0).train.truth.counts.tolist() == [3, 0, 1]
+    assert wider.read(folder, 0).train.objects.counts.tolist() == [3, 0, 1]
 
 
 def test_invalid_faces_and_those_without_area_do_not_count(folder: Path) -> None:
-    counting = wider.read(folder, 0).train.truth.counting
+    counting = wider.read(folder, 0).train.objects.counting
     assert counting.astype(int).tolist() == [[1, 1, 1], [0, 0, 0], [0, 0, 0], [0, 0, 0]]
 
 
 def test_without_the_matlab_files_height_decides_and_that_is_said(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert wider.read(folder, 0).test.truth.counting.astype(int).tolist() == [[0, 0, 0], [0, 1, 1], [0, 0, 1]]
+    assert wider.read(folder, 0).test.objects.counting.astype(int).tolist() == [[0, 0, 0], [0, 1, 1], [0, 0, 1]]
     assert "count by their height: easy from 50 px, medium from 30 px, hard from 10 px" in said(capsys)
 
 
 def test_the_matlab_files_decide_where_they_are(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lists(folder / "ground_truth", easy=[[], [], []], medium=[[1], [7], []], hard=[[1, 2], [7], [1]])
-    assert wider.read(folder, 0).test.truth.counting.astype(int).tolist() == [[0, 1, 1], [0, 0, 1], [0, 0, 1]]
+    assert wider.read(folder, 0).test.objects.counting.astype(int).tolist() == [[0, 1, 1], [0, 0, 1], [0, 0, 1]]
     assert said(capsys) == ""
 
 
@@ -114,7 +114,7 @@ def test_a_damaged_matlab_file_is_named(folder: Path) -> None:
 def test_images_that_are_missing_are_left_out_and_counted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "WIDER_train" / "images" / "0--Parade" / "a.jpg").unlink()
     train = wider.read(folder, 0).train
-    assert (len(train), train.truth.boxes.tolist()) == (2, [[1, 2, 9, 11]])
+    assert (len(train), train.objects.boxes.tolist()) == (2, [[1, 2, 9, 11]])
     assert "1 of 3 images are not in" in said(capsys)
 
 
