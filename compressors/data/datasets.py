@@ -223,6 +223,9 @@ BOXES = "boxes"
 USERS: dict[str, TaskName] = {**dict.fromkeys(user_data.KINDS, "classification"), BOXES: "detection"}
 """Forms of a user's own data, which lie where the user says, and their tasks."""
 
+KIND_OF: dict[TaskName, Callable[[str], str]] = {"classification": user_data.kind_of, "detection": lambda text: BOXES}
+"""Task to what says which form of a user's own data `--data TEXT` is."""
+
 DATASETS: dict[str, Reader] = {
     "digits": _digits,
     "cifar10": partial(_cifar, "CIFAR10", (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
