@@ -48,7 +48,13 @@ WRAPPED_IN = {
     "torch_pruning": {"compressors.recipes.channel_pruning"},
     "torchvision": {"compressors.networks.torchvision"},
     "sklearn": {"compressors.recipes.clustering", "compressors.data.datasets"},
-    "PIL": {"protos.images", "server.api.images", "loadtest.report.flips", "loadtest.client.payloads"},
+    "PIL": {
+        "protos.images",
+        "server.api.images",
+        "loadtest.report.flips",
+        "loadtest.client.payloads",
+        "compressors.tasks.augmentation",
+    },
     "opentelemetry": {"server.observability.tracing"},
     "plotly": {
         "loadtest.report.plots",
