@@ -55,6 +55,7 @@ WRAPPED_IN = {
         "server.api.images",
         "loadtest.report.flips",
         "loadtest.client.payloads",
+        "compressors.tasks.augmentation",
     },
     "opentelemetry": {"server.observability.tracing"},
     "plotly": {
