@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from protos.images import sizes
 from protos.manifest import Decoding, Preprocessing, TensorSpec, Variant
 from protos.tasks import average_precision, matching
 from protos.tasks.boxes import Detections, Truth
@@ -56,6 +55,8 @@ class Detection:
         self, outputs: Arrays, images: Array, preprocessing: Preprocessing, decoding: Decoding | None
     ) -> dict[str, Array]:
         """Returns the boxes that average precision is made of, in pixels of the images."""
+        from protos.images import sizes  # needs Pillow, which reading a repository does not
+
         assert decoding is not None
         low = replace(decoding, score_threshold=AP_SCORE, max_detections=AP_MOST)
         return detect(outputs, low, preprocessing, sizes(images)).arrays()
