@@ -199,9 +199,9 @@ SCENES = (1200, 300)
 """Training and test scenes."""
 
 
-def boxes(parts: DetectionParts, size: Size) -> Source:
-    """Returns images with boxes as a source: fitted whole into inputs of `size`, pixels from -1 to 1."""
-    own = Preprocessing(size, (0.5,) * 3, (128 / 255,) * 3, "NCHW", "letterbox")
+def boxes(parts: DetectionParts, size: Size, mean: float = 0.0, std: float = 1.0) -> Source:
+    """Returns images with boxes as a source: they are fitted whole into inputs of `size`."""
+    own = Preprocessing(size, (mean,) * 3, (std,) * 3, "NCHW", "letterbox")
     return Source(parts.train, parts.test, parts.labels, own, "detection")
 
 
@@ -210,7 +210,7 @@ def _scenes(path: Path | None, form: Form, seed: int) -> Source:
     if path is not None:
         raise UsageError("scenes are made on the spot: --data has no meaning for them")
     size = form.size or (scenes.SIDE, scenes.SIDE)
-    return boxes(scenes.scenes(*SCENES, max(size), seed), size)
+    return boxes(scenes.scenes(*SCENES, max(size), seed), size, 0.5, 128 / 255)
 
 
 def _folder_of_boxes(path: Path | None, form: Form, seed: int) -> Source:

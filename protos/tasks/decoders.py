@@ -101,7 +101,7 @@ def ultralytics(outputs: Outputs, size: tuple[int, int], keypoints: int, thresho
     output = _single("ultralytics", outputs, widths, 1, expected)
     end = output.shape[1] - 3 * keypoints
     images, classes, rows = _above(output[:, 4:end], threshold)
-    points = output[images, end:, rows].reshape(-1, keypoints, 3)[..., :2].reshape(-1, 2 * keypoints)
+    points = output[images, end:, rows].reshape(len(rows), keypoints, 3)[..., :2].reshape(len(rows), 2 * keypoints)
     scores, boxes = output[images, 4 + classes, rows], _corners(output[images, :4, rows])
     return Candidates(len(output), images, classes, scores, boxes, points)
 
