@@ -3,7 +3,8 @@
 import asyncio
 import io
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import grpc
@@ -16,7 +17,7 @@ from protos.v1 import inference_pb2 as pb
 from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
 from server.tasks.answer_threads import AnswerThreads
 from tests.support import toy_detector
-from tests.support.server.connection import Client, connected
+from tests.support.server.connection import connected
 from tests.support.serving import eventually, serving
 
 CANCELLED, RESOURCE_EXHAUSTED = grpc.StatusCode.CANCELLED, grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -125,7 +126,7 @@ CELLS[8:16, 8:16] = (153, 0, 0)
         ({"iou_threshold": 0.6}, [1, 0.8, 0.6]),
         ({"iou_threshold": 1, "max_detections": 2}, [1, 0.8]),
         ({"max_detections": 1}, [1]),
-        ({"score_threshold": 0, "max_detections": 1500}, [1, 0.6] + [0] * 62),
+        ({"score_threshold": 0, "max_detections": 1500}, [1, 0.6] + [0] * 82),
     ],
 )
 def test_a_request_has_thresholds_of_its_own(
@@ -209,17 +210,18 @@ def test_the_metadata_lists_decoded_outputs_then_raw_ones(stub: GRPCInferenceSer
 def test_requests_of_different_sizes_share_a_batch_and_each_gets_its_own_boxes(detector: Path) -> None:
     async def run() -> None:
         async with connected(detector) as client:
-            engine = client.server.registry.find("detector", "").engine
-            assert engine is not None
+            hosted, slots = client.server.registry.find("detector", ""), client.server.registry._slots
+            assert hosted.engine is not None
             sides = [64 * (1 + index % 4) for index in range(24)]
-            with client.server.registry._slots:  # all of them wait, so that they are executed together
+            with ExitStack() as held:
+                for _ in range(client.server._plan.slots):
+                    held.enter_context(slots)  # all of them wait, so that they are executed together
                 calls = [asyncio.create_task(one(client.stub, side)) for side in sides]
-                while engine.depth() < len(calls) - 16:  # one batch may have been taken
-                    await asyncio.sleep(0.01)
+                await eventually(hosted.engine.depth, len(calls))
             assert await asyncio.gather(*calls) == [[[side / 8, 0, side / 4, side / 8]] for side in sides]
-            stats = client.server.registry.find("detector", "").metrics.statistics
-            assert stats.success.count == 24
-            assert stats.compute_output.ns > 0
+            stats = hosted.metrics.statistics.message("detector", hosted.entry.name)
+            assert [batch.batch_size for batch in stats.batch_stats] == [8, 16]
+            assert (stats.inference_stats.success.count, stats.inference_stats.compute_output.ns > 0) == (24, True)
 
     async def one(stub: GRPCInferenceServiceStub, side: int) -> list[list[float]]:
         image = files(scene(side, side, (side // 8, 0, side // 4, side // 8)))
@@ -237,53 +239,47 @@ def test_a_stream_answers_with_boxes(stub: GRPCInferenceServiceStub) -> None:
 def test_a_request_is_refused_before_its_execution_while_too_many_boxes_are_made(detector: Path) -> None:
     async def run() -> None:
         async with connected(detector, queue_size=1) as client:
-            release = await held_up(client.server._answers, client.server._answers._room)
-            assert await client.stub.ModelInfer(request(CELLS[None]), timeout=30).code() == RESOURCE_EXHAUSTED
-            assert client.sample("pareto_rejected_total", model="detector", reason="queue_full") == 1
-            assert client.sample("pareto_batch_size_count", model="detector") == 0
-            raw = client.stub.ModelInfer(request(CELLS[None], ("score_8",)), timeout=30)
-            assert await raw.code() == grpc.StatusCode.OK  # it needs no boxes
-            await let_go(client, release)
+            answers = client.server._answers
+            async with held_up(answers, answers._room):
+                assert await client.stub.ModelInfer(request(CELLS[None]), timeout=30).code() == RESOURCE_EXHAUSTED
+                assert client.sample("pareto_rejected_total", model="detector", reason="queue_full") == 1
+                assert client.sample("pareto_batch_size_count", model="detector") == 0
+                raw = client.stub.ModelInfer(request(CELLS[None], ("score_8",)), timeout=30)
+                assert await raw.code() == grpc.StatusCode.OK  # it needs no boxes
             assert await client.stub.ModelInfer(request(CELLS[None]), timeout=30).code() == grpc.StatusCode.OK
 
     asyncio.run(run())
 
 
-@pytest.mark.parametrize(("timeout", "code"), [(30, CANCELLED), (1, grpc.StatusCode.DEADLINE_EXCEEDED)])
+@pytest.mark.parametrize(("timeout", "code"), [(30, CANCELLED), (2, grpc.StatusCode.DEADLINE_EXCEEDED)])
 def test_a_caller_that_leaves_while_boxes_are_made_hurts_nobody(
     detector: Path, timeout: float, code: grpc.StatusCode
 ) -> None:
     async def run() -> None:
         async with connected(detector) as client:
-            answers = client.server._answers
-            release = await held_up(answers, client.server._plan.slots)
-            leaver = client.stub.ModelInfer(request(CELLS[None]), timeout=timeout)
-            await eventually(lambda: answers._under_way, client.server._plan.slots + 1)
-            stayer = client.stub.ModelInfer(request(CELLS[None], max_detections=1), timeout=30)
-            await eventually(lambda: answers._under_way, client.server._plan.slots + 2)
-            if code == CANCELLED:
-                leaver.cancel()
-            assert await leaver.code() == code
-            await client.wait_for("pareto_requests_total", model="detector", code=code.name)
-            await let_go(client, release)
+            answers, slots = client.server._answers, client.server._plan.slots
+            async with held_up(answers, slots):
+                leaver = client.stub.ModelInfer(request(CELLS[None]), timeout=timeout)
+                await eventually(lambda: answers._under_way, slots + 1)
+                stayer = client.stub.ModelInfer(request(CELLS[None], max_detections=1), timeout=30)
+                await eventually(lambda: answers._under_way, slots + 2)
+                if code == CANCELLED:
+                    leaver.cancel()
+                assert await leaver.code() == code
+                await client.wait_for("pareto_requests_total", model="detector", code=code.name)
             assert decode_response(await stayer)["num_detections"].tolist() == [[1]]
 
     asyncio.run(run())
 
 
-async def held_up(answers: AnswerThreads, count: int) -> threading.Event:
-    """Keeps the threads busy, with `count` answers, until the event is set."""
+@asynccontextmanager
+async def held_up(answers: AnswerThreads, count: int) -> AsyncIterator[None]:
+    """Keeps the threads busy, with `count` answers, during the block."""
     release = threading.Event()
-    for _ in range(count):
-        HELD.append(asyncio.create_task(answers.run(release.wait, 30)))
+    held = [asyncio.create_task(answers.run(release.wait, 30)) for _ in range(count)]
     await asyncio.sleep(0)
-    return release
-
-
-async def let_go(client: Client, release: threading.Event) -> None:
-    release.set()
-    await asyncio.gather(*HELD)
-    HELD.clear()
-
-
-HELD: list["asyncio.Task[bool]"] = []
+    try:
+        yield
+    finally:
+        release.set()
+        await asyncio.gather(*held)
