@@ -5,7 +5,7 @@
     queue          from admission until execution began                                 \\
     compute_input  from the parsed request to arrays                                     |  of the requests that
     compute_infer  inside the engine, the whole execution for each of its members        |  were answered
-    compute_output from arrays to the finished response                                 /
+    compute_output from the engine's outputs to the finished response, decoding included /
     batches        executions that succeeded, by their rows; what one of them took
 
 Counts are exact: a request is counted before its answer is sent. Times are whole nanoseconds.

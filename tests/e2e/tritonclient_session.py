@@ -248,7 +248,7 @@ def wire_format() -> dict[str, dict[str, object]]:
 
 def main(address: str, model: str, golden: str, *files: str) -> None:
     with np.load(golden) as arrays:
-        x, labels = arrays["inputs"], arrays["labels"].tolist()
+        x, labels = arrays["input.input"], arrays["output.logits"].argmax(axis=1).tolist()
     with InferenceServerClient(address, **security(files)) as client:
         metadata = client.get_model_metadata(model, as_json=True)
         session = {
