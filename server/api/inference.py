@@ -64,5 +64,6 @@ class Inference:
         record.admit(variant.model, variant.variant, rows)
         answer = await engine.infer(inputs, rows, record.deadline)
         record.take_answer(answer)
-        outputs = answer.outputs if finish is None else await finish(answer.outputs, sizes)
+        outputs = answer.outputs
+        outputs = {s.name: outputs[s.name] for s in variant.outputs} if finish is None else await finish(outputs, sizes)
         return encode_response(variant.model, variant.variant, outputs, request.id)

@@ -147,7 +147,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: (f / "manifest.json").write_text((f / "manifest.json").read_text()[:200]),
         "manifest is not JSON",
     ),
-    "a manifest of nothing": (lambda f: (f / "manifest.json").write_text("[]"), "expected 1"),
+    "a manifest of nothing": (lambda f: (f / "manifest.json").write_text("[]"), "expected 2"),
     "a manifest of binary": (lambda f: (f / "manifest.json").write_bytes(b"\xff\xfe"), "its contents are damaged"),
     "a manifest nested too deeply": (lambda f: (f / "manifest.json").write_text("[" * 100_000), "manifest"),
     "of another variant": (
