@@ -27,7 +27,7 @@ from loadtest.analysis.results import Results, make_cells
 from loadtest.analysis.warnings import make_warnings
 from loadtest.client.credentials import read_credentials
 from loadtest.client.discovery import Discovery, discover
-from loadtest.client.payloads import Payload, Source, make_inputs, make_payloads
+from loadtest.client.payloads import Payload, Source, form_of, make_inputs, make_payloads
 from loadtest.interrupt import Sleep
 from loadtest.measure import accuracy, ceiling
 from loadtest.measure.accuracy import Accuracy, Check
@@ -61,6 +61,8 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> tuple[Results, Decision]:
     credentials = read_credentials(plan)
     started, where = _now(), machine.describe(*LIBRARIES)
     found = discover(plan, sleep, credentials)
+    metadata = next(iter(found.by_name.values())).metadata
+    plan = replace(plan, form=form_of(plan.form, plan.model, metadata, plan.repository))
     payloads, source = _payloads(plan, found)
     ours = {each.variant: each.metadata for each in found.by_name.values() if not each.target.name}
     checks = accuracy.prepare(plan.repository, plan.model, ours) if plan.check_accuracy else {}

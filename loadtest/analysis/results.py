@@ -36,7 +36,7 @@ from protos.support import significance
 from protos.support.machine import Machine
 from protos.support.strict import decode
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)

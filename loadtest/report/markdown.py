@@ -12,7 +12,7 @@ from loadtest.analysis.decision import Choice, Decision
 from loadtest.analysis.ranking import Ranking
 from loadtest.analysis.results import Cell, Results
 from loadtest.report.flips import Gallery
-from loadtest.report.table import BRIEF, COLUMNS
+from loadtest.report.table import BRIEF, COLUMNS, titled
 from protos.support import options
 from protos.support.markdown import table
 
@@ -20,7 +20,7 @@ from protos.support.markdown import table
 def cells_csv(cells: Sequence[Cell]) -> str:
     """Returns all columns of the report's table, and whether the load generator may have been the limit."""
     writer = csv.writer(text := io.StringIO(), lineterminator="\n")
-    writer.writerow([*(column.title for column in COLUMNS), "generator limited"])
+    writer.writerow([*(column.title for column in titled(COLUMNS, cells)), "generator limited"])
     for cell in cells:
         writer.writerow([*(column.value(cell) for column in COLUMNS), cell.generator_limited])
     return text.getvalue()
@@ -37,7 +37,7 @@ def markdown(results: Results, decision: Decision, ranked: Sequence[Ranking], se
         "## Ranks by p50",
         *(_ranks(each) for each in ranked),
         "## All cells",
-        table([column.title for column in BRIEF], [[column.text(cell) for column in BRIEF] for cell in results.cells]),
+        table([column.title for column in titled(BRIEF, results.cells)], [[column.text(cell) for column in BRIEF] for cell in results.cells]),
     ]
     if failed := [
         [*where, each.count, _inert(each.status), _inert(each.text)] for *where, each in results.failure_texts
