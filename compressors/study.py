@@ -2,7 +2,7 @@
 
 models = { digits = "resnet18" }      # names in the repository, each with a key of zoo.NETWORKS,
                                      # or a user's own, "package.module:factory"
-data = "digits"                      # a key of datasets.DATASETS, or the form of a user's own (user_data.KINDS)
+data = "digits"                      # a key of datasets.DATASETS, or the form of a user's own (datasets.USERS)
 calibration = 128                    # training images kept for int8 ranges
 seed = 0
 runtimes = ["pytorch", "onnxruntime"]
@@ -28,7 +28,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from compressors.data.datasets import OWN_FORM, Form, known
+from compressors.data.datasets import DATASETS, OWN_FORM, Form
 from compressors.export.exporters import refusal
 from compressors.export.lowerings import Lowering
 from compressors.networks import onnx_graph, onnx_network
@@ -146,7 +146,7 @@ def own(
 
 
 def _check(file: _File, sha256: str) -> tuple[Study, ...]:
-    _one_of("study.data", file.data, known())
+    _one_of("study.data", file.data, DATASETS)
     if not file.models:
         raise ValueError("study.models: got none, expected at least one")
     for model, network in file.models.items():

@@ -1,11 +1,12 @@
 """The variants of a study, each exported, described and evaluated, and kept in the cache with its manifest."""
 
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -14,29 +15,33 @@ import torch
 from compressors.build.cache import Cache, key
 from compressors.build.trained_networks import TRAINED_BY, Networks
 from compressors.data.datasets import Dataset
-from compressors.export.exporters import BATCH_RANGE, EXPORTERS, INPUT, OUTPUT, Exported, Exporter, Job, refusal
-from compressors.export.lowerings import required
+from compressors.export.exporters import BATCH_RANGE, EXPORTERS, Exported, Exporter, Job, Validate, refusal
+from compressors.export.lowerings import AccuracyAwareInt8, required
 from compressors.measure import companions, evaluate
 from compressors.measure.footprint import MemoryProbe
 from compressors.networks import zoo
+from compressors.networks.layers import INPUT
 from compressors.networks.onnx_network import OnnxNetwork
 from compressors.progress import say
 from compressors.recipes.recipes import Recipe
 from compressors.study import GIVEN_INT8, Study
+from compressors.tasks.table import STUDIED
 from protos import manifest, packing, repository
 from protos.errors import VariantError
 from protos.manifest import Golden, Quality, RuntimeName, Sources, TensorSpec, Variant, from_json, to_json
 from protos.repository import Entry, GoldenSet
 from protos.support import machine
-from protos.support.significance import share_equal
+from protos.tasks.table import TASKS
+from protos.tasks.task import Arrays, Rows
 from server import runtimes
 from server.runtimes import Runtime, SmallBatches
 from server.runtimes.golden import golden_error
 
-EVALUATION = 3
+EVALUATION = 4
 """Part of the key of an artifact: raised when something else is measured of it."""
 
-GOLDEN_ROWS = 16
+GOLDEN_ROWS, GOLDEN_BYTES = 16, 16 << 20
+"""Golden inputs: as many as these bytes hold, from 2 to so many."""
 TOLERANCE = 1.5
 """How much larger than measured the golden error may be: another CPU's kernels round differently."""
 TOLERANCE_FLOOR = 1e-3
@@ -96,10 +101,12 @@ class Artifacts:
 
     @cached_property
     def golden(self) -> GoldenSet:
-        """A few test images, drawn with the seed, and what FP32 answers on them."""
-        inputs = self._networks.test_inputs
-        rows = np.random.default_rng(self._study.seed).choice(len(inputs), min(GOLDEN_ROWS, len(inputs)), replace=False)
-        return GoldenSet(inputs[rows], self._dataset.test.labels[rows], self._networks.reference.outputs[rows])
+        """A few test images, drawn with the seed, and the outputs of FP32 for them."""
+        inputs = self._networks.questions.inputs
+        most = int(np.clip(GOLDEN_BYTES // (4 * math.prod(inputs.shape)), 2, GOLDEN_ROWS))
+        rows = np.random.default_rng(self._study.seed).choice(len(inputs), min(most, len(inputs)), replace=False)
+        given = {INPUT: inputs[rows]}
+        return GoldenSet(given, evaluate.eager(self._networks.reference.network)(given))
 
     def cached(self, task: Task) -> Built | None:
         """Returns what an earlier build made, if it is there and undamaged."""
@@ -135,7 +142,8 @@ class Artifacts:
             described.write_text(to_json(variant))
             described.write_text(to_json(replace(variant, footprint=probe.measure(described, artifact))))
         assert variant.quality is not None
-        say(f"{task.title}: top-1 {variant.quality.value:.2%}, {time.perf_counter() - start:.1f} s")
+        title = TASKS[variant.task].title
+        say(f"{task.title}: {title} {variant.quality.value:.2%}, {time.perf_counter() - start:.1f} s")
         return self.cached(task)
 
     def _job(self, task: Task) -> Job:
@@ -146,9 +154,14 @@ class Artifacts:
             lowering,
             torch.from_numpy(self._dataset.inputs(calibration)) if lowering.calibrated else None,
             self._cache.work(self._key(task)) / "artifact",
-            torch.from_numpy(calibration.labels) if lowering.calibrated else None,
+            self._validate() if isinstance(lowering, AccuracyAwareInt8) else None,
             task.recipe.compressible,
         )
+
+    def _validate(self) -> Validate:
+        """Returns what scores answers to the calibration images; it goes to the process that exports."""
+        data = self._dataset.only(self._dataset.calibration)
+        return partial(STUDIED[data.task].validate, data)
 
     def _key(self, task: Task) -> str:
         trained, reference = self._networks.of(task.recipe.network_recipe), self._networks.reference
@@ -162,10 +175,10 @@ class Artifacts:
             variant = self._in_its_batches(variant, adapter)
             if variant.max_batch is not None:
                 adapter = SmallBatches(adapter, variant.max_batch)
-            rows, outputs = evaluate.predict(adapter, self._networks.test_inputs, seconds)
+            rows, answers = evaluate.predict(adapter.infer, self._networks.questions, seconds)
             error = golden_error(adapter, variant, self.golden)
         golden = Golden(error, TOLERANCE * error + TOLERANCE_FLOOR)
-        return replace(variant, quality=self._quality(task, rows, outputs), golden=golden)
+        return replace(variant, quality=self._quality(task, rows, answers), golden=golden)
 
     def _in_its_batches(self, variant: Variant, adapter: Runtime) -> Variant:
         """Returns the variant, with batches of one row where companions move its answers too far."""
@@ -178,8 +191,8 @@ class Artifacts:
 
     def _describe(self, task: Task, artifact: Path, exported: Exported) -> Variant:
         """Returns what is known of an artifact before it is loaded."""
-        trained, shape = self._networks.of(task.recipe.network_recipe), self._networks.test_inputs.shape[1:]
-        lowering = task.recipe.lowering
+        trained, shape = self._networks.of(task.recipe.network_recipe), self._networks.questions.inputs.shape
+        lowering, golden = task.recipe.lowering, self.golden.outputs
         given = trained.network if isinstance(trained.network, OnnxNetwork) else None
         return Variant(
             model=self._study.model,
@@ -189,7 +202,7 @@ class Artifacts:
             precision="int8" if given and given.is_int8 else lowering.precision,
             entry=exported.entry,
             inputs=(TensorSpec(INPUT, "FP32", (-1, *shape)),),
-            outputs=(TensorSpec(OUTPUT, "FP32", (-1, len(self._dataset.labels))),),
+            outputs=tuple(TensorSpec(name, "FP32", (-1, *golden[name].shape[1:])) for name in golden),
             preprocessing=self._dataset.preprocessing,
             labels=self._dataset.labels,
             files=repository.describe_files(artifact),
@@ -204,17 +217,19 @@ class Artifacts:
             notes=(*_given_notes(given), *exported.notes),
             requires=required(lowering),
             max_batch=given.max_batch if given else None,
+            task=self._dataset.task,
+            decoding=self._dataset.decoding,
         )
 
-    def _quality(self, task: Task, rows: evaluate.Rows, outputs: evaluate.Outputs) -> Quality:
-        networks, labels = self._networks, self._dataset.test.labels[rows]
+    def _quality(self, task: Task, rows: Rows, answers: Arrays) -> Quality:
+        judge, truth = TASKS[self._dataset.task], self._dataset.test.take(rows).truth
         # The network that the variant lowered, or the one that its last step began with.
-        parent, fp32 = networks.of(task.recipe.parent or task.recipe), networks.reference
-        before, reference = (network.outputs[rows].argmax(1) for network in (parent, fp32))
-        known = None if self._study.reference.name == GIVEN_INT8 else share_equal(reference, labels)
-        return evaluate.quality(
-            outputs, labels, reference, f"{self._dataset.name} test", share_equal(before, labels), known
-        )
+        parent, fp32 = self._networks.of(task.recipe.parent or task.recipe), self._networks.reference
+        before, reference = (judge.take(network.answers, rows) for network in (parent, fp32))
+        was, full = (judge.scores(each, truth)[judge.metric] for each in (before, reference))
+        known = None if self._study.reference.name == GIVEN_INT8 else full
+        named = f"{self._dataset.name} test"
+        return evaluate.quality(self._dataset.task, answers, truth, reference, named, was, known)
 
 
 def _given_notes(graph: OnnxNetwork | None) -> tuple[str, ...]:

@@ -124,16 +124,16 @@ class Build:
         def open_all() -> dict[str, runtimes.Runtime]:
             return {name: runtimes.load(done.artifact, done.variant, latency.THREADS) for name, done in built.items()}
 
-        keys, inputs = [done.key for done in built.values()], self.networks.test_inputs[: latency.BATCHES[-1]]
+        keys, inputs = [done.key for done in built.values()], self.networks.questions.inputs[: latency.BATCHES[-1]]
         here = describe_machine(self.study)
         share = self._budget.timing(len(built))
         return timing(self._cache, keys, here, open_all, inputs, self.study.seed, share, self._tools.latencies)
 
     def _publish(self, built: dict[str, Built], timed: Timing) -> None:
         """Puts the variants into the repository, with what is needed to check them."""
-        model, fp32 = self.study.model, self.networks.reference.outputs.argmax(1)
+        model = self.study.model
         repository.save_golden(self.root, model, self._artifacts.golden)
-        publishing.save_test_split(self.root, model, self.dataset.test, fp32)
+        publishing.save_test_split(self.root, model, self.dataset, self.networks.reference.answers)
         pairs = [(self._timed(done.variant, timed), done.artifact) for done in built.values()]
         publishing.publish(self.root, model, pairs)
 

@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from compressors.data.user_data import Split
-from compressors.measure.evaluate import Predictions
+import numpy as np
+
+from compressors.data.datasets import Dataset
 from compressors.progress import say
 from compressors.study import REFERENCE
 from protos import repository
 from protos.errors import VariantError
 from protos.manifest import Variant
 from protos.repository import Entry, EvaluationSet
+from protos.tasks.task import Arrays
 
 TEST_SPLIT_BYTES = 256 * 2**20
 """What the pixels of a test split may take that is kept in the repository."""
@@ -33,14 +35,16 @@ def publish(root: Path, model: str, pairs: Sequence[tuple[Variant, Path]]) -> No
         repository.promote(root, model, first)
 
 
-def save_test_split(root: Path, model: str, test: Split, fp32: Predictions, most: int = TEST_SPLIT_BYTES) -> None:
+def save_test_split(root: Path, model: str, data: Dataset, fp32: Arrays, most: int = TEST_SPLIT_BYTES) -> None:
     """Puts the test split beside the variants, for whoever checks a server's answers; not if it is too large."""
-    if test.images.nbytes > most:
+    images = data.test.as_sent()
+    size = sum(map(len, images)) if images.dtype == np.object_ else images.nbytes
+    if size > most:
         (root / model / repository.TEST).unlink(missing_ok=True)
-        size, limit = (f"{count / 2**20:.0f} MB" for count in (test.images.nbytes, most))
-        say(f"{repository.TEST}: left out, its images take {size}, {limit} at most are kept beside the variants")
+        got, limit = (f"{count / 2**20:.0f} MB" for count in (size, most))
+        say(f"{repository.TEST}: left out, its images take {got}, {limit} at most are kept beside the variants")
         return
-    repository.save_evaluation_set(root, model, EvaluationSet(test.pixels, test.labels, fp32))
+    repository.save_evaluation_set(root, model, EvaluationSet(data.task, images, data.test.truth, fp32))
 
 
 def _is_reference(variant: Variant) -> bool:

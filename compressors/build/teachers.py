@@ -23,6 +23,8 @@ from protos.support.machine import available_cores
 from server import runtimes
 from server.runtimes.pytorch import ExportedProgram
 
+Shapes = list[list[int]]
+
 
 def check(studies: Sequence[Study], root: Path) -> None:
     """Raises `UsageError` for the first teacher that is not there and that no earlier model of the studies makes."""
@@ -47,8 +49,8 @@ def fingerprint(name: str, root: Path) -> str:
     return _variant(found).files_sha256
 
 
-def load(name: str, root: Path, example: torch.Tensor, classes: int) -> Teacher:
-    """Opens the teacher; raises `UsageError` without one, or where `example` does not get `classes` logits from it."""
+def load(name: str, root: Path, example: torch.Tensor, classes: int, expected: Shapes) -> Teacher:
+    """Opens the teacher; raises `UsageError` without one, or where it does not give `expected` shapes for `example`."""
     network, _ = _source(name)
     found = _find(name, root)
     try:
@@ -56,23 +58,31 @@ def load(name: str, root: Path, example: torch.Tensor, classes: int) -> Teacher:
             teacher: Teacher = zoo.restore(network, classes, _weights(found))
         else:
             teacher = ExportedProgram.open(found) if isinstance(found, Path) else _variant_as_teacher(found)
-        with torch.inference_mode():
-            shape = list(teacher(example).shape)
+        shapes = shapes_of(teacher, example)
     except Exception as error:  # what its library says of weights that do not fit, or inputs that it cannot take
         raise UsageError(f"teacher '{name}' cannot take inputs {list(example.shape)}: {first_line(error)}") from error
-    if shape != [len(example), classes]:
-        raise UsageError(f"teacher '{name}' answers {shape}, expected {[len(example), classes]}")
+    if shapes != expected:
+        got, wanted = (", ".join(map(str, each)) for each in (shapes, expected))
+        raise UsageError(f"teacher '{name}' answers {got}, expected {wanted}")
     return teacher
+
+
+def shapes_of(network: Teacher, example: torch.Tensor) -> Shapes:
+    """Returns the shapes of what a network, or a teacher, answers to `example`."""
+    with torch.inference_mode():
+        answer = network(example)
+    return [list(each.shape) for each in ((answer,) if isinstance(answer, torch.Tensor) else answer)]
 
 
 def _variant_as_teacher(entry: Entry) -> Teacher:
     variant = repository.verify(entry)
     runtime = runtimes.load(entry.folder, variant, available_cores())
 
-    def answer(inputs: torch.Tensor) -> torch.Tensor:
+    def answer(inputs: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         with torch.autocast("cpu", enabled=False):  # an adapter's answers are arrays, and none are of bfloat16
             outputs = runtime.infer({variant.inputs[0].name: inputs.contiguous().numpy()})
-        return torch.from_numpy(outputs[variant.outputs[0].name])
+        first, *others = (torch.from_numpy(outputs[spec.name]) for spec in variant.outputs)
+        return (first, *others) if others else first
 
     return answer
 

@@ -14,29 +14,33 @@ from compressors.build import teachers
 from compressors.build.cache import Cache, key
 from compressors.data.datasets import Dataset
 from compressors.measure import evaluate
-from compressors.networks import contract, zoo
+from compressors.measure.evaluate import Questions
+from compressors.networks import zoo
 from compressors.networks.layers import with_plain_weights
 from compressors.progress import say
-from compressors.recipes.recipes import Recipe, StepContext
+from compressors.recipes.recipes import Recipe, StepContext, check_contract
 from compressors.recipes.steps import LoadFile, NetworkStep, Train
 from compressors.recipes.train import Teacher
 from compressors.study import Study
 from protos import repository
 from protos.manifest import Network
 from protos.support import machine
-from protos.support.significance import share_equal
+from protos.tasks.table import TASKS
+from protos.tasks.task import Arrays
 
 TRAINED_BY = ("torch", "torch-pruning", "scikit-learn")
 """The distributions that shape a network."""
+ANSWERS = 2
+"""Part of the key of a network: raised when its answers are kept in another form."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A network step's result: the network, its size, its FP32 outputs on the test split."""
+    """A network step's result: the network, its size, what it answers on the test split in FP32."""
 
     network: nn.Module
     size: Network
-    outputs: NDArray[np.float32]
+    answers: Arrays
     weights_sha256: str
     key: str
 
@@ -52,14 +56,15 @@ class Networks:
         self._apply, self._made = apply, dict[str, Trained]()
 
     @cached_property
-    def test_inputs(self) -> NDArray[np.float32]:
-        """The test split as inputs, made once."""
-        return self._dataset.inputs(self._dataset.test)
+    def questions(self) -> Questions:
+        """The test split, as networks and variants are asked it."""
+        return evaluate.questions(self._dataset)
 
     @property
     def example(self) -> NDArray[np.float32]:
         """Two test inputs, one of them twice where there is one alone: a batch of 1 would be fixed in an export."""
-        return self.test_inputs.take((0, 1), axis=0, mode="wrap")
+        inputs = self.questions.inputs
+        return inputs[np.arange(2) % len(inputs)]
 
     @property
     def reference(self) -> Trained:
@@ -76,7 +81,7 @@ class Networks:
             say(f"network {recipe.name}: {recipe.chain()[-1].name}")
             self._make(recipe, parent, step_key)
         self._made[recipe.name] = self._restore(folder, step_key)
-        say(f"network {recipe.name}: top-1 {self.top1(self._made[recipe.name]):.2%}")
+        say(f"network {recipe.name}: {TASKS[self._dataset.task].title} {self.metric(self._made[recipe.name]):.2%}")
         return self._made[recipe.name]
 
     def check(self) -> None:
@@ -86,33 +91,34 @@ class Networks:
             if isinstance(recipe.step, LoadFile):
                 self._apply(recipe.step, self._context(None, Path(), None))
             elif isinstance(recipe.step, Train):
-                contract.check(zoo.create(name, classes, seed).eval(), self._dataset.test.images.shape[1:], classes)
+                check_contract(zoo.create(name, classes, seed).eval(), self._dataset)
 
-    def top1(self, trained: Trained) -> float:
-        """Returns the share of the test split that a network gets right."""
-        return share_equal(trained.outputs.argmax(1), self._dataset.test.labels)
+    def metric(self, trained: Trained) -> float:
+        """Returns the task's metric of a network on the test split."""
+        task = TASKS[self._dataset.task]
+        return task.scores(trained.answers, self._dataset.test.truth)[task.metric]
 
     def _key(self, recipe: Recipe, parent: Trained | None) -> str:
         versions, name = machine.versions(*TRAINED_BY), teachers.named(recipe)
         taught_by = teachers.fingerprint(name, self._root) if name else None
         network = zoo.identity(self._study.network_name)
         origin = (network, self._study.seed, self._dataset.fingerprint, parent.key if parent else None)
-        return key(*origin, recipe.chain(), versions, taught_by)
+        return key(*origin, recipe.chain(), versions, taught_by, ANSWERS)
 
     def _make(self, recipe: Recipe, parent: Trained | None, step_key: str) -> None:
-        example, classes, name = (
-            torch.from_numpy(self.example),
-            len(self._dataset.labels),
-            teachers.named(recipe),
-        )
-        teacher = teachers.load(name, self._root, example, classes) if name else None
+        classes, name, teacher = len(self._dataset.labels), teachers.named(recipe), None
+        if name:
+            example = torch.from_numpy(self.example)
+            student = zoo.create(self._study.network_name, classes, self._study.seed).eval()
+            teacher = teachers.load(name, self._root, example, classes, teachers.shapes_of(student, example))
         checkpoint = self._cache.work(step_key) / "checkpoint.pt"
         at = self._context(parent.network if parent else None, checkpoint, teacher)
         assert isinstance(recipe.step, NetworkStep)
         network = with_plain_weights(self._apply(recipe.step, at))
         with self._cache.appearing(step_key) as staging:
             torch.save(network.state_dict(), staging / "weights.pt")
-            np.save(staging / "outputs.npy", evaluate.predict_network(network, self.test_inputs))
+            _, answers = evaluate.predict(evaluate.eager(network), self.questions)
+            np.savez(staging / "answers.npz", allow_pickle=False, **answers)
 
     def _context(self, parent: nn.Module | None, checkpoint: Path, teacher: Teacher | None) -> StepContext:
         return StepContext(self._study.network_name, self._dataset, self._study.seed, parent, checkpoint, teacher)
@@ -120,6 +126,7 @@ class Networks:
     def _restore(self, folder: Path, step_key: str) -> Trained:
         weights = torch.load(folder / "weights.pt", weights_only=True)
         network = zoo.restore(self._study.network_name, len(self._dataset.labels), weights)
-        size = zoo.measure(network, torch.from_numpy(self.test_inputs[:1].copy()))
+        size = zoo.measure(network, torch.from_numpy(self.questions.inputs[:1]))
         weights_sha256 = repository.sha256(folder / "weights.pt")
-        return Trained(network, size, np.load(folder / "outputs.npy"), weights_sha256, step_key)
+        with np.load(folder / "answers.npz") as answers:
+            return Trained(network, size, dict(answers), weights_sha256, step_key)

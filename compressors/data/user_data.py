@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from compressors.progress import first_line
 from protos import images
 from protos.errors import InvalidInputError, UsageError
+from protos.tasks.task import Arrays
 
 Size = tuple[int, int]
 """(height, width)."""
@@ -37,7 +38,7 @@ _NEEDED = ("train_images", "train_labels", "test_images", "test_labels")
 
 @dataclass(frozen=True)
 class Split:
-    """RGB images (N, 3, H, W) and their class indices (N,)."""
+    """RGB images (N, 3, H, W) of one size and their class indices (N,); see `compressors.data.split.Split`."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -53,6 +54,15 @@ class Split:
     def take(self, indices: NDArray[np.int64]) -> "Split":
         """Returns the images and labels at `indices`."""
         return Split(np.ascontiguousarray(self.images[indices]), self.labels[indices])
+
+    @property
+    def truth(self) -> Arrays:
+        """The labels."""
+        return {"labels": self.labels}
+
+    def as_sent(self) -> NDArray[np.uint8]:
+        """Returns the pixels (N, H, W, 3)."""
+        return self.pixels
 
 
 Parts = tuple[Split, Split, tuple[str, ...]]

@@ -24,11 +24,9 @@ from torch import nn
 
 from compressors.export import lowerings
 from compressors.export.lowerings import Lowering, StaticInt8
-from compressors.networks.layers import weights
+from compressors.networks.layers import output_names, weights
 from protos.manifest import RuntimeName
-
-INPUT, OUTPUT = "input", "logits"
-"""Names of the input and output tensors, in every artifact that has names."""
+from protos.tasks.task import Arrays, Rows
 
 CALIBRATION_BATCH = 64
 
@@ -43,8 +41,10 @@ FREE_BATCH = {0: torch.export.Dim("batch", min=1, max=4096)}
 
 Inputs = dict[str, NDArray[np.float32]]
 """Inputs (N, ...) by name."""
-Answer = Callable[[Inputs], NDArray[np.float32]]
-"""A graph that can be run: inputs to outputs (N, classes)."""
+Answer = Callable[[Inputs], dict[str, NDArray[np.float32]]]
+"""A graph that can be run: inputs to outputs (N, ...) by name."""
+Validate = Callable[[Sequence[Arrays], Rows], tuple[float, list[float] | None]]
+"""Scores answers of a graph, one by one, to the calibration inputs at these rows: the metric, and that of each."""
 
 
 @dataclass(frozen=True)
@@ -144,14 +144,19 @@ class Job:
     """Inputs (N, 3, H, W) to find ranges with; None where the lowering takes none."""
     folder: Path
     """Where the artifact goes; made anew."""
-    calibration_labels: torch.Tensor | None = None
-    """Class indices (N,) of the calibration inputs."""
+    validate: Validate | None = None
+    """Scores answers to the calibration inputs."""
     compressible: bool = False
     """Whether the artifact is to be stored compressed: folding batch normalization would give each channel values of
     its own."""
 
     def __post_init__(self) -> None:
         assert self.example.is_contiguous()
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the network's outputs."""
+        return output_names(self.network)
 
     def calibration_batches(self) -> list[torch.Tensor]:
         """Returns the calibration inputs in batches, one by one where the range of each is needed."""

@@ -17,7 +17,7 @@ class Half(nn.Module):
         self.network = copy.deepcopy(network).to(self.kind)
         self.eval()
 
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         """Returns FP32 outputs for FP32 inputs."""
-        outputs: torch.Tensor = self.network(inputs.to(self.kind))
-        return outputs.float()
+        outputs = self.network(inputs.to(self.kind))
+        return outputs.float() if isinstance(outputs, torch.Tensor) else tuple(each.float() for each in outputs)

@@ -20,9 +20,9 @@ from onnxruntime.transformers.optimizer import optimize_model
 from onnxscript import optimizer
 
 from compressors.export import exporters, lowerings
-from compressors.export.exporters import INPUT, OUTPUT, Exported, Job
+from compressors.export.exporters import Exported, Job
 from compressors.export.lowerings import DynamicInt8, StaticInt8
-from compressors.networks.layers import weights
+from compressors.networks.layers import INPUT, weights
 from compressors.networks.onnx_network import OnnxNetwork
 
 ENTRY = "model.onnx"
@@ -175,7 +175,8 @@ def _output_axis(node: onnx.NodeProto) -> int:
 
 def _answer(graph: onnx.ModelProto) -> exporters.Answer:
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
-    return lambda row: session.run([OUTPUT], row)[0]
+    names = [output.name for output in session.get_outputs()]
+    return lambda row: dict(zip(names, session.run(names, row), strict=True))
 
 
 def save_fp32(job: Job, path: Path) -> None:
@@ -197,7 +198,7 @@ def _graph(job: Job, fuse: bool = True) -> onnx.ModelProto:
         opset_version=OPSET,
         dynamic_shapes=(exporters.FREE_BATCH,),
         input_names=[INPUT],
-        output_names=[OUTPUT],
+        output_names=list(job.outputs),
         verbose=False,
         optimize=fuse,
     )

@@ -9,7 +9,7 @@ import sys
 from functools import singledispatch
 
 from compressors.export import exporters, lowerings, post_training
-from compressors.export.exporters import OUTPUT, Exported, Job
+from compressors.export.exporters import Exported, Job
 from compressors.export.onnxruntime import save_fp32
 
 # openvino reports its import to its maker, unless this cannot be imported.
@@ -61,7 +61,14 @@ def _static_int8(lowering: lowerings.StaticInt8, model: openvino.Model, job: Job
 
 @_lowered.register
 def _accuracy_aware_int8(lowering: lowerings.AccuracyAwareInt8, model: openvino.Model, job: Job) -> Lowered:
-    quantized = post_training.quantize_within(model, lowering, job, lambda opened: lambda row: opened(row)[OUTPUT])
+    def answering(opened: openvino.CompiledModel) -> exporters.Answer:
+        def answer(row: exporters.Inputs) -> exporters.Inputs:
+            outputs = opened(row, share_outputs=False)
+            return {name: outputs[name] for name in job.outputs}
+
+        return answer
+
+    quantized = post_training.quantize_within(model, lowering, job, answering)
     weights = _weights(quantized)
     floating = [name for name, node in weights.items() if node.get_element_type() == openvino.Type.f32]
     return quantized, exporters.float_note(floating, len(weights))

@@ -12,8 +12,9 @@ from typing import TypeVar
 import numpy as np
 from torch import nn
 
-from compressors.export.exporters import INPUT, Answer, Inputs, Job
+from compressors.export.exporters import Answer, Inputs, Job
 from compressors.export.lowerings import AccuracyAwareInt8, StaticInt8
+from compressors.networks.layers import INPUT
 
 # Both report to their maker when they are imported, unless this cannot be imported and that is set.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
@@ -55,21 +56,21 @@ def quantize(graph: Graph, step: StaticInt8, job: Job) -> Graph:
 
 
 def quantize_within(graph: Graph, step: AccuracyAwareInt8, job: Job, open_graph: Callable[[Graph], Answer]) -> Graph:
-    """Returns the graph in int8 as far as top-1 allows; `open_graph` makes what NNCF validates ready to run."""
-    assert job.calibration_labels is not None
-    rows, labels = _rows(job), job.calibration_labels.tolist()
+    """Returns the graph in int8 as far as the metric allows; `open_graph` makes what NNCF validates ready to run."""
+    rows, validate = _rows(job), job.validate
     count = max(1, len(rows) // 4)
+    assert validate is not None
 
-    def top1(opened: Graph, items: Iterable[tuple[Inputs, int]]) -> tuple[float, list[float]]:
+    def metric(opened: Graph, items: Iterable[tuple[Inputs, int]]) -> tuple[float, list[float] | None]:
         answer = open_graph(opened)
-        right = [float(answer(row).argmax() == label) for row, label in items]
-        return float(np.mean(right)), right
+        answers = [(answer(row), index) for row, index in items]
+        return validate([outputs for outputs, _ in answers], np.array([index for _, index in answers]))
 
     quantized: Graph = nncf.quantize_with_accuracy_control(
         graph,
         nncf.Dataset(rows[:count]),
-        nncf.Dataset(list(zip(rows[count:], labels[count:], strict=True)), lambda item: item[0]),
-        top1,
+        nncf.Dataset([(row, index) for index, row in enumerate(rows)][count:], lambda item: item[0]),
+        metric,
         max_drop=step.max_drop / 100,
         subset_size=count,
         model_type=_model_type(job),

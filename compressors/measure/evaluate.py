@@ -5,83 +5,98 @@ Accuracy is taken on the whole test split, or on as much of it as there is time 
 
 import math
 import time
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from compressors.export.exporters import INPUT, OUTPUT
-from protos import repository
-from protos.manifest import Quality
+from compressors.data.datasets import Dataset, Inputs
+from compressors.networks.layers import INPUT, output_names
+from protos import images, repository
+from protos.manifest import Decoding, Preprocessing, Quality, TaskName
 from protos.support.machine import available_cores
-from protos.support.significance import share_equal
-from server.runtimes import Runtime
+from protos.tasks.table import TASKS
+from protos.tasks.task import Array, Arrays, Rows
+from server.runtimes import Infer
 
-BATCH = 100
-
-TOP5_FROM = 6
-"""Classes from which on the five most likely ones say something."""
-
-Predictions = NDArray[np.int64]
-"""Predicted classes (N,)."""
-Rows = NDArray[np.int64]
-"""Places of samples among all, ascending."""
-Outputs = NDArray[np.float32]
-"""Outputs (N, classes)."""
+BATCH, BATCH_BYTES = 100, 64 << 20
+"""Inputs that are answered together: as many as these bytes hold, from 1 to so many."""
 
 
-def predict(runtime: Runtime, inputs: NDArray[np.float32], seconds: float = math.inf) -> tuple[Rows, Outputs]:
-    """Returns the outputs for the inputs (N, 3, H, W), and which of their rows these are.
+@dataclass(frozen=True)
+class Questions:
+    """Images that networks and variants are asked, and how their outputs become answers."""
+
+    task: TaskName
+    images: Array
+    """As clients send them: RGB pixels uint8 (N, H, W, 3), or files (N,) of `bytes`."""
+    preprocessing: Preprocessing
+    decoding: Decoding | None
+
+    @cached_property
+    def inputs(self) -> Inputs:
+        """The images as a network is given them."""
+        return Inputs(images.fitted(self.images, self.preprocessing), self.preprocessing)
+
+    def answers(self, outputs: Arrays, rows: Rows) -> dict[str, Array]:
+        """Returns the answers that outputs for the images at `rows` are."""
+        return TASKS[self.task].answers(outputs, self.images[rows], self.preprocessing, self.decoding)
+
+
+def questions(data: Dataset) -> Questions:
+    """Returns the test split as questions."""
+    return Questions(data.task, data.test.as_sent(), data.preprocessing, data.decoding)
+
+
+def eager(network: nn.Module) -> Infer:
+    """Returns what calls a network as an adapter is called: FP32 in eager PyTorch, the reference for everything."""
+
+    def infer(inputs: dict[str, Array]) -> dict[str, Array]:
+        torch.set_num_threads(available_cores())  # an adapter may have left it at its own count
+        with torch.inference_mode():
+            answer = network(torch.from_numpy(inputs[INPUT].copy()))  # its own copy
+        answers = (answer,) if isinstance(answer, torch.Tensor) else answer
+        return {name: each.numpy() for name, each in zip(output_names(network), answers, strict=True)}
+
+    return infer
+
+
+def predict(infer: Infer, asked: Questions, seconds: float = math.inf) -> tuple[Rows, dict[str, Array]]:
+    """Returns which of the questions were answered, and the answers.
 
     All of them, or as many as `seconds` are enough for, drawn at random, and one batch at least.
     """
-    order, end = repository.drawn(len(inputs)), time.monotonic() + seconds
-    outputs = list[Outputs]()
-    for rows in np.split(order, range(BATCH, len(inputs), BATCH)):
-        if not outputs or time.monotonic() < end:
-            outputs.append(runtime.infer({INPUT: inputs[rows]})[OUTPUT])
-    answered = order[: sum(map(len, outputs))]
-    return np.sort(answered), np.concatenate(outputs)[np.argsort(answered)]
-
-
-def predict_network(network: nn.Module, inputs: NDArray[np.float32]) -> Outputs:
-    """Returns the outputs of eager FP32 PyTorch for inputs (N, 3, H, W): the reference for everything."""
-    torch.set_num_threads(available_cores())  # an adapter may have left it at its own count
-    with torch.inference_mode():
-        batches = np.split(inputs, range(BATCH, len(inputs), BATCH))
-        return np.concatenate([network(torch.from_numpy(batch.copy())).numpy() for batch in batches])  # its own copy
-
-
-def top5(outputs: Outputs, labels: Predictions) -> float | None:
-    """Returns the share of labels among the five largest outputs; None where there are hardly more classes."""
-    if outputs.shape[1] < TOP5_FROM:
-        return None
-    five = np.argpartition(-outputs, 5, axis=1)[:, :5]
-    return float((five == labels[:, None]).any(axis=1).mean())
-
-
-def flips(predictions: Predictions, reference: Predictions, labels: Predictions) -> tuple[int, int]:
-    """Counts the samples that only the reference gets right, and those that only the predictions get right."""
-    right, before = predictions == labels, reference == labels
-    return int((before & ~right).sum()), int((right & ~before).sum())
+    inputs, end = asked.inputs, time.monotonic() + seconds
+    order = repository.drawn(len(inputs))
+    size = int(np.clip(BATCH_BYTES // (4 * math.prod(inputs.shape)), 1, BATCH))
+    parts, answered = list[dict[str, Array]](), 0
+    for rows in np.split(order, range(size, len(inputs), size)):
+        if not parts or time.monotonic() < end:
+            parts.append(asked.answers(infer({INPUT: inputs[rows]}), rows))
+            answered += len(rows)
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return np.sort(order[:answered]), TASKS[asked.task].take(joined, np.argsort(order[:answered]))
 
 
 def quality(
-    outputs: Outputs, labels: Predictions, reference: Predictions, dataset: str, parent: float, fp32: float | None
+    task: TaskName, answers: Arrays, truth: Arrays, reference: Arrays, dataset: str, parent: float, fp32: float | None
 ) -> Quality:
-    """Counts outputs (N, classes) against the labels and against the predictions of the reference."""
-    predictions = outputs.argmax(1)
-    lost, gained = flips(predictions, reference, labels)
+    """Judges answers against the truth, and compares them with those of the reference."""
+    judge = TASKS[task]
+    scores, compared = judge.scores(answers, truth), judge.compare(answers, reference, truth)
+    value = scores.pop(judge.metric)
     return Quality(
-        metric="top1",
-        value=share_equal(predictions, labels),
+        metric=judge.metric,
+        value=value,
         dataset=dataset,
-        samples=len(predictions),
+        samples=judge.images(answers),
         parent=parent,
         fp32=fp32,
-        agreement=share_equal(predictions, reference),
-        top5=top5(outputs, labels),
-        lost=lost,
-        gained=gained,
+        agreement=compared.agreement,
+        lost=compared.lost,
+        gained=compared.gained,
+        others=scores or None,
+        drop_interval=compared.drop_interval,
     )

@@ -14,25 +14,25 @@ from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from compressors.measure import evaluate, latency
+from compressors.measure.evaluate import Questions
 from compressors.progress import first_line, say
 from compressors.report import notes
 from protos import repository
 from protos.errors import IntegrityError
-from protos.manifest import Latency, Preprocessing, Quality, Variant
-from protos.preprocessing import normalise
+from protos.manifest import Decoding, Latency, Preprocessing, Quality, TaskName, Variant
 from protos.repository import Entry, EvaluationSet
 from protos.support import atomic, machine
 from protos.support.machine import Machine
 from protos.support.strict import decode
+from protos.tasks.table import TASKS
 from server import runtimes
 from server.runtimes import Runtime
 from server.runtimes.golden import golden_error
 
 POINTS = 0.1
-"""Top-1 that moved by this many points is named."""
+"""Accuracy that moved by this many points is named."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,13 @@ class Host:
 def remeasure(root: Path, model: str, entries: Sequence[Entry]) -> Host:
     """Measures each variant of `model` on this host and keeps the figures in the model's folder."""
     here = machine.describe(*sorted({library for e in entries if e.variant for library in e.variant.machine.libraries}))
-    test = _evaluation_set(root, model)
-    inputs_of = cache(partial(normalise, test.images)) if test else None
+    test = _evaluation_set(root, model, entries)
+    asked = cache(partial(Questions, test.task, test.images)) if test else None
     measured, adapters = dict[str, HereMeasured](), dict[str, Runtime]()
     try:
         for entry in entries:
             if entry.variant is not None:
-                measured[entry.name] = _examine(root, entry, entry.variant, test, inputs_of, adapters)
+                measured[entry.name] = _examine(root, entry, entry.variant, test, asked, adapters)
         timed = _latencies(root, model, entries, adapters)
     finally:
         for adapter in adapters.values():
@@ -111,7 +111,8 @@ def changes(variants: Sequence[Variant], host: Host) -> list[str]:
             points = 100 * (now.quality.value - variant.quality.value)
             if abs(points) >= POINTS:
                 moved = "lost" if points < 0 else "gained"
-                values = f"top-1 {now.quality.value:.2%}, {variant.quality.value:.2%} where it was built"
+                title = TASKS[variant.task].title
+                values = f"{title} {now.quality.value:.2%}, {variant.quality.value:.2%} where it was built"
                 lines.append(f"{variant.variant}: {abs(points):.1f} points {moved} here ({values})")
         before, after = (notes.times_faster(each, all_of) for each, all_of in ((variant, variants), (now, here)))
         if before and after and (before[1] > 1) != (after[1] > 1):
@@ -122,9 +123,10 @@ def changes(variants: Sequence[Variant], host: Host) -> list[str]:
     return lines
 
 
-def _evaluation_set(root: Path, model: str) -> EvaluationSet | None:
+def _evaluation_set(root: Path, model: str, entries: Sequence[Entry]) -> EvaluationSet | None:
+    tasks: list[TaskName] = [entry.variant.task for entry in entries if entry.variant]
     try:
-        return repository.load_evaluation_set(root, model)
+        return repository.load_evaluation_set(root, model, tasks[0]) if tasks else None
     except IntegrityError as error:
         say(f"{model}: accuracy is not measured: {error}")
         return None
@@ -135,7 +137,7 @@ def _examine(
     entry: Entry,
     variant: Variant,
     test: EvaluationSet | None,
-    inputs_of: Callable[[Preprocessing], NDArray[np.float32]] | None,
+    asked: Callable[[Preprocessing, Decoding | None], Questions] | None,
     adapters: dict[str, Runtime],
 ) -> HereMeasured:
     """Loads the variant into `adapters` and counts its right answers."""
@@ -148,12 +150,13 @@ def _examine(
         say(f"{entry.model}/{entry.name}: FAILED, {first_line(error)}")
         return replace(found, failed=first_line(error))
     adapters[entry.name] = adapter
-    if test is None or inputs_of is None or variant.quality is None:
+    if test is None or asked is None or variant.quality is None:
         return found
-    _, outputs = evaluate.predict(adapter, inputs_of(variant.preprocessing))
+    _, answers = evaluate.predict(adapter.infer, asked(variant.preprocessing, variant.decoding))
     built = variant.quality
-    quality = evaluate.quality(outputs, test.labels, test.predictions, built.dataset, built.parent, built.fp32)
-    say(f"{entry.model}/{entry.name}: top-1 {quality.value:.2%}")
+    known = built.dataset, built.parent, built.fp32
+    quality = evaluate.quality(variant.task, answers, test.truth, test.reference, *known)
+    say(f"{entry.model}/{entry.name}: {TASKS[variant.task].title} {quality.value:.2%}")
     return replace(found, quality=quality)
 
 
@@ -161,7 +164,7 @@ def _latencies(root: Path, model: str, entries: Sequence[Entry], adapters: dict[
     first = next((e.variant for e in entries if e.name in adapters and e.variant), None)
     if first is None:
         return {}
-    row = {first.inputs[0].name: np.ascontiguousarray(repository.load_golden(root, model).inputs[:1])}
+    row = {name: np.ascontiguousarray(a[:1]) for name, a in repository.load_golden(root, model).inputs.items()}
     return {name: latency.summary(seconds) for name, seconds in latency.latencies(adapters, row, seed=0).items()}
 
 

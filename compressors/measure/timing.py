@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compressors.build.cache import Cache, key
-from compressors.export.exporters import INPUT, Inputs
+from compressors.export.exporters import Inputs
 from compressors.measure import latency
 from compressors.measure.latency import Seconds
+from compressors.networks.layers import INPUT
 from compressors.progress import minutes, say
 from protos.support.machine import Machine
 from protos.support.strict import decode

@@ -1,4 +1,4 @@
-"""The layers whose weights are compressed, convolutions and linear layers, and weights as layers really have them."""
+"""Layers whose weights are compressed, weights as layers really have them, and what a network's outputs are called."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,16 @@ from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weig
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
+INPUT, OUTPUT = "input", "logits"
+"""Names of the input, and of the output where there is one, in every artifact that has names."""
+
 Layer = nn.Conv2d | nn.Linear
+
+
+def output_names(network: nn.Module) -> tuple[str, ...]:
+    """Returns the names of a network's outputs: those that it gives them in `outputs`, else that of the only one."""
+    names: tuple[str, ...] = getattr(network, "outputs", (OUTPUT,))
+    return names
 
 
 def weighted(network: nn.Module) -> Iterator[tuple[str, Layer]]:

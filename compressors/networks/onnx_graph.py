@@ -1,8 +1,10 @@
 """A file's ONNX graph, made fit for exporters, however the tool wrote it that exported it.
 
-A graph is taken where it has one float32 input of RGB images and one output (N, classes). The two get the names that
-all artifacts have, channels come first, unknown sizes become those of the data, and what names files of the machine
-that exported it goes. A batch that is fixed is made free where the answers stay what they were, else it stays fixed.
+A graph is taken where it has one float32 input of RGB images. Its input, and an output that is the only one and
+(N, classes), get the names that all artifacts have; other outputs keep theirs. Channels come first, unknown sizes
+become those of the data, and what names files of the machine that exported it goes. A batch that is fixed is made free
+where the answers stay what they were, else it stays fixed; an output without a batch, of a graph for one image, gets
+one.
 """
 
 import re
@@ -12,15 +14,15 @@ import numpy as np
 import onnx
 import onnx_ir
 import onnxruntime
-from numpy.typing import NDArray
 from onnx import version_converter
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
-from compressors.export.exporters import INPUT, OUTPUT
+from compressors.networks.layers import INPUT, OUTPUT
 from compressors.progress import first_line
 from protos.errors import UsageError
-from server.runtimes import in_batches
+from server.runtimes import Array, in_batches
 
+Outputs = dict[str, Array]
 Size = tuple[int, int]
 """(height, width)."""
 
@@ -46,6 +48,7 @@ def read_graph(path: Path, size: Size | None = None) -> bytes:
     model = onnx_ir.serde.deserialize_model(_modern(proto, path.name))
     ClearMetadataAndDocStringPass()(model)
     declared = _prepare(model.graph, size, path.name)
+    _prepare_outputs(model, declared or 1, path.name)
     return _in_its_batches(model, declared, path.name)
 
 
@@ -103,10 +106,10 @@ def _prepare(graph: onnx_ir.Graph, size: Size | None, name: str) -> int | None:
     weights = [value for value in graph.inputs if value.name in graph.initializers]
     for value in weights:  # old graphs list them among the inputs
         graph.inputs.remove(value)
-    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+    if len(graph.inputs) != 1 or not graph.outputs:
         got = f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs"
-        raise UsageError(f"{name}: got {got}, expected one of each")
-    (taken,), (given,) = graph.inputs, graph.outputs
+        raise UsageError(f"{name}: got {got}, expected one input, and one output or more")
+    (taken,) = graph.inputs
     shape = [d if isinstance(d, int) else 0 for d in taken.shape] if taken.shape is not None else [0] * 4
     last = _channels_last(shape)
     channels, *sizes = [shape[3], shape[1], shape[2]] if last else shape[1:]
@@ -115,14 +118,44 @@ def _prepare(graph: onnx_ir.Graph, size: Size | None, name: str) -> int | None:
         raise UsageError(f"{name}: input '{taken.name}' is {taken.dtype} {taken.shape}, expected {expected}")
     for node in graph.all_nodes():
         for value in node.outputs:
-            value.shape = None if value is not given else value.shape  # sizes of a fixed batch are left nowhere
+            value.shape = None  # sizes of a fixed batch are left nowhere
     if last:
         taken = _channels_first(graph, taken)
     wanted: tuple[int | str, int | str] = size or ("height", "width")
     taken.shape = onnx_ir.Shape(["batch", 3, sizes[0] or wanted[0], sizes[1] or wanted[1]])
-    given.shape = onnx_ir.Shape(["batch", *given.shape[1:]]) if given.shape is not None else None
-    _rename(graph)
+    _rename(graph, taken, INPUT)
     return shape[0] or None
+
+
+def _prepare_outputs(model: onnx_ir.Model, batch: int, name: str) -> None:
+    """Gives each output a batch and a shape, and a classifier's only one its name."""
+    graph = model.graph
+    try:
+        found = _run(_bytes(model), _images(model, batch))
+    except Exception as error:
+        raise UsageError(f"{name}: ONNX Runtime does not run it: {first_line(error)}") from None
+    for index, answer in enumerate(found.values()):
+        if answer.shape[:1] != (batch,):
+            if batch != 1:
+                raise UsageError(
+                    f"{name}: output '{graph.outputs[index].name}' has shape {list(answer.shape)} for {batch} images,"
+                    " expected a row for each"
+                )
+            answer = answer[None]
+            _add_batch(graph, index)
+        graph.outputs[index].shape = onnx_ir.Shape(["batch", *answer.shape[1:]])
+    if len(found) == 1 and answer.ndim == 2:
+        _rename(graph, graph.outputs[0], OUTPUT)
+
+
+def _add_batch(graph: onnx_ir.Graph, index: int) -> None:
+    """Puts a first dimension of 1 before those of an output, which keeps its name."""
+    given = graph.outputs[index]
+    node = onnx_ir.node("Unsqueeze", [given, _constant(graph, f"{given.name}_axes", [0])])
+    node.outputs[0].name, given.name = given.name, f"{given.name}_of_one"
+    node.outputs[0].type = given.type
+    graph.append(node)
+    graph.outputs[index] = node.outputs[0]
 
 
 def _channels_first(graph: onnx_ir.Graph, taken: onnx_ir.Value) -> onnx_ir.Value:
@@ -136,16 +169,15 @@ def _channels_first(graph: onnx_ir.Graph, taken: onnx_ir.Value) -> onnx_ir.Value
     return first
 
 
-def _rename(graph: onnx_ir.Graph) -> None:
-    """Gives input and output the names of all artifacts; whatever else has one of these gets another."""
+def _rename(graph: onnx_ir.Graph, value: onnx_ir.Value, name: str) -> None:
+    """Gives an input or output the name that all artifacts have; whatever else has it gets another."""
     values = onnx_ir.convenience.create_value_mapping(graph)
-    for name in (INPUT, OUTPUT):
-        if name in values:
-            free = f"{name}_"
-            while free in values:
-                free += "_"
-            values[name].name = free
-    graph.inputs[0].name, graph.outputs[0].name = INPUT, OUTPUT
+    if name in values:
+        free = f"{name}_"
+        while free in values:
+            free += "_"
+        values[name].name = free
+    value.name = name
 
 
 def _in_its_batches(model: onnx_ir.Model, declared: int | None, name: str) -> bytes:
@@ -155,40 +187,55 @@ def _in_its_batches(model: onnx_ir.Model, declared: int | None, name: str) -> by
     that makes the batch one then, and whoever tries its contract says what is wrong.
     """
     free, batch = _bytes(model), declared or 1
-    fixed = _bytes(_one_row(model, batch))
-    sizes = [d if isinstance(d, int) else _TRIED_SIZE for d in list(model.graph.inputs[0].shape or ())[2:]]
-    rows = np.random.default_rng(0).random((_TRIED_ROWS, 3, *sizes), np.float32)
+    fixed, rows = _bytes(_one_row(model, batch)), _images(model, _TRIED_ROWS)
     try:
         alone = _run(fixed, rows, 1)
     except Exception as error:
         raise UsageError(f"{name}: ONNX Runtime does not run it: {first_line(error)}") from None
     for candidate in (free, _bytes(_freed(model, batch))):
         together = _tried(candidate, rows)
-        if together is not None and together.shape == alone.shape:
-            scale = float(np.abs(alone).max())
-            same = np.allclose(together, alone, rtol=0, atol=_TOLERANCE * scale)
+        if together is not None and _shapes(together) == _shapes(alone):
+            same = all(_close(together[output], alone[output]) for output in alone)
             if same or (declared is None and not is_int8(onnx.load_from_string(free))):
                 return candidate
     return fixed
 
 
+def _shapes(answers: Outputs) -> dict[str, tuple[int, ...]]:
+    return {name: answer.shape for name, answer in answers.items()}
+
+
+def _close(one: Array, other: Array) -> bool:
+    return np.allclose(one, other, rtol=0, atol=_TOLERANCE * float(np.abs(other).max(initial=0)))
+
+
+def _images(model: onnx_ir.Model, rows: int) -> Array:
+    """Makes inputs (rows, 3, H, W) at random."""
+    sizes = [d if isinstance(d, int) else _TRIED_SIZE for d in list(model.graph.inputs[0].shape or ())[2:]]
+    return np.random.default_rng(0).random((rows, 3, *sizes), np.float32)
+
+
 def _one_row(model: onnx_ir.Model, batch: int) -> onnx_ir.Model:
     """Returns the model for one row; fixed at more rows, it computes copies of that one and gives the first."""
     copy = model.clone()
-    graph, (taken,), (given,) = copy.graph, copy.graph.inputs, copy.graph.outputs
+    graph, (taken,) = copy.graph, copy.graph.inputs
     taken.shape = onnx_ir.Shape([1, *(taken.shape or ())[1:]])
-    given.shape = onnx_ir.Shape([1, *given.shape[1:]]) if given.shape is not None else None
+    for given in graph.outputs:
+        given.shape = onnx_ir.Shape([1, *given.shape[1:]]) if given.shape is not None else None
     if batch > 1:
         constants = {"copies": [batch, 1, 1, 1], "first": [0], "second": [1]}
-        copies, first, second = (_constant(graph, f"{OUTPUT}_{name}", value) for name, value in constants.items())
-        expanded, sliced = onnx_ir.node("Expand", [taken, copies]), onnx_ir.node("Slice", [given, first, second])
+        copies, first, second = (_constant(graph, f"{INPUT}_{name}", value) for name, value in constants.items())
+        expanded = onnx_ir.node("Expand", [taken, copies])
         taken.replace_all_uses_with(expanded.outputs[0])
         expanded.replace_input_with(0, taken)
+        expanded.outputs[0].name = f"{INPUT}_{batch}"
         graph.insert_before(graph[0], expanded)
-        graph.append(sliced)
-        graph.outputs[0] = sliced.outputs[0]
-        sliced.outputs[0].shape, given.shape = given.shape, None
-        expanded.outputs[0].name, given.name, sliced.outputs[0].name = f"{INPUT}_{batch}", f"{OUTPUT}_{batch}", OUTPUT
+        for index, given in enumerate(graph.outputs):
+            sliced = onnx_ir.node("Slice", [given, first, second])
+            graph.append(sliced)
+            graph.outputs[index] = sliced.outputs[0]
+            sliced.outputs[0].shape, given.shape = given.shape, None
+            sliced.outputs[0].name, given.name = given.name, f"{given.name}_{batch}"
     return copy
 
 
@@ -215,14 +262,21 @@ def _bytes(model: onnx_ir.Model) -> bytes:
     return bytes(onnx_ir.serde.serialize_model(model).SerializeToString())
 
 
-def _run(graph: bytes, rows: NDArray[np.float32], batch: int) -> NDArray[np.float32]:
+def _run(graph: bytes, rows: Array, batch: int | None = None) -> Outputs:
+    """Returns the outputs by name for rows, all in one call or `batch` at a time."""
     session = open_session(graph)
-    return in_batches(lambda inputs: {OUTPUT: session.run([OUTPUT], inputs)[0]}, {INPUT: rows}, batch)[OUTPUT]
+    return in_batches(lambda inputs: answer(session, inputs), {session.get_inputs()[0].name: rows}, batch or len(rows))
 
 
-def _tried(graph: bytes, rows: NDArray[np.float32]) -> NDArray[np.float32] | None:
+def answer(session: onnxruntime.InferenceSession, inputs: Outputs) -> Outputs:
+    """Returns the outputs of a session by name."""
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, inputs), strict=True))
+
+
+def _tried(graph: bytes, rows: Array) -> Outputs | None:
     """Returns the answers to all rows in one call; None where the graph does not take them."""
     try:
-        return _run(graph, rows, len(rows))
+        return _run(graph, rows)
     except Exception:  # ONNX Runtime's own
         return None

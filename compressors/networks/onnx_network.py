@@ -4,7 +4,7 @@ It computes by ONNX Runtime, its state is the graph itself, and the ONNX exporte
 `onnx_graph` reads a file's graph and makes it fit. Only lowerings can be applied to it.
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import onnx
@@ -12,18 +12,18 @@ import onnxruntime
 import torch
 from torch import nn
 
-from compressors.export.exporters import INPUT, OUTPUT
 from compressors.networks import onnx_graph
+from compressors.networks.layers import INPUT, OUTPUT
 from protos.manifest import Network
 from protos.support.machine import available_cores
-from server.runtimes import Array, in_batches
+from server.runtimes import in_batches
 
 NAME = "onnx"
 """The name of this network in a study."""
 
 
 class OnnxNetwork(nn.Module):
-    """A graph in ONNX as a module from (N, 3, H, W) to (N, classes); it cannot be trained."""
+    """A graph in ONNX as a module for inputs (N, 3, H, W); it cannot be trained."""
 
     def __init__(self, graph: bytes = b"") -> None:
         super().__init__()
@@ -40,15 +40,17 @@ class OnnxNetwork(nn.Module):
         """Whether the graph was quantized before it came here."""
         return onnx_graph.is_int8(onnx.load_from_string(self.graph))
 
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Returns the graph's outputs (N, classes)."""
-        session, rows = _session(self.graph), {INPUT: inputs.numpy()}
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the graph's outputs."""
+        return tuple(output.name for output in _session(self.graph).get_outputs()) if self.graph else (OUTPUT,)
 
-        def infer(batch: dict[str, Array]) -> dict[str, Array]:
-            return {OUTPUT: session.run([OUTPUT], batch)[0]}
-
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        """Returns the graph's output (N, ...), or all of them where there are several."""
+        rows, infer = {INPUT: inputs.numpy()}, partial(onnx_graph.answer, _session(self.graph))
         answer = infer(rows) if self.max_batch is None else in_batches(infer, rows, self.max_batch)
-        return torch.from_numpy(answer[OUTPUT])
+        first, *others = map(torch.from_numpy, answer.values())
+        return (first, *others) if others else first
 
     def get_extra_state(self) -> torch.Tensor:
         """Returns the graph, the one thing that this network consists of."""

@@ -3,7 +3,7 @@
 Neither needs to know this project. A factory `package.module:name` is called with the number of classes where
 it takes that, else without arguments. Weights are a state dict that `torch.load(weights_only=True)` or safetensors
 reads; in a wrapper such as {"state_dict": ...}, beside other things, and behind a prefix such as `module.` they are
-taken too, since training scripts and frameworks save them so.
+taken too, since training scripts and frameworks save them so. SCRFD takes them from a graph in ONNX as well.
 """
 
 import importlib
@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
 from compressors.data.user_data import imported
+from compressors.networks import scrfd_weights
 from compressors.networks.layers import with_plain_weights
 from compressors.networks.onnx_graph import Size, read_graph
 from compressors.networks.onnx_network import OnnxNetwork
@@ -86,6 +87,8 @@ def load(network: nn.Module, path: Path, size: Size | None = None) -> None:
     """Puts what is in the file into `network`, for images of `size`; raises `UsageError` where it does not fit."""
     if isinstance(network, OnnxNetwork):
         network.graph = read_graph(path, size)
+    elif path.suffix == ".onnx":
+        scrfd_weights.load(network, path)
     else:
         _fill(network, _weights(path), path.name)
         with_plain_weights(network)

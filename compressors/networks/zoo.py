@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from compressors.export.exporters import EXPORTERS
-from compressors.networks import onnx_network, small_cnns, user_network
+from compressors.networks import onnx_network, scrfd, small_cnns, user_network
 from compressors.networks.layers import with_plain_weights
 from compressors.networks.onnx_network import OnnxNetwork
 from compressors.networks.torchvision import torchvision
@@ -42,9 +42,13 @@ NETWORKS: dict[str, Callable[[int], nn.Module]] = {
     "plain_cnn": small_cnns.plain,
     "depthwise_cnn": small_cnns.depthwise_pointwise,
     "grouped_cnn": small_cnns.grouped,
+    "scrfd_500m_kps": scrfd.scrfd_500m_kps,
+    "scrfd_500m_boxes": lambda classes: scrfd.scrfd_500m_kps(classes, keypoints=0),  # for data without key points
+    "scrfd_10g_kps": scrfd.scrfd_10g_kps,
     onnx_network.NAME: lambda classes: OnnxNetwork(),
 }
-"""Name to factory: number of classes to an untrained network. They take 32x32; vit_b_16 takes 224x224."""
+"""Name to factory: number of classes to an untrained network. Classifiers take 32x32, but vit_b_16 224x224; detectors
+take sides that are multiples of 32."""
 
 
 def factory(name: str) -> Callable[[int], nn.Module]:

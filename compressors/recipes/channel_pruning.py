@@ -11,6 +11,7 @@ from torch import nn
 
 from compressors.data.datasets import Dataset
 from compressors.networks.layers import weighted
+from compressors.tasks.table import STUDIED
 
 
 def remove_channels(network: nn.Module, ratio: float, data: Dataset, whole: nn.Module | None = None) -> nn.Module:
@@ -18,7 +19,7 @@ def remove_channels(network: nn.Module, ratio: float, data: Dataset, whole: nn.M
 
     The share is of the channels of `whole`, the network before earlier rounds, or else of `network` itself.
     Channel counts are rounded down to multiples of 8, which is what int8 kernels are vectorized by, or of
-    4, 2, 1 where a layer is left with fewer. The classifier keeps its outputs. Raises `ValueError` for a
+    4, 2, 1 where a layer is left with fewer. The last layers keep their outputs. Raises `ValueError` for a
     network with attention: its heads are not channels.
     """
     if any(isinstance(module, nn.MultiheadAttention) for module in network.modules()):
@@ -27,7 +28,6 @@ def remove_channels(network: nn.Module, ratio: float, data: Dataset, whole: nn.M
     pruned = copy.deepcopy(network)
     layers = dict(weighted(pruned))
     widths = {path: layer.weight.shape[0] for path, layer in layers.items()}
-    classifiers = [m for m in layers.values() if isinstance(m, nn.Linear) and m.out_features == len(data.labels)]
     # Every dictionary and list is passed: the library's defaults are shared objects that it writes to.
     pruner = torch_pruning.pruner.BasePruner(
         pruned,
@@ -36,7 +36,7 @@ def remove_channels(network: nn.Module, ratio: float, data: Dataset, whole: nn.M
         # What is left is rounded down: a hair more keeps 48 * (1 - 1/3) from being 31. The library's own round_to
         # takes too much of grouped convolutions, for which it mixes up a group's channels with those of the layer.
         pruning_ratio_dict={layers[path]: 1 - (width + 1e-6) / widths[path] for path, width in wanted.items()},
-        ignored_layers=classifiers,
+        ignored_layers=STUDIED[data.task].last_layers(pruned, data),
         in_channel_groups={},
         out_channel_groups={},
         num_heads={},

@@ -26,6 +26,7 @@ from compressors.recipes import channel_pruning, clustering, element_pruning, qa
 from compressors.recipes.feature_distillation import distilling
 from compressors.recipes.steps import Fit, NetworkStep, Review
 from compressors.recipes.train import Teacher
+from compressors.tasks.table import STUDIED
 from protos import manifest
 from protos.manifest import RuntimeName
 from protos.support import atomic
@@ -147,6 +148,12 @@ def cubic_levels(final: float, rounds: int) -> list[float]:
     return [final * (1 - (1 - number / rounds) ** 3) for number in range(1, rounds)] + [final]
 
 
+def check_contract(network: nn.Module, data: Dataset) -> None:
+    """Raises `UsageError` where a network is not what every network of the data's task has to be."""
+    task = STUDIED[data.task]
+    contract.check(network, (3, *data.preprocessing.resize), lambda outputs: task.fault(outputs, data))
+
+
 @singledispatch
 def apply(step: NetworkStep, at: StepContext) -> nn.Module:
     """Returns the network that the step makes, in evaluation mode; the parent is left as it was."""
@@ -174,9 +181,8 @@ def _quantization_aware_training(step: steps.QuantizationAwareTraining, at: Step
 @apply.register
 def _load(step: steps.LoadFile, at: StepContext) -> nn.Module:
     network = zoo.create(at.network_name, len(at.data.labels), at.seed)
-    shape = at.data.test.images.shape[1:]
-    user_network.load(network, step.path, shape[1:])
-    contract.check(network, shape, len(at.data.labels))
+    user_network.load(network, step.path, at.data.preprocessing.resize)
+    check_contract(network, at.data)
     return network
 
 

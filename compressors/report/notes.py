@@ -8,12 +8,13 @@ from collections.abc import Sequence
 
 from compressors.export.lowerings import missing_instructions
 from compressors.measure.latency import KNOWN
+from compressors.tasks.table import STUDIED
 from protos.manifest import Variant
-from protos.support.significance import mcnemar_p
+from protos.tasks.table import TASKS
 
 NO_FASTER = 0.98
 """A variant is called no faster where its p50 is above this share of the other's."""
-LOST, CHANCE = 0.015, 0.05
+LOST = 0.015
 """Static int8 that loses more of its parent's accuracy is told what loses less, where it is hardly chance."""
 MASKED = 0.95
 """Weights count as masked where at most this share of them is not zero."""
@@ -49,7 +50,7 @@ def _short(v: Variant, images: int) -> list[str]:
     """Says where the time for a measurement was over before it was done."""
     said = []
     if v.quality and v.quality.samples < images:
-        said.append(f"top-1 on {v.quality.samples} of {images} images: its time was over")
+        said.append(f"{TASKS[v.task].title} on {v.quality.samples} of {images} images: its time was over")
     if v.latency and v.latency.known_within is not None and v.latency.known_within > KNOWN:
         within = f"within {v.latency.known_within:.1%} after {v.latency.samples} calls"
         said.append(f"its p50 is known {within}, its time was over before it was within {KNOWN:.0%}")
@@ -66,7 +67,7 @@ def _fallen(v: Variant) -> list[str]:
         return [
             f'lost {100 * loss:.1f} points: one calibration image may have set its ranges, see ranges = "mean-min-max"'
         ]
-    if loss > LOST and mcnemar_p(v.quality.lost or 0, v.quality.gained or 0) <= CHANCE:
+    if loss > LOST and STUDIED[v.task].hardly_chance(v.quality):
         return [f"lost {100 * loss:.1f} points: accuracy-aware-int8 (--max-drop) takes layers back to FP32"]
     return []
 

@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 import plotly.offline
 
 from compressors.report.table import compared_with
+from compressors.tasks.table import STUDIED
 from protos.errors import UsageError
 from protos.frontier import pareto_frontier
 from protos.manifest import Variant
@@ -67,7 +68,8 @@ def _page(model: str, variants: list[Variant]) -> str:
         plot = figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False})
         parts.append(f"<h2>{heading}</h2>\n{plot}")
     assert first.quality is not None
-    measured = f"Top-1 on {first.quality.samples} images of {first.quality.dataset}. Latency: batch 1, in process."
+    images = f"{first.quality.samples} images of {first.quality.dataset}"
+    measured = f"{STUDIED[first.task].heading} on {images}. Latency: batch 1, in process."
     machine = f"Machine: {first.machine.cpu}, {first.machine.cores} cores."
     return _PAGE.format(
         title=escape(model),
@@ -77,21 +79,21 @@ def _page(model: str, variants: list[Variant]) -> str:
     )
 
 
-def _top1(v: Variant) -> float:
+def _accuracy(v: Variant) -> float:
     assert v.quality is not None
     return v.quality.value
 
 
 def _scatter(variants: list[Variant], costs: Sequence[float | None], title: str) -> go.Figure:
-    """Plots top-1 over what each variant costs; the upper left is good."""
+    """Plots accuracy over what each variant costs; the upper left is good."""
     points = [(cost, v) for cost, v in zip(costs, variants, strict=True) if cost is not None]
     if not points:
         return go.Figure()
-    points.sort(key=lambda point: (point[0], -_top1(point[1])))
-    x, y = [cost for cost, _ in points], [_top1(v) for _, v in points]
+    points.sort(key=lambda point: (point[0], -_accuracy(point[1])))
+    x, y = [cost for cost, _ in points], [_accuracy(v) for _, v in points]
     color, shape = colors(v.runtime for v in variants), shapes(v.recipe.name for v in variants)
     best = pareto_frontier(x, y)
-    figure = _empty(title)
+    figure = _empty(title, variants[0])
     figure.add_scatter(
         x=[x[i] for i in best], y=[y[i] for i in best], mode="lines", hoverinfo="skip", name="frontier",
         line={"color": GREY, "dash": "dot", "width": 1.5, "shape": "hv"},
@@ -112,7 +114,7 @@ def _scatter(variants: list[Variant], costs: Sequence[float | None], title: str)
 
 
 def _pruning(variants: list[Variant]) -> go.Figure:
-    """Plots top-1 over the share of FP32's weights that is gone, a line for each kind of pruning.
+    """Plots accuracy over the share of FP32's weights that is gone, a line for each kind of pruning.
 
     It shows the runtime that has most pruned variants: accuracy hardly depends on it.
     """
@@ -124,11 +126,11 @@ def _pruning(variants: list[Variant]) -> go.Figure:
     curves = defaultdict[str, dict[float, Variant]](lambda: {0.0: base})
     for v in (v for v in pruned if v.runtime == runtime):
         curves[_kind(v)][1 - v.network.nonzero_parameters / base.network.nonzero_parameters] = v
-    figure = _empty("weights removed, of those of FP32")
+    figure = _empty("weights removed, of those of FP32", base)
     for kind, removed in curves.items():
         points = sorted(removed.items())
         figure.add_scatter(
-            x=[x for x, _ in points], y=[_top1(v) for _, v in points], mode="lines+markers", name=kind,
+            x=[x for x, _ in points], y=[_accuracy(v) for _, v in points], mode="lines+markers", name=kind,
             text=[v.recipe.name for _, v in points], hovertemplate="<b>%{text}</b><br>%{y:.2%}, %{x:.1%} removed",
         )  # fmt: skip
     figure.update_layout(xaxis_tickformat=".0%", showlegend=True)
@@ -144,10 +146,10 @@ def _kind(v: Variant) -> str:
 def _names(best: Sequence[Point], points: Sequence[Point]) -> list[dict[str, object]]:
     """Writes names to the upper left of the frontier, where no point lies; those of neighbours are stacked."""
     wide = log10(points[-1][0] / points[0][0]) or 1.0
-    high = max(_top1(v) for _, v in points) - min(_top1(v) for _, v in points) or 1.0
+    high = max(_accuracy(v) for _, v in points) - min(_accuracy(v) for _, v in points) or 1.0
     names, level, before = list[dict[str, object]](), 0, (-inf, -inf)
     for x, v in best:
-        at = (log10(x), _top1(v))
+        at = (log10(x), _accuracy(v))
         level = level + 1 if at[0] - before[0] < wide * 0.4 and at[1] - before[1] < high * 0.1 else 0
         before = at
         names.append({
@@ -163,10 +165,10 @@ def _ticks(values: Sequence[float]) -> list[float]:
     return [float(f"{step}e{power}") for power in powers for step in (1, 2, 5)]
 
 
-def _empty(title: str) -> go.Figure:
+def _empty(title: str, of: Variant) -> go.Figure:
     figure = go.Figure()
     figure.update_layout(
         template="plotly_white", height=440, margin={"l": 70, "r": 20, "t": 60, "b": 50}, hovermode="closest",
-        xaxis_title=title, yaxis_title="top-1 accuracy", yaxis_tickformat=".1%", font={"color": "#475569"},
+        xaxis_title=title, yaxis_title=STUDIED[of.task].axis, yaxis_tickformat=".1%", font={"color": "#475569"},
     )  # fmt: skip
     return figure

@@ -9,23 +9,22 @@ import io
 import json
 import typing
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
 
 from compressors.report import notes, unbuilt
+from compressors.report.columns import ABSENT, Column, Value, of_part
+from compressors.tasks.table import STUDIED
 from protos.frontier import FP32, fp32_baseline
-from protos.manifest import Json, Quality, Variant, to_json
+from protos.manifest import Json, TaskName, Variant, to_json
 from protos.repository import Entry
 from protos.support import markdown
-from protos.support.significance import mcnemar_p
 
 Format = Literal["table", "markdown", "csv", "json"]
-ABSENT = "-"
 
 NARROW, ENDLESS = 100, 1000
 """Characters that the table needs with the brief columns; what is no terminal gets all columns, however wide."""
@@ -33,47 +32,7 @@ NARROW, ENDLESS = 100, 1000
 FEW = 500
 """Test images of which fewer say little: one of them moves the accuracy by more than 0.2 points."""
 
-Value = str | float | None
-Measured = Callable[[Variant, Variant | None], Value]
-"""What a cell says of a variant, None where it was not measured; the second argument is what it is compared with."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """A heading, the key of the same in CSV, the value, and how it is printed."""
-
-    heading: str
-    key: str
-    value: Measured
-    form: str
-    brief: bool = True
-    """Whether a narrow terminal shows it too."""
-
-    def text(self, variant: Variant, base: Variant | None) -> str:
-        """Returns the cell of a variant, for people."""
-        value = self.value(variant, base)
-        return ABSENT if value is None else self.form.format(value)
-
-
-def _of(part: str, value: Callable[[Any], Value]) -> Measured:
-    """Returns the number `value` of a part of the manifest, which may be absent."""
-    return lambda v, base: None if (found := getattr(v, part)) is None else value(found)
-
-
-_quality, _latency = partial(_of, "quality"), partial(_of, "latency")
-_throughput, _footprint = partial(_of, "throughput"), partial(_of, "footprint")
-
-
-def _agreement(quality: Quality) -> float | None:
-    """Returns the share of FP32's predictions that are kept; None where a graph was given as int8."""
-    return None if quality.fp32 is None else quality.agreement
-
-
-def _mcnemar(quality: Quality) -> float | None:
-    """Returns how likely flips so one-sided are, if variant and FP32 were equally good."""
-    if quality.lost is None or quality.gained is None:
-        return None
-    return mcnemar_p(quality.lost, quality.gained)
+_latency, _throughput, _footprint = (partial(of_part, part) for part in ("latency", "throughput", "footprint"))
 
 
 def _faster(v: Variant, base: Variant | None) -> Value:
@@ -91,15 +50,8 @@ def _epochs(v: Variant, base: Variant | None) -> Value:
     return sum(typing.cast(list[int], counts)) if counts else None
 
 
-COLUMNS = (
-    Column("variant", "variant", lambda v, base: v.variant, "{}"),
-    Column("top-1", "top1", _quality(lambda q: q.value), "{:.2%}"),
-    Column("top-5", "top5", _quality(lambda q: q.top5), "{:.2%}", brief=False),
-    Column("vs parent, points", "points_vs_parent", _quality(lambda q: 100 * (q.value - q.parent)), "{:+.2f}"),
-    Column("agrees with FP32", "agreement", _quality(_agreement), "{:.2%}", brief=False),
-    Column("lost", "lost", _quality(lambda q: q.lost), "{}", brief=False),
-    Column("gained", "gained", _quality(lambda q: q.gained), "{}", brief=False),
-    Column("McNemar p", "mcnemar_p", _quality(_mcnemar), "{:.2g}", brief=False),
+_NAME = Column("variant", "variant", lambda v, base: v.variant, "{}")
+_COSTS = (
     Column("p50 ms", "p50_ms", _latency(lambda latency: latency.p50_ms), "{:.3f}"),
     Column("p95 ms", "p95_ms", _latency(lambda latency: latency.p95_ms), "{:.3f}", brief=False),
     Column("p99 ms", "p99_ms", _latency(lambda latency: latency.p99_ms), "{:.3f}"),
@@ -112,10 +64,20 @@ COLUMNS = (
     Column("MB at load", "megabytes_at_load", _footprint(lambda f: f.load_peak_bytes / 1e6), "{:.1f}", brief=False),
     Column("M params", "million_parameters", lambda v, base: v.network.parameters / 1e6, "{:.2f}", brief=False),
     Column("M nonzero", "million_nonzero", lambda v, base: v.network.nonzero_parameters / 1e6, "{:.2f}", brief=False),
-    Column("M MACs", "million_macs", _of("network", lambda n: None if n.macs is None else n.macs / 1e6), "{:.2f}"),
+    Column("M MACs", "million_macs", of_part("network", lambda n: None if n.macs is None else n.macs / 1e6), "{:.2f}"),
     Column("epochs", "epochs", _epochs, "{}", brief=False),
     Column("published", "published", lambda v, base: v.published, "{}", brief=False),
 )
+
+
+def columns(tasks: Collection[TaskName]) -> tuple[Column, ...]:
+    """Returns the columns for variants of these tasks: what each shows of accuracy stands before the costs."""
+    accuracy = {column.key: column for task in STUDIED if task in tasks for column in STUDIED[task].columns}
+    return (_NAME, *accuracy.values(), *_COSTS)
+
+
+def _tasks(entries: Iterable[Entry]) -> set[TaskName]:
+    return {entry.variant.task for entry in entries if entry.variant} or {"classification"}
 
 
 def show(entries: list[Entry], form: Format) -> str:
@@ -140,7 +102,8 @@ def _model(model: str, entries: list[Entry], form: Format) -> str:
     variants = [entry.variant for entry in entries if entry.variant]
     variants.sort(key=lambda v: -v.latency.p50_ms if v.latency else 0.0)  # the slowest first
     base, missing = compared_with(variants), _missing(entries)
-    shown = [c for c in COLUMNS if any(c.value(v, base) is not None for v in variants)] or [COLUMNS[0]]
+    known = columns(_tasks(entries))
+    shown = [c for c in known if any(c.value(v, base) is not None for v in variants)] or [_NAME]
     rows = [[column.text(v, base) for column in shown] for v in variants]
     rows += [[name] + [ABSENT] * (len(shown) - 1) for name in missing]
     headings = [column.heading for column in shown]
@@ -176,10 +139,10 @@ def _measured(variants: list[Variant], base: Variant | None) -> list[str]:
     images = max((v.quality.samples for v in variants if v.quality), default=0)
     calls = sorted({v.latency.samples for v in variants if v.latency})
     each = " to ".join(str(count) for count in dict.fromkeys(calls[:1] + calls[-1:]))
-    for quality, latency, machine in ((v.quality, v.latency, v.machine) for v in variants):
+    for quality, latency, machine, task in ((v.quality, v.latency, v.machine, v.task) for v in variants):
         if quality and latency:
             return [
-                f"Top-1 on {images} images of {quality.dataset}. Latency: batch {latency.batch},"
+                f"{STUDIED[task].heading} on {images} images of {quality.dataset}. Latency: batch {latency.batch},"
                 f" {latency.threads} thread, {each} calls each, interleaved, in process.{against}",
                 f"Machine: {machine.cpu}, {machine.cores} cores, {' '.join(machine.instruction_sets)}.",
             ]
@@ -216,16 +179,17 @@ def _csv(models: Mapping[str, list[Entry]]) -> str:
     """Writes all columns of all models as plain numbers, an empty cell for what was not measured."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["model", *(column.key for column in COLUMNS), "notes"])
+    known = columns(_tasks(entry for entries in models.values() for entry in entries))
+    table.writerow(["model", *(column.key for column in known), "notes"])
     for model, entries in models.items():
         variants = [entry.variant for entry in entries if entry.variant]
         base, said = compared_with(variants), notes.of(variants)
         for v in variants:
-            values = (column.value(v, base) for column in COLUMNS)
+            values = (column.value(v, base) for column in known)
             table.writerow([model, *values, "; ".join(said.get(v.variant, []))])
         reasons = _missing(entries) | {e.name: f"broken: {e.broken}" for e in entries if e.broken}
         for name, reason in reasons.items():
-            table.writerow([model, name, *[None] * (len(COLUMNS) - 1), reason])
+            table.writerow([model, name, *[None] * (len(known) - 1), reason])
     return text.getvalue().rstrip("\n")
 
 
@@ -238,7 +202,8 @@ def _records(entries: list[Entry]) -> list[Json]:
         if entry.variant is None:
             records.append({"model": entry.model, "variant": entry.name, "broken": str(entry.broken)})
             continue
-        derived = {c.key: c.value(entry.variant, base) for c in COLUMNS[1:]} | {"notes": said.get(entry.name, [])}
+        known = columns([entry.variant.task])[1:]
+        derived = {c.key: c.value(entry.variant, base) for c in known} | {"notes": said.get(entry.name, [])}
         records.append(json.loads(to_json(entry.variant)) | {"comparison": derived})
     model = entries[0].model
     return records + [{"model": model, "variant": name, "unbuilt": why} for name, why in _missing(entries).items()]

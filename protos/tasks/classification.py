@@ -6,20 +6,12 @@ The truth is `labels` (N,).
 
 import numpy as np
 
-from protos.manifest import TensorSpec, Variant
+from protos.manifest import Decoding, Preprocessing, TensorSpec, Variant
 from protos.support.significance import share_equal
 from protos.tasks.task import Array, Arrays, Comparison, Rows
 
 TOP5_FROM = 6
 """Classes from which on the five most likely ones say something."""
-
-
-def answers(outputs: Array) -> dict[str, Array]:
-    """Returns the answers that the outputs (N, classes) hold."""
-    first = outputs.argmax(1)[:, None]
-    if outputs.shape[1] < TOP5_FROM:
-        return {"best": first}
-    return {"best": np.concatenate([first, np.argpartition(-outputs, 5, axis=1)[:, :5]], axis=1)}
 
 
 class Classification:
@@ -32,6 +24,20 @@ class Classification:
         return variant.outputs
 
     unasked = outputs
+
+    def answers(
+        self, outputs: Arrays, images: Array, preprocessing: Preprocessing, decoding: Decoding | None
+    ) -> dict[str, Array]:
+        """Returns the most likely classes that the one output (N, classes) holds."""
+        (logits,) = outputs.values()
+        first = logits.argmax(1)[:, None]
+        if logits.shape[1] < TOP5_FROM:
+            return {"best": first}
+        return {"best": np.concatenate([first, np.argpartition(-logits, 5, axis=1)[:, :5]], axis=1)}
+
+    def images(self, answers: Arrays) -> int:
+        """Counts the rows."""
+        return len(answers["best"])
 
     def take(self, arrays: Arrays, rows: Rows) -> dict[str, Array]:
         """Returns the rows of each array."""

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from protos.manifest import TensorSpec, Variant
+from protos.manifest import Decoding, Preprocessing, TensorSpec, Variant
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -47,6 +47,14 @@ class Task(Protocol):
 
     def unasked(self, variant: Variant) -> tuple[TensorSpec, ...]:
         """Returns the outputs that a request gets which names none."""
+
+    def answers(
+        self, outputs: Arrays, images: Array, preprocessing: Preprocessing, decoding: Decoding | None
+    ) -> dict[str, Array]:
+        """Returns the answers that a network's outputs (N, ...) for `images`, as they were sent, are."""
+
+    def images(self, answers: Arrays) -> int:
+        """Returns how many images were answered."""
 
     def take(self, arrays: Arrays, rows: Rows) -> dict[str, Array]:
         """Returns the answers, or the truth, of the images at `rows`."""

@@ -10,8 +10,9 @@ import torch
 from onnx import numpy_helper
 
 from compressors.export import exporters
-from compressors.export.exporters import INPUT, OUTPUT, Job
+from compressors.export.exporters import Job
 from compressors.export.lowerings import FLOAT32, StaticInt8
+from compressors.networks.layers import INPUT, OUTPUT
 from compressors.recipes import clustering
 from protos import packing
 from protos.manifest import RuntimeName

@@ -20,7 +20,8 @@ from compressors.build import publishing
 from compressors.build.pipeline import Build, Tools, read_data
 from compressors.data.datasets import OWN_FORM
 from compressors.export import exporters
-from compressors.measure import evaluate, latency
+from compressors.measure import latency
+from compressors.networks.layers import INPUT, OUTPUT
 from compressors.recipes import recipes
 from compressors.recipes.steps import ChannelPruning, NetworkStep
 from compressors.report import table, unbuilt
@@ -123,53 +124,54 @@ def test_every_recipe_is_published_in_every_runtime_with_its_figures(once: Build
 
 def test_quality_is_that_of_the_published_artifact(once: Build) -> None:
     everything = small.dataset()
-    inputs, labels = everything.inputs(everything.test), everything.test.labels
+    inputs, labels = everything.inputs(everything.test), everything.test.truth["labels"]
     fp32 = None
     for entry in sorted(repository.scan(once.root), key=lambda e: e.name != "fp32-torchscript"):
         variant = repository.verify(entry)
         adapter = runtimes.load(entry.folder, variant, 1)
-        predictions = adapter.infer({exporters.INPUT: inputs})[exporters.OUTPUT].argmax(1)
+        predictions = adapter.infer({INPUT: inputs})[OUTPUT].argmax(1)
         fp32 = predictions if fp32 is None else fp32
         assert variant.quality is not None
         assert variant.quality.value == (predictions == labels).mean()
         assert variant.quality.agreement == (predictions == fp32).mean()
         assert variant.quality.lost == ((predictions != labels) & (fp32 == labels)).sum()
         assert variant.quality.gained == ((predictions == labels) & (fp32 != labels)).sum()
-        assert variant.quality.top5 is None  # of three classes
+        assert variant.quality.others is None  # no top-5 of three classes
 
 
 def test_the_golden_set_holds_test_images_and_what_fp32_answers(once: Build) -> None:
     golden = repository.load_golden(once.root, "small")
-    assert golden.inputs.shape == (16, 3, 8, 8)
+    assert golden.inputs[INPUT].shape == (16, 3, 8, 8)
     for entry in repository.scan(once.root):
         adapter = runtimes.load(entry.folder, repository.verify(entry), 1)
         check_golden(adapter, repository.verify(entry), golden)
     test = small.dataset().inputs(small.dataset().test)
-    assert all((row == test).all(axis=(1, 2, 3)).any() for row in golden.inputs)
+    assert all((row == test).all(axis=(1, 2, 3)).any() for row in golden.inputs[INPUT])
 
 
 def test_the_test_split_makes_the_inputs_and_the_figures_that_were_measured(once: Build) -> None:
-    test = repository.load_evaluation_set(once.root, "small")
+    test = repository.load_evaluation_set(once.root, "small", "classification")
     for variant in published(once).values():
         made = preprocessing.normalise(test.images, variant.preprocessing)
-        np.testing.assert_array_equal(made, once.networks.test_inputs)  # to the bit
+        np.testing.assert_array_equal(made, once.networks.questions.inputs[:])  # to the bit
         assert variant.quality is not None
         assert (variant.quality.samples, variant.quality.dataset) == (len(test), "small test")
-        assert variant.quality.fp32 == (test.predictions == test.labels).mean()
+        assert variant.quality.fp32 == (test.reference["best"][:, 0] == test.truth["labels"]).mean()
 
 
 def test_a_large_test_split_is_left_out_and_that_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    test, earlier = small.dataset().test, tmp_path / "small" / "test.npz"
-    publishing.save_test_split(tmp_path, "small", test, test.labels)
+    data, earlier = small.dataset(), tmp_path / "small" / "test.npz"
+    answers = {"best": data.test.truth["labels"][:, None]}
+    publishing.save_test_split(tmp_path, "small", data, answers)
     assert earlier.exists()
-    publishing.save_test_split(tmp_path, "small", test, test.labels, most=test.images.nbytes - 1)
+    publishing.save_test_split(tmp_path, "small", data, answers, most=data.test.as_sent().nbytes - 1)
     assert not earlier.exists()
     assert "test.npz: left out, its images take" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize("rows", [2, 21])
 def test_a_model_of_few_images_is_built_and_the_table_says_how_little_they_show(tmp_path: Path, rows: int) -> None:
-    images = small.dataset().test.pixels[:rows]
+    images = small.dataset().test.as_sent()[:rows]
     np.savez(tmp_path / "few.npz", images=images, labels=np.arange(rows) % 2, names=np.array(["a", "b", "c"]))
     torch.save(small.Small().state_dict(), tmp_path / "weights.pt")
     runs = ("torchscript", "onnxruntime", "openvino")
@@ -181,7 +183,7 @@ def test_a_model_of_few_images_is_built_and_the_table_says_how_little_they_show(
     assert published(built).keys() == {f"{recipe}-{runtime}" for recipe in ("fp32", "int8") for runtime in runs}
     tests = max(1, rows // 3)
     golden = repository.load_golden(built.root, "few")
-    assert len(golden.inputs) == min(16, tests)
+    assert len(golden) == min(16, tests)
     for entry in repository.scan(built.root):
         check_golden(runtimes.load(entry.folder, repository.verify(entry), 1), repository.verify(entry), golden)
     shown = table.show(repository.scan(built.root), "table")
@@ -345,16 +347,6 @@ def test_accuracy_aware_int8_gets_the_labels_and_its_bound_is_in_the_manifest(bu
     variant = published(built)["aware-onnxruntime"]
     assert variant.recipe.steps[-1].parameters == {"max_drop": 2.0, "range": "reduced"}
     assert variant.sources.calibration is not None
-
-
-def test_top5_counts_labels_among_the_five_largest() -> None:
-    outputs = np.tile(np.arange(8, dtype=np.float32), (4, 1))
-    assert evaluate.top5(outputs, np.array([7, 3, 2, 0])) == 0.5
-
-
-def test_flips_are_counted_both_ways() -> None:
-    labels = np.array([0, 1, 2, 3, 4])
-    assert evaluate.flips(np.array([0, 1, 0, 0, 4]), np.array([0, 0, 2, 3, 4]), labels) == (2, 1)
 
 
 def test_what_was_left_out_is_kept_beside_the_variants(

@@ -92,12 +92,12 @@ def test_a_file_is_a_teacher(program: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     with torch.no_grad():
         expected = Small().eval()(images)
-        answer = teachers.load(str(program), tmp_path, images[:2], 3)(images)
+        answer = teachers.load(str(program), tmp_path, images[:2], 3, [[2, 3]])(images)
     torch.testing.assert_close(answer, expected)
 
 
 def test_a_teacher_of_other_classes_or_inputs_is_named(program: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"answers \[2, 3\], expected \[2, 10\]"):
-        teachers.load(str(program), tmp_path, torch.zeros(2, 3, 8, 8), 10)
+        teachers.load(str(program), tmp_path, torch.zeros(2, 3, 8, 8), 10, [[2, 10]])
     with pytest.raises(UsageError, match=r"cannot take inputs \[2, 3, 9, 9\]"):
-        teachers.load(str(program), tmp_path, torch.zeros(2, 3, 9, 9), 3)
+        teachers.load(str(program), tmp_path, torch.zeros(2, 3, 9, 9), 3, [[2, 3]])

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from compressors.data import datasets
+from compressors.data import datasets, user_data
 from protos import images
 from protos.errors import InvalidInputError, UsageError
 from protos.manifest import Preprocessing
@@ -64,7 +64,7 @@ def test_inputs_are_to_the_bit_what_a_client_makes_of_the_pixels(digits: dataset
 def test_inputs_are_to_the_bit_what_torch_makes_of_the_images() -> None:
     """As they were made before: what a cache holds was measured on the same inputs."""
     ramp = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16).repeat(3, axis=1)
-    split = datasets.Split(ramp, np.zeros(1, np.int64))
+    split = user_data.Split(ramp, np.zeros(1, np.int64))
     how = Preprocessing((16, 16), (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), "NCHW")
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (how.mean, how.std))
     images = datasets.Dataset("ramp", split, split, split, ("all",), how).inputs(split)

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from compressors.export import exporters
-from compressors.export.exporters import INPUT, OUTPUT, Job
+from compressors.export.exporters import Job
 from compressors.export.lowerings import (
     FLOAT32,
     AccuracyAwareInt8,
@@ -26,13 +26,14 @@ from compressors.export.lowerings import (
     StaticInt8,
     WeightInt8,
 )
+from compressors.networks.layers import INPUT, OUTPUT
 from compressors.recipes import train
 from compressors.recipes.steps import Fit
 from protos.manifest import Variant, to_json
 from server import runtimes
 from tests.support.compressors.artifacts import described
 from tests.support.compressors.emulated import answering, ask, without_avx512
-from tests.support.compressors.small import Small, dataset
+from tests.support.compressors.small import Small, dataset, scoring
 
 ROOT = Path(__file__).parents[3]
 LOWERINGS: dict[str, Lowering] = {
@@ -83,8 +84,8 @@ def case(
     folder = tmp_path_factory.mktemp(f"{name}-{runtime}")
     data = dataset()
     calibration = torch.from_numpy(data.inputs(data.calibration)) if lowering.calibrated else None
-    labels = torch.from_numpy(data.calibration.labels)
-    job = Job(network, torch.from_numpy(data.inputs(data.test)[:2]), lowering, calibration, folder, labels)
+    validate = scoring(data.calibration.truth["labels"])
+    job = Job(network, torch.from_numpy(data.inputs(data.test)[:2]), lowering, calibration, folder, validate)
     entry = exporters.export(exporters.EXPORTERS[runtime], job).entry
     variant = described(folder, runtime, entry, lowering)
     adapter = runtimes.load(folder, variant, threads=1)

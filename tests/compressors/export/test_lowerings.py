@@ -16,7 +16,7 @@ from onnx import numpy_helper
 from torch import nn
 
 from compressors.export import exporters, lowerings, pytorch, torchscript
-from compressors.export.exporters import INPUT, Exported, Job
+from compressors.export.exporters import Exported, Job
 from compressors.export.lowerings import (
     FLOAT32,
     AccuracyAwareInt8,
@@ -29,11 +29,12 @@ from compressors.export.lowerings import (
     WeightInt8,
 )
 from compressors.networks import zoo
+from compressors.networks.layers import INPUT
 from protos.manifest import RuntimeName
 from protos.support import machine
 from server.runtimes.openvino import IntermediateRepresentation
 from tests.support.compressors.artifacts import described
-from tests.support.compressors.small import Small, dataset
+from tests.support.compressors.small import Small, dataset, scoring
 
 
 def write(network: nn.Module, lowering: Lowering, runtime: RuntimeName, folder: Path) -> Exported:
@@ -43,8 +44,8 @@ def write(network: nn.Module, lowering: Lowering, runtime: RuntimeName, folder: 
 
 def job(network: nn.Module, lowering: Lowering, folder: Path) -> Job:
     data = dataset()
-    inputs, labels = torch.from_numpy(data.inputs(data.calibration)), torch.from_numpy(data.calibration.labels)
-    return Job(network.eval(), inputs[:2], lowering, inputs, folder, labels)
+    inputs, validate = torch.from_numpy(data.inputs(data.calibration)), scoring(data.calibration.truth["labels"])
+    return Job(network.eval(), inputs[:2], lowering, inputs, folder, validate)
 
 
 @pytest.fixture(scope="module")

@@ -17,14 +17,16 @@ import torch
 from torch import nn
 
 from compressors.export import exporters
-from compressors.export.exporters import INPUT, OUTPUT, Job
+from compressors.export.exporters import Job
 from compressors.export.lowerings import AccuracyAwareInt8, DynamicInt8, Lowering, StaticInt8, required
+from compressors.networks.layers import INPUT, OUTPUT
 from protos.errors import VariantError
 from protos.manifest import RuntimeName, to_json
 from protos.support.machine import VNNI
 from server import runtimes
 from tests.support.compressors.artifacts import described
 from tests.support.compressors.emulated import answering, ask, without_avx512
+from tests.support.compressors.small import scoring
 
 REDUCED: dict[str, Lowering] = {
     "static": StaticInt8(),
@@ -101,7 +103,7 @@ def largest_error(
 ) -> float:
     """The error of the answers in `where`, the largest beside the network's largest output."""
     labels = torch.zeros(len(images), dtype=torch.int64)
-    job = Job(network, images[:2].clone(), lowering, images, folder / "artifact", labels)
+    job = Job(network, images[:2].clone(), lowering, images, folder / "artifact", scoring(labels.numpy()))
     exported = exporters.export(exporters.EXPORTERS[runtime], job)
     (folder / "manifest.json").write_text(to_json(described(folder / "artifact", runtime, exported.entry, lowering)))
     np.save(folder / "in.npy", images[:8].numpy())

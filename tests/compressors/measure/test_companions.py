@@ -8,9 +8,10 @@ import pytest
 from torch import nn
 
 from compressors.data import datasets
-from compressors.export.exporters import BATCH_RANGE, INPUT, OUTPUT
+from compressors.export.exporters import BATCH_RANGE
 from compressors.measure import companions
 from compressors.networks import zoo
+from compressors.networks.layers import INPUT, OUTPUT
 from protos import repository
 from protos.manifest import Variant
 from server import runtimes
@@ -61,8 +62,8 @@ def test_dynamic_int8_beyond_the_bound_is_answered_row_by_row(
 ) -> None:
     everything = small.dataset()
     quiet = [replace(split, images=split.images // 128 + 101) for split in (everything.train, everything.test)]
-    source = (*quiet, everything.labels, everything.preprocessing)
-    monkeypatch.setitem(datasets.DATASETS, "small", lambda path, seed: source)
+    source = datasets.Source(*quiet, everything.labels, everything.preprocessing)
+    monkeypatch.setitem(datasets.DATASETS, "small", lambda path, form, seed: source)
     monkeypatch.setitem(zoo.NETWORKS, "small", two_layers)
     variants = dynamic(tmp_path)
     assert len(variants) == 2

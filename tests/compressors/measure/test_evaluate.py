@@ -2,31 +2,30 @@
 
 import numpy as np
 
-from compressors.export.exporters import INPUT, OUTPUT
 from compressors.measure import evaluate
+from compressors.measure.evaluate import Questions
+from compressors.networks.layers import INPUT, OUTPUT
+from protos.manifest import Preprocessing
 from protos.repository import drawn
 from server.runtimes import Array
 
-
-class Echo:
-    """Answers each row with its only value."""
-
-    def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
-        return {OUTPUT: inputs[INPUT].copy()}
-
-    def close(self) -> None: ...
+IMAGES = 250
+PIXELS = np.arange(IMAGES, dtype=np.uint8)[:, None, None, None].repeat(3, axis=3)
+ASKED = Questions("classification", PIXELS, Preprocessing((1, 1), (0.0,) * 3, (1 / 255,) * 3, "NCHW"), None)
 
 
-ROWS = np.arange(250, dtype=np.float32)[:, None]
+def echo(inputs: dict[str, Array]) -> dict[str, Array]:
+    """Answers an image of one pixel with the class that has its number."""
+    return {OUTPUT: np.eye(IMAGES, dtype=np.float32)[inputs[INPUT][:, 0, 0, 0].round().astype(int)]}
 
 
 def test_all_rows_are_answered_in_their_order() -> None:
-    rows, outputs = evaluate.predict(Echo(), ROWS)
-    assert rows.tolist() == list(range(250))
-    np.testing.assert_array_equal(outputs, ROWS)
+    rows, answers = evaluate.predict(echo, ASKED)
+    assert rows.tolist() == list(range(IMAGES))
+    np.testing.assert_array_equal(answers["best"][:, 0], rows)
 
 
 def test_without_time_one_batch_is_answered_that_was_drawn_from_all() -> None:
-    rows, outputs = evaluate.predict(Echo(), ROWS, seconds=0.0)
-    assert rows.tolist() == sorted(drawn(250)[: evaluate.BATCH])
-    np.testing.assert_array_equal(outputs[:, 0], rows)
+    rows, answers = evaluate.predict(echo, ASKED, seconds=0.0)
+    assert rows.tolist() == sorted(drawn(IMAGES)[: evaluate.BATCH])
+    np.testing.assert_array_equal(answers["best"][:, 0], rows)

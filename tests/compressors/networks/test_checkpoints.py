@@ -15,15 +15,14 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
 from compressors.export import exporters
-from compressors.export.exporters import INPUT, OUTPUT
 from compressors.export.lowerings import FLOAT32
 from compressors.networks import contract, user_network, zoo
-from compressors.networks.layers import with_plain_weights
+from compressors.networks.layers import INPUT, OUTPUT, with_plain_weights
 from protos.errors import UsageError
 from protos.manifest import RuntimeName
 from server import runtimes
 from tests.support.compressors.artifacts import described
-from tests.support.compressors.small import Small
+from tests.support.compressors.small import Small, classes
 
 THEIRS = """
 import torch
@@ -206,7 +205,7 @@ def test_weights_that_each_call_makes_of_others_become_plain_ones(
     torch.save(written.state_dict(), tmp_path / "weights.pt")
     network = zoo.create("normed", 3, 0)
     user_network.load(network, tmp_path / "weights.pt")
-    contract.check(network, (3, 8, 8), 3)
+    contract.check(network, (3, 8, 8), classes(3))
     restored = zoo.restore("normed", 3, network.state_dict())
     assert restored.state_dict().keys() == Small().state_dict().keys()
     copy.deepcopy(restored)

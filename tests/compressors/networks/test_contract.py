@@ -10,8 +10,9 @@ from torch import nn
 
 from compressors.measure import evaluate
 from compressors.networks import contract, zoo
+from compressors.networks.layers import INPUT
 from protos.errors import UsageError
-from tests.support.compressors.small import Small
+from tests.support.compressors.small import Small, classes
 from tests.support.compressors.world import small_world, start
 
 SHAPE = (3, 8, 8)
@@ -52,7 +53,7 @@ class Rounding(Small):
 
 
 def test_rounding_that_a_network_makes_large_breaks_no_contract() -> None:
-    contract.check(Rounding().eval(), SHAPE, 3)
+    contract.check(Rounding().eval(), SHAPE, classes(3))
 
 
 @pytest.mark.parametrize(
@@ -62,17 +63,17 @@ def test_rounding_that_a_network_makes_large_breaks_no_contract() -> None:
         (Dropped, "answers the same inputs otherwise the second time"),
         (InPlace, "writes into its input"),
         (Endless, "not finite"),
-        (Tupled, r"got a tuple from the network, expected a tensor \(N, classes\)"),
+        (Tupled, r"got a tuple from the network, expected a tensor"),
     ],
 )
 def test_a_network_that_breaks_its_contract_is_one_line(kind: type[nn.Module], message: str) -> None:
     with pytest.raises(UsageError, match=message) as error:
-        contract.check(kind().eval(), SHAPE, 3)
+        contract.check(kind().eval(), SHAPE, classes(3))
     assert "\n" not in str(error.value)
 
 
 def test_a_network_that_keeps_its_contract_passes() -> None:
-    contract.check(Small().eval(), SHAPE, 3)
+    contract.check(Small().eval(), SHAPE, classes(3))
 
 
 def test_answers_of_any_scale_are_compared() -> None:
@@ -81,7 +82,7 @@ def test_answers_of_any_scale_are_compared() -> None:
         network.classifier.weight *= 1e-6
         network.classifier.bias.zero_()
     with pytest.raises(UsageError, match="otherwise alone"):
-        contract.check(network, SHAPE, 3)
+        contract.check(network, SHAPE, classes(3))
 
 
 STUDY = """
@@ -115,5 +116,5 @@ def test_no_build_begins_with_a_network_that_breaks_its_contract(
 def test_the_reference_run_cannot_write_into_the_test_images() -> None:
     images = np.random.default_rng(0).random((3, *SHAPE), np.float32)
     before = images.copy()
-    evaluate.predict_network(InPlace().eval(), images)
+    evaluate.eager(InPlace().eval())({INPUT: images})
     np.testing.assert_array_equal(images, before)

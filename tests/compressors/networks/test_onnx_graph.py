@@ -14,13 +14,13 @@ from onnxruntime import quantization
 from compressors import study
 from compressors.data.datasets import OWN_FORM
 from compressors.export import exporters
-from compressors.export.exporters import INPUT
 from compressors.export.lowerings import FLOAT32
 from compressors.networks import contract, onnx_graph
+from compressors.networks.layers import INPUT
 from compressors.networks.onnx_network import OnnxNetwork
 from protos.errors import UsageError
 from tests.support.compressors import foreign
-from tests.support.compressors.small import Small
+from tests.support.compressors.small import Small, classes
 
 ROWS = np.random.default_rng(1).random((4, 3, 32, 32), np.float32)
 CHANNELS_LAST = helper.make_node("Transpose", ["logits"], ["image"], perm=[0, 3, 1, 2])
@@ -84,7 +84,7 @@ def test_a_batch_that_cannot_be_made_free_is_answered_row_by_row(
     network = taken(foreign.graph(batch, after=(TOKEN, cut), token=token, **INTEGERS))
     assert network.max_batch == 1
     np.testing.assert_allclose(answers(network), EXPECTED, atol=1e-4)
-    contract.check(network, (3, 32, 32), 10)
+    contract.check(network, (3, 32, 32), classes(10))
 
 
 def test_channels_may_come_last(taken: Callable[[onnx.ModelProto], OnnxNetwork], tmp_path: Path) -> None:
@@ -131,13 +131,13 @@ def test_randomness_and_sums_over_the_batch_break_the_contract(
         helper.make_node("Add", ["scores", "noise"], ["given"]),
     )
     with pytest.raises(UsageError, match="otherwise the second time"):
-        contract.check(taken(foreign.graph("batch", after=noise)), (3, 32, 32), 10)
+        contract.check(taken(foreign.graph("batch", after=noise)), (3, 32, 32), classes(10))
     centred = (
         helper.make_node("ReduceMean", ["scores"], ["mean"], axes=[0]),
         helper.make_node("Sub", ["scores", "mean"], ["given"]),
     )
     with pytest.raises(UsageError, match="otherwise alone than among others"):
-        contract.check(taken(foreign.graph("batch", after=centred)), (3, 32, 32), 10)
+        contract.check(taken(foreign.graph("batch", after=centred)), (3, 32, 32), classes(10))
 
 
 class Calibration(quantization.CalibrationDataReader):  # type: ignore[misc]
@@ -165,7 +165,7 @@ def int8(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def test_a_graph_that_is_int8_already_is_taken_as_int8(int8: Path) -> None:
     network = OnnxNetwork(onnx_graph.read_graph(int8))
     assert network.is_int8
-    contract.check(network, (3, 32, 32), 10)
+    contract.check(network, (3, 32, 32), classes(10))
     session = onnxruntime.InferenceSession(int8, providers=["CPUExecutionProvider"])
     alone = np.concatenate([session.run(None, {"logits": row[None]})[0] for row in ROWS])
     np.testing.assert_allclose(answers(network), alone, atol=1e-4)

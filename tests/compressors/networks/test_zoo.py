@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from compressors.export import exporters
-from compressors.export.exporters import INPUT, OUTPUT
 from compressors.export.lowerings import FLOAT32
 from compressors.networks import zoo
+from compressors.networks.layers import INPUT, OUTPUT
 from compressors.networks.torchvision import torchvision
 from compressors.recipes import channel_pruning
 from protos.manifest import RuntimeName
@@ -71,6 +71,9 @@ PARAMETERS = {
     "plain_cnn": 228_518,
     "depthwise_cnn": 222_250,
     "grouped_cnn": 219_418,
+    "scrfd_500m_kps": 631_410 + 9 * 3 * 1154,  # of nine more classes
+    "scrfd_500m_boxes": 631_410 + 9 * 3 * 1154 - 3 * 11_540,
+    "scrfd_10g_kps": 4_229_902 + 9 * 3 * 1442,
 }
 
 

@@ -105,11 +105,11 @@ def test_a_teacher_without_layers_is_refused() -> None:
 def test_a_state_dict_is_a_teacher_with_layers(at: StepContext, tmp_path: Path) -> None:
     torch.save(at.base().state_dict(), tmp_path / "w.pt")
     images = torch.from_numpy(at.data.inputs(at.data.test))
-    teacher = teachers.load(f"small:{tmp_path / 'w.pt'}", tmp_path, images[:2], 3)
+    teacher = teachers.load(f"small:{tmp_path / 'w.pt'}", tmp_path, images[:2], 3, [[2, 3]])
     assert isinstance(teacher, Small)
     with torch.no_grad():
         assert torch.equal(teacher(images), at.base()(images))
     with pytest.raises(UsageError, match=r"teacher 'small:no\.pt' is not a file"):
         teachers.fingerprint("small:no.pt", tmp_path)
     with pytest.raises(UsageError, match="cannot take inputs"):
-        teachers.load(f"plain_cnn:{tmp_path / 'w.pt'}", tmp_path, images[:2], 3)
+        teachers.load(f"plain_cnn:{tmp_path / 'w.pt'}", tmp_path, images[:2], 3, [[2, 3]])

@@ -7,6 +7,7 @@ import torch
 
 from compressors.recipes import train
 from compressors.recipes.steps import Fit
+from compressors.tasks.classification import augmented
 from tests.support.compressors.small import Dataset, Small, dataset, interrupted
 
 HOW = Fit(epochs=3, batch=16, learning_rate=0.1, shift=1, flip=True)
@@ -62,9 +63,7 @@ def test_with_all_weight_on_the_teacher_labels_do_not_matter(tmp_path: Path) -> 
 def test_augmentation_moves_whole_images_and_mirrors_them() -> None:
     image = torch.arange(1.0, 10.0).reshape(1, 1, 3, 3)
     how = Fit(epochs=1, batch=1, learning_rate=0.1, shift=1, flip=True)
-    seen = {
-        tuple(train._augment(image, how, torch.Generator().manual_seed(seed)).flatten().tolist()) for seed in range(300)
-    }
+    seen = {tuple(augmented(image, how, torch.Generator().manual_seed(seed)).flatten().tolist()) for seed in range(300)}
     assert len(seen) == 2 * 3 * 3
     assert tuple(image.flatten().tolist()) in seen
     assert tuple(image.flip(3).flatten().tolist()) in seen
@@ -74,4 +73,4 @@ def test_augmentation_moves_whole_images_and_mirrors_them() -> None:
 def test_without_augmentation_images_stay_as_they_are() -> None:
     images = torch.rand(4, 3, 8, 8)
     how = Fit(epochs=1, batch=1, learning_rate=0.1)
-    assert torch.equal(train._augment(images, how, torch.Generator()), images)
+    assert torch.equal(augmented(images, how, torch.Generator()), images)

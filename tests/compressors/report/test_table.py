@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from compressors.report import notes, table, unbuilt
+from compressors.tasks.classification import mcnemar
 from protos import repository
 from protos.manifest import Latency, Network, Quality, Step, Throughput, Variant
 from protos.repository import Entry
@@ -39,7 +40,7 @@ def child(parent: Variant, name: str, p50: float, **changes: object) -> Variant:
 
 
 def test_csv_has_plain_numbers_and_an_empty_cell_for_what_was_not_measured(fp32: Variant, root: Path) -> None:
-    quality = Quality("top1", 0.5, "toy", 20, 0.75, 0.6, fp32=0.75, top5=0.9, lost=6, gained=1)
+    quality = Quality("top1", 0.5, "toy", 20, 0.75, 0.6, fp32=0.75, others={"top5": 0.9}, lost=6, gained=1)
     int8 = child(fp32, "int8", 1.0, quality=quality, throughput=Throughput(512.0, 32, 1))
     rows = list(csv.DictReader(show([fp32, int8], "csv", root).splitlines()))
     assert rows[1]["variant"] == "int8-onnxruntime"
@@ -51,8 +52,8 @@ def test_csv_has_plain_numbers_and_an_empty_cell_for_what_was_not_measured(fp32:
 
 def test_mcnemars_p_needs_the_flips() -> None:
     quality = Quality("top1", 0.5, "toy", 20, 0.75, 0.6, fp32=0.75, lost=8, gained=2)
-    assert table._mcnemar(quality) == 112 / 1024
-    assert table._mcnemar(replace(quality, lost=None)) is None
+    assert mcnemar(quality) == 112 / 1024
+    assert mcnemar(replace(quality, lost=None)) is None
 
 
 def test_json_is_the_manifest_with_a_comparison(fp32: Variant, root: Path) -> None:
@@ -63,7 +64,7 @@ def test_json_is_the_manifest_with_a_comparison(fp32: Variant, root: Path) -> No
 
 def test_columns_without_any_figure_are_left_out_of_tables(fp32: Variant, root: Path) -> None:
     assert "top-5" not in show([fp32], "markdown", root)
-    quality = Quality("top1", 0.5, "toy", 20, 0.75, 0.6, fp32=0.75, top5=0.9)
+    quality = Quality("top1", 0.5, "toy", 20, 0.75, 0.6, fp32=0.75, others={"top5": 0.9})
     assert "| 50.00% | 90.00% |" in show([replace(fp32, quality=quality)], "markdown", root)
 
 

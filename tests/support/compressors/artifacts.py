@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from compressors.export.exporters import INPUT, OUTPUT
 from compressors.export.lowerings import FLOAT32, Lowering
+from compressors.networks.layers import INPUT, OUTPUT
 from protos.manifest import Network, Preprocessing, Recipe, RuntimeName, Sources, Step, TensorSpec, Variant
 from protos.repository import describe_files
 from protos.support import machine

@@ -1,15 +1,21 @@
 """A small convolutional network with everything that exporters and pruning must cope with, and data for it."""
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from compressors.data.datasets import Dataset, Split
+from compressors.data.datasets import Dataset
+from compressors.data.user_data import Split
+from compressors.export.exporters import Validate
+from compressors.tasks.classification import StudiedClassification
 from protos.manifest import Preprocessing
+from protos.tasks.task import Array
 
 
 class Small(nn.Module):
@@ -41,6 +47,18 @@ def dataset(rows: int = 96) -> Dataset:
 
     preprocessing = Preprocessing((8, 8), (0.4, 0.4, 0.4), (0.25, 0.25, 0.25), "NCHW")
     return Dataset("small", split(rows), split(rows), split(rows), ("red", "green", "blue"), preprocessing)
+
+
+def classes(count: int) -> Callable[[dict[str, Array]], str | None]:
+    """What says whether outputs are those of a network for so many classes."""
+    data = dataclasses.replace(dataset(), labels=tuple(map(str, range(count))))
+    return lambda outputs: StudiedClassification().fault(outputs, data)
+
+
+def scoring(labels: Array) -> Validate:
+    """What scores answers to calibration inputs that have these class indices (N,)."""
+    split = Split(np.zeros((len(labels), 3, 1, 1), np.uint8), labels)
+    return partial(StudiedClassification().validate, dataset().only(split))
 
 
 @dataclass(frozen=True)

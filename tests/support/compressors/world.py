@@ -52,10 +52,10 @@ QUICK = Tools(
 def small_world() -> Iterator[None]:
     """The network and the data set `small`; builds are quick, also those of a whole program."""
     everything = small.dataset()
-    source = (everything.train, everything.test, everything.labels, everything.preprocessing)
+    source = datasets.Source(everything.train, everything.test, everything.labels, everything.preprocessing)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(zoo.NETWORKS, "small", small.Small)
-        patch.setitem(datasets.DATASETS, "small", lambda path, seed: source)
+        patch.setitem(datasets.DATASETS, "small", lambda path, form, seed: source)
         patch.setattr(pipeline, "TOOLS", QUICK)
         yield
 
