@@ -143,7 +143,8 @@ class Plan(Access):
     ceiling: float = field(default=1.0, metadata=units.at_least(0))
     """seconds of each load against a server that answers at once, to find what the load generator can do; 0 skips it"""
     check_accuracy: bool = False
-    """also send the repository's test split under load: top-1 or AP must equal the manifest's, and all flips are listed"""
+    """also send the repository's test split under load: top-1 or AP must equal the manifest's, and all flips are
+    listed"""
     reruns: float = field(default=0.25, metadata=units.at_least(0))
     """largest share of the blocks to measure again because the machine changed meanwhile"""
     deadline: float = field(default=10.0, metadata=ABOVE_ZERO)

@@ -226,7 +226,7 @@ def _frontier(results: Results) -> tuple[Choice, ...]:
 
 
 def drop_of(cell: Cell, baseline: Cell | None) -> float | None:
-    """Returns by how many points of its metric a variant is below the FP32 baseline, or None where that is not known."""
+    """Returns by how many points a variant's metric is below the FP32 baseline's, or None where it is not known."""
     if baseline is None or baseline.facts.quality is None or cell.facts.quality is None:
         return None
     return 100 * (baseline.facts.quality - cell.facts.quality)

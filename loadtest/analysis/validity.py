@@ -54,7 +54,7 @@ def p99_frontier(cells: Sequence[Cell]) -> list[Cell]:
 
 
 def throughput_frontier(cells: Sequence[Cell]) -> list[Cell]:
-    """Returns the valid cells of known accuracy that none beats in both throughput and quality, by falling throughput."""
+    """Returns the valid cells of known accuracy that none beats in throughput and quality, by falling throughput."""
     return _frontier(cells, lambda cell: -cell.throughput_rps)
 
 

@@ -113,9 +113,10 @@ def make_inputs(
             raise UsageError(f"--form: '{form}' needs golden inputs of '{model}' in '{repository}': images")
         random = np.random.default_rng(seed)
         return Inputs("synthetic", [_synthetic(metadata, random, rows) for _ in range(SYNTHETIC_INPUTS)])
-    golden: Mapping[str, Sequence[Row]] = _golden(model, metadata, repository)
+    tensors, task = _golden(model, metadata, repository), task_of(metadata)
+    golden: dict[str, Sequence[Row]] = {name: list(array) for name, array in tensors.items()}
     if form != "tensor":
-        golden = {name: _images(form, golden[name], repository, model, task_of(metadata)) for name in golden}
+        golden = {name: _images(form, array, repository, model, task) for name, array in tensors.items()}
     count = len(next(iter(golden.values())))
     turns = [[at % count for at in range(first, first + rows)] for first in range(count)]
     return Inputs(
@@ -136,14 +137,14 @@ def _batch(rows: Sequence[Row]) -> Array:
     return np.stack(rows)
 
 
-def _images(form: Form, golden: Sequence[Row], repository: Path, model: str, task: TaskName) -> Sequence[Row]:
+def _images(form: Form, golden: Array, repository: Path, model: str, task: TaskName) -> Sequence[Row]:
     """Returns images as uint8 pixels (H, W, 3) or as files: those of the test split, or what golden inputs were."""
     try:
         test = load_evaluation_set(repository, model, task)
     except IntegrityError:
         test = None
     if test is None or test.images.dtype != np.object_:
-        return _golden_images(form, np.asarray(golden), repository, model)
+        return _golden_images(form, golden, repository, model)
     by_objects = np.argsort(TASKS[task].objects(test), kind="stable")
     chosen = by_objects[np.linspace(0, len(test) - 1, min(len(test), MOST_FILES)).round().astype(np.int64)]
     files: Sequence[bytes] = test.images[chosen].tolist()

@@ -17,6 +17,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -186,9 +187,7 @@ def _refusal(name: str, why: str) -> UsageError:
     return UsageError(f"accuracy of '{name}' cannot be checked: {why}")
 
 
-def _ask(
-    connect: Callable[[], Client], check: Check, pending: Iterator[Rows], answered: Answered
-) -> list[CallError]:
+def _ask(connect: Callable[[], Client], check: Check, pending: Iterator[Rows], answered: Answered) -> list[CallError]:
     """Sends the images `pending` over one connection, until other clients and this one took all; returns failures."""
     failures = []
     with closing(connect()) as client:
@@ -207,7 +206,7 @@ def _answers(client: Client, manifest: Variant, images: Array) -> Arrays:
     outputs = {output.name: output.shape for output in task.answered(manifest)}
     response = client.infer(Payload(manifest.variant, request, len(images), outputs))
     try:
-        return task.answers(decode_response(response))
+        return task.answers(manifest, decode_response(response), images)
     except InvalidInputError as error:
         raise CallError(WRONG_ANSWER, str(error)) from error
 
@@ -232,7 +231,7 @@ def _accuracy(check: Check, answered: Answered, failures: list[CallError]) -> Ac
     return found(
         samples=len(rows),
         quality=task.scores(answers, test.truth)[task.metric],
-        flips=tuple(TASKS[manifest.task].flips(answers, test, check.rows[rows])),
+        flips=cast("tuple[AnyFlip, ...]", tuple(TASKS[manifest.task].flips(answers, test, check.rows[rows]))),
         drop_interval=task.compare(answers, test.reference, test.truth).drop_interval,
     )
 

@@ -37,15 +37,19 @@ def markdown(results: Results, decision: Decision, ranked: Sequence[Ranking], se
         "## Ranks by p50",
         *(_ranks(each) for each in ranked),
         "## All cells",
-        table([column.title for column in titled(BRIEF, results.cells)], [[column.text(cell) for column in BRIEF] for cell in results.cells]),
+        table(
+            [column.title for column in titled(BRIEF, results.cells)],
+            [[column.text(cell) for column in BRIEF] for cell in results.cells],
+        ),
     ]
     if failed := [
         [*where, each.count, _inert(each.status), _inert(each.text)] for *where, each in results.failure_texts
     ]:
         sections += ["## What failed", table(["variant", "load", "calls", "status", "text"], failed)]
     if seen.flips:
-        rows = [[f.accuracy.variant, f.accuracy.lost, f.accuracy.gained, f.other, f"{f.p:.3g}"] for f in seen.flips]
-        sections += ["## Flips against FP32", table(["variant", "lost", "gained", "other", "McNemar's p"], rows)]
+        heads = ["variant", *seen.task.kinds.values(), seen.task.test]
+        rows = [[each.accuracy.variant, *each.counts.values(), each.tested] for each in seen.flips]
+        sections += ["## Flips against FP32", table(heads, rows)]
     if results.warnings:
         sections += ["## Warnings", "\n".join(f"- {warning}" for warning in results.warnings)]
     sections += ["## Plan", f"```toml\n{options.to_toml(results.plan)}```"]

@@ -13,7 +13,7 @@ from protos.manifest import TensorSpec, Variant
 from protos.preprocessing import normalise
 from protos.repository import EvaluationSet
 from protos.support.significance import mcnemar_p
-from protos.tasks import classification
+from protos.tasks import classification as contract
 from protos.tasks.task import Array, Arrays
 from protos.tensors import encode_request
 from protos.v1 import inference_pb2 as pb
@@ -45,7 +45,7 @@ class Classification:
     outputs: frozenset[str] = frozenset()
     form: Form = "tensor"
     tolerance = 0.0
-    levels = ()
+    levels: Sequence[int] = ()
     about = (
         "Test images that a variant puts in another class than FP32 PyTorch does, sent over the wire, under load. Lost:"
         " FP32 is right and the variant is wrong. Gained: the other way round. McNemar's p: the probability that chance"
@@ -76,9 +76,9 @@ class Classification:
         tensor = normalise(images, manifest.preprocessing)
         return encode_request(manifest.model, manifest.variant, {manifest.inputs[0].name: tensor})
 
-    def answers(self, outputs: Arrays) -> dict[str, Array]:
-        """Returns the classes that the first output (N, classes) holds."""
-        return classification.answers(next(iter(outputs.values())))
+    def answers(self, manifest: Variant, outputs: Arrays, images: Array) -> dict[str, Array]:
+        """Returns the classes that the output (N, classes) holds."""
+        return contract.Classification().answers(outputs, images, manifest.preprocessing, manifest.decoding)
 
     def objects(self, test: EvaluationSet) -> NDArray[np.int64]:
         """Counts one for each image."""

@@ -1,8 +1,8 @@
 """Detection over the wire: the test split as files, all boxes of its images, and the objects that are found no more.
 
 Average precision needs boxes of low scores and all of them, so requests ask for more than users get: `AP_SCORE` and
-`AP_MOST` of `protos.tasks.detection`. An object is found where a box of its class and of at least `FOUND_SCORE` overlaps
-it by at least `FOUND_IOU`; only objects count that count for average precision.
+`AP_MOST` of `protos.tasks.detection`. An object is found where a box of its class and of at least `FOUND_SCORE`
+overlaps it by at least `FOUND_IOU`; only objects count that count for average precision.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -65,11 +65,12 @@ class Detection:
     outputs = frozenset({contract.COUNT, contract.BOXES, contract.SCORES, contract.CLASSES})
     form: Form = "jpeg"
     tolerance = 1e-6
-    levels = (0, 1, 10, 100)
+    levels: Sequence[int] = (0, 1, 10, 100)
     about = (
         f"Annotated objects of the test images, sent over the wire, under load. An object is found where a box of its"
-        f" class, of a score of at least {FOUND_SCORE:g}, overlaps it by at least {FOUND_IOU:g} (IoU). Lost: FP32 PyTorch"
-        " finds it and the variant does not. Gained: the other way round. The interval is a paired bootstrap over images."
+        f" class, of a score of at least {FOUND_SCORE:g}, overlaps it by at least {FOUND_IOU:g} (IoU). Lost: FP32"
+        " PyTorch finds it and the variant does not. Gained: the other way round. The interval is a paired bootstrap"
+        " over images."
     )
     legend = (
         "Each picture is the image around one object. White: the object as annotated. Blue: FP32's box that overlaps it"
@@ -101,7 +102,7 @@ class Detection:
         request.parameters[contract.MAX_DETECTIONS].int64_param = contract.AP_MOST
         return request
 
-    def answers(self, outputs: Arrays) -> dict[str, Array]:
+    def answers(self, manifest: Variant, outputs: Arrays, images: Array) -> dict[str, Array]:
         """Returns the boxes of all images; `InvalidInputError` where one may have had more than the answer has room."""
         counts = outputs[contract.COUNT][:, 0].astype(np.int64)
         room = outputs[contract.BOXES].shape[1]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from loadtest.tasks.classification import Classification, ClassFlip
+from loadtest.tasks.classification import ClassFlip, Classification
 from loadtest.tasks.detection import Detection, ObjectFlip
 from loadtest.tasks.task import Task
 from protos.manifest import TaskName

@@ -47,7 +47,7 @@ class Task(Protocol):
     """How a row is sent unless the plan says otherwise."""
     tolerance: float
     """How far the metric over the wire may be from the manifest's."""
-    levels: tuple[int, ...]
+    levels: Sequence[int]
     """Numbers of objects in an image for which latency is measured; () where there are none to count."""
     about: str
     """What the report says above the flips."""
@@ -72,8 +72,8 @@ class Task(Protocol):
     def request(self, manifest: Variant, images: Array) -> pb.ModelInferRequest:
         """Returns the request for the answers to some images of the test split."""
 
-    def answers(self, outputs: Arrays) -> dict[str, Array]:
-        """Returns the answers that outputs hold; raises `InvalidInputError` where they cannot be all of them."""
+    def answers(self, manifest: Variant, outputs: Arrays, images: Array) -> dict[str, Array]:
+        """Returns the answers to a `request`; raises `InvalidInputError` where they cannot be all of them."""
 
     def objects(self, test: EvaluationSet) -> NDArray[np.int64]:
         """Counts what is annotated in each image (N,)."""

@@ -75,7 +75,7 @@ def test_a_variant_that_got_nothing_moved_by_nothing() -> None:
 
 
 def test_facts_are_those_of_the_labels_and_gauges() -> None:
-    assert read(AFTER).facts("m", "a") == Facts("int8", "openvino", "int8", 0.75, 0.5, 1_500_000)
+    assert read(AFTER).facts("m", "a") == Facts("int8", "openvino", "int8", "top1", 0.75, 0.5, 1_500_000)
 
 
 def test_facts_that_the_page_does_not_state_are_absent() -> None:

@@ -33,7 +33,7 @@ def toy_metadata(shape: tuple[int, ...] = (-1, 3, 4, 4)) -> pb.ModelMetadataResp
 
 def golden(root: Path) -> np.ndarray:
     images = toy.images(3)
-    save_golden(root, "toy", GoldenSet(images, toy.answer(images).argmax(1), toy.answer(images)))
+    save_golden(root, "toy", GoldenSet({"input": images}, {"logits": toy.answer(images)}))
     return images
 
 
@@ -55,7 +55,7 @@ def test_requests_of_several_rows_begin_at_each_golden_input_in_turn(tmp_path: P
 
 def test_pixels_and_files_are_what_preprocessing_makes_the_golden_inputs_of(tmp_path: Path) -> None:
     root = toy.repository(tmp_path)
-    exact = load_golden(root, "toy").inputs
+    exact = load_golden(root, "toy").inputs["input"]
     (pixels, *_) = make_inputs("toy", toy_metadata(), root, seed=0, form="pixels").tensors
     assert (pixels["input"].dtype, pixels["input"].shape) == (np.uint8, (1, 4, 4, 3))
     np.testing.assert_array_equal(pixels["input"][0], (exact[0].transpose(1, 2, 0) * 255).round())

@@ -15,9 +15,10 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from loadtest.analysis.decision import Choice, Decision, Loser, decide
 from loadtest.analysis.results import Cell, Results, ServerSide
-from loadtest.measure.accuracy import Accuracy, Flip
+from loadtest.measure.accuracy import Accuracy
 from loadtest.measure.measurement import Ceiling
 from loadtest.report.page import write_report
+from loadtest.tasks.classification import ClassFlip
 from loadtest.users.recorder import SAMPLE, STEADY, Samples
 from tests.support.browser import chromium, open_page
 from tests.support.loadtest.cells import cell, closed, results
@@ -105,7 +106,7 @@ def test_without_constraints_the_frontier_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("made", "why"),
     [
-        (cell("a-x", top1=None), "the server does not say how accurate its variants are"),
+        (cell("a-x", quality=None), "the server does not say how accurate its variants are"),
         (cell("a-x", generator_limited=True), "no cell is valid, see the warnings"),
     ],
 )
@@ -120,7 +121,7 @@ def test_ranks_need_rounds_and_the_page_says_how_many(tmp_path: Path) -> None:
 
 
 def test_unknown_accuracy_is_said_where_the_plots_would_be(tmp_path: Path) -> None:
-    page = text(results(cell("v1", top1=None)), tmp_path)
+    page = text(results(cell("v1", quality=None)), tmp_path)
     assert page.count("The accuracy of the variants is not known: the server does not export it.") == 3
 
 
@@ -178,7 +179,9 @@ def made_up(repository: Path) -> Results:
         )
     ]
     run = results(*cells, users=(1, 8))
-    flipped = Accuracy("int8-openvino", 12, 0.75, 0.75, (Flip(1, 1, 1, 0), Flip(3, 1, 0, 1)), {}, None)
+    flipped = Accuracy(
+        "int8-openvino", 12, "top1", 0.75, 0.75, (ClassFlip(1, 1, 1, 0), ClassFlip(3, 1, 0, 1)), {}, None
+    )
     return replace(
         run,
         server=EVIL,
