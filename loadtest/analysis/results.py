@@ -30,6 +30,7 @@ from loadtest.client.payloads import Source
 from loadtest.measure.accuracy import Accuracy
 from loadtest.measure.host import Conditions
 from loadtest.measure.measurement import OK, Ceiling, Measurement, Search, steady, steady_latencies
+from loadtest.measure.objects import ObjectLatency
 from loadtest.plan import Load, Plan
 from loadtest.users.recorder import FIRST, STATUSES, STEADY, Rows, join
 from protos.support import significance
@@ -151,6 +152,8 @@ class Results:
     """Variants that were not measured, each with the reason."""
     warnings: tuple[str, ...]
     searches: tuple[Search, ...] = ()
+    objects: tuple[ObjectLatency, ...] = ()
+    """Latency by the number of objects, where the task has them."""
     schema: int = SCHEMA
 
     @property

@@ -50,6 +50,12 @@ def markdown(results: Results, decision: Decision, ranked: Sequence[Ranking], se
         heads = ["variant", *seen.task.kinds.values(), seen.task.test]
         rows = [[each.accuracy.variant, *each.counts.values(), each.tested] for each in seen.flips]
         sections += ["## Flips against FP32", table(heads, rows)]
+    if results.objects:
+        heads = ["variant", "objects", "samples", "p50 ms", "p99 ms"]
+        shown = [
+            [o.variant, f"{o.fewest} to {o.most}", o.samples, _ms(o.p50_ms), _ms(o.p99_ms)] for o in results.objects
+        ]
+        sections += ["## Latency by the number of objects in an image", table(heads, shown)]
     if results.warnings:
         sections += ["## Warnings", "\n".join(f"- {warning}" for warning in results.warnings)]
     sections += ["## Plan", f"```toml\n{options.to_toml(results.plan)}```"]
@@ -73,6 +79,10 @@ def _decision(decision: Decision) -> Iterator[str]:
 def _said(choice: Choice) -> str:
     tied = f" Tied with {', '.join(choice.tied_with)}." if choice.tied_with else ""
     return f"{choice.sentence}.{tied}"
+
+
+def _ms(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.2f}"
 
 
 def _inert(text: str) -> str:

@@ -45,7 +45,7 @@ class Classification:
     outputs: frozenset[str] = frozenset()
     form: Form = "tensor"
     tolerance = 0.0
-    levels: Sequence[int] = ()
+    counts_objects = False
     about = (
         "Test images that a variant puts in another class than FP32 PyTorch does, sent over the wire, under load. Lost:"
         " FP32 is right and the variant is wrong. Gained: the other way round. McNemar's p: the probability that chance"

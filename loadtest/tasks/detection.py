@@ -65,7 +65,7 @@ class Detection:
     outputs = frozenset({contract.COUNT, contract.BOXES, contract.SCORES, contract.CLASSES})
     form: Form = "jpeg"
     tolerance = 1e-6
-    levels: Sequence[int] = (0, 1, 10, 100)
+    counts_objects = True
     about = (
         f"Annotated objects of the test images, sent over the wire, under load. An object is found where a box of its"
         f" class, of a score of at least {FOUND_SCORE:g}, overlaps it by at least {FOUND_IOU:g} (IoU). Lost: FP32"

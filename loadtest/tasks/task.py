@@ -47,8 +47,8 @@ class Task(Protocol):
     """How a row is sent unless the plan says otherwise."""
     tolerance: float
     """How far the metric over the wire may be from the manifest's."""
-    levels: Sequence[int]
-    """Numbers of objects in an image for which latency is measured; () where there are none to count."""
+    counts_objects: bool
+    """Whether images hold different numbers of objects, on which latency depends."""
     about: str
     """What the report says above the flips."""
     legend: str
