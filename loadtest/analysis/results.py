@@ -29,8 +29,7 @@ from loadtest.client.metrics_page import Deltas, Facts
 from loadtest.client.payloads import Source
 from loadtest.measure.accuracy import Accuracy
 from loadtest.measure.host import Conditions
-from loadtest.measure.measurement import OK, Ceiling, Measurement, Search, steady, steady_latencies
-from loadtest.measure.objects import ObjectLatency
+from loadtest.measure.measurement import OK, Ceiling, Measurement, ObjectLatency, Search, steady, steady_latencies
 from loadtest.plan import Load, Plan
 from loadtest.users.recorder import FIRST, STATUSES, STEADY, Rows, join
 from protos.support import significance

@@ -218,7 +218,7 @@ def _accuracy(check: Check, answered: Answered, failures: list[CallError]) -> Ac
     found = partial(
         Accuracy,
         variant=manifest.variant,
-        metric=CONTRACTS[manifest.task].metric,
+        metric=TASKS[manifest.task].metric,
         manifest_quality=check.quality,
         failures=dict(Counter(error.status for error in failures)),
         first_failure=plain(str(failures[0])) if failures else None,

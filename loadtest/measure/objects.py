@@ -9,7 +9,7 @@ import itertools
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,52 +17,37 @@ from numpy.typing import NDArray
 from loadtest.client.failures import plain
 from loadtest.client.oip import CallError, Client
 from loadtest.client.payloads import Inputs, Payload, make_payloads
-from loadtest.measure.block import RunContext
+from loadtest.measure.measurement import OBJECT_LEVELS, ObjectLatency
 from loadtest.tasks.table import TASKS, task_of
 from protos.errors import IntegrityError
 from protos.repository import EvaluationSet, load_evaluation_set
 from protos.support import significance
 
-LEVELS = (0, 1, 10, 100)
-"""Numbers of objects for which latency is measured."""
+if TYPE_CHECKING:
+    from loadtest.measure.block import RunContext  # makes a process Locust's, which the figures alone need not be
+
 SECONDS = 8.0
 """What all variants take together."""
 MOST_IMAGES = 8
 """Of each group, those whose number of objects is nearest to it."""
 
 
-@dataclass(frozen=True)
-class ObjectLatency:
-    """How long a variant took for images with about so many objects."""
-
-    variant: str
-    level: int
-    fewest: int
-    """Annotated objects in the emptiest of its images."""
-    most: int
-    images: int
-    samples: int
-    p50_ms: float | None
-    """None, as the next, with fewer samples than it takes."""
-    p99_ms: float | None
-
-
 def groups(counts: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
-    """Returns the images for each of `LEVELS`, by numbers of objects (N,); one to which none is nearest is absent.
+    """Returns images for each of `OBJECT_LEVELS`, by numbers of objects (N,); one to which none is nearest is absent.
 
     Near is by ratio: 4 objects are about 10, 3 are about 1.
     """
-    distances = np.abs(np.log1p(counts)[:, None] - np.log1p(LEVELS))
+    distances = np.abs(np.log1p(counts)[:, None] - np.log1p(OBJECT_LEVELS))
     nearest = distances.argmin(axis=1)
     found = {}
-    for place, level in enumerate(LEVELS):
+    for place, level in enumerate(OBJECT_LEVELS):
         rows = np.flatnonzero(nearest == place)
         if len(rows):
             found[level] = rows[np.argsort(distances[rows, place], kind="stable")[:MOST_IMAGES]]
     return found
 
 
-def measure(context: RunContext, seconds: float = SECONDS) -> tuple[tuple[ObjectLatency, ...], tuple[str, ...]]:
+def measure(context: "RunContext", seconds: float = SECONDS) -> tuple[tuple[ObjectLatency, ...], tuple[str, ...]]:
     """Measures each variant, and says which could not be; nothing where no test split of such images is at hand."""
     task = task_of(next(iter(context.variants.values())).metadata)
     try:
@@ -88,7 +73,7 @@ def measure(context: RunContext, seconds: float = SECONDS) -> tuple[tuple[Object
 
 
 def _measure(
-    context: RunContext, name: str, test: EvaluationSet, chosen: Mapping[int, NDArray[np.int64]], seconds: float
+    context: "RunContext", name: str, test: EvaluationSet, chosen: Mapping[int, NDArray[np.int64]], seconds: float
 ) -> dict[int, list[float]]:
     """Returns the latencies in seconds at each level. The first call of each is not among them."""
     payloads = {level: itertools.cycle(_payloads(context, name, test, rows)) for level, rows in chosen.items()}
@@ -107,7 +92,7 @@ def _measure(
     return taken
 
 
-def _payloads(context: RunContext, name: str, test: EvaluationSet, rows: NDArray[np.int64]) -> list[Payload]:
+def _payloads(context: "RunContext", name: str, test: EvaluationSet, rows: NDArray[np.int64]) -> list[Payload]:
     served, model = context.variants[name], context.plan.model
     images = [{served.metadata.inputs[0].name: test.images[row : row + 1]} for row in rows.tolist()]
     return make_payloads(model, served.variant, served.metadata, Inputs("golden", images), name)

@@ -20,7 +20,7 @@ from loadtest.analysis.decision import Decision
 from loadtest.analysis.ranking import Ranking, rank_cells
 from loadtest.analysis.results import Cell, Results
 from loadtest.analysis.validity import p99_frontier, throughput_frontier, title_of
-from loadtest.measure.objects import LEVELS
+from loadtest.measure.measurement import OBJECT_LEVELS
 from loadtest.plan import Scenario
 from loadtest.report import markdown, plots
 from loadtest.report.flips import gallery
@@ -57,8 +57,8 @@ def write_report(results: Results, decision: Decision, samples: Samples, path: P
         curves=tuple(_curves(cells, style)),
         timeline=_plot("timeline", "What clients, server and machine saw", timeline(cells, samples, style)),
         gallery=seen,
-        levels=LEVELS,
-        lacking=[level for level in LEVELS if level not in {each.level for each in results.objects}],
+        levels=OBJECT_LEVELS,
+        lacking=[level for level in OBJECT_LEVELS if level not in {each.level for each in results.objects}],
         failed=tuple(results.failure_texts),
         columns=[c for c in titled(COLUMNS, cells) if c.percentile or any(c.value(cell) is not None for cell in cells)],
         style=style,

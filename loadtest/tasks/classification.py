@@ -42,6 +42,7 @@ class ClassFlip:
 class Classification:
     """See `loadtest.tasks.task.Task`."""
 
+    metric, title = contract.Classification.metric, contract.Classification.title
     outputs: frozenset[str] = frozenset()
     form: Form = "tensor"
     tolerance = 0.0

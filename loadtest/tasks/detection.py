@@ -62,6 +62,7 @@ class ObjectFlip:
 class Detection:
     """See `loadtest.tasks.task.Task`."""
 
+    metric, title = contract.Detection.metric, contract.Detection.title
     outputs = frozenset({contract.COUNT, contract.BOXES, contract.SCORES, contract.CLASSES})
     form: Form = "jpeg"
     tolerance = 1e-6

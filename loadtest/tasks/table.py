@@ -6,12 +6,11 @@ from loadtest.tasks.classification import ClassFlip, Classification
 from loadtest.tasks.detection import Detection, ObjectFlip
 from loadtest.tasks.task import Task
 from protos.manifest import TaskName
-from protos.tasks import table
 from protos.v1 import inference_pb2 as pb
 
 TASKS: dict[TaskName, Task] = {"classification": Classification(), "detection": Detection()}
 
-METRICS: dict[str, TaskName] = {task.metric: name for name, task in table.TASKS.items()}
+METRICS: dict[str, TaskName] = {task.metric: name for name, task in TASKS.items()}
 """The metrics that decide, as manifests and metrics pages name them, and their tasks."""
 
 AnyFlip = ClassFlip | ObjectFlip
@@ -20,7 +19,7 @@ AnyFlip = ClassFlip | ObjectFlip
 
 def title(metrics: Sequence[str | None]) -> str:
     """Returns what people call the first of these metrics that is known."""
-    known = [table.TASKS[METRICS[metric]].title for metric in metrics if metric in METRICS]
+    known = [TASKS[METRICS[metric]].title for metric in metrics if metric in METRICS]
     return known[0] if known else "accuracy"
 
 

@@ -41,6 +41,9 @@ class Flip(Protocol):
 class Task(Protocol):
     """What the load test needs of a kind of task."""
 
+    metric: str
+    """The metric that decides, as manifests and metrics pages name it; the next is what people call it."""
+    title: str
     outputs: frozenset[str]
     """Outputs that tell a model of this task from others; empty where nothing does."""
     form: Form

@@ -20,6 +20,10 @@ def test_figures_are_rounded_for_people() -> None:
     assert (texts["p99 ms"], texts["top-1"], texts["rps"], texts["generator CPU"]) == ("2.60", "97.65%", "1,234", "50%")
 
 
+def test_the_metric_is_the_task_s() -> None:
+    assert shown(cell("int8-openvino", quality=0.5, metric="ap"))["AP"] == "50.00%"
+
+
 def test_a_percentile_of_too_few_samples_says_how_many_there_were() -> None:
     assert shown(cell("int8-openvino", p99=None))["p99 ms"] == "n/a (120 samples)"
 
