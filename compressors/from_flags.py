@@ -4,12 +4,12 @@ import argparse
 from pathlib import Path
 
 from compressors import study
-from compressors.data import user_data
-from compressors.data.datasets import DATASETS, Form
+from compressors.data.datasets import DATASETS, KIND_OF, Form
 from compressors.networks import onnx_graph, onnx_network
 from compressors.settings import BuildOptions, UserModel
 from compressors.study import Study
 from protos.errors import UsageError
+from protos.manifest import Decoding
 from protos.support import options
 
 
@@ -37,9 +37,16 @@ def _user_model(wanted: BuildOptions, user: UserModel) -> tuple[tuple[Study, ...
         missing = next((flag for flag, value in needed.items() if not value), "--onnx")
         raise UsageError(f"{missing} is missing: your own model needs {', '.join(needed)}")
     known = data in DATASETS and not Path(data).exists()  # such as cifar10, which can be downloaded
-    kind = data if known else user_data.kind_of(data)
-    declared = study.own(name, network, file, kind, _form(wanted, user), user.calibration, user.runtimes, user.max_drop)
-    return (declared,), None if known else Path(data)
+    kind = data if known else KIND_OF[user.task](data)
+    how = (_form(wanted, user), user.calibration, user.runtimes, user.max_drop, _decoding(user))
+    return (study.own(name, network, file, kind, *how),), None if known else Path(data)
+
+
+def _decoding(user: UserModel) -> Decoding | None:
+    given = {name: getattr(user, name) for name in ("keypoints", "iou_threshold") if getattr(user, name) is not None}
+    if user.decoder is None and given:
+        raise UsageError(f"got --{next(iter(given)).replace('_', '-')} without --decoder, expected both")
+    return Decoding(user.decoder, **given) if user.decoder is not None else None
 
 
 def _form(wanted: BuildOptions, user: UserModel) -> Form:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
-from protos.manifest import RuntimeName
+from protos.manifest import RuntimeName, TaskName
 from protos.support.options import Rule, with_unit
 
 MODELS = Path("models")
@@ -41,7 +41,8 @@ class BuildOptions:
     budget: float | None = field(default=None, metadata=MINUTES)
     """how long the build may take, such as 5m: measuring keeps to it, training and export take what they take"""
     data: str | None = field(default=None, metadata={"metavar": "DATA"})
-    """a folder with train/CLASS/ and test/CLASS/, an .npz, or MODULE:FUNCTION"""
+    """a folder with train/CLASS/ and test/CLASS/, an .npz, or MODULE:FUNCTION; with --task detection a folder in
+    WIDER's layout or COCO's, or scenes"""
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,14 @@ class UserModel:
     """of pixels from 0 to 1; without it, 0,0,0"""
     std: Three[float] | None = field(default=None, metadata=_three(float, "R,G,B"))
     """of pixels from 0 to 1; without it, 1,1,1"""
+    task: TaskName = "classification"
+    """what it is for"""
+    decoder: str | None = field(default=None, metadata={"metavar": "NAME"})
+    """how a detector's outputs become boxes: scrfd, ultralytics, yolov5, boxes-scores, ... (docs/detection.md)"""
+    keypoints: int | None = None
+    """points of each box that a detector finds; without it, none"""
+    iou_threshold: float | None = None
+    """overlap from which the box with the lower score goes; without it, 0.4"""
     calibration: int | None = None
     """training images for int8 ranges; without it, 256 or as many as there are"""
     max_drop: float | None = field(default=None, metadata={"metavar": "POINTS"})

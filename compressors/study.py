@@ -7,6 +7,7 @@ calibration = 128                    # training images kept for int8 ranges
 seed = 0
 runtimes = ["pytorch", "onnxruntime"]
 input = { mean = [0.5, 0.5, 0.5] }   # fields of datasets.Form, where the data set's own is not right
+decoding = { decoder = "ultralytics" } # of detectors that are none of ours: fields of manifest.Decoding
 
 [recipes.fp32]                       # a name; every study has this one, the reference
 step = "train"                       # or "load"; a key of recipes.STEPS; its other keys are the step's fields
@@ -32,13 +33,14 @@ from compressors.data.datasets import DATASETS, OWN_FORM, Form
 from compressors.export.exporters import refusal
 from compressors.export.lowerings import Lowering
 from compressors.networks import onnx_graph, onnx_network
-from compressors.networks.zoo import NETWORKS
+from compressors.networks.zoo import DECODINGS, NETWORKS
 from compressors.recipes.recipes import STEPS, Recipe, Step
 from compressors.recipes.steps import FIRST_STEPS, LoadFile
 from protos.errors import UsageError
-from protos.manifest import Json, RuntimeName
+from protos.manifest import Decoding, Json, RuntimeName
 from protos.repository import check_name
 from protos.support.strict import decode
+from protos.tasks.decoders import DECODERS
 
 STUDIES = Path(__file__).parent / "studies"
 REFERENCE, GIVEN_INT8 = "fp32", "int8"
@@ -56,6 +58,7 @@ class _File:
     recipes: dict[str, dict[str, Json]]
     seed: int = 0
     input: Form = OWN_FORM
+    decoding: Decoding | None = None
     published: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
@@ -87,6 +90,8 @@ class Study:
     seed: int
     sha256: str
     form: Form = OWN_FORM
+    decoding: Decoding | None = None
+    """How outputs become boxes, where the network is none of ours."""
     published: Mapping[str, str] = field(default_factory=dict)
     """What a source reports of a variant, in its own words, by the variant's name."""
 
@@ -124,6 +129,7 @@ def own(
     calibration: int | None,
     runtimes: tuple[RuntimeName, ...],
     max_drop: float | None = None,
+    decoding: Decoding | None = None,
 ) -> Study:
     """Makes the study of a user's own model, `file` loaded into `network`; raises `UsageError` as `load` does.
 
@@ -137,9 +143,10 @@ def own(
         recipes["int8-aware"] = {"step": "accuracy-aware-int8", "parent": REFERENCE, "max_drop": max_drop}
     if network == onnx_network.NAME and onnx_graph.is_int8_file(Path(file)):
         recipes = {GIVEN_INT8: recipes[REFERENCE]}
-    sha256 = hashlib.sha256(repr((network, data, form, calibration)).encode()).hexdigest()
+    sha256 = hashlib.sha256(repr((network, data, form, calibration, decoding)).encode()).hexdigest()
     try:
-        (study,) = _check(_File({name: network}, data, calibration or 0, runtimes, recipes, input=form), sha256)
+        file_of_one = _File({name: network}, data, calibration or 0, runtimes, recipes, input=form, decoding=decoding)
+        (study,) = _check(file_of_one, sha256)
     except ValueError as error:
         raise UsageError(str(error)) from None
     return replace(study, calibration=calibration)
@@ -149,6 +156,8 @@ def _check(file: _File, sha256: str) -> tuple[Study, ...]:
     _one_of("study.data", file.data, DATASETS)
     if not file.models:
         raise ValueError("study.models: got none, expected at least one")
+    if file.decoding is not None:
+        _one_of("study.decoding.decoder", file.decoding.decoder, DECODERS)
     for model, network in file.models.items():
         where = f"study.models.{check_name(model)}"
         if ":" not in network:
@@ -189,8 +198,19 @@ def _study(model: str, file: _File, declared: _Declared, sha256: str) -> Study:
     for variant in published:
         _one_of(f"study.published.{model}", variant, variants)
     recipes = tuple(built.values())
+    decoding = file.decoding or DECODINGS.get(network)
     return Study(
-        model, network, file.data, file.calibration, file.runtimes, recipes, file.seed, sha256, file.input, published
+        model=model,
+        network_name=network,
+        data=file.data,
+        calibration=file.calibration,
+        runtimes=file.runtimes,
+        recipes=recipes,
+        seed=file.seed,
+        sha256=sha256,
+        form=file.input,
+        decoding=decoding,
+        published=published,
     )
 
 

@@ -46,6 +46,8 @@ WRAPPED_IN = {
         "loadtest.analysis.paired_comparison",
     },
     "psutil": {"loadtest.measure.host"},
+    "pycocotools": {"protos.tasks.coco"},
+    "cv2": {"protos.tasks.nms"},
     "torchao": {"compressors.export.pytorch"},
     "torch_pruning": {"compressors.recipes.channel_pruning"},
     "torchvision": {"compressors.networks.torchvision"},
@@ -56,6 +58,7 @@ WRAPPED_IN = {
         "server.api.images",
         *LOADTEST_TASKS,
         "loadtest.client.payloads",
+        "compressors.tasks.augmentation",
     },
     "opentelemetry": {"server.observability.tracing"},
     "plotly": {
@@ -66,6 +69,14 @@ WRAPPED_IN = {
     },
 }
 """Library to the modules that may import it. torch is also the language that the compressors are written in."""
+
+OPTIONAL = {
+    "protos.support.significance": {"scipy"},
+    "protos.images": {"PIL"},
+    "protos.tasks.nms": {"cv2"},
+    "protos.tasks.coco": {"pycocotools"},
+}
+"""What parts of the contract need beyond NumPy and protobuf, and import where it is needed."""
 
 
 def modules() -> dict[str, Path]:
@@ -109,7 +120,7 @@ def test_imports_point_one_way(module: str) -> None:
 @pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("protos")])
 def test_the_contract_needs_only_numpy_and_protobuf(module: str) -> None:
     others = {name.split(".")[0] for name in imports(module)} - {"protos", "numpy", "google"}
-    others -= {"protos.support.significance": {"scipy"}, "protos.images": {"PIL"}}.get(module, set())
+    others -= OPTIONAL.get(module, set())
     assert others <= set(sys.stdlib_module_names)
 
 

@@ -79,7 +79,8 @@ class Build:
         given: Tools | None = None,
         budget: float | None = None,
     ) -> None:
-        self.study, self.root, self.dataset = study, root, dataset
+        self.study, self.root = study, root
+        self.dataset = dataset = replace(dataset, decoding=study.decoding)
         self.failures: dict[str, str] = {}
         self._tasks, self.refused = plan(study)
         self._tools, self._cache, self._seconds = given or TOOLS, Cache(root, study.model), budget

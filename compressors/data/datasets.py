@@ -199,7 +199,7 @@ SCENES = (1200, 300)
 """Training and test scenes."""
 
 
-def _boxes(parts: DetectionParts, size: Size) -> Source:
+def boxes(parts: DetectionParts, size: Size) -> Source:
     """Returns images with boxes as a source: fitted whole into inputs of `size`, pixels from -1 to 1."""
     own = Preprocessing(size, (0.5,) * 3, (128 / 255,) * 3, "NCHW", "letterbox")
     return Source(parts.train, parts.test, parts.labels, own, "detection")
@@ -210,18 +210,21 @@ def _scenes(path: Path | None, form: Form, seed: int) -> Source:
     if path is not None:
         raise UsageError("scenes are made on the spot: --data has no meaning for them")
     size = form.size or (scenes.SIDE, scenes.SIDE)
-    return _boxes(scenes.scenes(*SCENES, max(size), seed), size)
+    return boxes(scenes.scenes(*SCENES, max(size), seed), size)
 
 
 def _folder_of_boxes(path: Path | None, form: Form, seed: int) -> Source:
     """Reads a user's own images with boxes."""
     assert path is not None
-    return _boxes(detection_folder.read(path, seed), form.size or DETECTOR_SIZE)
+    return boxes(detection_folder.read(path, seed), form.size or DETECTOR_SIZE)
 
 
 BOXES = "boxes"
 USERS: dict[str, TaskName] = {**dict.fromkeys(user_data.KINDS, "classification"), BOXES: "detection"}
 """Forms of a user's own data, which lie where the user says, and their tasks."""
+
+KIND_OF: dict[TaskName, Callable[[str], str]] = {"classification": user_data.kind_of, "detection": lambda text: BOXES}
+"""Task to what says which form of a user's own data `--data TEXT` is."""
 
 DATASETS: dict[str, Reader] = {
     "digits": _digits,

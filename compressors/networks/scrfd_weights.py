@@ -48,6 +48,31 @@ def load(network: nn.Module, path: Path) -> None:
     _check(network.eval(), model.SerializeToString(), path)
 
 
+@torch.no_grad()
+def give_statistics(network: nn.Module, images: torch.Tensor) -> None:
+    """Gives all batch norms the mean and variance of what they get for `images` (N, 3, H, W); answers stay as they are.
+
+    Folded weights have lost them. A norm in training divides by those of its batch, which would turn the network that
+    `load` leaves into another one: to be called before its first training, with a few dozen images of the data.
+    """
+
+    def renew(norm: nn.BatchNorm2d, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+        variance, mean = torch.var_mean(inputs[0], (0, 2, 3), correction=0)
+        norm.bias.add_(scale * (mean - norm.running_mean))
+        norm.weight.copy_(scale * (variance + norm.eps).sqrt())
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance)
+
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    hooks = [norm.register_forward_hook(renew) for norm in norms]
+    network.eval()(images)
+    for hook in hooks:
+        hook.remove()
+
+
 def _convolutions(graph: onnx.GraphProto) -> Iterator[_Folded]:
     """Yields the convolutions in the graph's order; a number that multiplies one's outputs is folded into it."""
     values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}

@@ -15,7 +15,7 @@ from compressors.networks import onnx_network, scrfd, small_cnns, user_network
 from compressors.networks.layers import with_plain_weights
 from compressors.networks.onnx_network import OnnxNetwork
 from compressors.networks.torchvision import torchvision
-from protos.manifest import Network, RuntimeName
+from protos.manifest import Decoding, Network, RuntimeName
 
 
 def _vgg19(classes: int) -> nn.Module:
@@ -49,6 +49,14 @@ NETWORKS: dict[str, Callable[[int], nn.Module]] = {
 }
 """Name to factory: number of classes to an untrained network. Classifiers take 32x32, but vit_b_16 224x224; detectors
 take sides that are multiples of 32."""
+
+
+DECODINGS = {
+    "scrfd_500m_kps": Decoding("scrfd", keypoints=5),
+    "scrfd_500m_boxes": Decoding("scrfd"),
+    "scrfd_10g_kps": Decoding("scrfd", keypoints=5),
+}
+"""How the outputs of our own detectors become boxes."""
 
 
 def factory(name: str) -> Callable[[int], nn.Module]:

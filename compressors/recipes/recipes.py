@@ -20,8 +20,9 @@ from torch import nn
 from compressors.data.datasets import Dataset
 from compressors.export import lowerings
 from compressors.export.lowerings import FLOAT32, Lowering
-from compressors.networks import contract, user_network, zoo
+from compressors.networks import contract, scrfd_weights, user_network, zoo
 from compressors.networks.layers import weights
+from compressors.networks.scrfd import Scrfd
 from compressors.recipes import channel_pruning, clustering, element_pruning, qat, steps, train
 from compressors.recipes.feature_distillation import distilling
 from compressors.recipes.steps import Fit, NetworkStep, Review
@@ -51,6 +52,10 @@ STEPS: dict[str, type[Step]] = {
     "graph-optimization": lowerings.GraphOptimization,
 }
 """Name in a study to step."""
+
+
+STATISTICS = 32
+"""Images from which batch norms that came folded get the statistics that training needs."""
 
 
 @dataclass(frozen=True)
@@ -182,6 +187,9 @@ def _quantization_aware_training(step: steps.QuantizationAwareTraining, at: Step
 def _load(step: steps.LoadFile, at: StepContext) -> nn.Module:
     network = zoo.create(at.network_name, len(at.data.labels), at.seed)
     user_network.load(network, step.path, at.data.preprocessing.resize)
+    if isinstance(network, Scrfd) and step.path.suffix == ".onnx":
+        held = at.data.calibration.take(np.arange(min(STATISTICS, len(at.data.calibration))))
+        scrfd_weights.give_statistics(network, torch.from_numpy(at.data.inputs(held)))
     check_contract(network, at.data)
     return network
 

@@ -55,6 +55,8 @@ class StudiedClassification:
 
     def fault(self, outputs: Arrays, data: Dataset) -> str | None:
         """Returns what is wrong where there is not one vector of numbers for each image, one for each class."""
+        if data.decoding is not None:
+            return f"got decoder '{data.decoding.decoder}', expected none: the data is of classes, see --task"
         shapes = [list(array.shape) for array in outputs.values()]
         if len(shapes) != 1 or len(shapes[0]) != 2:
             return f"got outputs {shapes} from the network, expected one (N, classes)"

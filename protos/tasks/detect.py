@@ -33,7 +33,7 @@ def detect(
 
 def _in_image(xy: Floats, scale: Floats, ends: Rows) -> Floats:
     """Takes points (K, 2P) from the input to the image that has its far corner at `ends` (K, 2)."""
-    pairs = xy.reshape(len(xy), -1, 2) / scale[:, None]
+    pairs = xy.reshape(len(xy), xy.shape[1] // 2, 2) / scale[:, None]
     return np.asarray(np.clip(pairs, 0, ends[:, None]), np.float32).reshape(xy.shape)
 
 

@@ -5,7 +5,15 @@ gives both: the decoded ones unasked, with room for K = `max_detections` boxes o
 batches are divided by rows.
 """
 
-from protos.manifest import Decoding, TensorSpec, Variant
+from dataclasses import replace
+
+import numpy as np
+
+from protos.manifest import Decoding, Preprocessing, TensorSpec, Variant
+from protos.tasks import average_precision, matching
+from protos.tasks.boxes import Detections, Truth
+from protos.tasks.detect import detect
+from protos.tasks.task import Array, Arrays, Comparison, Rows
 
 COUNT, BOXES, SCORES, CLASSES, KEYPOINTS = "num_detections", "boxes", "scores", "classes", "keypoints"
 """Names of the decoded outputs: INT32 (N, 1), FP32 (N, K, 4) in pixels of the image that was sent, FP32 (N, K), INT32
@@ -41,4 +49,60 @@ class Detection:
 
     def unasked(self, variant: Variant) -> tuple[TensorSpec, ...]:
         """Returns the decoded outputs."""
-        return decoded(variant.decoding) if variant.decoding else variant.outputs
+        return decoded(variant.decoding) if variant.decoding else ()
+
+    def answers(
+        self, outputs: Arrays, images: Array, preprocessing: Preprocessing, decoding: Decoding | None
+    ) -> dict[str, Array]:
+        """Returns the boxes that average precision is made of, in pixels of the images."""
+        from protos.images import sizes  # needs Pillow, which reading a repository does not
+
+        assert decoding is not None
+        low = replace(decoding, score_threshold=AP_SCORE, max_detections=AP_MOST)
+        return detect(outputs, low, preprocessing, sizes(images)).arrays()
+
+    def images(self, answers: Arrays) -> int:
+        """Counts the images, whatever was found in them."""
+        return len(answers["counts"])
+
+    def take(self, arrays: Arrays, rows: Rows) -> dict[str, Array]:
+        """Returns the boxes of the images at `rows`; the names of the settings stay."""
+        kind = Detections if "scores" in arrays else Truth
+        return {**arrays, **kind.of_arrays(arrays).take(rows).arrays()}
+
+    def check(self, truth: Arrays, reference: Arrays, images: int) -> None:
+        """Raises `ValueError` for boxes that are not those of so many images."""
+        for name, arrays, kind in (("truth", truth, Truth), ("reference", reference, Detections)):
+            boxes = kind.of_arrays(arrays)
+            rows = {field: len(array) for field, array in boxes.arrays().items() if field != "counts"}
+            if len(boxes) != images or {*rows.values()} != {int(boxes.counts.sum())}:
+                raise ValueError(f"{name}: got boxes of {len(boxes)} images and arrays of {rows}, expected {images}")
+        if truth["counting"].shape[1:] != truth["settings"].shape:
+            raise ValueError(f"truth: got settings {truth['settings'].tolist()} for {truth['counting'].shape[1:]}")
+
+    def scores(self, answers: Arrays, truth: Arrays) -> dict[str, float]:
+        """Returns average precision: of WIDER's settings and their mean, or COCO's."""
+        return average_precision.scores(Detections.of_arrays(answers), Truth.of_arrays(truth), _settings(truth))
+
+    def compare(self, answers: Arrays, reference: Arrays, truth: Arrays) -> Comparison:
+        """Counts the objects that only one of the two finds; the interval is a bootstrap over images."""
+        now, before = Detections.of_arrays(answers), Detections.of_arrays(reference)
+        there = Truth.of_arrays(truth)
+        flips = matching.object_flips(now, before, there)
+        return Comparison(
+            lost=len(flips.lost),
+            gained=len(flips.gained),
+            agreement=matching.agreement(now, before),
+            drop_interval=average_precision.paired_bootstrap(now, before, there, _settings(truth)),
+        )
+
+    def golden_error(self, outputs: Arrays, expected: Arrays) -> float:
+        """Returns the largest difference beside the largest value of its output: scores and boxes differ in scale."""
+        return max(
+            float(np.abs(outputs[name] - wanted).max() / max(float(np.abs(wanted).max()), np.finfo(np.float32).tiny))
+            for name, wanted in expected.items()
+        )
+
+
+def _settings(truth: Arrays) -> tuple[str, ...]:
+    return tuple(truth["settings"].tolist())

@@ -2,6 +2,7 @@
 
 from protos.manifest import TaskName
 from protos.tasks.classification import Classification
+from protos.tasks.detection import Detection
 from protos.tasks.task import Task
 
-TASKS: dict[TaskName, Task] = {"classification": Classification()}
+TASKS: dict[TaskName, Task] = {"classification": Classification(), "detection": Detection()}

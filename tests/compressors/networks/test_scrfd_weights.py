@@ -1,5 +1,6 @@
 """Weights of SCRFD out of a graph: what an exporter folded answers as before, and what does not fit is named."""
 
+import copy
 import warnings
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from compressors.networks import user_network
+from compressors.networks import scrfd_weights, user_network
 from compressors.networks.scrfd import Head, MobileNet, Pafpn, ResNet, Scrfd
 from protos.errors import UsageError
 
@@ -62,6 +63,18 @@ def test_a_graph_fills_the_network_that_it_was_made_of(written: Written, tmp_pat
     user_network.load(read, tmp_path / "weights.onnx")
     with torch.no_grad():
         torch.testing.assert_close(read(images), network(images), atol=1e-4, rtol=1e-4)
+
+
+def test_with_statistics_a_network_answers_in_training_as_in_evaluation(written: Written, tmp_path: Path) -> None:
+    onnx.save(written[1], tmp_path / "weights.onnx")
+    network, images = tiny(), torch.randn(4, 3, 96, 64)
+    user_network.load(network, tmp_path / "weights.onnx")
+    with torch.no_grad():
+        before, lost = network(images), copy.deepcopy(network).train()(images)
+        scrfd_weights.give_statistics(network, images)
+        torch.testing.assert_close(network(images), before, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(network.train()(images), before, atol=1e-3, rtol=1e-3)
+    assert (lost[3] - before[3]).abs().max() > 0.1
 
 
 @pytest.mark.parametrize(
