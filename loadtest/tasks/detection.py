@@ -1,8 +1,7 @@
 """Detection over the wire: the test split as files, all boxes of its images, and the objects that are found no more.
 
 Average precision needs boxes of low scores and all of them, so requests ask for more than users get: `AP_SCORE` and
-`AP_MOST` of `protos.tasks.detection`. An object is found where a box of its class and of at least `FOUND_SCORE`
-overlaps it by at least `FOUND_IOU`; only objects count that count for average precision.
+`AP_MOST` of `protos.tasks.detection`. Which objects are found is said by `protos.tasks.matching`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,13 +18,12 @@ from protos.errors import InvalidInputError
 from protos.manifest import TensorSpec, Variant
 from protos.repository import EvaluationSet
 from protos.tasks import detection as contract
+from protos.tasks import matching
 from protos.tasks.boxes import Detections, Truth
 from protos.tasks.overlap import iou
 from protos.tasks.task import Array, Arrays
 from protos.tensors import encode_request
 from protos.v1 import inference_pb2 as pb
-
-FOUND_SCORE, FOUND_IOU = 0.5, 0.5
 
 Box = tuple[float, float, float, float]
 """x1, y1, x2 and y2 in pixels of the image."""
@@ -69,7 +67,7 @@ class Detection:
     counts_objects = True
     about = (
         f"Annotated objects of the test images, sent over the wire, under load. An object is found where a box of its"
-        f" class, of a score of at least {FOUND_SCORE:g}, overlaps it by at least {FOUND_IOU:g} (IoU). Lost: FP32"
+        f" class, of a score of at least {matching.SCORE:g}, overlaps it by at least {matching.IOU:g} (IoU). Lost: FP32"
         " PyTorch finds it and the variant does not. Gained: the other way round. The interval is a paired bootstrap"
         " over images."
     )
@@ -127,15 +125,15 @@ class Detection:
 
     def flips(self, answers: Arrays, test: EvaluationSet, rows: NDArray[np.int64]) -> Sequence[ObjectFlip]:
         """Returns the objects that only one of the two finds."""
-        truth, found = Truth.of_arrays(test.truth), list[ObjectFlip]()
-        both = [Detections.of_arrays(arrays) for arrays in (test.reference, answers)]
-        for image, row in enumerate(rows.tolist()):
-            objects = truth.of(image)
-            before, now = (_Nearest(each.of(image), objects) for each in both)
-            for i in np.flatnonzero(objects.counting.any(axis=1) & (before.found != now.found)):
-                label, box, lost = int(objects.classes[i]), _box(objects.boxes[i]), bool(before.found[i])
-                found.append(ObjectFlip(row, label, box, lost, before.boxes[i], now.boxes[i]))
-        return found
+        truth = Truth.of_arrays(test.truth)
+        before, now = (Detections.of_arrays(arrays) for arrays in (test.reference, answers))
+        changed, images = matching.object_flips(now, before, truth), np.repeat(np.arange(len(truth)), truth.counts)
+        flips = list[ObjectFlip]()
+        for i in np.union1d(changed.lost, changed.gained):
+            label, box, lost = int(truth.classes[i]), truth.boxes[i], bool(np.isin(i, changed.lost))
+            nearest = [_nearest(each.of(images[i]), box, label) for each in (before, now)]
+            flips.append(ObjectFlip(int(rows[images[i]]), label, _box(box), lost, *nearest))
+        return flips
 
     def tested(self, flips: Sequence[Flip], drop_interval: tuple[float, float] | None) -> str:
         """Returns the interval of the difference."""
@@ -160,17 +158,11 @@ class Detection:
         return picture
 
 
-class _Nearest:
-    """Which of the M objects of one image are found, and the box that overlaps each most."""
-
-    def __init__(self, answer: Detections, objects: Truth) -> None:
-        """Matches boxes of at least `FOUND_SCORE`."""
-        boxes = answer.boxes[answer.scores >= FOUND_SCORE]
-        same = objects.classes[:, None] == answer.classes[answer.scores >= FOUND_SCORE]
-        overlaps = np.where(same, iou(objects.boxes, boxes), 0)
-        best = overlaps.max(axis=1, initial=0)
-        self.found = best >= FOUND_IOU
-        self.boxes = [_box(boxes[row.argmax()]) if most > 0 else None for row, most in zip(overlaps, best, strict=True)]
+def _nearest(found: Detections, box: NDArray[np.float32], label: int) -> Box | None:
+    """Returns the box of one image that overlaps an object most, of those of its class that count."""
+    boxes = found.boxes[(found.scores >= matching.SCORE) & (found.classes == label)]
+    overlaps = iou(box[None], boxes)[0]
+    return _box(boxes[overlaps.argmax()]) if overlaps.any() else None
 
 
 def _box(corners: NDArray[np.float32]) -> Box:

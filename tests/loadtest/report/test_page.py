@@ -176,7 +176,7 @@ def test_a_detector_s_page_tells_objects_and_average_precision(tmp_path: Path) -
     assert "int8-x 12 91.20% 91.20% 1 1 -0.10 to 1.23" in page
     assert "int8-x: 1 lost, 1 gained class lost gained class 0 1 1 2 more in" in page
     assert "int8-x 1 1 to 3 8 400 2.50 3.75 int8-x 10 9 1 20 4.00 n/a" in page
-    assert "The test split has no images with about 0 or 100." in page
+    assert "The test split has no images with about 0 or 100 objects." in page
     assert "top-1" not in page
     assert "| int8-x | 1 to 3 | 400 | 2.50 | 3.75 |" in (tmp_path / "report.md").read_text()
 
