@@ -36,6 +36,8 @@ from server.observability.metrics import Metrics
 from server.observability.metrics_page import Page, join
 from server.settings import Settings
 from server.signals import stop_signals
+from server.tasks.answer_threads import AnswerThreads
+from server.tasks.table import served
 
 SWITCH_SECONDS = 0.0005
 """How soon a busy event loop lets an engine's thread on, which has its answers and needs the interpreter to hand them
@@ -80,7 +82,9 @@ class Server:
         self._edge = Edge(metrics.handled)
         self._images = Images(self._plan.slots, settings.queue_size, settings.max_image_pixels)
         self._exporters = Exporters(settings)
-        inference = Inference(self.registry, settings.max_rows, self._images, self._exporters.active)
+        self._answers = AnswerThreads(self._plan.slots, settings.queue_size)
+        tasks = served(self._answers)
+        inference = Inference(self.registry, settings.max_rows, self._images, tasks, self._exporters.active)
         self._streams = Streams(inference, settings.stream_requests)
         servicer = Servicer(self.registry, self._sync, inference, self._streams, settings)
         self._credentials = credentials(settings)
@@ -129,6 +133,7 @@ class Server:
         await self._sync.close()
         await self.registry.close()
         self._images.close()
+        self._answers.close()
         await self._exporters.close()
         if self._page:
             await self._page.close()

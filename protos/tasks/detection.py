@@ -44,8 +44,10 @@ class Detection:
     metric, title, unit = "ap", "AP", "objects"
 
     def outputs(self, variant: Variant) -> tuple[TensorSpec, ...]:
-        """Returns the decoded outputs, then those of the network."""
-        return (*self.unasked(variant), *variant.outputs)
+        """Returns the decoded outputs, then those of the network whose names are not taken by them."""
+        unasked = self.unasked(variant)
+        taken = {spec.name for spec in unasked}
+        return (*unasked, *(spec for spec in variant.outputs if spec.name not in taken))
 
     def unasked(self, variant: Variant) -> tuple[TensorSpec, ...]:
         """Returns the decoded outputs."""

@@ -6,7 +6,7 @@ A variant whose only input is the image tensor of its manifest's preprocessing t
     UINT8  (N, h, w, 3)               RGB images of any one size
     BYTES  (N) or (N, 1)              JPEG or PNG files, each of its own size
 
-and the latter two are resized (bilinear), scaled and normalised as the manifest says, in threads of their own
+and the latter two are fitted (bilinear), scaled and normalised as the manifest says, in threads of their own
 ahead of the variant's queue: a file that cannot be read (see `protos.images`) fails its own request and never a
 batch.
 """
@@ -27,6 +27,7 @@ from protos.tensors import Array, decode_request
 from protos.v1 import inference_pb2 as pb
 from server.execution.deadline import why_given_up
 from server.execution.engine import Observer
+from server.tasks.task import Sizes
 
 
 def accepted(request: pb.ModelInferRequest, variant: Variant) -> tuple[TensorSpec, ...]:
@@ -54,8 +55,10 @@ class Images:
 
     async def read(
         self, request: pb.ModelInferRequest, variant: Variant, observer: Observer, deadline: float | None = None
-    ) -> dict[str, Array]:
-        """The input (N, 3, H, W) of a request whose headers fit; once its caller is gone, the rest is left undone.
+    ) -> tuple[dict[str, Array], Sizes]:
+        """The input (N, 3, H, W) of a request whose headers fit, and the images' own sizes.
+
+        Once its caller is gone, the rest is left undone.
 
         Raises `OverloadedError` at once where too many wait, `InvalidInputError` for contents that do not fit.
         `deadline` is a time of `perf_counter`: gRPC cancels the caller then, here it only says why.
@@ -79,19 +82,22 @@ class Images:
         """Ends the threads; what waits for them is not read any more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _read(self, request: pb.ModelInferRequest, variant: Variant, gone: threading.Event) -> dict[str, Array]:
+    def _read(
+        self, request: pb.ModelInferRequest, variant: Variant, gone: threading.Event
+    ) -> tuple[dict[str, Array], Sizes]:
         ((name, array),) = decode_request(request).items()
         if array.dtype == np.object_:
             opened = (self._open(f"input '{name}': element {i}", file) for i, file in enumerate(array.flat))
         else:
             images.check_size(f"input '{name}'", array.shape[1], array.shape[2], self._max_pixels)
             opened = (Image.fromarray(pixels) for pixels in array)
-        resized = []
+        resized, sizes = [], []
         for image in opened:
             if gone.is_set():
                 raise ExpiredError("the caller went away while the images were read")  # nobody is there to be told
             resized.append(images.fit(image, variant.preprocessing))
-        return {name: normalise(np.stack(resized), variant.preprocessing)}
+            sizes.append((image.height, image.width))
+        return {name: normalise(np.stack(resized), variant.preprocessing)}, sizes
 
     def _open(self, element: str, file: bytes) -> Image.Image:
         return images.read(file, element, self._max_pixels)

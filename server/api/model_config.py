@@ -5,6 +5,7 @@ Source: https://github.com/triton-inference-server/common/blob/main/protobuf/mod
 
 from protos.manifest import TensorSpec
 from protos.support.machine import measured
+from protos.tasks.table import TASKS
 from protos.v1 import inference_pb2 as pb
 from server.execution.threads import Plan
 from server.hosting.registry import Hosted
@@ -17,13 +18,14 @@ _TYPES = {"BYTES": "STRING"}
 def describe(hosted: Hosted, plan: Plan, settings: Settings) -> pb.ModelConfig:
     """The configuration of a variant; `UnavailableError` unless it is READY."""
     engine, variant = hosted.serving()
+    outputs = TASKS[variant.task].outputs(variant)
     config = pb.ModelConfig(
         name=variant.model,
         platform=variant.runtime,
         backend=variant.runtime,
         max_batch_size=settings.max_rows,
         input=[pb.ModelInput(name=spec.name, data_type=_type(spec), dims=spec.shape[1:]) for spec in variant.inputs],
-        output=[pb.ModelOutput(name=spec.name, data_type=_type(spec), dims=spec.shape[1:]) for spec in variant.outputs],
+        output=[pb.ModelOutput(name=spec.name, data_type=_type(spec), dims=spec.shape[1:]) for spec in outputs],
         instance_group=[pb.ModelInstanceGroup(count=plan.workers, kind=pb.ModelInstanceGroup.KIND_CPU)],
     )
     if engine.limit.rows > 1:

@@ -6,6 +6,7 @@ Errors are raised as domain errors; `server.api.edge` makes statuses of them.
 import importlib.metadata
 
 from protos.manifest import TensorSpec
+from protos.tasks.table import TASKS
 from protos.v1 import inference_pb2 as pb
 from server.api import model_config
 from server.api.inference import Inference
@@ -56,7 +57,7 @@ class Servicer(RepositoryServicer):
         if (variant := hosted.described) is not None:
             response.platform = variant.runtime
             response.inputs.extend(map(_tensor_metadata, variant.inputs))
-            response.outputs.extend(map(_tensor_metadata, variant.outputs))
+            response.outputs.extend(map(_tensor_metadata, TASKS[variant.task].outputs(variant)))
         return response
 
     async def ModelInfer(  # type: ignore[override]  # the edge passes a record in the place of the context

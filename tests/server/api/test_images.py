@@ -293,7 +293,9 @@ def test_too_many_waiting_images_are_refused_at_once_and_counted(repository: Pat
         assert record.rejections == ["queue_full"]
         release.set()
         for task in waiting:
-            np.testing.assert_array_equal((await task)["input"], by_hand(list(PIXELS)))
+            inputs, sizes = await task
+            np.testing.assert_array_equal(inputs["input"], by_hand(list(PIXELS)))
+            assert sizes == [(4, 4)] * 2
         await images.read(request(PIXELS), variant, record)
 
     alone(play)

@@ -8,12 +8,17 @@ import pytest
 from protos.tensors import Array, decode_response, encode_request
 from protos.v1 import inference_pb2 as pb
 from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
-from server.api.classification import AT_ONCE, classify
+from server.tasks.answer_threads import AnswerThreads
+from server.tasks.classification import AT_ONCE, Classification
 from tests.support import toy
 
 
 def classes(values: Array, count: int, labels: tuple[str, ...] = ()) -> list[list[bytes]]:
-    rows: list[list[bytes]] = asyncio.run(classify(values, count, labels)).tolist()
+    threads = AnswerThreads(1, 1)
+    try:
+        rows: list[list[bytes]] = asyncio.run(Classification(threads).classify(values, count, labels)).tolist()
+    finally:
+        threads.close()
     return rows
 
 
