@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from loadtest.measure.block import RunContext  # makes a process Locust's, which the figures alone need not be
 
 SECONDS = 8.0
-"""What all variants take together."""
+"""The most that all variants take together; each has at most the time of a block."""
 MOST_IMAGES = 8
 """Of each group, those whose number of objects is nearest to it."""
 
@@ -47,7 +47,7 @@ def groups(counts: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
     return found
 
 
-def measure(context: "RunContext", seconds: float = SECONDS) -> tuple[tuple[ObjectLatency, ...], tuple[str, ...]]:
+def measure(context: "RunContext") -> tuple[tuple[ObjectLatency, ...], tuple[str, ...]]:
     """Measures each variant, and says which could not be; nothing where no test split of such images is at hand."""
     task = task_of(next(iter(context.variants.values())).metadata)
     try:
@@ -61,10 +61,10 @@ def measure(context: "RunContext", seconds: float = SECONDS) -> tuple[tuple[Obje
     if test is None:
         return (), ()
     counts, latencies, notes = TASKS[task].objects(test), list[ObjectLatency](), list[str]()
-    chosen = groups(counts)
+    chosen, seconds = groups(counts), min(SECONDS / len(context.variants), context.plan.duration)
     for name in context.variants:
         try:
-            taken = _measure(context, name, test, chosen, seconds / len(context.variants))
+            taken = _measure(context, name, test, chosen, seconds)
         except CallError as error:
             notes.append(f"{name}: latency by objects was not measured: {plain(str(error))}")
             continue
