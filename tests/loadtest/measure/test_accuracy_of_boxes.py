@@ -15,6 +15,7 @@ from protos.errors import UsageError
 from protos.manifest import Decoding, Quality, from_json, to_json
 from protos.repository import EvaluationSet, save_evaluation_set
 from protos.tasks.boxes import Detections, Truth
+from protos.tasks.detection import AP_MOST
 from protos.tasks.table import TASKS
 from protos.tensors import Array, decode_request, encode_response
 from protos.v1 import inference_pb2 as pb
@@ -99,7 +100,7 @@ def served(request: pb.ModelInferRequest, _: grpc.ServicerContext) -> pb.ModelIn
 
 def full(request: pb.ModelInferRequest, context: grpc.ServicerContext) -> pb.ModelInferResponse:
     response = served(request, context)
-    response.raw_output_contents[0] = np.full(len(response.raw_output_contents[0]) // 4, 1500, np.int32).tobytes()
+    response.raw_output_contents[0] = np.full(len(response.raw_output_contents[0]) // 4, AP_MOST, np.int32).tobytes()
     return response
 
 
@@ -131,7 +132,7 @@ def test_ap_may_differ_by_a_millionth(check: Check) -> None:
 def test_an_image_with_as_many_boxes_as_there_is_room_for_fails(check: Check) -> None:
     found = asked(full, check)
     assert found.failures == {"WRONG_ANSWER": 3}
-    assert "'num_detections': got 1500, expected fewer than 1500" in str(found.first_failure)
+    assert f"'num_detections': got {AP_MOST}, expected fewer than {AP_MOST}" in str(found.first_failure)
 
 
 def test_a_server_without_decoded_outputs_is_refused(root: Path) -> None:
