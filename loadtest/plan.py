@@ -120,7 +120,7 @@ class Plan(Access):
     rate: float | None = field(default=None, metadata=units.RATE)
     """arrivals per second that a variant to ship must carry; added to --rates"""
     max_drop: float | None = field(default=None, metadata=units.POINTS)
-    """how far the top-1 of a variant to ship may be below FP32, in percentage points"""
+    """how far a variant to ship may be below FP32, in percentage points of its metric, top-1 or AP"""
     max_memory: float | None = field(default=None, metadata=units.MEGABYTES)
     """most memory of a variant to ship, such as 200MB"""
     error_rate: float = field(default=0.001, metadata=units.SHARE)
@@ -129,8 +129,9 @@ class Plan(Access):
     """connections that share the requests of --rates and --offline"""
     rows: int = field(default=1, metadata=units.COUNT)
     """rows in each request, except for --offline"""
-    form: Form = "tensor"
-    """how a row is sent: as the FP32 tensor, or as UINT8 pixels or a JPEG file that the server turns into it"""
+    form: Form | None = None
+    """how a row is sent: as the FP32 tensor, or as UINT8 pixels or a JPEG file that the server turns into it (default:
+    tensor; jpeg for a detector with golden inputs in --repository)"""
     transport: Transport = "unary"
     """send each request as a call (ModelInfer), or all of a connection on one stream (ModelStreamInfer)"""
     duration: float = field(default=3.0, metadata=ABOVE_ZERO)
@@ -142,7 +143,8 @@ class Plan(Access):
     ceiling: float = field(default=1.0, metadata=units.at_least(0))
     """seconds of each load against a server that answers at once, to find what the load generator can do; 0 skips it"""
     check_accuracy: bool = False
-    """also send the repository's test split under load: top-1 must equal the manifest's, and all flips are listed"""
+    """also send the repository's test split under load: top-1 or AP must equal the manifest's, and all flips are
+    listed"""
     reruns: float = field(default=0.25, metadata=units.at_least(0))
     """largest share of the blocks to measure again because the machine changed meanwhile"""
     deadline: float = field(default=10.0, metadata=ABOVE_ZERO)

@@ -3,6 +3,7 @@
     discover    which variants are ready, what they take
     ceiling     what the load generator reaches against a server that answers at once
     measure     each block, again where the machine was not the same before and after (see `noise_probe`)
+    objects     latency by how many objects an image holds, where the task has them (see `objects`)
     search      the highest rate that each variant holds, with `--find-max-rate` (see `max_rate`)
     check       the accuracy over the wire, with `--check-accuracy` (see `accuracy`)
     write       results.json, samples.npz and report.html beside `--out`, then renamed to it
@@ -27,9 +28,9 @@ from loadtest.analysis.results import Results, make_cells
 from loadtest.analysis.warnings import make_warnings
 from loadtest.client.credentials import read_credentials
 from loadtest.client.discovery import Discovery, discover
-from loadtest.client.payloads import Payload, Source, make_inputs, make_payloads
+from loadtest.client.payloads import Payload, Source, form_of, make_inputs, make_payloads
 from loadtest.interrupt import Sleep
-from loadtest.measure import accuracy, ceiling
+from loadtest.measure import accuracy, ceiling, objects
 from loadtest.measure.accuracy import Accuracy, Check
 from loadtest.measure.checkpoint import ROOM, Checkpoint, checkpointed
 from loadtest.measure.max_rate import search_all
@@ -61,6 +62,8 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> tuple[Results, Decision]:
     credentials = read_credentials(plan)
     started, where = _now(), machine.describe(*LIBRARIES)
     found = discover(plan, sleep, credentials)
+    metadata = next(iter(found.by_name.values())).metadata
+    plan = replace(plan, form=form_of(plan.form, plan.model, metadata, plan.repository))
     payloads, source = _payloads(plan, found)
     ours = {each.variant: each.metadata for each in found.by_name.values() if not each.target.name}
     checks = accuracy.prepare(plan.repository, plan.model, ours) if plan.check_accuracy else {}
@@ -70,6 +73,7 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> tuple[Results, Decision]:
         ceilings = ceiling.measure(context, plan.ceiling) if plan.ceiling else ()
         blocks = _measure_blocks(context, checkpoint, console)
         searches, trials = search_all(context, checkpoint, console) if plan.find_max_rate else ((), None)
+        by_objects, notes = objects.measure(context)
         checked = tuple(_check_accuracy(context, name, check, console) for name, check in checks.items())
         cells = make_cells(plan, blocks, found.facts, ceilings)
         shared_cores = where.cores if plan.on_one_machine else None
@@ -85,8 +89,9 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> tuple[Results, Decision]:
             cells=cells,
             accuracy=checked,
             skipped=dict(found.skipped),
-            warnings=make_warnings(cells, found.skipped, found.notes, shared_cores, checked),
+            warnings=make_warnings(cells, found.skipped, (*found.notes, *notes), shared_cores, checked),
             searches=searches,
+            objects=by_objects,
         )
         decision = decide(results)
         checkpoint.release()

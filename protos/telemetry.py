@@ -71,8 +71,8 @@ VARIANT_STATE = Metric(
 VARIANT_QUALITY = Metric(
     "pareto_variant_quality", "gauge", "As measured by compressors on the whole test set.", (*_VARIANT, "metric")
 )
-TOP1, AGREEMENT = "top1", "agreement"
-"""Values of its label `metric`: accuracy as the studies measure it, and the share of FP32's predictions kept. Behind
+AGREEMENT = "agreement"
+"""A value of its label `metric`: the share of FP32's predictions kept. The others are the metrics of the tasks; behind
 `_parent` and `_fp32` stands the same of the variant's parent and of the FP32 variant."""
 VARIANT_ARTIFACT_BYTES = Metric(
     "pareto_variant_artifact_bytes", "gauge", "Size on disk of the files that the runtime loads."

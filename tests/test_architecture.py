@@ -29,6 +29,7 @@ ADAPTERS_AND_EXPORTERS = {
     name: {RUNTIMES[name].partition(":")[0], EXPORTERS[name].function.partition(":")[0]} for name in RUNTIMES
 }
 
+LOADTEST_TASKS = {f"loadtest.tasks.{name}" for name in ("task", "classification", "detection")}
 ONNX_NETWORKS = {"compressors.networks.onnx_network", "compressors.networks.onnx_graph"}
 WRAPPED_IN = {
     "torch": {"server.runtimes.pytorch", "server.runtimes.torchscript"},
@@ -55,7 +56,7 @@ WRAPPED_IN = {
         "compressors.data.scenes",
         "protos.images",
         "server.api.images",
-        "loadtest.report.flips",
+        *LOADTEST_TASKS,
         "loadtest.client.payloads",
         "compressors.tasks.augmentation",
     },

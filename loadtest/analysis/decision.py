@@ -1,6 +1,6 @@
 """Which variant to ship under the constraints of a plan, and why not each of the others.
 
-    --max-drop     top-1 at most so many points below the FP32 baseline
+    --max-drop     top-1 or AP at most so many points below the FP32 baseline
     --max-memory   what loading and answering once adds to a process, as the variant's manifest says
     --rate         so many answers a second, at one of the loads that were measured
     --p99          at that load
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from loadtest.analysis.paired_comparison import compare_pair
 from loadtest.analysis.results import Cell, Results
-from loadtest.analysis.validity import baseline_of, has_valid_p99, invalid_reason, p99_frontier
+from loadtest.analysis.validity import baseline_of, has_valid_p99, invalid_reason, p99_frontier, title_of
 from loadtest.plan import Plan
 from protos.support import significance
 
@@ -56,12 +56,12 @@ class Decision:
     why_not: str = ""
 
 
-def asked(plan: Plan) -> str:
-    """Says in words what the variant to ship must meet; empty without constraints."""
+def asked(plan: Plan, metric: str) -> str:
+    """Says in words what the variant to ship must meet; empty without constraints. `metric` is the metric's title."""
     limits = {
         "p99 within {:g} ms": plan.p99,
         "{:g} requests per second": plan.rate,
-        "top-1 at most {:g} points below FP32": plan.max_drop,
+        metric + " at most {:g} points below FP32": plan.max_drop,
         "at most {:g} MB of memory": plan.max_memory,
     }
     return ", ".join(words.format(limit) for words, limit in limits.items() if limit is not None)
@@ -69,7 +69,8 @@ def asked(plan: Plan) -> str:
 
 def decide(results: Results) -> Decision:
     """Returns the variant of a run to ship under the constraints of its plan, or without constraints its frontier."""
-    plan, words, baseline = results.plan, asked(results.plan), baseline_of(results.cells)
+    plan, baseline = results.plan, baseline_of(results.cells)
+    words = asked(plan, title_of(results.cells))
     if not words:
         return Decision(words, frontier=_frontier(results), why_not="no constraints were given")
     able, losers = list[Cell](), list[Loser]()
@@ -112,7 +113,7 @@ def _limits_broken(cell: Cell, baseline: Cell | None, plan: Plan) -> Iterator[st
     drop = drop_of(cell, baseline)
     memory = None if cell.facts.memory_bytes is None else cell.facts.memory_bytes / 1e6
     for what, words, value, limit in (
-        ("accuracy it lost", "top-1 is {:.2f} points below FP32, {:.2f}", drop, plan.max_drop),
+        ("accuracy it lost", title_of([cell]) + " is {:.2f} points below FP32, {:.2f}", drop, plan.max_drop),
         ("memory it takes", "{:.1f} MB of memory, {:.1f}", memory, plan.max_memory),
     ):
         if limit is not None and value is None:
@@ -163,7 +164,7 @@ def _pick(cells: Sequence[Cell], plan: Plan) -> tuple[Cell, dict[str, str]]:
     best, *others = cells
     verdicts = {cell.variant: _compared(cell, best, plan) for cell in others}
     tied = [best, *(cell for cell in others if verdicts[cell.variant] == "tied")]
-    winner = min(tied, key=lambda cell: (-(cell.facts.top1 or 0.0), cell.facts.artifact_bytes or 0))
+    winner = min(tied, key=lambda cell: (-(cell.facts.quality or 0.0), cell.facts.artifact_bytes or 0))
     if winner is not best:
         others = [cell for cell in others if cell is not winner]
         verdicts = {best.variant: "tied"} | {cell.variant: _compared(cell, winner, plan) for cell in others}
@@ -199,9 +200,9 @@ def _sentence(cell: Cell, baseline: Cell | None) -> str:
     if cell.latency_ms.p99 is not None:
         p99 = f"{cell.latency_ms.p99:.2f} ms"
     parts = [f"p99 {p99} and {cell.throughput_rps:,.0f} requests/s at {cell.load.name}"]
-    if cell.facts.top1 is not None:
+    if cell.facts.quality is not None:
         below = "" if drop is None else f" ({abs(drop):.2f} points {'above' if drop < 0 else 'below'} FP32)"
-        parts.append(f"top-1 {cell.facts.top1:.2%}{below}")
+        parts.append(f"{title_of([cell])} {cell.facts.quality:.2%}{below}")
     if cell.facts.memory_bytes is not None:
         parts.append(f"{cell.facts.memory_bytes / 1e6:.1f} MB of memory")
     if cell.facts.serving:
@@ -217,7 +218,7 @@ def _frontier(results: Results) -> tuple[Choice, ...]:
         if faster is None:
             text = "the fastest of all" if len(best) > 1 else "the fastest and the most accurate"
         else:
-            more = 100 * ((cell.facts.top1 or 0.0) - (faster.facts.top1 or 0.0))
+            more = 100 * ((cell.facts.quality or 0.0) - (faster.facts.quality or 0.0))
             times = (cell.latency_ms.p99 or 0.0) / (faster.latency_ms.p99 or 1.0)
             text = f"{more:.2f} points more accurate than {faster.variant}, and {times:.1f} times its p99"
         choices.append(Choice(cell, f"{text}: {_sentence(cell, baseline_of(first))}"))
@@ -225,7 +226,7 @@ def _frontier(results: Results) -> tuple[Choice, ...]:
 
 
 def drop_of(cell: Cell, baseline: Cell | None) -> float | None:
-    """Returns by how many points of top-1 a variant is below the FP32 baseline, or None where that is not known."""
-    if baseline is None or baseline.facts.top1 is None or cell.facts.top1 is None:
+    """Returns by how many points a variant's metric is below the FP32 baseline's, or None where it is not known."""
+    if baseline is None or baseline.facts.quality is None or cell.facts.quality is None:
         return None
-    return 100 * (baseline.facts.top1 - cell.facts.top1)
+    return 100 * (baseline.facts.quality - cell.facts.quality)

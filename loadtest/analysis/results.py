@@ -29,14 +29,14 @@ from loadtest.client.metrics_page import Deltas, Facts
 from loadtest.client.payloads import Source
 from loadtest.measure.accuracy import Accuracy
 from loadtest.measure.host import Conditions
-from loadtest.measure.measurement import OK, Ceiling, Measurement, Search, steady, steady_latencies
+from loadtest.measure.measurement import OK, Ceiling, Measurement, ObjectLatency, Search, steady, steady_latencies
 from loadtest.plan import Load, Plan
 from loadtest.users.recorder import FIRST, STATUSES, STEADY, Rows, join
 from protos.support import significance
 from protos.support.machine import Machine
 from protos.support.strict import decode
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -151,6 +151,8 @@ class Results:
     """Variants that were not measured, each with the reason."""
     warnings: tuple[str, ...]
     searches: tuple[Search, ...] = ()
+    objects: tuple[ObjectLatency, ...] = ()
+    """Latency by the number of objects, where the task has them."""
     schema: int = SCHEMA
 
     @property

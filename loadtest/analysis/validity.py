@@ -5,9 +5,10 @@ never ships. It shows nothing either way: a variant that the generator limited i
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from loadtest.analysis.results import Cell
+from loadtest.tasks.table import title
 from protos.frontier import FP32, fp32_baseline, pareto_frontier
 
 
@@ -35,26 +36,31 @@ def invalid_reason(cell: Cell) -> str:
     return ", ".join(reasons)
 
 
+def title_of(cells: Iterable[Cell]) -> str:
+    """Returns what people call the metric of the cells."""
+    return title([cell.facts.metric for cell in cells])
+
+
 def baseline_of(cells: Sequence[Cell]) -> Cell | None:
     """Returns the slowest cell of the FP32 variant that the others are compared with, of those of known accuracy."""
-    fp32 = [cell for cell in cells if cell.facts.recipe == FP32 and cell.facts.top1 is not None]
-    name = fp32_baseline({cell.variant: cell.facts.top1 for cell in fp32})
+    fp32 = [cell for cell in cells if cell.facts.recipe == FP32 and cell.facts.quality is not None]
+    name = fp32_baseline({cell.variant: cell.facts.quality for cell in fp32})
     return max((cell for cell in fp32 if cell.variant == name), key=_p99, default=None)
 
 
 def p99_frontier(cells: Sequence[Cell]) -> list[Cell]:
-    """Returns the valid cells of known accuracy that none beats in both p99 and top-1, by rising p99."""
+    """Returns the valid cells of known accuracy that none beats in both p99 and quality, by rising p99."""
     return _frontier(cells, _p99)
 
 
 def throughput_frontier(cells: Sequence[Cell]) -> list[Cell]:
-    """Returns the valid cells of known accuracy that none beats in both throughput and top-1, by falling throughput."""
+    """Returns the valid cells of known accuracy that none beats in throughput and quality, by falling throughput."""
     return _frontier(cells, lambda cell: -cell.throughput_rps)
 
 
 def _frontier(cells: Sequence[Cell], cost: Callable[[Cell], float]) -> list[Cell]:
-    able = [cell for cell in cells if has_valid_p99(cell) and cell.facts.top1 is not None]
-    return [able[i] for i in pareto_frontier([*map(cost, able)], [cell.facts.top1 or 0.0 for cell in able])]
+    able = [cell for cell in cells if has_valid_p99(cell) and cell.facts.quality is not None]
+    return [able[i] for i in pareto_frontier([*map(cost, able)], [cell.facts.quality or 0.0 for cell in able])]
 
 
 def _p99(cell: Cell) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from loadtest import stats
 from loadtest.analysis.results import Cell
 from loadtest.measure.accuracy import Accuracy
+from loadtest.tasks.table import title
 
 
 def make_warnings(
@@ -41,8 +42,9 @@ def _of_accuracy(checked: Accuracy) -> Iterator[str]:
     if checked.failures:
         failed = ", ".join(f"{count} {status}" for status, count in checked.failures.items())
         yield f"requests with test images failed ({failed}; {checked.first_failure})"
-    if checked.top1 is not None and checked.top1 != checked.manifest_top1:
-        yield f"top-1 is {checked.top1:.2%} on {checked.samples} images, its manifest says {checked.manifest_top1:.2%}"
+    if checked.differs:
+        said = f"its manifest says {checked.manifest_quality:.2%}"
+        yield f"{title([checked.metric])} is {checked.quality:.2%} on {checked.samples} images, {said}"
 
 
 def _of_cell(cell: Cell) -> Iterator[str]:

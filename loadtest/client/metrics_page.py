@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from loadtest.tasks.table import METRICS
 from protos import telemetry
 from protos.errors import ParetoServeError
 
@@ -33,7 +34,9 @@ class Facts:
     recipe: str | None = None
     runtime: str | None = None
     precision: str | None = None
-    top1: float | None = None
+    metric: str | None = None
+    """What `quality` is: the metric of the variant's task."""
+    quality: float | None = None
     agreement: float | None = None
     artifact_bytes: int | None = None
     memory_bytes: int | None = None
@@ -59,11 +62,14 @@ class Page:
         infos = self._chosen(telemetry.VARIANT_INFO.name, labels)
         info = infos[0].labels if infos else {}
         size = self.total(telemetry.VARIANT_ARTIFACT_BYTES.name, **labels)
+        values = {metric: self.total(quality, metric=metric, **labels) for metric in METRICS}
+        metric = next((metric for metric, value in values.items() if value is not None), None)
         return Facts(
             recipe=info.get("recipe"),
             runtime=info.get("runtime"),
             precision=info.get("precision"),
-            top1=self.total(quality, metric=telemetry.TOP1, **labels),
+            metric=metric,
+            quality=values.get(metric or ""),
             agreement=self.total(quality, metric=telemetry.AGREEMENT, **labels),
             artifact_bytes=None if size is None else int(size),
         )

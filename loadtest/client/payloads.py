@@ -1,7 +1,8 @@
 """Requests made ahead of the load, and what their answers must look like.
 
 A payload is the serialized request for one variant and one input, so that sending one costs no encoding. Inputs are
-the model's golden ones where the repository holds them: real images, as tensors, pixels or JPEG files. Another model
+the model's golden ones where the repository holds them: real images, as tensors, pixels or JPEG files. Where its test
+split holds files, pixels and files are those: images of several sizes, from the emptiest to the fullest. Another model
 (a foreign server's) gets random tensors of the shapes that its metadata declares.
 
 An answer is checked as far as that is cheap: its variant, the names and shapes of its outputs, the bytes in each.
@@ -10,7 +11,7 @@ Whether the numbers are right is not checked here.
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,15 +20,23 @@ import numpy as np
 from PIL import Image
 
 from loadtest.plan import Form
+from loadtest.tasks.table import TASKS, task_of
+from protos import images
 from protos.errors import IntegrityError, UsageError
-from protos.repository import GOLDEN, load_golden, scan_model
+from protos.manifest import TaskName
+from protos.repository import GOLDEN, TEST, load_evaluation_set, load_golden, scan_model
 from protos.tensors import DTYPES, MAX_RANK, Array, encode_request
 from protos.v1 import inference_pb2 as pb
 
 Source = Literal["golden", "synthetic"]
+Row = Array | bytes
+"""One row of an input: a part of a tensor, pixels, or a file."""
 
 SYNTHETIC_INPUTS = 8
 """A model without golden inputs gets this many random ones."""
+
+MOST_FILES = 32
+"""Of a test split of files, so many are sent in turn."""
 
 MOST_ELEMENTS = 2**24
 """Most elements of one random input: as FP32 they fill the largest message that is sent."""
@@ -43,7 +52,7 @@ class Payload:
     variant: str
     request: bytes
     rows: int
-    outputs: dict[str, tuple[int, ...]]
+    outputs: Mapping[str, tuple[int, ...]]
     """Shape of each output as the metadata declares it, -1 for a free dimension."""
     label: str = ""
     """Name in results, where that is not the variant's."""
@@ -84,37 +93,84 @@ def wire_version(variant: str) -> str:
     return "" if variant == DEFAULT_VARIANT else variant
 
 
+def form_of(form: Form | None, model: str, metadata: pb.ModelMetadataResponse, repository: Path) -> Form:
+    """Returns how a row is sent: as asked for, or as the model's task has it where the repository has images for it."""
+    if form is not None or not (repository / model / GOLDEN).is_file():
+        return form or "tensor"
+    return TASKS[task_of(metadata)].form
+
+
 def make_inputs(
-    model: str, metadata: pb.ModelMetadataResponse, repository: Path, seed: int, rows: int = 1, form: Form = "tensor"
+    model: str, metadata: pb.ModelMetadataResponse, repository: Path, seed: int, rows: int = 1, form: Form | None = None
 ) -> Inputs:
     """Makes inputs of `rows` rows each for a model: golden ones if the repository has the model, else synthetic.
 
     Raises `UsageError` where golden inputs are damaged, missing or unfit, or the metadata says too little.
     """
+    form = form_of(form, model, metadata, repository)
     if not (repository / model / GOLDEN).is_file():
         if form != "tensor":
             raise UsageError(f"--form: '{form}' needs golden inputs of '{model}' in '{repository}': images")
         random = np.random.default_rng(seed)
         return Inputs("synthetic", [_synthetic(metadata, random, rows) for _ in range(SYNTHETIC_INPUTS)])
+    tensors, task = _golden(model, metadata, repository), task_of(metadata)
+    golden: dict[str, Sequence[Row]] = {name: list(array) for name, array in tensors.items()}
+    if form != "tensor":
+        golden = {name: _images(form, array, repository, model, task) for name, array in tensors.items()}
+    count = len(next(iter(golden.values())))
+    turns = [[at % count for at in range(first, first + rows)] for first in range(count)]
+    return Inputs(
+        "golden", [{name: _batch([each[i] for i in turn]) for name, each in golden.items()} for turn in turns]
+    )
+
+
+def _batch(rows: Sequence[Row]) -> Array:
+    """Returns rows as one array."""
+    if isinstance(rows[0], bytes):
+        files = np.empty(len(rows), np.object_)
+        files[:] = rows
+        return files
+    if len(sizes := {np.shape(row) for row in rows}) > 1:
+        raise UsageError(
+            f"--form: 'pixels' of {len(sizes)} sizes in one request, expected 'jpeg', or one row a request"
+        )
+    return np.stack(rows)
+
+
+def _images(form: Form, golden: Array, repository: Path, model: str, task: TaskName) -> Sequence[Row]:
+    """Returns images as uint8 pixels (H, W, 3) or as files: those of the test split, or what golden inputs were."""
+    try:
+        test = load_evaluation_set(repository, model, task)
+    except IntegrityError:
+        test = None
+    if test is None or test.images.dtype != np.object_:
+        return _golden_images(form, golden, repository, model)
+    by_objects = np.argsort(TASKS[task].objects(test), kind="stable")
+    chosen = by_objects[np.linspace(0, len(test) - 1, min(len(test), MOST_FILES)).round().astype(np.int64)]
+    files: Sequence[bytes] = test.images[chosen].tolist()
+    return files if form == "jpeg" else [np.asarray(images.read(file, f"'{TEST}' of '{model}'")) for file in files]
+
+
+def _golden(model: str, metadata: pb.ModelMetadataResponse, repository: Path) -> dict[str, Array]:
+    """Returns the golden inputs by the names that the server has for them."""
     try:
         golden = load_golden(repository, model).inputs
     except IntegrityError as error:
         raise UsageError(str(error)) from error
-    if len(metadata.inputs) != 1 or not _fits(golden.shape, tuple(metadata.inputs[0].shape), len(golden)):
+    declared = {tensor.name: tuple(tensor.shape) for tensor in metadata.inputs}
+    if len(golden) == len(declared) == 1:
+        golden = dict(zip(declared, golden.values(), strict=True))
+    if golden.keys() != declared.keys() or not all(_fits(a.shape, declared[n], len(a)) for n, a in golden.items()):
+        shapes = ", ".join(str(list(array.shape)) for array in golden.values())
         raise UsageError(
-            f"golden inputs in '{repository / model}' have shape {list(golden.shape)},"
+            f"golden inputs in '{repository / model}' have shape {shapes},"
             f" but the server's '{model}' takes {[(each.name, list(each.shape)) for each in metadata.inputs]}"
         )
-    made = golden if form == "tensor" else _images(form, golden, repository, model)
-    chosen = (np.arange(first, first + rows) % len(golden) for first in range(len(golden)))
-    return Inputs("golden", [{metadata.inputs[0].name: made[rows_of_one]} for rows_of_one in chosen])
+    return golden
 
 
-def _images(form: Form, golden: Array, repository: Path, model: str) -> Array:
-    """Returns the images that the manifest's preprocessing made the golden inputs (N, 3, H, W) of.
-
-    They are uint8 pixels (N, H, W, 3), or JPEG files (N) of bytes.
-    """
+def _golden_images(form: Form, golden: Array, repository: Path, model: str) -> Sequence[Row]:
+    """Returns the images that the manifest's preprocessing made the golden inputs (N, 3, H, W) of."""
     how = next((entry.variant.preprocessing for entry in scan_model(repository, model) if entry.variant), None)
     if how is None:
         raise UsageError(f"--form: no variant of '{model}' in '{repository}' says how its inputs are made of images")
@@ -122,24 +178,28 @@ def _images(form: Form, golden: Array, repository: Path, model: str) -> Array:
         raise UsageError(f"--form: golden inputs of '{model}' have shape {list(golden.shape)}, which are no images")
     mean, std = (np.array(values, np.float32).reshape(-1, 1, 1) for values in (how.mean, how.std))
     pixels = ((golden * std + mean) * 255).round().clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
-    if form == "pixels":
-        return pixels
-    files = np.empty(len(pixels), np.object_)
-    for i, each in enumerate(pixels):
-        Image.fromarray(each).save(file := io.BytesIO(), "JPEG", quality=95)
-        files[i] = file.getvalue()
-    return files
+    return list(pixels) if form == "pixels" else [_jpeg(each) for each in pixels]
+
+
+def _jpeg(pixels: Array) -> bytes:
+    Image.fromarray(pixels).save(file := io.BytesIO(), "JPEG", quality=95)
+    return file.getvalue()
 
 
 def make_payloads(
     model: str, variant: str, metadata: pb.ModelMetadataResponse, inputs: Inputs, label: str = ""
 ) -> list[Payload]:
     """Makes one payload for each input."""
-    outputs, payloads = {output.name: tuple(output.shape) for output in metadata.outputs}, []
+    outputs, payloads = outputs_of(metadata), []
     for tensors in inputs.tensors:
         request = encode_request(model, wire_version(variant), tensors).SerializeToString()
         payloads.append(Payload(variant, request, len(next(iter(tensors.values()))), outputs, label))
     return payloads
+
+
+def outputs_of(metadata: pb.ModelMetadataResponse) -> Mapping[str, tuple[int, ...]]:
+    """Returns the shapes, by name, of the outputs that a request gets which names none."""
+    return TASKS[task_of(metadata)].unasked({output.name: tuple(output.shape) for output in metadata.outputs})
 
 
 def _synthetic(metadata: pb.ModelMetadataResponse, random: np.random.Generator, rows: int) -> dict[str, Array]:

@@ -258,7 +258,7 @@ def _model_under_test(probe: Probe, model: str, variant: str, settings: Settings
     reply = probe.ask(request, pb.ModelMetadataResponse)
     if reply.message is None:
         raise UsageError(f"{variant}: {reply}")
-    inputs = make_inputs(model, reply.message, settings.repository, seed=0)
+    inputs = make_inputs(model, reply.message, settings.repository, seed=0, form="tensor")
     return ModelUnderTest(probe, model, variant, reply.message, inputs.tensors[0]), inputs.source
 
 

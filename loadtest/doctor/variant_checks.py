@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from loadtest.client.oip import MESSAGE_BYTES
-from loadtest.client.payloads import Payload, wire_version
+from loadtest.client.payloads import Payload, outputs_of, wire_version
 from loadtest.doctor.findings import Finding, Verdict, make_finding
 from loadtest.doctor.probe import NOT_ASKED, OIP, Probe, Reply
 from protos.errors import InvalidInputError
@@ -79,8 +79,7 @@ class ModelUnderTest:
 
     def fault_of_answer(self, response: pb.ModelInferResponse, rows: int = 1) -> str:
         """Says what is wrong with an answer to so many rows; empty where nothing is."""
-        outputs = {output.name: tuple(output.shape) for output in self.metadata.outputs}
-        if fault := Payload(self.variant, b"", rows, outputs).fault(response):
+        if fault := Payload(self.variant, b"", rows, outputs_of(self.metadata)).fault(response):
             return fault
         try:
             decode_response(response)

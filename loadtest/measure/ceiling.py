@@ -53,7 +53,7 @@ def _stand_in(credentials: Credentials) -> Credentials:
 def _zeros(payload: Payload, metadata: pb.ModelMetadataResponse) -> bytes:
     """Returns a serialized answer that `payload` accepts."""
     outputs = {}
-    for output in metadata.outputs:
+    for output in (each for each in metadata.outputs if each.name in payload.outputs):
         shape = [payload.rows if size == -1 else size for size in output.shape]
         outputs[output.name] = np.zeros(shape, DTYPES[output.datatype])
     return encode_response(metadata.name, payload.variant, outputs).SerializeToString()

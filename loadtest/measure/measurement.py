@@ -13,6 +13,8 @@ from loadtest.plan import Block, Load
 from loadtest.users.recorder import STATUSES, STEADY, Rows, Samples
 
 OK = STATUSES.index("OK")
+OBJECT_LEVELS = (0, 1, 10, 100)
+"""Numbers of objects in an image for which latency is measured."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,22 @@ class Search:
     found: Found
     failure_texts: tuple[Failure, ...] = ()
     """What was said of the calls of all trials that failed."""
+
+
+@dataclass(frozen=True)
+class ObjectLatency:
+    """How long a variant took for images with about so many objects."""
+
+    variant: str
+    level: int
+    fewest: int
+    """Annotated objects in the emptiest of its images."""
+    most: int
+    images: int
+    samples: int
+    p50_ms: float | None
+    """None, as the next, with fewer samples than it takes."""
+    p99_ms: float | None
 
 
 def steady(rows: Rows) -> Rows:

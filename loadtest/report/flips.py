@@ -1,7 +1,7 @@
-"""Which predictions a variant changed, for the report: how many each way, in which classes, and the images.
+"""Which answers a variant changed, for the report: how many each way, in which classes, and the images.
 
-Accuracy says how many images two variants get right; flips say whether they are the same images. McNemar's exact test
-asks whether chance alone could make the lost and the gained images as uneven.
+A metric says how much two variants get right; flips say whether it is the same. What a flip is, how it is drawn and
+which test asks whether chance alone explains it is the task's.
 """
 
 import base64
@@ -11,49 +11,49 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from loadtest.analysis.results import Results
-from loadtest.measure.accuracy import Accuracy, Flip
+from loadtest.measure.accuracy import Accuracy
+from loadtest.tasks.table import METRICS, TASKS, AnyFlip, title
+from loadtest.tasks.task import Flip, Kind, Task
 from protos.errors import ParetoServeError
+from protos.manifest import TaskName
 from protos.repository import load_evaluation_set, scan_model
-from protos.support.significance import mcnemar_p
+from protos.tasks.task import Array
 
 MOST_IMAGES = 60
 """The most images shown of one variant."""
 MOST_BYTES = 4_000_000
 """The most bytes of all images together, as they stand in the page."""
-SIDE = 64
-"""Pixels of the longer side of an image; larger images are made smaller."""
+_ORDER: tuple[Kind, ...] = ("lost", "gained", "other")
 
 
 @dataclass(frozen=True)
 class ClassFlips:
-    """The flips of images with one label."""
+    """The flips of one label."""
 
     label: int
     lost: int
     gained: int
     other: int
-    """Wrong either way, as another class."""
+    """Wrong either way."""
 
 
 @dataclass(frozen=True)
 class Flips:
-    """The flips of one variant, with the exact p of McNemar's test."""
+    """The flips of one variant, and what the task's test says of them."""
 
     accuracy: Accuracy
-    p: float
+    tested: str
     classes: tuple[ClassFlips, ...]
     """Classes with flips, the most changed first."""
-    shown: tuple[Flip, ...]
+    shown: tuple[AnyFlip, ...]
     """Flips whose images are in the page: lost ones first, then gained ones."""
 
     @property
-    def other(self) -> int:
-        """Flips from one wrong class to another."""
-        return len(self.accuracy.flips) - self.accuracy.lost - self.accuracy.gained
+    def counts(self) -> dict[str, int]:
+        """Returns how many flips there are of each kind, by what people call it."""
+        kinds = Counter(flip.kind for flip in self.accuracy.flips)
+        return {words: kinds[kind] for kind, words in TASKS[METRICS[self.accuracy.metric]].kinds.items()}
 
     @property
     def more(self) -> int:
@@ -66,57 +66,63 @@ class Gallery:
     """The flips of all variants that were checked, and the images to show of them, each once."""
 
     flips: tuple[Flips, ...]
-    images: dict[int, str]
-    """Data URI by the index of the test split."""
+    images: dict[str, str]
+    """Data URI by the picture's name."""
     labels: tuple[str, ...]
     """Names of the classes; empty where they are not known."""
+    task: Task
+    """What the variants do."""
+    metric: str
+    """What people call its metric."""
 
     def name(self, label: int) -> str:
         """Returns what people call a class."""
         return self.labels[label] if label < len(self.labels) else f"class {label}"
 
+    def caption(self, flip: Flip) -> tuple[str, str]:
+        """Returns what is said under a picture, the second part in italics."""
+        return self.task.caption(flip, self.name)
+
 
 def gallery(results: Results, most_images: int = MOST_IMAGES, most_bytes: int = MOST_BYTES) -> Gallery:
     """Returns what the report shows of `results.accuracy`; without images where the repository no longer has them."""
-    checked, images = results.accuracy, dict[int, str]()
-    pixels, labels = _test_split(results.plan.repository, results.plan.model) if checked else (None, ())
+    checked, pictures = results.accuracy, dict[str, str]()
+    name = METRICS[checked[0].metric] if checked else "classification"
+    task, plan = TASKS[name], results.plan
+    images, labels = _test_split(plan.repository, plan.model, name) if checked else (None, ())
     flips = []
     for each in checked:
-        shown = list[Flip]()
-        for flip in sorted(each.flips, key=_kind)[:most_images]:
-            full = flip.index not in images and sum(map(len, images.values())) > most_bytes
-            if pixels is None or full:
+        shown = list[AnyFlip]()
+        for flip in sorted(each.flips, key=lambda flip: _ORDER.index(flip.kind))[:most_images]:
+            full = flip.picture not in pictures and sum(map(len, pictures.values())) > most_bytes
+            if images is None or full:
                 break
-            images.setdefault(flip.index, _data_uri(pixels[flip.index]))
+            if flip.picture not in pictures:
+                pictures[flip.picture] = _data_uri(task, flip, images[flip.index])
             shown.append(flip)
-        flips.append(Flips(each, mcnemar_p(each.lost, each.gained), _classes(each.flips), tuple(shown)))
-    return Gallery(tuple(flips), images, labels)
+        tested = task.tested(each.flips, each.drop_interval)
+        flips.append(Flips(each, tested, _classes(each.flips), tuple(shown)))
+    return Gallery(tuple(flips), pictures, labels, task, title([each.metric for each in checked]))
 
 
-def _test_split(repository: Path, model: str) -> tuple[NDArray[np.uint8] | None, tuple[str, ...]]:
+def _test_split(repository: Path, model: str, task: TaskName) -> tuple[Array | None, tuple[str, ...]]:
     """Returns the images of the test split and the names of its classes, as far as the repository has them."""
     try:
         entries = scan_model(repository, model)
         labels = next((entry.variant.labels for entry in entries if entry.variant), ())
-        return load_evaluation_set(repository, model).images, labels
+        return load_evaluation_set(repository, model, task).images, labels
     except (OSError, ParetoServeError):
         return None, ()
 
 
 def _classes(flips: Sequence[Flip]) -> tuple[ClassFlips, ...]:
-    kinds, labels = Counter((flip.label, _kind(flip)) for flip in flips), Counter(flip.label for flip in flips)
-    return tuple(ClassFlips(label, *(kinds[label, kind] for kind in range(3))) for label, _ in labels.most_common())
+    kinds, labels = Counter((flip.label, flip.kind) for flip in flips), Counter(flip.label for flip in flips)
+    return tuple(ClassFlips(label, *(kinds[label, kind] for kind in _ORDER)) for label, _ in labels.most_common())
 
 
-def _kind(flip: Flip) -> int:
-    """Returns 0 for an image that was lost, 1 for one that was gained, 2 for one that is wrong either way."""
-    return 0 if flip.fp32 == flip.label else 1 if flip.variant == flip.label else 2
-
-
-def _data_uri(pixels: NDArray[np.uint8]) -> str:
-    from PIL import Image
-
-    image = Image.fromarray(pixels)
-    image.thumbnail((SIDE, SIDE))
-    image.save(file := io.BytesIO(), "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+def _data_uri(task: Task, flip: Flip, image: Array | bytes) -> str:
+    """Returns the picture of a flip: a file as a JPEG, since photographs are small so, pixels to the pixel."""
+    drawn, kind = task.draw(flip, image), "jpeg" if isinstance(image, bytes) else "png"
+    drawn.thumbnail((task.side, task.side))
+    drawn.save(file := io.BytesIO(), kind, optimize=True)
+    return f"data:image/{kind};base64," + base64.b64encode(file.getvalue()).decode()

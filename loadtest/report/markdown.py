@@ -12,7 +12,7 @@ from loadtest.analysis.decision import Choice, Decision
 from loadtest.analysis.ranking import Ranking
 from loadtest.analysis.results import Cell, Results
 from loadtest.report.flips import Gallery
-from loadtest.report.table import BRIEF, COLUMNS
+from loadtest.report.table import BRIEF, COLUMNS, titled
 from protos.support import options
 from protos.support.markdown import table
 
@@ -20,7 +20,7 @@ from protos.support.markdown import table
 def cells_csv(cells: Sequence[Cell]) -> str:
     """Returns all columns of the report's table, and whether the load generator may have been the limit."""
     writer = csv.writer(text := io.StringIO(), lineterminator="\n")
-    writer.writerow([*(column.title for column in COLUMNS), "generator limited"])
+    writer.writerow([*(column.title for column in titled(COLUMNS, cells)), "generator limited"])
     for cell in cells:
         writer.writerow([*(column.value(cell) for column in COLUMNS), cell.generator_limited])
     return text.getvalue()
@@ -37,15 +37,25 @@ def markdown(results: Results, decision: Decision, ranked: Sequence[Ranking], se
         "## Ranks by p50",
         *(_ranks(each) for each in ranked),
         "## All cells",
-        table([column.title for column in BRIEF], [[column.text(cell) for column in BRIEF] for cell in results.cells]),
+        table(
+            [column.title for column in titled(BRIEF, results.cells)],
+            [[column.text(cell) for column in BRIEF] for cell in results.cells],
+        ),
     ]
     if failed := [
         [*where, each.count, _inert(each.status), _inert(each.text)] for *where, each in results.failure_texts
     ]:
         sections += ["## What failed", table(["variant", "load", "calls", "status", "text"], failed)]
     if seen.flips:
-        rows = [[f.accuracy.variant, f.accuracy.lost, f.accuracy.gained, f.other, f"{f.p:.3g}"] for f in seen.flips]
-        sections += ["## Flips against FP32", table(["variant", "lost", "gained", "other", "McNemar's p"], rows)]
+        heads = ["variant", *seen.task.kinds.values(), seen.task.test]
+        rows = [[each.accuracy.variant, *each.counts.values(), each.tested] for each in seen.flips]
+        sections += ["## Flips against FP32", table(heads, rows)]
+    if results.objects:
+        heads = ["variant", "objects", "samples", "p50 ms", "p99 ms"]
+        shown = [
+            [o.variant, f"{o.fewest} to {o.most}", o.samples, _ms(o.p50_ms), _ms(o.p99_ms)] for o in results.objects
+        ]
+        sections += ["## Latency by the number of objects in an image", table(heads, shown)]
     if results.warnings:
         sections += ["## Warnings", "\n".join(f"- {warning}" for warning in results.warnings)]
     sections += ["## Plan", f"```toml\n{options.to_toml(results.plan)}```"]
@@ -69,6 +79,10 @@ def _decision(decision: Decision) -> Iterator[str]:
 def _said(choice: Choice) -> str:
     tied = f" Tied with {', '.join(choice.tied_with)}." if choice.tied_with else ""
     return f"{choice.sentence}.{tied}"
+
+
+def _ms(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.2f}"
 
 
 def _inert(text: str) -> str:

@@ -19,12 +19,13 @@ from loadtest.analysis.breakdown import PARTS, break_down, summary
 from loadtest.analysis.decision import Decision
 from loadtest.analysis.ranking import Ranking, rank_cells
 from loadtest.analysis.results import Cell, Results
-from loadtest.analysis.validity import p99_frontier, throughput_frontier
+from loadtest.analysis.validity import p99_frontier, throughput_frontier, title_of
+from loadtest.measure.measurement import OBJECT_LEVELS
 from loadtest.plan import Scenario
 from loadtest.report import markdown, plots
 from loadtest.report.flips import gallery
 from loadtest.report.plot_style import PlotStyle
-from loadtest.report.table import COLUMNS, confirmed
+from loadtest.report.table import COLUMNS, confirmed, titled
 from loadtest.report.timeline import timeline
 from loadtest.users.recorder import Samples
 from protos.support import options, significance
@@ -49,14 +50,17 @@ def write_report(results: Results, decision: Decision, samples: Samples, path: P
         results=results,
         variants=tuple(dict.fromkeys(cell.variant for cell in cells)),
         decision=decision,
-        accuracy_known=any(cell.facts.top1 is not None for cell in cells),
+        metric=title_of(cells),
+        accuracy_known=any(cell.facts.quality is not None for cell in cells),
         groups=[_group(results, ranking, samples, style) for ranking in rankings],
         size=_scatter("size", "Accuracy against size", by_size, cells, "The size of the variants is not known."),
         curves=tuple(_curves(cells, style)),
         timeline=_plot("timeline", "What clients, server and machine saw", timeline(cells, samples, style)),
         gallery=seen,
+        levels=OBJECT_LEVELS,
+        lacking=[level for level in OBJECT_LEVELS if level not in {each.level for each in results.objects}],
         failed=tuple(results.failure_texts),
-        columns=[c for c in COLUMNS if c.percentile or any(c.value(cell) is not None for cell in cells)],
+        columns=[c for c in titled(COLUMNS, cells) if c.percentile or any(c.value(cell) is not None for cell in cells)],
         style=style,
     )
     path.write_text(page, encoding="utf-8")
@@ -119,7 +123,7 @@ def _scatter(
     id_: str, title: str, drawn: go.Figure, cells: Sequence[Cell], empty: str = "No cell has enough samples."
 ) -> Plot:
     """Returns a plot of accuracy; `empty` says why there are no points in it, where accuracy is known."""
-    if all(cell.facts.top1 is None for cell in cells):
+    if all(cell.facts.quality is None for cell in cells):
         empty = "The accuracy of the variants is not known: the server does not export it."
     return _plot(id_, title, drawn if any(trace.mode == "markers" for trace in drawn.data) else None, empty)
 

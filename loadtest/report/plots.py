@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from loadtest import stats
 from loadtest.analysis.breakdown import PARTS, Breakdown
 from loadtest.analysis.results import Cell
-from loadtest.analysis.validity import is_valid, p99_frontier, throughput_frontier
+from loadtest.analysis.validity import is_valid, p99_frontier, throughput_frontier, title_of
 from loadtest.measure.measurement import steady_latencies
 from loadtest.plan import Scenario
 from loadtest.report.plot_style import INK, PlotStyle, escape, layout, log_ticks, of_variant, rounded
@@ -25,22 +25,22 @@ CURVE_POINTS = 240
 
 
 def accuracy_against_p99(cells: Sequence[Cell], style: PlotStyle) -> go.Figure:
-    """Plots top-1 over p99 for the cells of one load; the upper left is good."""
+    """Plots quality over p99 for the cells of one load; the upper left is good."""
     return _scatter(cells, lambda cell: cell.latency_ms.p99, p99_frontier(cells), style, "p99 latency, ms", "left")
 
 
 def accuracy_against_throughput(cells: Sequence[Cell], style: PlotStyle) -> go.Figure:
-    """Plots top-1 over throughput for the cells of one load; the upper right is good."""
+    """Plots quality over throughput for the cells of one load; the upper right is good."""
     best, title = throughput_frontier(cells)[::-1], "throughput, requests per second"
     return _scatter(cells, lambda cell: cell.throughput_rps, best, style, title, "right")
 
 
 def accuracy_against_size(cells: Sequence[Cell], style: PlotStyle) -> go.Figure:
-    """Plots top-1 over the artifact's size, each variant once; the upper left is good."""
+    """Plots quality over the artifact's size, each variant once; the upper left is good."""
     once = {cell.variant: cell for cell in cells}.values()
-    shown = [cell for cell in once if cell.facts.artifact_bytes and cell.facts.top1 is not None]
+    shown = [cell for cell in once if cell.facts.artifact_bytes and cell.facts.quality is not None]
     sizes = {cell.variant: (cell.facts.artifact_bytes or 0) / 1e6 for cell in shown}
-    best = [shown[i] for i in pareto_frontier([*sizes.values()], [cell.facts.top1 or 0.0 for cell in shown])]
+    best = [shown[i] for i in pareto_frontier([*sizes.values()], [cell.facts.quality or 0.0 for cell in shown])]
     return _scatter(shown, lambda cell: sizes[cell.variant], best, style, "artifact on disk, MB", "left")
 
 
@@ -126,10 +126,10 @@ def _scatter(
 ) -> go.Figure:
     """Plots points, the frontier through `best` (by rising x) as stairs, and names its points."""
     plot = go.Figure()
-    where = {cell.variant: x for cell in cells if (x := cost(cell)) and cell.facts.top1 is not None}
+    where = {cell.variant: x for cell in cells if (x := cost(cell)) and cell.facts.quality is not None}
     plot.add_scatter(
         x=[where[cell.variant] for cell in best],
-        y=[cell.facts.top1 for cell in best],
+        y=[cell.facts.quality for cell in best],
         mode="lines",
         line={"color": INK, "width": 1.5, "dash": "dot", "shape": "hv" if good == "left" else "vh"},
         hoverinfo="skip",
@@ -139,7 +139,7 @@ def _scatter(
     for cell in shown:
         plot.add_scatter(
             x=[where[cell.variant]],
-            y=[cell.facts.top1],
+            y=[cell.facts.quality],
             mode="markers",
             marker={
                 "color": style.color(cell),
@@ -150,7 +150,7 @@ def _scatter(
             },
             **of_variant(cell.variant, _hover(cell)),
         )
-    plot.update_layout(layout(title, "top-1 accuracy", 380))
+    plot.update_layout(layout(title, title_of(cells), 380))
     if shown:
         _fit_axes(plot, shown, where, best, good)
     return plot
@@ -160,7 +160,7 @@ def _fit_axes(plot: go.Figure, cells: Sequence[Cell], where: dict[str, float], b
     """Makes room for the names beside the frontier's points, and writes them."""
     left, right = (_LABEL_SPACE, 0.08) if good == "left" else (0.08, _LABEL_SPACE)
     x_range = _padded([math.log10(x) for x in where.values()], left, right)
-    y_range = _padded([cell.facts.top1 or 0.0 for cell in cells], 0.12, 0.3)
+    y_range = _padded([cell.facts.quality or 0.0 for cell in cells], 0.12, 0.3)
     spans = (x_range[1] - x_range[0], y_range[1] - y_range[0])
     plot.update_layout(annotations=_labels(best, where, good, spans))
     plot.update_yaxes(tickformat=".1%", range=y_range)
@@ -176,7 +176,7 @@ def _labels(
     """
     labels, level, before = list[dict[str, object]](), 0, (math.inf, math.inf)
     for cell in best if good == "left" else best[::-1]:
-        x, y = math.log10(where[cell.variant]), cell.facts.top1 or 0.0
+        x, y = math.log10(where[cell.variant]), cell.facts.quality or 0.0
         close = abs(x - before[0]) < spans[0] * 0.4 and abs(y - before[1]) < spans[1] * 0.1
         level, before = (level + 1 if close else 0), (x, y)
         labels.append(
@@ -198,7 +198,7 @@ def _labels(
 
 
 def _hover(cell: Cell) -> str:
-    parts = ["", f"top-1 {cell.facts.top1:.2%}"]
+    parts = ["", f"{title_of([cell])} {cell.facts.quality:.2%}"]
     parts += [f"{name} {value:.2f} ms" for name, value in vars(cell.latency_ms).items() if value is not None]
     parts.append(f"{cell.throughput_rps:,.0f} requests/s")
     if cell.facts.artifact_bytes:

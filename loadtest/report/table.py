@@ -1,14 +1,14 @@
 """The columns that show a cell, and the tables that a run prints, in which no number is ever cut."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from loadtest.analysis.results import Cell, Results
-from loadtest.analysis.validity import is_valid
+from loadtest.analysis.validity import is_valid, title_of
 from loadtest.measure.measurement import Search
 from loadtest.measure.rate_search import BEYOND
 
@@ -31,10 +31,12 @@ class Column:
         return f"n/a ({cell.samples} samples)" if self.percentile and not brief else "n/a"
 
 
+QUALITY = "accuracy"
+"""Title of the column with the metric, where it is not known which one that is (`titled`)."""
 COLUMNS = (
     Column("variant", "recipe and runtime", lambda c: c.variant),
     Column("load", "users, each waiting for its answer, or requests that arrive at a rate", lambda c: c.load.name),
-    Column("top-1", "accuracy on the whole test set, as the server states it", lambda c: c.facts.top1, "{:.2%}"),
+    Column(QUALITY, "accuracy on the whole test set, as the server states it", lambda c: c.facts.quality, "{:.2%}"),
     Column("agreement", "share of test images with FP32's prediction", lambda c: c.facts.agreement, "{:.2%}"),
     Column("p50 ms", "half of the answers took no longer", lambda c: c.latency_ms.p50, "{:.2f}", percentile=True),
     Column("p95 ms", "95% of the answers took no longer", lambda c: c.latency_ms.p95, "{:.2f}", percentile=True),
@@ -55,9 +57,14 @@ COLUMNS = (
 
 LEAVE_OUT = ("generator CPU", "compute ms", "failures", "p95 ms")
 """Columns that a narrow terminal does without, in this order; the report has them all."""
-TERMINAL = ("variant", "load", "top-1", "p50 ms", "p99 ms", "rps", *LEAVE_OUT)
+TERMINAL = ("variant", "load", QUALITY, "p50 ms", "p99 ms", "rps", *LEAVE_OUT)
 BRIEF = tuple(column for column in COLUMNS if column.title in TERMINAL)
 """Columns that the terminal and the Markdown export show."""
+
+
+def titled(columns: Sequence[Column], cells: Sequence[Cell]) -> list[Column]:
+    """Returns the columns with the name of the cells' metric."""
+    return [replace(column, title=title_of(cells)) if column.title == QUALITY else column for column in columns]
 
 
 def table(results: Results, width: int) -> Table:
@@ -66,8 +73,9 @@ def table(results: Results, width: int) -> Table:
     Leaves out as many of the `LEAVE_OUT` as it must to fit into `width` characters. If that is not enough, it folds
     names.
     """
+    brief = titled(BRIEF, results.cells)
     for count in range(len(LEAVE_OUT) + 1):
-        grid = _grid(results, [column for column in BRIEF if column.title not in LEAVE_OUT[:count]])
+        grid = _grid(results, [column for column in brief if column.title not in LEAVE_OUT[:count]])
         if Console(width=10_000).measure(grid).maximum <= width:
             break
     return grid

@@ -173,7 +173,7 @@ def _rule(hint: object) -> dict[str, Any]:
     if origin is Literal:
         expected, metavar = f"one of {', '.join(inner)}", "|".join(inner)
         return {"convert": lambda text: inner[inner.index(text)], "expected": expected, "metavar": metavar}
-    if origin is types.UnionType:
+    if origin in (types.UnionType, typing.Union):  # the latter of a Literal
         return _rule(inner[0])
     if origin is tuple:
         item = _rule(inner[0])

@@ -34,10 +34,12 @@ def _value(kind: Any, data: Any, where: str) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
         return decode(typing.cast(type[object], kind), data, where)
-    if origin in (types.UnionType, typing.Union):  # X | None, or any JSON value
+    if origin in (types.UnionType, typing.Union):  # X | None, dataclasses told by their keys, or any JSON value
         if data is None and types.NoneType in arguments:
             return None
         members = [member for member in arguments if member is not types.NoneType]
+        if len(members) > 1 and isinstance(data, dict) and all(map(dataclasses.is_dataclass, members)):
+            members = [m for m in members if {f.name for f in dataclasses.fields(m)} == data.keys()] or members[:1]
         return _value(members[0], data, where) if len(members) == 1 else data
     if origin is Literal:
         if data not in arguments:

@@ -21,8 +21,9 @@ COUNT, BOXES, SCORES, CLASSES, KEYPOINTS = "num_detections", "boxes", "scores", 
 SCORE_THRESHOLD, IOU_THRESHOLD, MAX_DETECTIONS = "score_threshold", "iou_threshold", "max_detections"
 """Parameters of a request in place of the manifest's `Decoding`: double, double, int64."""
 
-AP_SCORE, AP_MOST = 0.02, 1500
-"""Scores from which on boxes count for average precision, and a number of boxes that no image reaches."""
+AP_SCORE, AP_MOST = 0.02, 5000
+"""Scores from which on boxes count for average precision, and a number of boxes that no image reaches:
+SCRFD_500M finds up to 3,568 in one of WIDER FACE, more than 1,500 in 24 of 315."""
 
 
 def decoded(decoding: Decoding) -> tuple[TensorSpec, ...]:

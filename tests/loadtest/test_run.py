@@ -86,7 +86,7 @@ def test_the_server_s_side_is_in_every_cell(run: Run) -> None:
         assert cell["server"]["compute_ms_mean"] > 0
         assert cell["server"]["queue_ms_mean"] > 0
         assert cell["server"]["cpu_us_per_request"] > 0
-        assert cell["facts"]["top1"] == 0.75
+        assert cell["facts"]["quality"] == 0.75
         assert cell["facts"]["agreement"] == 1.0
         assert (cell["facts"]["recipe"], cell["variant"]) == ("fp32", f"fp32-{cell['facts']['runtime']}")
 
@@ -288,7 +288,7 @@ def test_accuracy_over_the_wire_is_the_manifest_s_and_flips_are_listed(
     done = loadtest(*flags(server, repository, tmp_path / "run", *short))
     assert done.returncode == 0, done.stderr
     checked = results_of(tmp_path / "run")["accuracy"]
-    assert [(each["variant"], each["samples"], each["top1"], each["flips"]) for each in checked] == [
+    assert [(each["variant"], each["samples"], each["quality"], each["flips"]) for each in checked] == [
         (variant, 12, 0.75, []) for variant in VARIANTS
     ]
 

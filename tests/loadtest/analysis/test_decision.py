@@ -63,7 +63,7 @@ def test_the_variant_to_ship_meets_all_constraints_and_is_the_best_that_does(
     ],
 )
 def test_what_is_asked_for_is_said_in_words(constraints: dict[str, float], words: str) -> None:
-    assert asked(replace(PLAN, **constraints)) == words
+    assert asked(replace(PLAN, **constraints), "top-1") == words
 
 
 def test_every_loser_is_told_what_it_broke_and_by_how_much() -> None:
@@ -76,6 +76,15 @@ def test_every_loser_is_told_what_it_broke_and_by_how_much() -> None:
         "dull-openvino": ("top-1 is 8.00 points below FP32, 7.00 more than the 1 allowed",),
         "large-onnxruntime": ("300.0 MB of memory, 250.0 more than the 50 allowed",),
     }
+
+
+def test_a_detector_is_told_points_of_ap() -> None:
+    base, dull = (cell(name, 9.0, quality, metric="ap") for name, quality in (("fp32-x", 0.92), ("int8-x", 0.912)))
+    decision = decided(base, dull, max_drop=0.5)
+    assert decision.asked == "AP at most 0.5 points below FP32"
+    assert losers(decision) == {"int8-x": ("AP is 0.80 points below FP32, 0.30 more than the 0.5 allowed",)}
+    (choice,) = decided(base).frontier
+    assert "AP 92.00% (0.00 points below FP32)" in choice.sentence
 
 
 def test_a_p99_that_is_too_long_is_named_with_its_load() -> None:

@@ -169,9 +169,9 @@ def test_a_server_that_counted_nothing_has_no_means() -> None:
 
 def test_there_is_a_cell_for_each_variant_and_load() -> None:
     blocks = [block(variant=variant, users=users) for users in (8, 1) for variant in "ba"]
-    cells = make_cells(replace(PLAN, users=(1, 8)), blocks, {"a": Facts(), "b": Facts(top1=0.5)})
+    cells = make_cells(replace(PLAN, users=(1, 8)), blocks, {"a": Facts(), "b": Facts(quality=0.5)})
     assert [(each.variant, each.load.level) for each in cells] == [("a", 1), ("a", 8), ("b", 1), ("b", 8)]
-    assert [each.facts.top1 for each in cells] == [None, None, 0.5, 0.5]
+    assert [each.facts.quality for each in cells] == [None, None, 0.5, 0.5]
 
 
 def test_results_are_json_with_null_for_what_was_not_measured() -> None:

@@ -179,8 +179,8 @@ def test_runs_without_a_common_cell_are_refused(save: Save) -> None:
     [
         (None, "No such file"),
         ("{", "Expecting property name"),
-        ("[]", "got schema None, expected 1"),
-        ('{"schema": 1, "server": "", "inputs": "golden"}', "'started' is missing"),
+        ("[]", "got schema None, expected 2"),
+        ('{"schema": 2, "server": "", "inputs": "golden"}', "'started' is missing"),
     ],
 )
 def test_a_folder_that_is_no_run_is_one_line(text: str | None, message: str, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ def names(cells: list[Cell]) -> list[str]:
     return [each.variant for each in cells]
 
 
-FP32 = cell("fp32-pytorch", p99=8.0, top1=0.98)
+FP32 = cell("fp32-pytorch", p99=8.0, quality=0.98)
 
 
 def test_an_invalid_cell_says_why_and_what_is_known_all_the_same() -> None:
@@ -42,7 +42,7 @@ def test_the_p99_frontier_runs_from_the_fastest_to_the_most_accurate() -> None:
 
 
 def test_the_throughput_frontier_runs_from_the_fastest_to_the_most_accurate() -> None:
-    cells = [cell("a-x", rps=100, top1=0.98), cell("b-x", rps=300, top1=0.9), cell("c-x", rps=50, top1=0.97)]
+    cells = [cell("a-x", rps=100, quality=0.98), cell("b-x", rps=300, quality=0.9), cell("c-x", rps=50, quality=0.97)]
     assert names(throughput_frontier(cells)) == ["b-x", "a-x"]
 
 

@@ -75,7 +75,18 @@ def test_a_variant_that_got_nothing_moved_by_nothing() -> None:
 
 
 def test_facts_are_those_of_the_labels_and_gauges() -> None:
-    assert read(AFTER).facts("m", "a") == Facts("int8", "openvino", "int8", 0.75, 0.5, 1_500_000)
+    assert read(AFTER).facts("m", "a") == Facts("int8", "openvino", "int8", "top1", 0.75, 0.5, 1_500_000)
+
+
+def test_a_detector_s_quality_is_its_average_precision() -> None:
+    detector = """\
+# TYPE pareto_variant_quality gauge
+pareto_variant_quality{model="m",variant="a",metric="ap_hard"} 0.7
+pareto_variant_quality{model="m",variant="a",metric="ap_fp32"} 0.9
+pareto_variant_quality{model="m",variant="a",metric="ap"} 0.8
+"""
+    facts = read(detector).facts("m", "a")
+    assert (facts.metric, facts.quality) == ("ap", 0.8)
 
 
 def test_facts_that_the_page_does_not_state_are_absent() -> None:

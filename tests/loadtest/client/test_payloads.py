@@ -9,15 +9,17 @@ from PIL import Image
 
 from loadtest.client.payloads import (
     DEFAULT_VARIANT,
+    MOST_FILES,
     SYNTHETIC_INPUTS,
     Inputs,
     Payload,
+    form_of,
     make_inputs,
     make_payloads,
     wire_version,
 )
 from protos.errors import UsageError
-from protos.repository import GoldenSet, load_golden, save_golden
+from protos.repository import EvaluationSet, GoldenSet, load_golden, save_evaluation_set, save_golden
 from protos.tensors import decode_request
 from protos.v1 import inference_pb2 as pb
 from tests.support import toy
@@ -33,7 +35,7 @@ def toy_metadata(shape: tuple[int, ...] = (-1, 3, 4, 4)) -> pb.ModelMetadataResp
 
 def golden(root: Path) -> np.ndarray:
     images = toy.images(3)
-    save_golden(root, "toy", GoldenSet(images, toy.answer(images).argmax(1), toy.answer(images)))
+    save_golden(root, "toy", GoldenSet({"input": images}, {"logits": toy.answer(images)}))
     return images
 
 
@@ -55,13 +57,77 @@ def test_requests_of_several_rows_begin_at_each_golden_input_in_turn(tmp_path: P
 
 def test_pixels_and_files_are_what_preprocessing_makes_the_golden_inputs_of(tmp_path: Path) -> None:
     root = toy.repository(tmp_path)
-    exact = load_golden(root, "toy").inputs
+    exact = load_golden(root, "toy").inputs["input"]
     (pixels, *_) = make_inputs("toy", toy_metadata(), root, seed=0, form="pixels").tensors
     assert (pixels["input"].dtype, pixels["input"].shape) == (np.uint8, (1, 4, 4, 3))
     np.testing.assert_array_equal(pixels["input"][0], (exact[0].transpose(1, 2, 0) * 255).round())
     (files, *_) = make_inputs("toy", toy_metadata(), root, seed=0, form="jpeg").tensors
     with Image.open(io.BytesIO(files["input"][0])) as image:
         assert (image.format, image.size, image.mode) == ("JPEG", (4, 4), "RGB")
+
+
+def png(height: int, width: int) -> bytes:
+    Image.new("RGB", (width, height), "red").save(file := io.BytesIO(), "PNG")
+    return file.getvalue()
+
+
+def with_files(root: Path, *files: bytes) -> Path:
+    """The toy model, its test split replaced by files."""
+    labels = np.zeros(len(files), np.int64)
+    images = np.empty(len(files), np.object_)
+    images[:] = files
+    toy.repository(root, ("onnxruntime",))
+    save_evaluation_set(
+        root, "toy", EvaluationSet("classification", images, {"labels": labels}, {"best": labels[:, None]})
+    )
+    return root
+
+
+def test_files_of_the_test_split_go_as_they_are_and_in_their_own_sizes(tmp_path: Path) -> None:
+    files = [png(4, 4), png(8, 6), png(5, 9)]
+    root = with_files(tmp_path, *files)
+    sent = [each["input"].tolist() for each in make_inputs("toy", toy_metadata(), root, 0, 2, "jpeg").tensors]
+    assert sent == [files[:2], files[1:], [files[2], files[0]]]
+    pixels = [each["input"] for each in make_inputs("toy", toy_metadata(), root, 0, form="pixels").tensors]
+    assert [(each.dtype, each.shape) for each in pixels] == [
+        (np.uint8, (1, 4, 4, 3)),
+        (np.uint8, (1, 8, 6, 3)),
+        (np.uint8, (1, 5, 9, 3)),
+    ]
+
+
+def test_pixels_of_several_sizes_do_not_fit_into_one_request(tmp_path: Path) -> None:
+    root = with_files(tmp_path, png(4, 4), png(8, 6))
+    with pytest.raises(UsageError, match="--form: 'pixels' of 2 sizes in one request, expected 'jpeg', or one row"):
+        make_inputs("toy", toy_metadata(), root, 0, rows=2, form="pixels")
+
+
+def test_of_many_files_some_are_sent(tmp_path: Path) -> None:
+    root = with_files(tmp_path, *(png(1, width) for width in range(1, 101)))
+    inputs = make_inputs("toy", toy_metadata(), root, 0, form="jpeg")
+    assert len(inputs.tensors) == MOST_FILES
+    assert [inputs.tensors[i]["input"][0] for i in (0, -1)] == [png(1, 1), png(1, 100)]
+
+
+def detector_metadata() -> pb.ModelMetadataResponse:
+    response = toy_metadata()
+    del response.outputs[:]
+    for name in ("num_detections", "boxes", "scores", "classes", "score_8"):
+        response.outputs.add(name=name, datatype="FP32", shape=[-1, 3])
+    return response
+
+
+def test_a_detector_with_images_is_sent_files_and_one_without_random_tensors(tmp_path: Path) -> None:
+    assert form_of(None, "toy", detector_metadata(), tmp_path) == "tensor"
+    golden(tmp_path)
+    assert form_of(None, "toy", detector_metadata(), tmp_path) == "jpeg"
+    assert form_of(None, "toy", toy_metadata(), tmp_path) == "tensor"
+    assert form_of("pixels", "toy", detector_metadata(), tmp_path) == "pixels"
+
+
+def test_a_detector_s_answer_has_the_outputs_that_nobody_named() -> None:
+    (payload,) = make_payloads("toy", "v", detector_metadata(), Inputs("golden", [{"input": toy.images(1)}]))
+    assert [*payload.outputs] == ["num_detections", "boxes", "scores", "classes"]
 
 
 def test_images_of_a_model_that_is_not_in_the_repository_cannot_be_made(tmp_path: Path) -> None:

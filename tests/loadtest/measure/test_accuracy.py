@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -18,12 +19,13 @@ from loadtest.client.discovery import list_variants
 from loadtest.client.failures import Failure
 from loadtest.client.oip import Client
 from loadtest.interrupt import Interrupted
-from loadtest.measure.accuracy import Accuracy, Check, Flip, check_accuracy, prepare
+from loadtest.measure.accuracy import Accuracy, Check, check_accuracy, prepare
+from loadtest.tasks.classification import ClassFlip
 from protos import repository as stored
 from protos.errors import UsageError
 from protos.manifest import from_json, to_json
 from protos.repository import drawn
-from protos.tensors import Array, decode_request, encode_response
+from protos.tensors import decode_request, encode_response
 from protos.v1 import inference_pb2 as pb
 from tests.support import toy
 from tests.support.loadtest.foreign import Answer, ForeignServer, foreign
@@ -66,17 +68,17 @@ def test_a_variant_that_answers_as_measured_holds(
     server: ServerProcess, checks: dict[str, Check], clients: int, rows: int
 ) -> None:
     found = check_accuracy(server.grpc_address, checks[FP32], clients, rows, DEADLINE)
-    assert found == Accuracy(FP32, 12, 0.75, 0.75, flips=(), failures={}, first_failure=None)
+    assert found == Accuracy(FP32, 12, "top1", 0.75, 0.75, flips=(), failures={}, first_failure=None)
     assert found.holds
 
 
-def test_every_prediction_that_flips_is_listed_and_top1_is_what_the_server_answers(
+def test_every_prediction_that_flips_is_listed_and_top_1_is_what_the_server_answers(
     server: ServerProcess, checks: dict[str, Check]
 ) -> None:
     found = check_accuracy(server.grpc_address, checks[BLUE], 2, 5, DEADLINE)
-    assert found.flips == (Flip(1, 1, 1, 2), Flip(4, 1, 1, 2), Flip(7, 2, 1, 2), Flip(10, 1, 1, 2))
+    assert found.flips == (ClassFlip(1, 1, 1, 2), ClassFlip(4, 1, 1, 2), ClassFlip(7, 2, 1, 2), ClassFlip(10, 1, 1, 2))
     assert (found.lost, found.gained) == (3, 1)
-    assert (found.samples, found.top1, found.manifest_top1) == (12, 7 / 12, 0.75)
+    assert (found.samples, found.quality, found.manifest_quality) == (12, 7 / 12, 0.75)
     assert not found.holds
 
 
@@ -87,7 +89,7 @@ def test_accuracy_of_a_part_is_checked_on_that_part(
     root = Path(shutil.copytree(models, tmp_path / "models"))
     rows = sorted(drawn(12)[:8].tolist())
     test = toy.evaluation_set()
-    fp32 = float((test.predictions[rows] == test.labels[rows]).mean())
+    fp32 = float((test.reference["best"][rows, 0] == test.truth["labels"][rows]).mean())
     path = root / toy.MODEL / BLUE / "manifest.json"
     manifest = from_json(path.read_text())
     assert manifest.quality is not None
@@ -132,18 +134,18 @@ def test_a_request_that_fails_is_counted_and_not_sent_again(checks: dict[str, Ch
     assert not found.holds
 
 
-def test_without_any_answer_there_is_no_top1(checks: dict[str, Check]) -> None:
+def test_without_any_answer_there_is_no_top_1(checks: dict[str, Check]) -> None:
     def never(_: pb.ModelInferRequest, context: grpc.ServicerContext) -> pb.ModelInferResponse:
         context.abort(grpc.StatusCode.UNAVAILABLE, "draining")
         raise AssertionError
 
     found, _ = asked(never, checks[FP32])
-    assert (found.samples, found.top1, found.failures) == (0, None, {"UNAVAILABLE": 4})
+    assert (found.samples, found.quality, found.failures) == (0, None, {"UNAVAILABLE": 4})
     assert found.failure_texts == (Failure("UNAVAILABLE", "draining", 4),)
 
 
 def test_right_classes_do_not_make_up_for_a_request_that_failed() -> None:
-    assert not Accuracy(FP32, 8, 0.75, 0.75, (), {"UNAVAILABLE": 1}, "UNAVAILABLE: gone").holds
+    assert not Accuracy(FP32, 8, "top1", 0.75, 0.75, (), {"UNAVAILABLE": 1}, "UNAVAILABLE: gone").holds
 
 
 def test_contents_that_do_not_fit_their_headers_are_a_wrong_answer(checks: dict[str, Check]) -> None:
@@ -177,6 +179,7 @@ def test_clients_ask_at_the_same_time(checks: dict[str, Check]) -> None:
 UNDER_LOCUST = """
 import loadtest.users.users, gevent.monkey, json, sys
 from pathlib import Path
+from typing import Any
 from loadtest.measure.accuracy import check_accuracy, prepare
 from protos.v1 import inference_pb2 as pb
 
@@ -218,7 +221,7 @@ def test_an_interruption_lets_calls_under_way_end_and_sends_no_others(checks: di
         assert len(server.requests) <= 2  # of 12
 
 
-def keep(folder: Path, **changes: Array) -> None:
+def keep(folder: Path, **changes: Any) -> None:
     """Saves another test split of the model in `folder`."""
     stored.save_evaluation_set(folder.parent, toy.MODEL, replace(toy.evaluation_set(), **changes))
 
@@ -228,7 +231,7 @@ def without_quality(folder: Path) -> None:
     manifest.write_text(to_json(replace(from_json(manifest.read_text()), quality=None)))
 
 
-EARLIER = {name: array[:8] for name, array in vars(toy.evaluation_set()).items()}
+EARLIER = vars(toy.evaluation_set().take(np.arange(8)))
 LARGER = np.zeros((12, 5, 6, 3), np.uint8)
 SPOILT = {
     "no test split": (lambda f: (f / "test.npz").unlink(), "'test.npz' of model 'toy' is missing"),
@@ -242,11 +245,11 @@ SPOILT = {
     "no repository": (lambda f: shutil.rmtree(f.parent), "does not hold it"),
     "another test split": (
         lambda f: keep(f, **EARLIER),
-        "'test.npz' holds 8 images of which FP32 gets 75.00% right, the manifest was measured on 12 with 75.00%",
+        "'test.npz' holds 8 images with top-1 75.00% of FP32, the manifest was measured on 12 with 75.00%",
     ),
     "other labels": (
-        lambda f: keep(f, labels=np.zeros(12, np.int64)),
-        "'test.npz' holds 12 images of which FP32 gets 33.33% right, the manifest was measured on 12 with 75.00%",
+        lambda f: keep(f, truth={"labels": np.zeros(12, np.int64)}),
+        "'test.npz' holds 12 images with top-1 33.33% of FP32, the manifest was measured on 12 with 75.00%",
     ),
     "images of another size": (
         lambda f: keep(f, images=LARGER),

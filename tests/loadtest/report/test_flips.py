@@ -9,31 +9,37 @@ import numpy as np
 from PIL import Image
 
 from loadtest.analysis.results import Results
-from loadtest.measure.accuracy import Accuracy, Flip
+from loadtest.measure.accuracy import Accuracy
 from loadtest.report import flips
 from loadtest.report.flips import gallery
+from loadtest.tasks.classification import ClassFlip, Classification
 from tests.support import toy
 from tests.support.loadtest.cells import cell, results
 
-LOST, GAINED, OTHER = Flip(1, 1, 1, 0), Flip(3, 1, 0, 1), Flip(7, 2, 1, 0)
+LOST, GAINED, OTHER = ClassFlip(1, 1, 1, 0), ClassFlip(3, 1, 0, 1), ClassFlip(7, 2, 1, 0)
 
 
-def checked(repository: Path, *found: Flip) -> Results:
+def checked(repository: Path, *found: ClassFlip) -> Results:
     run = results(cell("int8-x"))
-    accuracy = Accuracy("int8-x", 12, 0.75, 0.75, found, {}, None)
+    accuracy = Accuracy("int8-x", 12, "top1", 0.75, 0.75, found, {}, None)
     return replace(run, plan=replace(run.plan, repository=repository), accuracy=(accuracy,))
 
 
 def test_flips_are_counted_both_ways_and_per_class(repository: Path) -> None:
     (found,) = gallery(checked(repository, LOST, GAINED, OTHER)).flips
-    assert (found.accuracy.lost, found.accuracy.gained, found.other, found.p) == (1, 1, 1, 1.0)
+    assert (found.accuracy.lost, found.accuracy.gained, found.counts["wrong either way"], found.tested) == (
+        1,
+        1,
+        1,
+        "1",
+    )
     assert [tuple(vars(each).values()) for each in found.classes] == [(1, 1, 1, 0), (2, 0, 0, 1)]
 
 
 def test_the_images_are_those_of_the_test_split_to_the_pixel(repository: Path) -> None:
     shown = gallery(checked(repository, LOST, GAINED))
-    assert list(shown.images) == [1, 3]
-    data = base64.b64decode(shown.images[3].removeprefix("data:image/png;base64,"))
+    assert list(shown.images) == ["1", "3"]
+    data = base64.b64decode(shown.images["3"].removeprefix("data:image/png;base64,"))
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), toy.evaluation_set().images[3])
 
 
@@ -49,7 +55,9 @@ def test_images_beyond_the_pages_room_are_counted_too(repository: Path) -> None:
 
 
 def test_large_images_are_made_smaller() -> None:
-    data = base64.b64decode(flips._data_uri(np.zeros((100, 200, 3), np.uint8)).partition(",")[2])
+    data = base64.b64decode(
+        flips._data_uri(Classification(), LOST, np.zeros((100, 200, 3), np.uint8)).partition(",")[2]
+    )
     assert Image.open(io.BytesIO(data)).size == (64, 32)
 
 

@@ -7,21 +7,21 @@ import numpy as np
 
 from loadtest.analysis.decision import Choice, Decision, Loser
 from loadtest.analysis.ranking import rank_cells
-from loadtest.report.flips import Gallery
+from loadtest.report.flips import gallery
 from loadtest.report.markdown import cells_csv, markdown
 from loadtest.report.page import write_report
-from loadtest.report.table import COLUMNS
+from loadtest.report.table import COLUMNS, titled
 from loadtest.users.recorder import SAMPLE, Samples
 from tests.support.loadtest.cells import cell, closed, results
 
 ASKED = "p99 within 20 ms"
-NO_FLIPS = Gallery((), {}, ())
+NO_FLIPS = gallery(results(cell("a-x")))
 
 
 def test_the_csv_has_every_column_as_it_was_measured() -> None:
     cells = [cell("a,x", 1 / 3, 0.5), cell("b-x", None, generator_limited=True)]
     first, second = csv.DictReader(cells_csv(cells).splitlines())
-    assert list(first) == [*(column.title for column in COLUMNS), "generator limited"]
+    assert list(first) == [*(column.title for column in titled(COLUMNS, cells)), "generator limited"]
     assert (first["variant"], first["p99 ms"], first["generator limited"]) == ("a,x", "0.3333333333333333", "False")
     assert (second["p99 ms"], second["generator limited"]) == ("", "True")
 

@@ -15,14 +15,17 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from loadtest.analysis.decision import Choice, Decision, Loser, decide
 from loadtest.analysis.results import Cell, Results, ServerSide
-from loadtest.measure.accuracy import Accuracy, Flip
-from loadtest.measure.measurement import Ceiling
+from loadtest.measure.accuracy import Accuracy
+from loadtest.measure.measurement import Ceiling, ObjectLatency
 from loadtest.report.page import write_report
+from loadtest.tasks.classification import ClassFlip
+from loadtest.tasks.detection import ObjectFlip
 from loadtest.users.recorder import SAMPLE, STEADY, Samples
 from tests.support.browser import chromium, open_page
 from tests.support.loadtest.cells import cell, closed, results
 from tests.support.loadtest.runs import Run
 
+FACE = (10.0, 10.0, 30.0, 30.0)
 ASKED = "p99 within 20 ms"
 EVIL = "</script><script>document.title='broken'</script>"
 NO_CALLS = Samples(np.zeros(0, SAMPLE), ("a-x",), (closed(1).key,))
@@ -105,7 +108,7 @@ def test_without_constraints_the_frontier_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("made", "why"),
     [
-        (cell("a-x", top1=None), "the server does not say how accurate its variants are"),
+        (cell("a-x", quality=None), "the server does not say how accurate its variants are"),
         (cell("a-x", generator_limited=True), "no cell is valid, see the warnings"),
     ],
 )
@@ -120,7 +123,7 @@ def test_ranks_need_rounds_and_the_page_says_how_many(tmp_path: Path) -> None:
 
 
 def test_unknown_accuracy_is_said_where_the_plots_would_be(tmp_path: Path) -> None:
-    page = text(results(cell("v1", top1=None)), tmp_path)
+    page = text(results(cell("v1", quality=None)), tmp_path)
     assert page.count("The accuracy of the variants is not known: the server does not export it.") == 3
 
 
@@ -160,6 +163,24 @@ def test_what_the_generator_leaves_for_the_server_is_told(tmp_path: Path, target
     assert words in page
 
 
+def test_a_detector_s_page_tells_objects_and_average_precision(tmp_path: Path) -> None:
+    flips = (ObjectFlip(3, 0, FACE, True, FACE, None), ObjectFlip(3, 0, FACE, False, None, FACE))
+    accuracy = Accuracy("int8-x", 12, "ap", 0.912, 0.912 + 1e-7, flips, {}, None, drop_interval=(-0.001, 0.0123))
+    by_objects = (
+        ObjectLatency("int8-x", 1, 1, 3, 8, 400, 2.5, 3.75),
+        ObjectLatency("int8-x", 10, 9, 9, 1, 20, 4.0, None),
+    )
+    run = replace(results(cell("int8-x", 9.0, 0.912, metric="ap")), accuracy=(accuracy,), objects=by_objects)
+    page = text(replace(run, plan=replace(run.plan, repository=tmp_path / "none")), tmp_path)
+    assert "variant images AP manifest's AP lost gained points of AP below FP32, 95% interval" in page
+    assert "int8-x 12 91.20% 91.20% 1 1 -0.10 to 1.23" in page
+    assert "int8-x: 1 lost, 1 gained class lost gained class 0 1 1 2 more in" in page
+    assert "int8-x 1 1 to 3 8 400 2.50 3.75 int8-x 10 9 1 20 4.00 n/a" in page
+    assert "The test split has no images with about 0 or 100 objects." in page
+    assert "top-1" not in page
+    assert "| int8-x | 1 to 3 | 400 | 2.50 | 3.75 |" in (tmp_path / "report.md").read_text()
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     with chromium(tmp_path_factory.mktemp("chromium")) as running:
@@ -178,7 +199,9 @@ def made_up(repository: Path) -> Results:
         )
     ]
     run = results(*cells, users=(1, 8))
-    flipped = Accuracy("int8-openvino", 12, 0.75, 0.75, (Flip(1, 1, 1, 0), Flip(3, 1, 0, 1)), {}, None)
+    flipped = Accuracy(
+        "int8-openvino", 12, "top1", 0.75, 0.75, (ClassFlip(1, 1, 1, 0), ClassFlip(3, 1, 0, 1)), {}, None
+    )
     return replace(
         run,
         server=EVIL,

@@ -7,17 +7,21 @@ import pytest
 from rich.console import Console
 
 from loadtest.analysis.results import Cell, Results, ServerSide
-from loadtest.report.table import COLUMNS, table
+from loadtest.report.table import COLUMNS, table, titled
 from tests.support.loadtest.cells import cell, results
 
 
 def shown(one: Cell) -> dict[str, str]:
-    return {column.title: column.text(one) for column in COLUMNS}
+    return {column.title: column.text(one) for column in titled(COLUMNS, [one])}
 
 
 def test_figures_are_rounded_for_people() -> None:
-    texts = shown(cell("int8-openvino", p99=2.6012, top1=0.97654, rps=1234.5))
+    texts = shown(cell("int8-openvino", p99=2.6012, quality=0.97654, rps=1234.5))
     assert (texts["p99 ms"], texts["top-1"], texts["rps"], texts["generator CPU"]) == ("2.60", "97.65%", "1,234", "50%")
+
+
+def test_the_metric_is_the_task_s() -> None:
+    assert shown(cell("int8-openvino", quality=0.5, metric="ap"))["AP"] == "50.00%"
 
 
 def test_a_percentile_of_too_few_samples_says_how_many_there_were() -> None:
@@ -25,8 +29,8 @@ def test_a_percentile_of_too_few_samples_says_how_many_there_were() -> None:
 
 
 def test_what_was_not_measured_is_not_zero() -> None:
-    texts = shown(cell("v1", top1=None))
-    assert {texts[title] for title in ("top-1", "agreement", "queue ms", "compute ms", "size MB")} == {"n/a"}
+    texts = shown(cell("v1", quality=None))
+    assert {texts[title] for title in ("accuracy", "agreement", "queue ms", "compute ms", "size MB")} == {"n/a"}
 
 
 def printed(run: Results, width: int) -> str:

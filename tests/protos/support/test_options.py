@@ -34,6 +34,8 @@ class Toy:
     """how large"""
     tags: tuple[str, ...] = ()
     """which"""
+    form: Literal["round", "square"] | None = None
+    """how shaped"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -63,8 +65,9 @@ GIVEN = {
     "level": "high",
     "sizes": "2, 16",
     "tags": "a,b",
+    "form": "round",
 }
-EXPECTED = Toy("x", Path("/"), Path("/no/such"), 9, 0.25, 3.0, "high", (2, 16), ("a", "b"))
+EXPECTED = Toy("x", Path("/"), Path("/no/such"), 9, 0.25, 3.0, "high", (2, 16), ("a", "b"), "round")
 
 
 def test_what_is_not_given_has_the_default() -> None:
@@ -147,7 +150,7 @@ def test_the_help_is_made_of_docstrings_kinds_and_defaults() -> None:
         " --rate SECONDS how fast (default: 1.0)"
         " --level low|high how loud (default: low)"
         " --sizes N,... how large (default: 1,8)"
-        " --tags TEXT,... which"
+        " --tags TEXT,... which --form round|square how shaped"
     )
 
 

@@ -160,9 +160,9 @@ BAD = {
     "two as a score": ({"score_threshold": 2}, "got 2 as int64_param, expected a double_param from 0 to 1"),
     "no boxes": (
         {"max_detections": 0},
-        "'max_detections': got 0 as int64_param, expected an int64_param from 1 to 1500",
+        "'max_detections': got 0 as int64_param, expected an int64_param from 1 to 5000",
     ),
-    "too many boxes": ({"max_detections": 1501}, "'max_detections': got 1501 as int64_param"),
+    "too many boxes": ({"max_detections": 5001}, "'max_detections': got 5001 as int64_param"),
     "half a box": ({"max_detections": 1.5}, "'max_detections': got 1.5 as double_param, expected an int64_param"),
 }
 

@@ -23,8 +23,9 @@ def closed(users: int) -> Load:
 def cell(
     variant: str,
     p99: float | None = 1.0,
-    top1: float | None = 0.9,
+    quality: float | None = 0.9,
     *,
+    metric: str = "top1",
     rps: float = 100.0,
     users: int = 1,
     failures: int = 0,
@@ -79,7 +80,7 @@ def cell(
         reruns=0,
         unsteady=0,
         server=server,
-        facts=Facts(recipe, runtime, "fp32", top1, 1.0, 1000, memory) if top1 is not None else Facts(),
+        facts=Facts(recipe, runtime, "fp32", metric, quality, 1.0, 1000, memory) if quality is not None else Facts(),
         rounds=rounds,
     )
 
