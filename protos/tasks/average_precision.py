@@ -69,7 +69,9 @@ def _weighted(found: Detections, truth: Truth, settings: tuple[str, ...]) -> Cal
     images = WiderImages(found, truth)
 
     def ap(weights: Weights) -> Scores:
-        means: Scores = np.nanmean(images.ap(weights), axis=1)
+        each = images.ap(weights)
+        known = ~np.isnan(each)
+        means: Scores = np.where(known, each, 0).sum(axis=1) / np.where(known.any(axis=1), known.sum(axis=1), np.nan)
         return means
 
     return ap
@@ -77,7 +79,8 @@ def _weighted(found: Detections, truth: Truth, settings: tuple[str, ...]) -> Cal
 
 def wider_ap(found: Detections, truth: Truth) -> Scores:
     """Returns the AP in each setting of `truth` (S,) by the protocol of WIDER FACE; NaN where no object counts."""
-    return WiderImages(found, truth).ap(np.ones((1, len(truth)), np.int64))[0]
+    each: Scores = WiderImages(found, truth).ap(np.ones((1, len(truth)), np.int64))[0]
+    return each
 
 
 class WiderImages:
