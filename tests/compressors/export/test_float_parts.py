@@ -11,7 +11,7 @@ from torch import nn
 
 from compressors.export import exporters, float_parts, pytorch, torchscript
 from compressors.export.exporters import Job
-from compressors.export.lowerings import AccuracyAwareInt8, Lowering, StaticInt8
+from compressors.export.lowerings import Lowering, StaticInt8
 from compressors.networks.layers import INPUT, OUTPUT
 from compressors.networks.onnx_network import OnnxNetwork
 from protos.manifest import RuntimeName
