@@ -149,6 +149,8 @@ class Job:
     compressible: bool = False
     """Whether the artifact is to be stored compressed: folding batch normalization would give each channel values of
     its own."""
+    float_tail: bool = False
+    """Whether int8 leaves what follows the last layers in floating point, see `float_parts`."""
 
     def __post_init__(self) -> None:
         assert self.example.is_contiguous()

@@ -61,6 +61,8 @@ class StaticInt8(Lowering):
     fuse: bool = True
     """Whether batch normalization is folded into the convolution before it is quantized."""
     range: Range = "reduced"
+    float_layers: tuple[str, ...] = ()
+    """Layers that stay in FP32: paths in the network; in a graph, names of nodes, or of weights without `.weight`."""
 
 
 class DynamicInt8(Lowering):
@@ -80,8 +82,10 @@ class AccuracyAwareInt8(Lowering):
     calibrated = True
 
     max_drop: float
-    """Points of top-1 that may be lost."""
+    """Points of the metric that may be lost."""
     range: Range = "reduced"
+    float_layers: tuple[str, ...] = ()
+    """Layers that stay in FP32 from the start, named as for static int8."""
 
     def __post_init__(self) -> None:
         if not 0 < self.max_drop < 100:

@@ -3,7 +3,8 @@
 Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
 """
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from functools import singledispatch
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from onnxruntime.transformers import float16
 from onnxruntime.transformers.optimizer import optimize_model
 from onnxscript import optimizer
 
-from compressors.export import exporters, lowerings
+from compressors.export import exporters, float_parts, lowerings
 from compressors.export.exporters import Exported, Job
 from compressors.export.lowerings import DynamicInt8, StaticInt8
 from compressors.networks.layers import INPUT, weights
@@ -30,6 +31,7 @@ OPSET = 20
 
 _LINEAR = ("Gemm", "MatMul")
 _WEIGHTED = ("Conv", *_LINEAR)
+_LAYERS = (*_WEIGHTED, "ConvTranspose")
 
 _RANGES: dict[str, tuple[quantization.CalibrationMethod, dict[str, object]]] = {
     "default": (quantization.CalibrationMethod.MinMax, {}),
@@ -74,24 +76,65 @@ def _graph_optimization(lowering: lowerings.GraphOptimization, job: Job, target:
 
 @_write.register
 def _static_int8(lowering: StaticInt8, job: Job, target: Path) -> tuple[str, ...]:
-    prepared, ranges = _prepared(job, lowering.fuse), job.folder / "ranges.json"
-    method, options = _RANGES[lowering.ranges]
+    (model,) = static_int8(job, lowering, [lowering.float_layers])
+    onnx.save(model, target)
+    return exporters.float_note(lowering.float_layers, len(weights(job.network)) or len(layer_names(job)))
+
+
+def static_int8(job: Job, step: StaticInt8, choices: Iterable[tuple[str, ...]]) -> Iterator[onnx.ModelProto]:
+    """Yields the graph in int8 for each choice of layers that stay in FP32; ranges are found once."""
+    prepared, ranges, target = _prepared(job, step.fuse), job.folder / "ranges.json", job.folder / "int8.onnx"
+    method, options = _RANGES[step.ranges]
     _save_ranges(prepared, method, options, job, ranges)
-    quantization.quantize_static(
-        prepared,
-        target,
-        calibration_data_reader=None,
-        quant_format=quantization.QuantFormat.QDQ,
-        per_channel=lowering.granularity == "per-channel",
-        activation_type=quantization.QuantType.QUInt8,
-        weight_type=quantization.QuantType.QInt8,
-        reduce_range=lowering.range == "reduced",
-        calibrate_method=method,
-        calibration_cache_path=ranges,
-    )
-    prepared.unlink()
-    ranges.unlink()
-    return ()
+    plain = onnx.load(prepared)
+    for floating in choices:
+        quantization.quantize_static(
+            prepared,
+            target,
+            calibration_data_reader=None,
+            quant_format=quantization.QuantFormat.QDQ,
+            per_channel=step.granularity == "per-channel",
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            reduce_range=step.range == "reduced",
+            calibrate_method=method,
+            calibration_cache_path=ranges,
+            nodes_to_exclude=_float_nodes(plain, floating, job),
+        )
+        yield onnx.load(target)
+    for path in (prepared, ranges, target):
+        path.unlink()
+
+
+def layer_names(job: Job) -> list[str]:
+    """Returns the names of the layers that multiply with stored weights, in the graph's order."""
+    layers = _layers(_named(_graph(job)).graph)
+    nodes = {node.name for shared in layers.values() for node in shared}
+    return [name for name in layers if name not in nodes]
+
+
+def _float_nodes(model: onnx.ModelProto, names: tuple[str, ...], job: Job) -> list[str]:
+    """Returns the names of the nodes that stay in floating point."""
+    graph, layers = model.graph, _layers(model.graph)
+    nodes = [node for shared in float_parts.named(names, layers) for node in shared]
+    if job.float_tail:
+        places = {output: index for index, node in enumerate(graph.node) for output in node.output}
+        inputs = [[places[name] for name in node.input if name in places] for node in graph.node]
+        computed = {index for index, node in enumerate(graph.node) if node.name in layers}
+        ends = (places[output.name] for output in graph.output if output.name in places)
+        nodes += [graph.node[i] for i in float_parts.tail(ends, inputs.__getitem__, computed.__contains__)]
+    return [node.name for node in nodes]
+
+
+def _layers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
+    """Finds the nodes that multiply with stored weights, by the names of the weights and by their own."""
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    found = defaultdict[str, list[onnx.NodeProto]](list)
+    for node in graph.node:
+        weights = [name for name in node.input[:2] if name in stored] if node.op_type in _LAYERS else []
+        if weights and not float_parts.is_expectation(numpy_helper.to_array(stored[weights[0]])):
+            found[weights[0].removesuffix(".weight")].append(node)
+    return found | {node.name: [node] for nodes in found.values() for node in nodes}
 
 
 def _save_ranges(
@@ -130,12 +173,14 @@ def _dynamic_int8(lowering: DynamicInt8, job: Job, target: Path) -> tuple[str, .
 def _accuracy_aware_int8(lowering: lowerings.AccuracyAwareInt8, job: Job, target: Path) -> tuple[str, ...]:
     from compressors.export import post_training  # imported where it is needed: it takes a second
 
-    graph = post_training.quantize_within(_graph(job), lowering, job, _answer)
+    plain = _named(_graph(job))
+    floating = _float_nodes(plain, lowering.float_layers, job)
+    graph = post_training.quantize_within(plain, lowering, job, answering, floating)
     onnx.save(graph, target)
     floats = {tensor.name for tensor in graph.graph.initializer}
     multiplied = [node.input[1] for node in graph.graph.node if node.op_type in _WEIGHTED]
-    floating = [name.removesuffix(".weight") for name in multiplied if name in floats]
-    return exporters.float_note(floating, len(weights(job.network)))
+    left = [name.removesuffix(".weight") for name in multiplied if name in floats]
+    return exporters.float_note(left, len(weights(job.network)) or len(multiplied))
 
 
 @_write.register
@@ -173,7 +218,8 @@ def _output_axis(node: onnx.NodeProto) -> int:
     return 0 if node.op_type == "Conv" or transposed else -1
 
 
-def _answer(graph: onnx.ModelProto) -> exporters.Answer:
+def answering(graph: onnx.ModelProto) -> exporters.Answer:
+    """Opens a graph with ONNX Runtime."""
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     return lambda row: dict(zip(names, session.run(names, row), strict=True))
@@ -212,12 +258,22 @@ def _graph(job: Job, fuse: bool = True) -> onnx.ModelProto:
     return model
 
 
+def _named(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Names the nodes that have no name, so that each can be told from all others."""
+    for index, node in enumerate(model.graph.node):
+        node.name = node.name or f"{node.op_type}_{index}"
+    return model
+
+
 def _prepared(job: Job, fuse: bool) -> Path:
     """Writes the FP32 graph as the quantizer wants it: optimized, and with the shapes of all tensors."""
     fp32, prepared = job.folder / "fp32.onnx", job.folder / "prepared.onnx"
-    onnx.save(_graph(job, fuse), fp32)
-    # The optimizer would fold batch normalization; symbolic shapes fail on constants that it has not touched.
-    shape_inference.quant_pre_process(fp32, prepared, skip_optimization=not fuse, skip_symbolic_shape=not fuse)
+    onnx.save(_named(_graph(job, fuse)), fp32)
+    # The optimizer would fold batch normalization; symbolic shapes fail on constants that it has not touched, and
+    # without auto_merge on sizes that only a resize makes equal.
+    shape_inference.quant_pre_process(
+        fp32, prepared, skip_optimization=not fuse, skip_symbolic_shape=not fuse, auto_merge=True
+    )
     fp32.unlink()
     return prepared
 

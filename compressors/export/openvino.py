@@ -6,9 +6,11 @@ https://docs.openvino.ai/2026/openvino-workflow/running-inference/optimize-infer
 """
 
 import sys
+from collections import defaultdict
+from collections.abc import Iterator
 from functools import singledispatch
 
-from compressors.export import exporters, lowerings, post_training
+from compressors.export import exporters, float_parts, lowerings, post_training
 from compressors.export.exporters import Exported, Job
 from compressors.export.onnxruntime import save_fp32
 
@@ -21,6 +23,7 @@ ENTRY = "model.xml"
 GROUP = 32
 """Inputs of a linear layer that share one scale where they are quantized in each call; the CPU plugin's default."""
 
+_TRANSPOSED = ("ConvolutionBackpropData", "GroupConvolutionBackpropData")
 _WEIGHTED = ("Convolution", "GroupConvolution", "MatMul")
 
 Lowered = tuple[openvino.Model, tuple[str, ...]]
@@ -56,7 +59,9 @@ def _bfloat16(lowering: lowerings.BFloat16, model: openvino.Model, job: Job) -> 
 
 @_lowered.register
 def _static_int8(lowering: lowerings.StaticInt8, model: openvino.Model, job: Job) -> Lowered:
-    return post_training.quantize(model, lowering, job), ()
+    floating = _float_nodes(model, lowering.float_layers, job)
+    note = exporters.float_note(lowering.float_layers, len({n for names in _layers(model).values() for n in names}))
+    return post_training.quantize(model, lowering, job, floating), note
 
 
 @_lowered.register
@@ -68,7 +73,8 @@ def _accuracy_aware_int8(lowering: lowerings.AccuracyAwareInt8, model: openvino.
 
         return answer
 
-    quantized = post_training.quantize_within(model, lowering, job, answering)
+    floats = _float_nodes(model, lowering.float_layers, job)
+    quantized = post_training.quantize_within(model, lowering, job, answering, floats)
     weights = _weights(quantized)
     floating = [name for name, node in weights.items() if node.get_element_type() == openvino.Type.f32]
     return quantized, exporters.float_note(floating, len(weights))
@@ -93,15 +99,42 @@ def _group_size(model: openvino.Model, size: int) -> None:
     model.set_rt_info(str(size), ["runtime_options", "DYNAMIC_QUANTIZATION_GROUP_SIZE"])
 
 
+def _float_nodes(model: openvino.Model, names: tuple[str, ...], job: Job) -> list[str]:
+    """Returns the names of the nodes that stay in floating point."""
+    layers = _layers(model)
+    nodes = [name for shared in float_parts.named(names, layers) for name in shared]
+    if job.float_tail:
+        operations = {node.get_friendly_name(): node for node in model.get_ops()}
+
+        def before(name: str) -> list[str]:
+            return [value.get_node().get_friendly_name() for value in operations[name].input_values()]
+
+        ends = [result.get_friendly_name() for result in model.get_results()]
+        nodes += float_parts.tail(ends, before, layers.__contains__)
+    return nodes
+
+
+def _layers(model: openvino.Model) -> dict[str, list[str]]:
+    """Finds the names of the operations that multiply with stored weights, by their own and by those of the weights."""
+    found = defaultdict[str, list[str]](list)
+    for node, weight in _multiplied(model):
+        if not float_parts.is_expectation(weight.data):
+            found[weight.get_friendly_name().removesuffix(".weight")].append(node.get_friendly_name())
+    return found | {name: [name] for names in found.values() for name in names}
+
+
 def _weights(model: openvino.Model) -> dict[str, openvino.Node]:
     """Finds the constant that each convolution and linear layer multiplies with, by the name of the layer."""
-    found = {}
-    for operation in model.get_ops():
-        if operation.get_type_name() in _WEIGHTED:
+    constants = (weight for node, weight in _multiplied(model) if node.get_type_name() in _WEIGHTED)
+    return {node.get_friendly_name().partition("/")[0].removesuffix(".weight"): node for node in constants}
+
+
+def _multiplied(model: openvino.Model) -> Iterator[tuple[openvino.Node, openvino.Node]]:
+    """Yields the operations that multiply with a constant, and that constant."""
+    for operation in model.get_ordered_ops():
+        if operation.get_type_name() in (*_WEIGHTED, *_TRANSPOSED):
             node = operation.input_value(1).get_node()
-            while node.get_input_size():  # of int8 weights: Convert, Subtract, Multiply
+            while node.get_input_size():  # of int8 weights: Convert, Subtract, Multiply; of groups: Reshape
                 node = node.input_value(0).get_node()
             if node.get_type_name() == "Constant":
-                name = node.get_friendly_name().partition("/")[0]
-                found[name.removesuffix(".weight")] = node
-    return found
+                yield operation, node

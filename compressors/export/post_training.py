@@ -6,7 +6,7 @@ Source: https://docs.openvino.ai/2026/openvino-workflow/model-optimization-guide
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -37,8 +37,8 @@ _RANGES = {
 }
 
 
-def quantize(graph: Graph, step: StaticInt8, job: Job) -> Graph:
-    """Returns the graph in int8, its ranges from all calibration inputs."""
+def quantize(graph: Graph, step: StaticInt8, job: Job, floating: Sequence[str] = ()) -> Graph:
+    """Returns the graph in int8 but for the nodes `floating`, its ranges from all calibration inputs."""
     rows = _rows(job)
     per_channel = False if step.granularity == "per-tensor" else None
     quantized: Graph = nncf.quantize(
@@ -46,6 +46,7 @@ def quantize(graph: Graph, step: StaticInt8, job: Job) -> Graph:
         nncf.Dataset(rows),
         subset_size=len(rows),
         model_type=_model_type(job),
+        ignored_scope=_ignored(floating),
         advanced_parameters=advanced_parameters.AdvancedQuantizationParameters(
             overflow_fix=_overflow_fix(step),
             activations_range_estimator_params=_RANGES[step.ranges],
@@ -55,8 +56,17 @@ def quantize(graph: Graph, step: StaticInt8, job: Job) -> Graph:
     return quantized
 
 
-def quantize_within(graph: Graph, step: AccuracyAwareInt8, job: Job, open_graph: Callable[[Graph], Answer]) -> Graph:
-    """Returns the graph in int8 as far as the metric allows; `open_graph` makes what NNCF validates ready to run."""
+def quantize_within(
+    graph: Graph,
+    step: AccuracyAwareInt8,
+    job: Job,
+    open_graph: Callable[[Graph], Answer],
+    floating: Sequence[str] = (),
+) -> Graph:
+    """Returns the graph in int8 as far as the metric allows, but for the nodes `floating`.
+
+    `open_graph` makes what NNCF validates ready to run.
+    """
     rows, validate = _rows(job), job.validate
     count = max(1, len(rows) // 4)
     assert validate is not None
@@ -74,11 +84,17 @@ def quantize_within(graph: Graph, step: AccuracyAwareInt8, job: Job, open_graph:
         max_drop=step.max_drop / 100,
         subset_size=count,
         model_type=_model_type(job),
+        ignored_scope=_ignored(floating),
         advanced_quantization_parameters=advanced_parameters.AdvancedQuantizationParameters(
             overflow_fix=_overflow_fix(step)
         ),
     )
     return quantized
+
+
+def _ignored(nodes: Sequence[str]) -> nncf.IgnoredScope | None:
+    """NNCF's graph lacks some of a model's nodes, such as its outputs: that one is not found is no error."""
+    return nncf.IgnoredScope(names=list(nodes), validate=False) if nodes else None
 
 
 def _overflow_fix(step: StaticInt8 | AccuracyAwareInt8) -> advanced_parameters.OverflowFix:

@@ -18,9 +18,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from compressors.export.exporters import BATCH_RANGE, FREE_BATCH, Exported, Job, dynamic_note, local_paths
+from compressors.export import float_parts
+from compressors.export.exporters import BATCH_RANGE, FREE_BATCH, Exported, Job, dynamic_note, float_note, local_paths
 from compressors.export.half import Half
 from compressors.export.lowerings import BFloat16, DynamicInt8, Float16, Lowering, StaticInt8
+from compressors.networks.layers import weights
 
 ENTRY = "model.pt2"
 
@@ -41,6 +43,8 @@ def export(job: Job) -> Exported:
     if isinstance(job.lowering, DynamicInt8):
         compiled = "compiled ahead of time, unlike FP32: what it gains is the compiler's too"
         notes = (dynamic_note(job.network), BATCH_RANGE, compiled)
+    if isinstance(job.lowering, StaticInt8):
+        notes = float_note(job.lowering.float_layers, len(weights(job.network)))
     return Exported(ENTRY, notes)
 
 
@@ -89,7 +93,13 @@ def _quantized(job: Job, step: StaticInt8 | DynamicInt8) -> nn.Module:
     quantizer = X86InductorQuantizer()
     # Left to itself, it would round the inputs of convolutions in each call too, and compute them in FP32 all the same.
     quantizer.set_module_type_qconfig(nn.Linear, config) if dynamic else quantizer.set_global(config)
+    floating = step.float_layers if isinstance(step, StaticInt8) else ()
+    float_parts.named(floating, weights(job.network))
+    for layer in floating:
+        quantizer.set_module_name_qconfig(layer, None)
     prepared = prepare_pt2e(_program(job.network, job).module(), quantizer)
+    if job.float_tail:
+        float_parts.take_observers_out(prepared, lambda node: False)
     with torch.no_grad():
         for batch in [job.example] if dynamic else job.calibration_batches():
             prepared(batch)

@@ -15,7 +15,8 @@ from torch.ao.quantization import QConfig, QConfigMapping, get_default_qconfig_m
 from torch.ao.quantization.backend_config import BackendConfig, get_native_backend_config
 from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 
-from compressors.export.exporters import BATCH_RANGE, Exported, Job, dynamic_note
+from compressors.export import float_parts
+from compressors.export.exporters import BATCH_RANGE, Exported, Job, dynamic_note, float_note
 from compressors.export.half import Half
 from compressors.export.lowerings import BFloat16, DynamicInt8, Float16, Lowering, StaticInt8
 from compressors.networks.layers import weights
@@ -40,6 +41,8 @@ def export(job: Job) -> Exported:
     notes: tuple[str, ...] = ()
     if isinstance(job.lowering, DynamicInt8):  # what it quantizes is no nn.Linear any more
         notes = (dynamic_note(job.network, left_out=weights(lowered)), BATCH_RANGE)
+    if isinstance(job.lowering, StaticInt8):
+        notes = float_note(job.lowering.float_layers, len(weights(job.network)))
     return Exported(ENTRY, notes)
 
 
@@ -67,7 +70,15 @@ def _static_int8(lowering: StaticInt8, job: Job) -> nn.Module:
     backend = None if lowering.fuse else _without_folding()
     with torch.no_grad():
         network = copy.deepcopy(job.network)
-        prepared = prepare_fx(network, _observers(lowering), (job.example,), backend_config=backend)
+        observers = _observers(lowering)
+        float_parts.named(lowering.float_layers, weights(network))
+        for layer in lowering.float_layers:
+            observers.set_module_name(layer, None)
+        lowered = {name for name, _ in network.named_modules()} - {*lowering.float_layers}
+        prepared = prepare_fx(network, observers, (job.example,), backend_config=backend)
+        if job.float_tail:
+            # Kernels of int8 layers have no float outputs, so those are rounded.
+            float_parts.take_observers_out(prepared, lambda node: str(node.target) in lowered)
         for batch in job.calibration_batches():
             prepared(batch)
         converted: nn.Module = convert_fx(prepared, backend_config=backend)

@@ -4,6 +4,7 @@ Source: Fang et al. 2023, DepGraph (https://arxiv.org/abs/2301.12900), by their 
 """
 
 import copy
+from collections.abc import Mapping
 
 import torch
 import torch_pruning
@@ -26,24 +27,29 @@ def remove_channels(network: nn.Module, ratio: float, data: Dataset, whole: nn.M
         raise ValueError("channel pruning does not take networks with attention: element-pruning does")
     wanted = {path: _kept(layer.weight.shape[0], ratio) for path, layer in weighted(whole or network)}
     pruned = copy.deepcopy(network)
-    layers = dict(weighted(pruned))
+    narrow(pruned, wanted, STUDIED[data.task].last_layers(pruned, data), torch.zeros(1, 3, *data.preprocessing.resize))
+    return pruned
+
+
+def narrow(network: nn.Module, wanted: Mapping[str, int], keeping: list[nn.Module], example: torch.Tensor) -> None:
+    """Leaves the layers at the paths `wanted` so many channels, but for those that are to keep their outputs."""
+    layers = dict(weighted(network))
     widths = {path: layer.weight.shape[0] for path, layer in layers.items()}
     # Every dictionary and list is passed: the library's defaults are shared objects that it writes to.
     pruner = torch_pruning.pruner.BasePruner(
-        pruned,
-        torch.zeros(1, 3, *data.preprocessing.resize),
+        network,
+        example,
         importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
         # What is left is rounded down: a hair more keeps 48 * (1 - 1/3) from being 31. The library's own round_to
         # takes too much of grouped convolutions, for which it mixes up a group's channels with those of the layer.
         pruning_ratio_dict={layers[path]: 1 - (width + 1e-6) / widths[path] for path, width in wanted.items()},
-        ignored_layers=STUDIED[data.task].last_layers(pruned, data),
+        ignored_layers=keeping,
         in_channel_groups={},
         out_channel_groups={},
         num_heads={},
         channel_groups={},
     )
     pruner.step()
-    return pruned
 
 
 def _kept(width: int, ratio: float) -> int:

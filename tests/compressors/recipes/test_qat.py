@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from compressors.networks import zoo
 from compressors.networks.layers import weighted
 from compressors.recipes import qat, train
 from compressors.recipes.element_pruning import sparsify
@@ -80,3 +81,17 @@ def test_pruned_weights_stay_zero_in_it(tmp_path: Path) -> None:
     with qat.rounding_in_forward(pruned):
         train.fit(pruned, dataset(), HOW, 0, tmp_path / "c.pt", None)
     assert all(torch.equal(layer.weight == 0, before[path]) for path, layer in weighted(pruned))
+
+
+def test_a_detector_is_trained_under_it() -> None:
+    """Depthwise convolutions and several outputs."""
+    network = zoo.create("scrfd_500m_boxes", 1, seed=0)
+    names, before = list(network.state_dict()), network.head[0].box.weight.detach().clone()  # type: ignore[union-attr]
+    step = torch.optim.SGD(network.parameters(), 0.1)
+    with qat.rounding_in_forward(network):
+        outputs = network(torch.randn(2, 3, 64, 64))
+        sum(output.square().mean() for output in outputs).backward()
+        step.step()
+    assert sorted(network.state_dict()) == sorted(names)
+    assert not torch.equal(network.head[0].box.weight, before)  # type: ignore[union-attr]
+    assert all(torch.isfinite(parameter).all() for parameter in network.parameters())
