@@ -156,6 +156,7 @@ class Artifacts:
             self._cache.work(self._key(task)) / "artifact",
             self._validate() if isinstance(lowering, AccuracyAwareInt8) else None,
             task.recipe.compressible,
+            float_tail=self._dataset.decoding is not None,  # boxes are regressions: what makes them stays exact
         )
 
     def _validate(self) -> Validate:
