@@ -36,8 +36,8 @@ class BoxedBatch:
 
     def loss(self, network: nn.Module, taught: torch.Tensor | Sequence[torch.Tensor] | None) -> torch.Tensor:
         """Returns the loss of scores, boxes and key points; a teacher teaches by features alone."""
-        logits = network.get_submodule("").logits(self.inputs)  # type: ignore[operator]
-        return self.criterion([each.float() for each in logits], self.truths)
+        assert isinstance(network, Scrfd)
+        return self.criterion([each.float() for each in network.logits(self.inputs)], self.truths)
 
 
 class StudiedDetection:
