@@ -15,10 +15,10 @@ from protos.repository import Entry
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-OWN_MODELS = (ROOT / "docs" / "own-models.md").read_text()
+OTHERS = "".join((ROOT / "docs" / name).read_text() for name in ("own-models.md", "detection.md"))
 COMMANDS = [
     line.strip()
-    for block in re.findall(r"```(?:sh|console)\n(.*?)```", README + OWN_MODELS, re.DOTALL)
+    for block in re.findall(r"```(?:sh|console)\n(.*?)```", README + OTHERS, re.DOTALL)
     for line in block.splitlines()
     if line.startswith(("make ", "pareto-"))
 ]
