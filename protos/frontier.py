@@ -9,18 +9,18 @@ FP32 = FIRST_DEFAULT.partition("-")[0]
 """The recipe that leaves a network as it was trained."""
 
 
-def fp32_baseline(top1: Mapping[str, float | None]) -> str | None:
+def fp32_baseline(accuracies: Mapping[str, float | None]) -> str | None:
     """Returns the name of the variant that all others are compared with, or None where there is no FP32 variant.
 
-    `top1` has the FP32 variants with their accuracy from 0 to 1, None where it is not known. `fp32-pytorch` is the
+    `accuracies` has the FP32 variants with their accuracy from 0 to 1, None where it is not known. `fp32-pytorch` is the
     baseline where it exists; else the most accurate is, and of equally accurate ones the first by name.
     """
 
     def last(name: str) -> tuple[bool, float, str]:
-        accuracy = top1[name]
+        accuracy = accuracies[name]
         return name != FIRST_DEFAULT, math.inf if accuracy is None else -accuracy, name
 
-    return min(top1, key=last, default=None)
+    return min(accuracies, key=last, default=None)
 
 
 def pareto_frontier(costs: Sequence[float], gains: Sequence[float]) -> list[int]:
