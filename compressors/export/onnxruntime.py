@@ -59,7 +59,13 @@ def _write(lowering: lowerings.Lowering, job: Job, target: Path) -> tuple[str, .
 
 @_write.register
 def _float16(lowering: lowerings.Float16, job: Job, target: Path) -> tuple[str, ...]:
-    onnx.save(float16.convert_float_to_float16(_graph(job), keep_io_types=True), target)
+    model = float16.convert_float_to_float16(_graph(job), keep_io_types=True)
+    made = set[str]()
+    for node in list(model.graph.node):  # a constant that two nodes want in FP32 is cast twice, under one name
+        if node.output[0] in made:
+            model.graph.node.remove(node)
+        made.update(node.output)
+    onnx.save(model, target)
     return ("weights are stored in FP16, the CPU provider computes in FP32",)
 
 
@@ -76,7 +82,13 @@ def _graph_optimization(lowering: lowerings.GraphOptimization, job: Job, target:
 
 @_write.register
 def _static_int8(lowering: StaticInt8, job: Job, target: Path) -> tuple[str, ...]:
-    (model,) = static_int8(job, lowering, [lowering.float_layers])
+    if lowering.bias_correction:
+        from compressors.export import post_training
+
+        plain = _named(_graph(job))
+        model = post_training.quantize(plain, lowering, job, _float_nodes(plain, lowering.float_layers, job))
+    else:
+        (model,) = static_int8(job, lowering, [lowering.float_layers])
     onnx.save(model, target)
     return exporters.float_note(lowering.float_layers, len(weights(job.network)) or len(layer_names(job)))
 
@@ -259,9 +271,12 @@ def _graph(job: Job, fuse: bool = True) -> onnx.ModelProto:
 
 
 def _named(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Names the nodes that have no name, so that each can be told from all others."""
+    """Names the nodes that have no name of their own, so that each can be told from all others."""
+    taken = {""}
     for index, node in enumerate(model.graph.node):
-        node.name = node.name or f"{node.op_type}_{index}"
+        if node.name in taken:
+            node.name = f"{node.op_type}_{index}"
+        taken.add(node.name)
     return model
 
 
