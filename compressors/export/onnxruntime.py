@@ -139,6 +139,11 @@ def static_int8(job: Job, step: StaticInt8, choices: Iterable[tuple[str, ...]]) 
         path.unlink()
 
 
+def outputs_of_nodes(path: Path) -> dict[str, str]:
+    """Returns the first output of each node of a graph in a file, by the node's name."""
+    return {node.name: node.output[0] for node in onnx.load(path).graph.node}
+
+
 def layer_names(job: Job) -> list[str]:
     """Returns the names of the layers that multiply with stored weights, in the graph's order."""
     layers = _layers(_named(_graph(job)).graph)
