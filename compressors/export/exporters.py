@@ -87,6 +87,7 @@ EXPORTERS: dict[RuntimeName, Exporter] = {
             ("ranges", "entropy"): "torchao has no entropy observer",
             ("ranges", "percentile"): "torchao has no percentile observer",
             ("fuse", False): "PT2E always folds batch normalization",
+            ("bias_correction", True): "torchao corrects no biases",
         },
         late_imports=("torch._inductor.package", "torch._export.serde.serialize", "torch.export.pt2_archive._package"),
     ),
@@ -98,6 +99,7 @@ EXPORTERS: dict[RuntimeName, Exporter] = {
         refused_options={
             ("ranges", "entropy"): "torch has no entropy observer",
             ("ranges", "percentile"): "torch has no percentile observer",
+            ("bias_correction", True): "FX quantization corrects no biases",
         },
     ),
     "onnxruntime": Exporter(

@@ -63,6 +63,13 @@ class StaticInt8(Lowering):
     range: Range = "reduced"
     float_layers: tuple[str, ...] = ()
     """Layers that stay in FP32: paths in the network; in a graph, names of nodes, or of weights without `.weight`."""
+    bias_correction: bool = False
+    """Whether the mean error of each layer's outputs is taken off its bias (https://arxiv.org/abs/1906.04721). NNCF
+    does so: for OpenVINO always, for ONNX Runtime where this is true, in place of the runtime's own quantizer."""
+
+    def __post_init__(self) -> None:
+        if self.bias_correction and (self.ranges == "entropy" or not self.fuse):
+            raise ValueError("bias_correction: NNCF, which does it, has no ranges by entropy and always fuses")
 
 
 class DynamicInt8(Lowering):

@@ -59,7 +59,13 @@ def _write(lowering: lowerings.Lowering, job: Job, target: Path) -> tuple[str, .
 
 @_write.register
 def _float16(lowering: lowerings.Float16, job: Job, target: Path) -> tuple[str, ...]:
-    onnx.save(float16.convert_float_to_float16(_graph(job), keep_io_types=True), target)
+    model = float16.convert_float_to_float16(_graph(job), keep_io_types=True)
+    made = set[str]()
+    for node in list(model.graph.node):  # a constant that two nodes want in FP32 is cast twice, under one name
+        if node.output[0] in made:
+            model.graph.node.remove(node)
+        made.update(node.output)
+    onnx.save(model, target)
     return ("weights are stored in FP16, the CPU provider computes in FP32",)
 
 
@@ -76,9 +82,36 @@ def _graph_optimization(lowering: lowerings.GraphOptimization, job: Job, target:
 
 @_write.register
 def _static_int8(lowering: StaticInt8, job: Job, target: Path) -> tuple[str, ...]:
-    (model,) = static_int8(job, lowering, [lowering.float_layers])
+    if lowering.bias_correction:
+        from compressors.export import post_training
+
+        plain = _named(_graph(job))
+        model = post_training.quantize(plain, lowering, job, _float_nodes(plain, lowering.float_layers, job))
+    else:
+        (model,) = static_int8(job, lowering, [lowering.float_layers])
+    if job.float_tail:
+        _shorten(model.graph)
     onnx.save(model, target)
     return exporters.float_note(lowering.float_layers, len(weights(job.network)) or len(layer_names(job)))
+
+
+def _shorten(graph: onnx.GraphProto) -> None:
+    """Drops zero points of zero, shapes and names that nothing needs: an eighth of a small detector in int8."""
+    zeros = {t.name for t in graph.initializer if not numpy_helper.to_array(t).any() and t.name.endswith("_zero_point")}
+    zeros -= {t.name for t in graph.initializer if t.data_type == onnx.TensorProto.UINT8}  # the type if left out
+    kept = {output.name for output in graph.output}
+    inner = [name for node in graph.node for name in node.output if name and name not in kept]
+    short = {name: f"v{i}" for i, name in enumerate(inner)}
+    for node in graph.node:
+        node.name = ""
+        if node.op_type == "DequantizeLinear" and len(node.input) == 3 and node.input[2] in zeros:
+            del node.input[2]
+        node.input[:] = [short.get(name, name) for name in node.input]
+        node.output[:] = [short.get(name, name) for name in node.output]
+    used = {name for node in graph.node for name in node.input} | kept
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
+        graph.initializer.remove(tensor)
+    del graph.value_info[:]
 
 
 def static_int8(job: Job, step: StaticInt8, choices: Iterable[tuple[str, ...]]) -> Iterator[onnx.ModelProto]:
@@ -104,6 +137,11 @@ def static_int8(job: Job, step: StaticInt8, choices: Iterable[tuple[str, ...]]) 
         yield onnx.load(target)
     for path in (prepared, ranges, target):
         path.unlink()
+
+
+def outputs_of_nodes(path: Path) -> dict[str, str]:
+    """Returns the first output of each node of a graph in a file, by the node's name."""
+    return {node.name: node.output[0] for node in onnx.load(path).graph.node}
 
 
 def layer_names(job: Job) -> list[str]:
@@ -259,9 +297,12 @@ def _graph(job: Job, fuse: bool = True) -> onnx.ModelProto:
 
 
 def _named(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Names the nodes that have no name, so that each can be told from all others."""
+    """Names the nodes that have no name of their own, so that each can be told from all others."""
+    taken = {""}
     for index, node in enumerate(model.graph.node):
-        node.name = node.name or f"{node.op_type}_{index}"
+        if node.name in taken:
+            node.name = f"{node.op_type}_{index}"
+        taken.add(node.name)
     return model
 
 

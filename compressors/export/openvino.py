@@ -12,13 +12,14 @@ from functools import singledispatch
 
 from compressors.export import exporters, float_parts, lowerings, post_training
 from compressors.export.exporters import Exported, Job
-from compressors.export.onnxruntime import save_fp32
+from compressors.export.onnxruntime import outputs_of_nodes, save_fp32
 
 # openvino reports its import to its maker, unless this cannot be imported.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 import openvino  # noqa: E402
 
 ENTRY = "model.xml"
+ONNX = "fp32.onnx"
 
 GROUP = 32
 """Inputs of a linear layer that share one scale where they are quantized in each call; the CPU plugin's default."""
@@ -32,7 +33,7 @@ Lowered = tuple[openvino.Model, tuple[str, ...]]
 
 def export(job: Job) -> Exported:
     """Writes `model.xml` and `model.bin`."""
-    onnx = job.folder / "fp32.onnx"
+    onnx = job.folder / ONNX
     save_fp32(job, onnx)
     model, notes = _lowered(job.lowering, openvino.Core().read_model(onnx), job)
     openvino.save_model(model, job.folder / ENTRY, compress_to_fp16=isinstance(job.lowering, lowerings.Float16))
@@ -101,7 +102,9 @@ def _group_size(model: openvino.Model, size: int) -> None:
 
 def _float_nodes(model: openvino.Model, names: tuple[str, ...], job: Job) -> list[str]:
     """Returns the names of the nodes that stay in floating point."""
-    layers = _layers(model)
+    layers = _layers(model)  # OpenVINO calls what an ONNX node became by the node's output
+    by_output = outputs_of_nodes(job.folder / ONNX).items() if names else ()
+    layers |= {name: [output] for name, output in by_output if output in layers}
     nodes = [name for shared in float_parts.named(names, layers) for name in shared]
     if job.float_tail:
         operations = {node.get_friendly_name(): node for node in model.get_ops()}

@@ -5,6 +5,7 @@ them in int8, with one layer or group back in FP32, and with nothing but that on
 not those that the final figures come from.
 """
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -35,12 +36,14 @@ def sensitivity(
     """
     step = job.lowering
     assert isinstance(step, StaticInt8)
-    every = onnxruntime.layer_names(job)
-    chosen = [tuple(group) for group in groups] or [(layer,) for layer in every if layer not in step.float_layers]
-    nothing = () if way == "alone in FP32" else tuple(every)
-    floating = [nothing, *(group if way == "alone in FP32" else tuple({*every} - {*group}) for group in chosen)]
-    graphs = onnxruntime.static_int8(job, step, [tuple({*step.float_layers, *layers}) for layers in floating])
-    judged = [judge(onnxruntime.answering(graph)) for graph in graphs]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what the libraries tell their own developers
+        every = onnxruntime.layer_names(job)
+        chosen = [tuple(group) for group in groups] or [(layer,) for layer in every if layer not in step.float_layers]
+        back = way == "alone in FP32"
+        floating = [() if back else every, *(group if back else {*every} - {*group} for group in chosen)]
+        graphs = onnxruntime.static_int8(job, step, [(*step.float_layers, *layers) for layers in floating])
+        judged = [judge(onnxruntime.answering(graph)) for graph in graphs]
     found = [Sensitivity(layers, metrics) for layers, metrics in zip([(), *chosen], judged, strict=True)]
     return [found[0], *sorted(found[1:], key=lambda each: -sum(each.metrics.values()))]
 

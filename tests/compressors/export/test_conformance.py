@@ -7,7 +7,8 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +28,10 @@ from compressors.export.lowerings import (
     WeightInt8,
 )
 from compressors.networks.layers import INPUT, OUTPUT
+from compressors.networks.scrfd import STRIDES, Head, MobileNet, Pafpn, Scrfd
 from compressors.recipes import train
 from compressors.recipes.steps import Fit
-from protos.manifest import Variant, to_json
+from protos.manifest import RuntimeName, TensorSpec, Variant, to_json
 from server import runtimes
 from tests.support.compressors.artifacts import described
 from tests.support.compressors.emulated import answering, ask, without_avx512
@@ -199,6 +201,50 @@ def test_the_artifact_holds_no_pickled_object(case: Case) -> None:
         members.pop("model/constants.pkl", None)
         members.pop("model/attributes.pkl", None)
     assert [name for name in members if name.endswith((".pkl", ".pickle"))] == []
+
+
+DETECTOR_CASES = [(runtime, "fp32") for runtime in exporters.EXPORTERS]
+DETECTOR_CASES += [(runtime, "fp16") for runtime in ("torchscript", "onnxruntime")]
+DETECTOR_CASES += [(runtime, "int8") for runtime in ("torchscript", "onnxruntime", "openvino")]
+
+
+@pytest.fixture(scope="module")
+def detector() -> Scrfd:
+    """Nine outputs, with scores that differ."""
+    torch.manual_seed(0)
+    heads = [Head(torch.nn.ReLU(), 8, classes=1, keypoints=5) for _ in STRIDES]
+    network = Scrfd(MobileNet((8, 8, 8, 8, 8), (1, 1, 1, 1)), Pafpn((8, 8, 8), 8), heads).eval()
+    for parameter in network.head.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return network
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.parametrize(("runtime", "name"), DETECTOR_CASES)
+def test_every_output_of_a_detector_is_that_of_the_network(
+    runtime: RuntimeName, name: str, detector: Scrfd, tmp_path: Path
+) -> None:
+    """By its name, in any batch; int8 leaves the predictors and what follows them in floating point."""
+    lowering = LOWERINGS[name]
+    if isinstance(lowering, StaticInt8):
+        last = {id(layer) for layer in detector.last_layers()}
+        lowering = StaticInt8(float_layers=tuple(path for path, m in detector.named_modules() if id(m) in last))
+    images = torch.rand(16, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = dict(zip(detector.outputs, map(torch.Tensor.numpy, detector(images)), strict=True))
+    job = Job(detector, images[:2].clone(), lowering, images, tmp_path, float_tail=True)
+    entry = exporters.export(exporters.EXPORTERS[runtime], job).entry
+    shapes = {name: (-1, *array.shape[1:]) for name, array in expected.items()}
+    outputs = tuple(TensorSpec(name, "FP32", shape) for name, shape in shapes.items())
+    inputs = (TensorSpec(INPUT, "FP32", (-1, 3, 64, 64)),)
+    variant = replace(described(tmp_path, runtime, entry, lowering), inputs=inputs, outputs=outputs)
+    with closing(runtimes.load(tmp_path, variant, threads=1)) as adapter:
+        for batch in (1, 3):
+            answers = adapter.infer({INPUT: images[:batch].numpy()})
+            assert list(answers) == list(expected)
+            for output, array in answers.items():
+                errors = np.abs(array - expected[output][:batch]) / np.ptp(expected[output])
+                assert errors.max() < 1e-5 if name == "fp32" else errors.mean() < 0.02, output
 
 
 def test_an_artifact_with_a_local_path_is_refused(tmp_path: Path) -> None:

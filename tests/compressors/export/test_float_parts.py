@@ -1,5 +1,8 @@
 """What stays in floating point beside int8: named layers, and what follows the last layers."""
 
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +14,11 @@ from torch import nn
 
 from compressors.export import exporters, float_parts, pytorch, torchscript
 from compressors.export.exporters import Job
-from compressors.export.lowerings import Lowering, StaticInt8
+from compressors.export.lowerings import AccuracyAwareInt8, Lowering, StaticInt8
 from compressors.networks.layers import INPUT, OUTPUT
 from compressors.networks.onnx_network import OnnxNetwork
 from protos.manifest import RuntimeName
+from protos.tasks.task import Arrays, Rows
 from server import runtimes
 from tests.support.compressors.artifacts import described
 
@@ -85,6 +89,41 @@ def test_without_it_one_scale_of_both_takes_the_scores(detector: nn.Module, tmp_
     assert len(np.unique(scores(detector, "onnxruntime", tmp_path, float_tail=False))) <= 2
 
 
+class Two(nn.Module):
+    """The second output is ruined by int8: one channel of `stem` takes the whole range, the others are what counts."""
+
+    outputs = ("total", "detail")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.total, self.detail = (nn.Conv2d(3, 3, 1, bias=False) for _ in range(3))
+        with torch.no_grad():
+            self.stem.weight.copy_(torch.diag(torch.tensor([1.0, 1.0, 5000.0]))[..., None, None])
+            self.detail.weight.copy_(torch.diag(torch.tensor([1.0, 1.0, 0.0]))[..., None, None])
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        shared = self.stem(x)
+        return self.total(shared), self.detail(shared)
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_accuracy_aware_int8_validates_all_outputs(runtime: RuntimeName, tmp_path: Path) -> None:
+    network = Two().eval()
+    with torch.no_grad():
+        expected = network(IMAGES)[1].numpy()
+
+    def validate(answers: Sequence[Arrays], rows: Rows) -> tuple[float, list[float]]:
+        assert all(set(answer) == {"total", "detail"} for answer in answers)
+        errors = [np.abs(a["detail"][0] - expected[row]).max() for a, row in zip(answers, rows, strict=True)]
+        right = [float(error < 0.1) for error in errors]
+        return float(np.mean(right)), right
+
+    step = AccuracyAwareInt8(max_drop=1)
+    made = replace(job(network, step, tmp_path), validate=validate)
+    (note,) = exporters.export(exporters.EXPORTERS[runtime], made).notes
+    assert "detail" in note
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_a_named_layer_stays_in_floating_point(detector: nn.Module, tmp_path: Path) -> None:
     step = StaticInt8(float_layers=("box",))
@@ -103,6 +142,23 @@ def test_a_named_layer_stays_in_floating_point(detector: nn.Module, tmp_path: Pa
     bits = (tmp_path / "openvino/model.bin").read_bytes()
     assert detector.box.weight.detach().numpy().tobytes() in bits
     assert detector.score.weight.detach().numpy().tobytes() not in bits
+
+
+def test_corrected_biases_come_closer_to_fp32(detector: nn.Module, tmp_path: Path) -> None:
+    with torch.no_grad():
+        expected = detector(IMAGES).numpy().mean()
+    means = {}
+    for corrected in (False, True):
+        step = StaticInt8(float_layers=("box", "score"), bias_correction=corrected)
+        entry = exporters.export(exporters.EXPORTERS["onnxruntime"], job(detector, step, tmp_path)).entry
+        with closing(runtimes.load(tmp_path, described(tmp_path, "onnxruntime", entry, step), threads=1)) as adapter:
+            means[corrected] = adapter.infer({INPUT: IMAGES.numpy()})[OUTPUT].mean()
+    assert abs(means[True] - expected) < abs(means[False] - expected)
+
+
+def test_ranges_that_nncf_lacks_are_refused_with_corrected_biases() -> None:
+    with pytest.raises(ValueError, match=r"^bias_correction: NNCF, which does it, has no ranges by entropy"):
+        StaticInt8(ranges="entropy", bias_correction=True)
 
 
 @pytest.mark.parametrize("runtime", exporters.EXPORTERS)

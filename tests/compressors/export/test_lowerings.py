@@ -96,6 +96,8 @@ def brittle() -> nn.Module:
         (StaticInt8(ranges="percentile"), "pytorch", "no percentile"),
         (StaticInt8(ranges="percentile"), "torchscript", "no percentile"),
         (StaticInt8(ranges="histogram"), "onnxruntime", "least squared error"),
+        (StaticInt8(bias_correction=True), "pytorch", "corrects no biases"),
+        (StaticInt8(bias_correction=True), "torchscript", "corrects no biases"),
     ],
 )
 def test_what_a_runtime_cannot_take_is_refused_with_its_reason(
@@ -108,11 +110,12 @@ def test_nothing_else_is_refused() -> None:
     options = {"granularity": ["per-channel", "per-tensor"], "fuse": [True, False]}
     options["range"] = ["reduced", "full"]
     options["ranges"] = ["default", "min-max", "mean-min-max", "histogram", "entropy", "percentile"]
+    options["bias_correction"] = [True]
     static = [StaticInt8(**{field: value}) for field, values in options.items() for value in values]
     whole = [FLOAT32, Float16(), BFloat16(), DynamicInt8(), AccuracyAwareInt8(1), WeightInt8(), GraphOptimization()]
     every = [*whole, *static]
     refused = [(step, runtime) for step in every for runtime in exporters.EXPORTERS if exporters.refusal(step, runtime)]
-    assert len(refused) == 17
+    assert len(refused) == 19
 
 
 @pytest.mark.parametrize("drop", [0, -1, 100])
