@@ -49,17 +49,17 @@ def paired_bootstrap(
     truth: Truth,
     settings: tuple[str, ...],
     seed: int = 0,
-) -> tuple[float, float]:
+) -> tuple[float, float] | None:
     """Returns the 95% interval of how far the `ap` of `found` is below that of `reference`, by percentiles.
 
-    Images are drawn with replacement, the same for both (https://doi.org/10.1201/9780429246593).
+    None where no object counts. Images are drawn with replacement, the same for both (https://doi.org/10.1201/9780429246593).
     """
     count, boxes = len(truth), max(len(found.boxes), len(reference.boxes), 1)
     resamples = RESAMPLES if settings != coco.SETTINGS else min(RESAMPLES, max(FEWEST, COCO_BOXES // boxes))
     draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
     drops = _weighted(reference, truth, settings)(draws) - _weighted(found, truth, settings)(draws)
-    low, high = np.nanquantile(drops, (0.025, 0.975))
-    return float(low), float(high)
+    known = drops[~np.isnan(drops)]
+    return (float(np.quantile(known, 0.025)), float(np.quantile(known, 0.975))) if len(known) else None
 
 
 def _weighted(found: Detections, truth: Truth, settings: tuple[str, ...]) -> Callable[[Weights], Scores]:
@@ -69,10 +69,7 @@ def _weighted(found: Detections, truth: Truth, settings: tuple[str, ...]) -> Cal
     images = WiderImages(found, truth)
 
     def ap(weights: Weights) -> Scores:
-        each = images.ap(weights)
-        known = ~np.isnan(each)
-        means: Scores = np.where(known, each, 0).sum(axis=1) / np.where(known.any(axis=1), known.sum(axis=1), np.nan)
-        return means
+        return coco.mean_known(images.ap(weights))
 
     return ap
 
