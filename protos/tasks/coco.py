@@ -24,7 +24,8 @@ Scores = NDArray[np.float64]
 def coco_ap(found: Detections, truth: Truth) -> dict[str, float]:
     """Returns `ap` (mean over the IoUs .5 to .95), `ap50`, `ap75`, and `ap_small`, `ap_medium`, `ap_large`.
 
-    A figure for which no object counts is absent. Small is up to 32 x 32 pixels, large from 96 x 96, by `truth.areas`; on the edge is both.
+    A figure for which no object counts is absent. Small is up to 32 x 32 pixels and large from 96 x 96, by
+    `truth.areas`; medium lies between, and has those two sizes too.
     """
     evaluation = _evaluated(found, truth, areas=4)
     with contextlib.redirect_stdout(io.StringIO()):
