@@ -49,17 +49,17 @@ def paired_bootstrap(
     truth: Truth,
     settings: tuple[str, ...],
     seed: int = 0,
-) -> tuple[float, float]:
+) -> tuple[float, float] | None:
     """Returns the 95% interval of how far the `ap` of `found` is below that of `reference`, by percentiles.
 
-    Images are drawn with replacement, the same for both (https://doi.org/10.1201/9780429246593).
+    None where no object counts. Images are drawn with replacement, the same for both (https://doi.org/10.1201/9780429246593).
     """
     count, boxes = len(truth), max(len(found.boxes), len(reference.boxes), 1)
     resamples = RESAMPLES if settings != coco.SETTINGS else min(RESAMPLES, max(FEWEST, COCO_BOXES // boxes))
     draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
     drops = _weighted(reference, truth, settings)(draws) - _weighted(found, truth, settings)(draws)
-    low, high = np.nanquantile(drops, (0.025, 0.975))
-    return float(low), float(high)
+    known = drops[~np.isnan(drops)]
+    return (float(np.quantile(known, 0.025)), float(np.quantile(known, 0.975))) if len(known) else None
 
 
 def _weighted(found: Detections, truth: Truth, settings: tuple[str, ...]) -> Callable[[Weights], Scores]:
@@ -69,10 +69,7 @@ def _weighted(found: Detections, truth: Truth, settings: tuple[str, ...]) -> Cal
     images = WiderImages(found, truth)
 
     def ap(weights: Weights) -> Scores:
-        each = images.ap(weights)
-        known = ~np.isnan(each)
-        means: Scores = np.where(known, each, 0).sum(axis=1) / np.where(known.any(axis=1), known.sum(axis=1), np.nan)
-        return means
+        return coco.mean_known(images.ap(weights))
 
     return ap
 
@@ -91,9 +88,11 @@ class WiderImages:
         judged = [_judge(found.of(image), truth.of(image)) for image in range(len(truth))]
         kept, recalled = (np.concatenate(part) for part in zip(*judged, strict=True))
         images = np.repeat(np.arange(len(truth)), found.counts)
-        self.kept = _at_thresholds(kept, found.scores, images, len(truth))
-        """Boxes that are right or wrong, of each image at each threshold (S, N, 1000)."""
-        self.recalled = _at_thresholds(recalled, found.scores, images, len(truth))
+        reached, places = np.unique(_bins(found.scores), return_inverse=True)
+        cells, shape = images * len(reached) + places, (len(truth), len(reached))
+        self.kept = _at_thresholds(kept, cells, shape)
+        """Boxes that are right or wrong, of each image at each of the T thresholds that any box reaches (S, N, T)."""
+        self.recalled = _at_thresholds(recalled, cells, shape)
         """Those of them that are right."""
         per_image = np.repeat(np.arange(len(truth)), truth.counts)
         self.counting = np.stack([np.bincount(per_image[c], minlength=len(truth)) for c in truth.counting.T])
@@ -103,12 +102,11 @@ class WiderImages:
         """Returns the AP of each sample of images in each setting (R, S)."""
         shares = weights.astype(np.float32)  # whole numbers below 2^24 are exact
         kept, recalled = (np.matmul(shares, part).astype(np.float64) for part in (self.kept, self.recalled))
-        counting = (self.counting @ weights.T).astype(np.float64)[..., None]
-        precision = recalled / np.maximum(kept, 1)
-        recall = np.divide(recalled, counting, out=np.full_like(recalled, np.nan), where=counting > 0)
-        envelope = np.maximum.accumulate(precision[..., ::-1], axis=-1)[..., ::-1]
-        areas: Scores = (np.diff(recall, axis=-1, prepend=0) * envelope).sum(axis=-1).T
-        return areas
+        counting = self.counting @ weights.T
+        envelope = np.maximum.accumulate((recalled / np.maximum(kept, 1))[..., ::-1], axis=-1)[..., ::-1]
+        recalls = np.diff(recalled, axis=-1, prepend=0)
+        areas: Scores = (recalls * envelope).sum(axis=-1) / np.where(counting > 0, counting, np.nan)
+        return areas.T
 
 
 def _judge(found: Detections, truth: Truth) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -126,13 +124,10 @@ def _judge(found: Detections, truth: Truth) -> tuple[NDArray[np.bool_], NDArray[
     return ~matched[:, None] | counting, first[:, None] & counting
 
 
-def _at_thresholds(
-    flags: NDArray[np.bool_], scores: NDArray[np.float32], images: NDArray[np.int64], count: int
-) -> NDArray[np.float32]:
-    """Counts, for each setting and image, the flags (M, S) of scores that are at least each threshold (S, N, 1000)."""
-    cells = images * THRESHOLDS + _bins(scores)
-    counted = [np.bincount(cells[column], minlength=count * THRESHOLDS) for column in flags.T]
-    return np.stack(counted).reshape(-1, count, THRESHOLDS).cumsum(axis=-1, dtype=np.float32)
+def _at_thresholds(flags: NDArray[np.bool_], cells: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Counts the flags (M, S) of boxes up to each threshold; `cells` are their places in `shape` (N, T)."""
+    counted = [np.bincount(cells[column], minlength=shape[0] * shape[1]).reshape(shape) for column in flags.T]
+    return np.stack(counted).cumsum(axis=-1, dtype=np.float32)
 
 
 def _bins(scores: NDArray[np.float32]) -> NDArray[np.int64]:

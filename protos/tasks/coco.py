@@ -24,9 +24,10 @@ Scores = NDArray[np.float64]
 def coco_ap(found: Detections, truth: Truth) -> dict[str, float]:
     """Returns `ap` (mean over the IoUs .5 to .95), `ap50`, `ap75`, and `ap_small`, `ap_medium`, `ap_large`.
 
-    A figure for which no object counts is absent. Small is below 32 x 32 pixels, large from 96 x 96, by `truth.areas`.
+    A figure for which no object counts is absent. Small is up to 32 x 32 pixels and large from 96 x 96, by
+    `truth.areas`; medium lies between, and has those two sizes too.
     """
-    evaluation = _evaluated(found, truth)
+    evaluation = _evaluated(found, truth, areas=4)
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation.accumulate()
     precision = evaluation.eval["precision"][..., -1]  # IoU, recall, class, area; -1 where no object counts
@@ -41,21 +42,23 @@ def coco_ap(found: Detections, truth: Truth) -> dict[str, float]:
 
 def weighted_ap(found: Detections, truth: Truth) -> Callable[[Weights], Scores]:
     """Returns what gives the `ap` (R,) of samples of images with weights (R, N); NaN without an object that counts."""
-    evaluation = _evaluated(found, truth)
+    evaluation = _evaluated(found, truth, areas=1)
     images, recalls = len(truth), evaluation.params.recThrs
-    first = [i * len(evaluation.params.areaRng) * images for i in range(len(evaluation.params.catIds))]  # area "all"
-    classes = [_Matches(evaluation.evalImgs[start : start + images]) for start in first]
+    starts = range(0, len(evaluation.evalImgs), images)
+    classes = [_Matches(evaluation.evalImgs[start : start + images]) for start in starts]
 
     def ap(weights: Weights) -> Scores:
         each = [[one.ap(sample, recalls) for one in classes] for sample in weights.astype(np.float64)]
-        known = np.array(each).reshape(len(weights), -1)
-        counted = ~np.isnan(known)
-        means: Scores = np.where(counted, known, 0).sum(axis=1) / np.where(
-            counted.any(axis=1), counted.sum(axis=1), np.nan
-        )
-        return means
+        return mean_known(np.array(each).reshape(len(weights), len(classes)))
 
     return ap
+
+
+def mean_known(each: Scores) -> Scores:
+    """Returns the mean of each row (R, K), as far as it is not NaN; NaN where all of it is."""
+    known = ~np.isnan(each)
+    means: Scores = np.where(known, each, 0).sum(axis=1) / np.where(known.any(axis=1), known.sum(axis=1), np.nan)
+    return means
 
 
 class _Matches:
@@ -91,8 +94,8 @@ class _Matches:
         return float(np.take_along_axis(padded, np.array(places), axis=1).mean())
 
 
-def _evaluated(found: Detections, truth: Truth) -> Any:
-    """Returns pycocotools' `COCOeval` after it has matched the boxes of each image."""
+def _evaluated(found: Detections, truth: Truth, areas: int) -> Any:
+    """Returns pycocotools' `COCOeval` after it has matched the boxes of each image; the first area is "all"."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -105,6 +108,7 @@ def _evaluated(found: Detections, truth: Truth) -> Any:
         there.createIndex()
         ours.createIndex()
         evaluation = COCOeval(there, ours, "bbox")
+        evaluation.params.areaRng = evaluation.params.areaRng[:areas]
         evaluation.evaluate()
     return evaluation
 

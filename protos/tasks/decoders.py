@@ -67,8 +67,9 @@ def scrfd(outputs: Outputs, size: tuple[int, int], keypoints: int, threshold: np
     widths, levels = {"bbox": 4, "kps": 2 * keypoints}, []
     for stride in STRIDES:
         level = [_floats(found.get((kind, stride), NONE), 3) for kind in kinds]
-        shapes = [(2 * positions[stride], widths.get(kind, level[0].shape[-1])) for kind in kinds]
-        if [output.shape[1:] for output in level] != shapes:
+        batch, classes = len(level[0]), level[0].shape[-1]
+        shapes = [(batch, 2 * positions[stride], widths.get(kind, classes)) for kind in kinds]
+        if [output.shape for output in level] != shapes:
             wanted = " ".join(f"{kind}_{s}" for kind in kinds for s in STRIDES)
             raise _unfit("scrfd", outputs, f"{wanted} for {size[0]} x {size[1]} pixels and {keypoints} key points")
         levels.append(_scrfd_level(level, stride, size[1] // stride, threshold))

@@ -82,6 +82,8 @@ class Detection:
                 raise ValueError(f"{name}: got boxes of {len(boxes)} images and arrays of {rows}, expected {images}")
         if truth["counting"].shape[1:] != truth["settings"].shape:
             raise ValueError(f"truth: got settings {truth['settings'].tolist()} for {truth['counting'].shape[1:]}")
+        if not truth["counting"].any():
+            raise ValueError("truth: got no object that counts, expected one or more")
 
     def scores(self, answers: Arrays, truth: Arrays) -> dict[str, float]:
         """Returns average precision: of WIDER's settings and their mean, or COCO's."""
@@ -101,10 +103,11 @@ class Detection:
 
     def golden_error(self, outputs: Arrays, expected: Arrays) -> float:
         """Returns the largest difference beside the largest value of its output: scores and boxes differ in scale."""
-        return max(
-            float(np.abs(outputs[name] - wanted).max() / max(float(np.abs(wanted).max()), np.finfo(np.float32).tiny))
-            for name, wanted in expected.items()
-        )
+        errors = []
+        for name, wanted in expected.items():
+            scale = max(float(np.abs(wanted).max(initial=0)), float(np.finfo(np.float32).tiny))
+            errors.append(np.abs(outputs[name] - wanted).max(initial=0) / scale)
+        return float(np.max(errors))  # unlike Python's `max`, NaN where any is
 
 
 def _settings(truth: Arrays) -> tuple[str, ...]:

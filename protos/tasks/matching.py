@@ -22,7 +22,7 @@ class ObjectFlips:
 
 def objects_found(found: Detections, truth: Truth) -> NDArray[np.bool_]:
     """Returns for each annotated object (M,) whether a box of its class that counts overlaps it."""
-    there = [_hits(truth.of(i), found.of(i)).any(axis=1) for i in range(len(truth))]
+    there = [_overlapping(truth.of(i), _sure(found.of(i))).any(axis=1) for i in range(len(truth))]
     return np.concatenate([np.zeros(0, np.bool_), *there])
 
 
@@ -42,10 +42,6 @@ def agreement(found: Detections, reference: Detections) -> float:
         met += int(hits.any(axis=1).sum() + hits.any(axis=0).sum())
         every += sum(len(each.boxes) for each in sure)
     return met / every if every else 1.0
-
-
-def _hits(truth: Truth, found: Detections) -> NDArray[np.bool_]:
-    return _overlapping(truth, _sure(found))
 
 
 def _sure(found: Detections) -> Detections:

@@ -34,11 +34,11 @@ BLOCK = 64
 def nms(boxes: NDArray[np.float32], scores: NDArray[np.float32], classes: Rows, iou_threshold: float) -> Rows:
     """Returns the rows that stay of the boxes (M, 4) of one image, by falling score; equal ones keep their order.
 
-    A box goes where a better one of its class that stays overlaps it by more than `iou_threshold`; one without area or
-    with an infinite side goes too.
+    A box goes where a better one of its class that stays overlaps it by more than `iou_threshold`; one without area
+    goes too. Corners and scores are finite.
     """
     order = np.argsort(-scores, kind="stable")
-    order = order[(boxes[order, :2] < boxes[order, 2:]).all(axis=1) & np.isfinite(boxes[order]).all(axis=1)]
+    order = order[(boxes[order, :2] < boxes[order, 2:]).all(axis=1)]
     stays = np.zeros(len(boxes), np.bool_)
     for one in np.unique(classes[order]):
         rows = order[classes[order] == one]
