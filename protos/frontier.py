@@ -12,7 +12,7 @@ FP32 = FIRST_DEFAULT.partition("-")[0]
 def fp32_baseline(accuracies: Mapping[str, float | None]) -> str | None:
     """Returns the name of the variant that all others are compared with, or None where there is no FP32 variant.
 
-    `accuracies` has the FP32 variants with their accuracy from 0 to 1, None where it is not known. `fp32-pytorch` is the
+    `accuracies` has the FP32 variants with theirs from 0 to 1, None where it is not known. `fp32-pytorch` is the
     baseline where it exists; else the most accurate is, and of equally accurate ones the first by name.
     """
 
