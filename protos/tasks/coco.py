@@ -78,7 +78,7 @@ class _Matches:
         )
         images = np.concatenate([np.zeros(0, np.int64), *(np.full(len(e["dtScores"]), i) for i, e in there)])
         self._images = images[order]
-        self._right, self._wrong = (right & ~ignored)[:, order], (~right & ~ignored)[:, order]
+        self._right, self._wrong = (right & ~ignored)[:, order], ~right[:, order]
 
     def ap(self, weights: Scores, recalls: Scores) -> float:
         """Returns the AP with images that count so often (N,), at pycocotools' recalls."""

@@ -124,6 +124,13 @@ def test_equal_scores_are_one_threshold() -> None:
     assert wider_ap(found, there)[2] == 0.5
 
 
+def test_scores_between_two_thresholds_are_one() -> None:
+    """Right, right, wrong: 0.5 is a threshold, so the last two come together, and precision ends at 2/3."""
+    there = truth((2,))
+    found = finds(there, np.array([0, 1, 0, 0]), np.array([1, 0.5001, 0.5, 0]))
+    assert wider_ap(found, there)[2] == pytest.approx(1 / 2 + 1 / 2 * 2 / 3)
+
+
 def test_boxes_in_an_image_without_objects_are_not_wrong() -> None:
     there = truth((2, 0))
     found = Detections.joined([perfect(there.of(0)), perfect(truth((1,)))])

@@ -25,14 +25,14 @@ def stay(corners: NDArray[np.float32], scores: list[float], classes: list[int], 
 @pytest.mark.parametrize("count", [1, 2, BLOCK, BLOCK + 1, 400])
 @pytest.mark.parametrize("whole", [True, False])
 def test_both_implementations_give_the_same_indices(count: int, whole: bool) -> None:
-    """Whole numbers as corners make many IoUs that are exactly a threshold."""
+    """Whole numbers as corners make many IoUs that are exactly a threshold; float32 has 0.45 and 0.7 a little below."""
     for seed in range(12):
         random = np.random.default_rng(seed)
         corners = random.uniform(0, 40, (count, 2))
         made = np.concatenate([corners, corners + random.uniform(1, 30, (count, 2))], axis=1)
         made = (made.round() if whole else made).astype(np.float32)
         made[1::7] = made[::7][: len(made[1::7])]  # the same box twice
-        for threshold in (0.0, 0.25, 0.5, 1.0):
+        for threshold in (0.0, 0.4, 0.45, 0.5, 0.7, 1.0):
             assert by_opencv(made, threshold).tolist() == by_numpy(made, threshold).tolist()
 
 
@@ -43,9 +43,10 @@ def test_opencv_is_taken_where_it_is_installed() -> None:
 
 @pytest.mark.parametrize("implementation", BACKENDS)
 def test_only_more_than_the_threshold_suppresses(implementation: Backend) -> None:
-    pair = boxes((0, 0, 4, 4), (0, 0, 4, 2))  # IoU 1/2
-    assert implementation(pair, 0.5).tolist() == [0, 1]
-    assert implementation(pair, 0.499).tolist() == [0]
+    for width, threshold in ((5, 0.5), (7, 0.7), (4, 0.4)):
+        pair = boxes((0, 0, 10, 4), (0, 0, width, 4))
+        assert implementation(pair, threshold).tolist() == [0, 1]
+        assert implementation(pair, threshold - 0.001).tolist() == [0]
 
 
 @pytest.mark.parametrize("implementation", BACKENDS)
