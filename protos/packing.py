@@ -16,9 +16,9 @@ _MEMORY = 64 << 20
 _CHUNK = 1 << 20
 
 
-def pack(folder: Path) -> None:
-    """Compresses every file below `folder`."""
-    for path in [p for p in folder.rglob("*") if p.is_file()]:
+def pack(folder: Path, pattern: str = "*") -> None:
+    """Compresses every file below `folder` whose name matches, unless it is compressed already."""
+    for path in [p for p in folder.rglob(pattern) if p.is_file() and not p.name.endswith(PACKED)]:
         packed = path.with_name(path.name + PACKED)
         with path.open("rb") as source, lzma.open(packed, "wb", filters=_FILTERS) as target:
             shutil.copyfileobj(source, target, _CHUNK)

@@ -13,6 +13,7 @@ from functools import singledispatch
 from compressors.export import exporters, float_parts, lowerings, post_training
 from compressors.export.exporters import Exported, Job
 from compressors.export.onnxruntime import outputs_of_nodes, save_fp32
+from protos import packing
 
 # openvino reports its import to its maker, unless this cannot be imported.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
@@ -38,6 +39,8 @@ def export(job: Job) -> Exported:
     model, notes = _lowered(job.lowering, openvino.Core().read_model(onnx), job)
     openvino.save_model(model, job.folder / ENTRY, compress_to_fp16=isinstance(job.lowering, lowerings.Float16))
     onnx.unlink()
+    if job.float_tail:  # the text of a small detector in int8 is as large as its weights
+        packing.pack(job.folder, ENTRY)
     return Exported(ENTRY, notes)
 
 
