@@ -201,6 +201,9 @@ SCENES = (1200, 300)
 
 def boxes(parts: DetectionParts, size: Size, mean: float = 0.0, std: float = 1.0) -> Source:
     """Returns images with boxes as a source: they are fitted whole into inputs of `size`."""
+    for part, split in (("training", parts.train), ("test", parts.test)):
+        if not split.objects.counting.any():
+            raise UsageError(f"got {len(split)} {part} images without an object that counts, expected one or more")
     own = Preprocessing(size, (mean,) * 3, (std,) * 3, "NCHW", "letterbox")
     return Source(parts.train, parts.test, parts.labels, own, "detection")
 

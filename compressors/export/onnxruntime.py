@@ -3,6 +3,7 @@
 Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
 """
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import singledispatch
@@ -308,13 +309,14 @@ def _named(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _prepared(job: Job, fuse: bool) -> Path:
     """Writes the FP32 graph as the quantizer wants it: optimized, and with the shapes of all tensors."""
-    fp32, prepared = job.folder / "fp32.onnx", job.folder / "prepared.onnx"
+    fp32, prepared = job.folder.resolve() / "fp32.onnx", job.folder.resolve() / "prepared.onnx"
     onnx.save(_named(_graph(job, fuse)), fp32)
     # The optimizer would fold batch normalization; symbolic shapes fail on constants that it has not touched, and
-    # without auto_merge on sizes that only a resize makes equal.
-    shape_inference.quant_pre_process(
-        fp32, prepared, skip_optimization=not fuse, skip_symbolic_shape=not fuse, auto_merge=True
-    )
+    # without auto_merge on sizes that only a resize makes equal. Where they fail, files are left in the working folder.
+    with contextlib.chdir(job.folder):
+        shape_inference.quant_pre_process(
+            fp32, prepared, skip_optimization=not fuse, skip_symbolic_shape=not fuse, auto_merge=True
+        )
     fp32.unlink()
     return prepared
 

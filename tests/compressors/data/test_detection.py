@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from compressors.data.datasets import Dataset
-from compressors.data.detection import LONG, DetectionSplit, by_height, divided, read_files
+from compressors.data.datasets import Dataset, boxes
+from compressors.data.detection import LONG, DetectionParts, DetectionSplit, by_height, divided, read_files
 from protos import images
 from protos.errors import UsageError
 from protos.manifest import Preprocessing
@@ -107,3 +107,9 @@ def test_a_file_that_a_server_would_refuse_is_named(tmp_path: Path, content: byt
         (tmp_path / "b.png").write_bytes(content)
     with pytest.raises(UsageError, match=message):
         read_files([tmp_path / "a.png", tmp_path / "b.png"])
+
+
+def test_images_without_an_object_that_counts_are_refused(split: DetectionSplit) -> None:
+    none = replace(split, objects=replace(split.objects, counting=np.zeros((3, 1), np.bool_)))
+    with pytest.raises(UsageError, match="got 3 test images without an object that counts, expected one or more"):
+        boxes(DetectionParts(split, none, ("face",)), (16, 16))
