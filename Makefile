@@ -3,7 +3,6 @@
 PYTHON ?= python3.11
 PORT ?= 8001
 METRICS_PORT ?= 8002
-RUN ?= runs/demo
 
 SHELL := /bin/bash
 BIN := $(CURDIR)/.venv/bin
@@ -11,13 +10,21 @@ TOOLS := $(CURDIR)/.venv/tools/usr/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := .venv/.installed
 
-.PHONY: demo test check bench proto soak overload clean tools
+.PHONY: demo demo-detection test check bench proto soak overload clean tools
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
 # Builds the study `digits`, serves it, load-tests every variant, writes runs/demo/report.html.
+demo: RUN ?= runs/demo
 demo: $(INSTALLED)
-	@PATH="$(BIN):$$PATH" bash deploy/demo.sh $(PORT) $(METRICS_PORT) $(RUN)
+	@PATH="$(BIN):$$PATH" bash deploy/demo.sh digits $(PORT) $(METRICS_PORT) $(RUN) --users 1,8 --warmup 0.25 \
+		--duration 1.5 --rounds 2 --reruns 0.05 --p99 20ms --max-drop 1.0 --max-memory 250MB
+
+# The same with the study `scenes`, a detector, in two to three minutes; writes runs/demo-detection/report.html.
+demo-detection: RUN ?= runs/demo-detection
+demo-detection: $(INSTALLED)
+	@PATH="$(BIN):$$PATH" bash deploy/demo.sh scenes $(PORT) $(METRICS_PORT) $(RUN) --users 1,4 --warmup 0.25 \
+		--duration 1.5 --rounds 1 --reruns 0 --ceiling 0.5 --p99 50ms --max-drop 2.0
 
 test: $(INSTALLED) tools
 	PATH="$(TOOLS):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)

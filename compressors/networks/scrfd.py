@@ -17,6 +17,8 @@ from torch.nn import functional
 STRIDES = (8, 16, 32)
 ANCHORS = 2
 """Anchors of a position."""
+SIDES = ((16, 32), (64, 128), (256, 512))
+"""Sides in pixels of the square anchors of a position, for each of `STRIDES`: what training starts from."""
 OUTPUTS: tuple[str, ...] = tuple(f"{kind}_{stride}" for kind in ("score", "bbox", "kps") for stride in STRIDES)
 """Names of the outputs in their order; a network without key points gives the first six."""
 
@@ -42,7 +44,11 @@ def scrfd_10g_kps(classes: int = 1, keypoints: int = 5) -> "Scrfd":
 
 
 class Scrfd(nn.Module):
-    """Backbone, neck and one head for each of `STRIDES`, with the initial values of the authors."""
+    """Backbone, neck and one head for each of `STRIDES`, with the initial values of the authors.
+
+    But in the beginning a box is its anchor, where theirs is a point: a point overlaps nothing, so that scores, which
+    learn how well boxes fit, and boxes, by the gradient of their overlap, would both start from zero.
+    """
 
     def __init__(self, backbone: nn.Module, neck: nn.Module, heads: Sequence["Head"]) -> None:
         super().__init__()
@@ -50,8 +56,10 @@ class Scrfd(nn.Module):
         _initialise(self.backbone, lambda w: nn.init.kaiming_normal_(w, mode="fan_out", nonlinearity="relu"))
         _initialise(self.neck, nn.init.xavier_uniform_)
         _initialise(self.head, lambda w: nn.init.normal_(w, std=0.01))
-        for head in heads:
+        for head, stride, sides in zip(heads, STRIDES, SIDES, strict=True):
             nn.init.constant_(head.score.bias, _RARE)  # type: ignore[arg-type]
+            distances = torch.tensor(sides).repeat_interleave(4) / (2 * stride)
+            head.box.bias.data.copy_(distances)  # type: ignore[union-attr]
 
     @property
     def outputs(self) -> tuple[str, ...]:

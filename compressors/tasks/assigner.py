@@ -10,10 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
-from compressors.networks.scrfd import STRIDES
+from compressors.networks.scrfd import SIDES, STRIDES
 
-SIDES = ((16, 32), (64, 128), (256, 512))
-"""Sides in pixels of the square anchors of a position, for each of `STRIDES`. Nothing else depends on them."""
 CANDIDATES = 9
 """Of each level."""
 _INSIDE = 1e-3

@@ -34,6 +34,12 @@ def test_the_studies_of_the_package_declare_sixteen_variants(name: str) -> None:
     assert declared.runtimes == ("pytorch", "torchscript", "onnxruntime", "openvino")
 
 
+def test_the_scenes_are_a_detector_of_five_variants_under_the_name_of_the_study() -> None:
+    (declared,) = study.load("scenes")
+    assert (declared.model, declared.data) == ("scenes", "scenes")
+    assert [len(recipe.runtimes) for recipe in declared.recipes] == [3, 2]
+
+
 def test_the_small_families_are_taught_by_the_network_before_them() -> None:
     teacher, *families = study.load("small-cnns")
     assert [recipe.name for recipe in teacher.recipes] == ["fp32"]

@@ -65,6 +65,16 @@ def test_in_the_beginning_almost_nothing_is_an_object() -> None:
     assert score.mean().item() == pytest.approx(0.01, abs=1e-3)
 
 
+def test_in_the_beginning_a_box_is_its_anchor() -> None:
+    torch.manual_seed(0)
+    boxes = scrfd.scrfd_500m_kps()(torch.randn(1, 3, 64, 64))[3:6]
+    for level, stride, halves in zip(boxes, (8, 16, 32), ((8, 16), (32, 64), (128, 256)), strict=True):
+        for anchor, half in enumerate(halves):
+            torch.testing.assert_close(
+                level[:, anchor::2] * stride, torch.full_like(level[:, ::2], half), rtol=0.1, atol=4
+            )
+
+
 def test_a_trace_takes_other_batches_and_sizes() -> None:
     network = Scrfd(
         MobileNet((8, 8, 8, 8, 8), (1, 1, 1, 1)), Pafpn((8, 8, 8), 8), [Head(nn.ReLU(), 8, 1, 5)] * 3

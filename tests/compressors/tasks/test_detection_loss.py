@@ -136,7 +136,7 @@ def test_a_network_learns_two_objects(one_thread: None) -> None:
         value.backward()
         optimizer.step()
         losses.append(value.item())
-    assert np.mean(losses[3:8]) < losses[0]
+    assert np.median(losses[3:8]) < losses[0]
     assert losses[-1] < losses[0] / 3
     with torch.no_grad():
         answers = network(images)  # in training mode: running statistics come too late for so few steps
