@@ -147,17 +147,22 @@ class Artifacts:
         return self.cached(task)
 
     def _job(self, task: Task) -> Job:
-        calibration, lowering = self._dataset.calibration, task.recipe.lowering
+        lowering = task.recipe.lowering
         return Job(
             self._networks.of(task.recipe.network_recipe).network,
             torch.from_numpy(self._networks.example),
             lowering,
-            torch.from_numpy(self._dataset.inputs(calibration)) if lowering.calibrated else None,
+            self._calibration if lowering.calibrated else None,
             self._cache.work(self._key(task)) / "artifact",
             self._validate() if isinstance(lowering, AccuracyAwareInt8) else None,
             task.recipe.compressible,
             float_tail=self._dataset.decoding is not None,  # boxes are regressions: what makes them stays exact
         )
+
+    @cached_property
+    def _calibration(self) -> torch.Tensor:
+        """The calibration split as inputs, made once: those of a detector take more than a gigabyte."""
+        return torch.from_numpy(self._dataset.inputs(self._dataset.calibration))
 
     def _validate(self) -> Validate:
         """Returns what scores answers to the calibration images; it goes to the process that exports."""

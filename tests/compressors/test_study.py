@@ -60,7 +60,10 @@ def test_a_chain_lists_every_step_with_all_parameters(tmp_path: Path) -> None:
         "epochs": 1, "batch": 2, "learning_rate": 0.1, "shift": 0, "flip": False, "distillation": 0.0,
         "weight_decay": 5e-4, "momentum": 0.9,
     }  # fmt: skip
-    assert int8.parameters == {"granularity": "per-channel", "ranges": "default", "fuse": True, "range": "reduced"}
+    assert int8.parameters == {
+        "granularity": "per-channel", "ranges": "default", "fuse": True, "range": "reduced", "float_layers": (),
+        "bias_correction": False,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from compressors.data.datasets import Dataset
 from compressors.networks import zoo
 from compressors.recipes import recipes
 from compressors.recipes.recipes import StepContext
-from compressors.recipes.steps import ChannelPruning, FineTune, Fit, NetworkStep, QuantizationAwareTraining, Review
+from compressors.recipes.steps import ChannelPruning, FineTune, Fit, NetworkStep, Review
 from protos.manifest import Decoding, Preprocessing
 
 SIDE = 64
@@ -28,11 +28,7 @@ def at(tmp_path: Path) -> StepContext:
     return StepContext("scrfd_500m_boxes", data, 0, student, tmp_path / "checkpoint.pt")
 
 
-@pytest.mark.parametrize(
-    "step",
-    [FineTune(FIT), QuantizationAwareTraining(FIT), ChannelPruning(0.5, FIT)],
-    ids=["fine-tuning", "quantization-aware", "channels"],
-)
+@pytest.mark.parametrize("step", [FineTune(FIT), ChannelPruning(0.5, FIT)], ids=["fine-tuning", "channels"])
 def test_a_detector_is_trained_and_keeps_its_outputs(at: StepContext, step: NetworkStep) -> None:
     images = torch.from_numpy(at.data.inputs(at.data.test))
     made = recipes.apply(step, at)
