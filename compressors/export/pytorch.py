@@ -70,6 +70,7 @@ def _program(network: nn.Module, job: Job) -> torch.export.ExportedProgram:
 
 def _save(network: nn.Module, job: Job) -> None:
     program = _program(network, job)
+    program.example_inputs = None  # two images of a detector are larger than it is
     _forget_sources(program)
     torch.export.save(program, job.folder / ENTRY)
 
