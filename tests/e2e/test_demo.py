@@ -17,6 +17,7 @@ from PIL import Image
 
 from protos import repository
 from protos.manifest import Preprocessing, RuntimeName, Variant
+from protos.preprocessing import normalise
 from protos.tensors import decode_response, encode_request
 from tests.e2e.conftest import Demo, start_demo, survivors
 from tests.support.browser import chromium, open_page
@@ -165,8 +166,13 @@ def test_tritonclient_sees_all_variants_as_versions(triton: dict[str, Any]) -> N
     assert set(triton["metadata"]["versions"]) == VARIANTS
 
 
-def test_tritonclient_reads_real_digits_with_every_variant(demo: Demo, triton: dict[str, Any]) -> None:
-    labels = repository.load_golden(demo.models, "digits").labels
+def test_tritonclient_reads_real_digits_with_every_variant(
+    demo: Demo, triton: dict[str, Any], variants: dict[str, Variant]
+) -> None:
+    test, golden = repository.load_evaluation_set(demo.models, "digits", "classification"), golden_inputs(demo)
+    inputs = normalise(test.images, variants["fp32-pytorch"].preprocessing)
+    rows = [int(np.flatnonzero((inputs == row).all(axis=(1, 2, 3)))[0]) for row in golden]
+    labels = test.truth["labels"][rows]
     assert triton["answers"].keys() == VARIANTS | {""}
     for asked, answer in triton["answers"].items():
         assert answer["variant"] == (asked or repository.default_variant(demo.models, "digits"))
@@ -176,7 +182,7 @@ def test_tritonclient_reads_real_digits_with_every_variant(demo: Demo, triton: d
 def test_digits_as_pixels_and_as_png_files_give_the_answers_of_their_tensors(
     demo: Demo, variants: dict[str, Variant]
 ) -> None:
-    golden = repository.load_golden(demo.models, "digits").inputs
+    golden = golden_inputs(demo)
     with serving(demo.models) as server, server.stub() as stub:
 
         def logits(variant: str, array: np.ndarray) -> np.ndarray:
@@ -189,6 +195,11 @@ def test_digits_as_pixels_and_as_png_files_give_the_answers_of_their_tensors(
             expected = logits(name, golden)
             np.testing.assert_allclose(logits(name, pixels), expected, atol=1e-4)
             np.testing.assert_array_equal(logits(name, files), logits(name, pixels))
+
+
+def golden_inputs(demo: Demo) -> np.ndarray:
+    (inputs,) = repository.load_golden(demo.models, "digits").inputs.values()
+    return inputs
 
 
 def as_pixels(tensors: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
