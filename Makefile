@@ -20,7 +20,7 @@ demo: $(INSTALLED)
 	@PATH="$(BIN):$$PATH" bash deploy/demo.sh digits $(PORT) $(METRICS_PORT) $(RUN) --users 1,8 --warmup 0.25 \
 		--duration 1.5 --rounds 2 --reruns 0.05 --p99 20ms --max-drop 1.0 --max-memory 250MB
 
-# The same with the study `scenes`, a detector, in two to three minutes; writes runs/demo-detection/report.html.
+# The same with the study `scenes`, a detector, in about four minutes; writes runs/demo-detection/report.html.
 demo-detection: RUN ?= runs/demo-detection
 demo-detection: $(INSTALLED)
 	@PATH="$(BIN):$$PATH" bash deploy/demo.sh scenes $(PORT) $(METRICS_PORT) $(RUN) --users 1,4 --warmup 0.25 \
