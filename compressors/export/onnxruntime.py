@@ -311,12 +311,15 @@ def _prepared(job: Job, fuse: bool) -> Path:
     """Writes the FP32 graph as the quantizer wants it: optimized, and with the shapes of all tensors."""
     fp32, prepared = job.folder.resolve() / "fp32.onnx", job.folder.resolve() / "prepared.onnx"
     onnx.save(_named(_graph(job, fuse)), fp32)
-    # The optimizer would fold batch normalization; symbolic shapes fail on constants that it has not touched, and
-    # without auto_merge on sizes that only a resize makes equal. Where they fail, files are left in the working folder.
-    with contextlib.chdir(job.folder):
-        shape_inference.quant_pre_process(
-            fp32, prepared, skip_optimization=not fuse, skip_symbolic_shape=not fuse, auto_merge=True
-        )
+    # The optimizer would fold batch normalization; symbolic shapes fail on constants that it has not touched, without
+    # auto_merge on sizes that only a resize makes equal, and on some graphs of other exporters: they only help.
+    with contextlib.chdir(job.folder):  # where they fail, files are left in the working folder
+        try:
+            shape_inference.quant_pre_process(
+                fp32, prepared, skip_optimization=not fuse, skip_symbolic_shape=not fuse, auto_merge=True
+            )
+        except Exception:
+            shape_inference.quant_pre_process(fp32, prepared, skip_optimization=not fuse, skip_symbolic_shape=True)
     fp32.unlink()
     return prepared
 

@@ -1,5 +1,6 @@
 """ONNX as people have it: a graph goes on answering as it did, whatever the tool that wrote it made of it."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from onnxruntime import quantization
 from compressors import study
 from compressors.data.datasets import OWN_FORM
 from compressors.export import exporters
-from compressors.export.lowerings import FLOAT32
-from compressors.networks import contract, onnx_graph
+from compressors.export.lowerings import FLOAT32, StaticInt8
+from compressors.networks import contract, onnx_graph, zoo
 from compressors.networks.layers import INPUT
 from compressors.networks.onnx_network import OnnxNetwork
 from protos.errors import UsageError
@@ -182,3 +183,22 @@ def test_a_graph_that_is_int8_already_is_never_called_fp32_nor_quantized_again(i
         int8.with_name("s.toml").write_text(head + recipes)
         with pytest.raises(UsageError, match="the graph is int8 already, expected 'int8', its loading, alone"):
             study.load(str(int8.with_name("s.toml")))
+
+
+def test_a_detector_of_pytorch_s_older_exporter_becomes_int8_with_its_outputs(tmp_path: Path) -> None:
+    """Its sizes are computed in the graph, at which the quantizer's inference of shapes by symbols gives up."""
+    detector = zoo.create("scrfd_500m_boxes", 1, seed=0).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it is the older one
+        torch.onnx.export(
+            detector, (torch.zeros(1, 3, 64, 64),), str(tmp_path / "old.onnx"), dynamo=False, opset_version=13,
+            input_names=["images"], output_names=[*detector.outputs],
+        )  # fmt: skip
+    network, images = OnnxNetwork(onnx_graph.read_graph(tmp_path / "old.onnx")), torch.randn(4, 3, 64, 64)
+    job = exporters.Job(network, images[:2], StaticInt8(), images, tmp_path / "artifact", float_tail=True)
+    entry = exporters.export(exporters.EXPORTERS["onnxruntime"], job).entry
+    session = onnx_graph.open_session((tmp_path / "artifact" / entry).read_bytes())
+    answers = onnx_graph.answer(session, {INPUT: images.numpy()})
+    assert {name: array.shape for name, array in answers.items()} == {
+        name: tuple(array.shape) for name, array in zip(detector.outputs, detector(images), strict=True)
+    }
