@@ -1,6 +1,5 @@
 """The variants of a study, each exported, described and evaluated, and kept in the cache with its manifest."""
 
-import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -103,7 +102,7 @@ class Artifacts:
     def golden(self) -> GoldenSet:
         """A few test images, drawn with the seed, and the outputs of FP32 for them."""
         inputs = self._networks.questions.inputs
-        most = int(np.clip(GOLDEN_BYTES // (4 * math.prod(inputs.shape)), 2, GOLDEN_ROWS))
+        most = inputs.within(GOLDEN_BYTES, 2, GOLDEN_ROWS)
         rows = np.random.default_rng(self._study.seed).choice(len(inputs), min(most, len(inputs)), replace=False)
         given = {INPUT: inputs[rows]}
         return GoldenSet(given, evaluate.eager(self._networks.reference.network)(given))

@@ -80,7 +80,9 @@ class Build:
         budget: float | None = None,
     ) -> None:
         self.study, self.root = study, root
-        self.dataset = dataset = replace(dataset, decoding=study.decoding)
+        if dataset.decoding != study.decoding:  # the models of a study share what was hashed of its data
+            dataset = replace(dataset, decoding=study.decoding)
+        self.dataset = dataset
         self.failures: dict[str, str] = {}
         self._tasks, self.refused = plan(study)
         self._tools, self._cache, self._seconds = given or TOOLS, Cache(root, study.model), budget

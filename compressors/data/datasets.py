@@ -6,6 +6,7 @@ are read by `user_data`.
 """
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -72,6 +73,10 @@ class Inputs:
     def shape(self) -> tuple[int, ...]:
         """The shape of one input."""
         return (3, *self.pixels.shape[1:3])
+
+    def within(self, size: int, least: int, most: int) -> int:
+        """Returns how many inputs fit in `size` bytes, from `least` to `most`."""
+        return int(np.clip(size // (4 * math.prod(self.shape)), least, most))
 
     def __getitem__(self, rows: slice | Rows) -> NDArray[np.float32]:
         return normalise(self.pixels[rows], self.preprocessing)

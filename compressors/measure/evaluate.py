@@ -70,7 +70,7 @@ def predict(infer: Infer, asked: Questions, seconds: float = math.inf) -> tuple[
     """
     inputs, end = asked.inputs, time.monotonic() + seconds
     order = repository.drawn(len(inputs))
-    size = int(np.clip(BATCH_BYTES // (4 * math.prod(inputs.shape)), 1, BATCH))
+    size = inputs.within(BATCH_BYTES, 1, BATCH)
     parts, answered = list[dict[str, Array]](), 0
     for rows in np.split(order, range(size, len(inputs), size)):
         if not parts or time.monotonic() < end:

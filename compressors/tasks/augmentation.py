@@ -59,16 +59,13 @@ def crop(image: Pixels, truth: Truth, square: Square, size: int) -> tuple[Pixels
     left, top, side = square
     canvas = Image.new("RGB", (side, side), (PADDING,) * 3)
     canvas.paste(Image.fromarray(image), (-left, -top))
-    kept, factor, corner = _inside(truth, square), size / side, np.array([left, top], np.float32)
-    boxes = (truth.boxes[kept] - np.tile(corner, 2)).clip(0, side) * factor
-    keypoints = (truth.keypoints[kept] - np.tile(corner, truth.keypoints.shape[1] // 2)) * factor
+    kept, factor, corner = truth.where(_inside(truth, square)), size / side, np.array([left, top], np.float32)
+    boxes = (kept.boxes - np.tile(corner, 2)).clip(0, side) * factor
+    keypoints = (kept.keypoints - np.tile(corner, kept.keypoints.shape[1] // 2)) * factor
     left_over = replace(
-        truth,
-        counts=np.array([kept.sum()]),
+        kept,
         boxes=boxes.astype(np.float32),
-        classes=truth.classes[kept],
-        counting=truth.counting[kept],
-        areas=truth.areas[kept] * np.float32(factor**2),
+        areas=kept.areas * np.float32(factor**2),
         keypoints=keypoints.astype(np.float32),
     )
     return np.asarray(canvas.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)), left_over

@@ -1,10 +1,11 @@
 """Detection: anchors that learn their boxes, crops at random scales, average precision."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from compressors.data.datasets import Dataset
@@ -108,12 +109,11 @@ class StudiedDetection:
 
 def _crop(
     train: DetectionSplit, image: int, size: int, random: np.random.Generator, flip: bool
-) -> tuple[np.ndarray, Truth]:
+) -> tuple[NDArray[np.uint8], Truth]:
     """Returns a crop of a training image, and the objects in it that count in some setting."""
     pixels, truth = images.read(train.files[image], "a training image"), train.objects.of(image)
-    counts = truth.counting.any(axis=1)
-    kept = {name: array[counts] for name, array in truth.arrays().items() if name != "counts"}
-    return augment(np.asarray(pixels), replace(truth, counts=np.array([counts.sum()]), **kept), size, random, flip)
+    counting = np.asarray(truth.counting.any(axis=1))
+    return augment(np.asarray(pixels), truth.where(counting), size, random, flip)
 
 
 def _interval(quality: Quality) -> str | None:

@@ -41,6 +41,12 @@ class _PerImage:
         """Returns the boxes of one image."""
         return self.take(np.array([image]))
 
+    def where(self: Boxes, kept: NDArray[np.bool_]) -> Boxes:
+        """Returns the same images with those boxes alone for which `kept` (M,) holds."""
+        counts = np.bincount(np.repeat(np.arange(len(self)), self.counts)[kept], minlength=len(self))
+        parts = {f.name: getattr(self, f.name)[kept] for f in fields(self) if f.name != "counts"}
+        return type(self)(counts=counts, **parts)
+
     def arrays(self) -> dict[str, Array]:
         """Returns the arrays by name, to be stored."""
         return {f.name: getattr(self, f.name) for f in fields(self)}

@@ -22,7 +22,8 @@ class ObjectFlips:
 
 def objects_found(found: Detections, truth: Truth) -> NDArray[np.bool_]:
     """Returns for each annotated object (M,) whether a box of its class that counts overlaps it."""
-    there = [_overlapping(truth.of(i), _sure(found.of(i))).any(axis=1) for i in range(len(truth))]
+    sure = _sure(found)
+    there = [_overlapping(truth.of(i), sure.of(i)).any(axis=1) for i in range(len(truth))]
     return np.concatenate([np.zeros(0, np.bool_), *there])
 
 
@@ -35,20 +36,17 @@ def object_flips(found: Detections, reference: Detections, truth: Truth) -> Obje
 
 def agreement(found: Detections, reference: Detections) -> float:
     """Returns the share of the boxes of both, as far as they count, that have one of the other, from 0 to 1."""
-    met = every = 0
+    ours, theirs, met = _sure(found), _sure(reference), 0
     for image in range(len(found)):
-        sure = [_sure(each.of(image)) for each in (found, reference)]
-        hits = _overlapping(*sure)
+        hits = _overlapping(ours.of(image), theirs.of(image))
         met += int(hits.any(axis=1).sum() + hits.any(axis=0).sum())
-        every += sum(len(each.boxes) for each in sure)
+    every = len(ours.boxes) + len(theirs.boxes)
     return met / every if every else 1.0
 
 
 def _sure(found: Detections) -> Detections:
-    """Returns the boxes of one image that count."""
-    sure = found.scores >= SCORE
-    kept = {name: array[sure] for name, array in found.arrays().items() if name != "counts"}
-    return Detections(counts=np.array([sure.sum()]), **kept)
+    """Returns the boxes that count."""
+    return found.where(found.scores >= SCORE)
 
 
 def _overlapping(first: Truth | Detections, second: Truth | Detections) -> NDArray[np.bool_]:

@@ -345,7 +345,7 @@ def test_accuracy_aware_int8_gets_the_labels_and_its_bound_is_in_the_manifest(bu
     built.run()
     assert built.refused == {"aware-torchscript": "accuracy control is NNCF's, for graphs of OpenVINO and ONNX"}
     variant = published(built)["aware-onnxruntime"]
-    assert variant.recipe.steps[-1].parameters == {"max_drop": 2.0, "range": "reduced"}
+    assert variant.recipe.steps[-1].parameters == {"max_drop": 2.0, "range": "reduced", "float_layers": []}
     assert variant.sources.calibration is not None
 
 

@@ -47,3 +47,17 @@ def test_a_missing_array_is_named() -> None:
     with pytest.raises(KeyError, match="counting"):
         Truth.of_arrays(FOUND.arrays())
     assert {field.name for field in fields(Truth)} - FOUND.arrays().keys() == {"counting", "areas"}
+
+
+def test_boxes_that_are_kept_stay_in_their_images() -> None:
+    boxes = Truth(
+        counts=np.array([2, 0, 1]),
+        boxes=np.arange(12, dtype=np.float32).reshape(3, 4),
+        classes=np.array([5, 6, 7]),
+        counting=np.ones((3, 1), np.bool_),
+        areas=np.ones(3, np.float32),
+        keypoints=np.zeros((3, 0), np.float32),
+    )
+    kept = boxes.where(np.array([False, True, True]))
+    assert (kept.counts.tolist(), kept.classes.tolist()) == ([1, 0, 1], [6, 7])
+    assert boxes.where(np.zeros(3, np.bool_)).counts.tolist() == [0, 0, 0]
