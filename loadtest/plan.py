@@ -1,4 +1,4 @@
-"""The plan of a run: every setting once, the loads that it asks for, and the order in which blocks are measured.
+"""The plan of a run: every setting once, the loads that it asks for, and the order in which variants take turns.
 
 A `Load` has one of three scenarios, two of which MLPerf Inference names too (with one user, `closed` is its
 SingleStream: https://github.com/mlcommons/inference_policies):
@@ -11,7 +11,6 @@ A field of `Plan` is a flag of `pareto-loadtest run`, the docstring under it the
 """
 
 import ipaddress
-import itertools
 import random
 import re
 from collections.abc import Sequence
@@ -84,6 +83,8 @@ _HOST = re.compile(r"[^\s:/@\[\]]+|\[[0-9a-fA-F:.]+(%\w+)?\]")
 """A name or an IPv4 address, or an IPv6 address in brackets."""
 _PORT = re.compile("[0-9]{1,5}")
 
+CONSTRAINTS = ("--p99", "--rate", "--max-drop", "--max-memory")
+
 TARGETS: Rule = {"accepts": _are_targets, "expected": "HOST:PORT, and others as NAME=HOST:PORT"}
 
 DEFAULT_USERS = (1, 8)
@@ -134,19 +135,24 @@ class Plan(Access):
     tensor; jpeg for a detector with golden inputs in --repository)"""
     transport: Transport = "unary"
     """send each request as a call (ModelInfer), or all of a connection on one stream (ModelStreamInfer)"""
-    duration: float = field(default=3.0, metadata=ABOVE_ZERO)
-    """seconds that a block measures, after its warm-up"""
-    rounds: int = field(default=3, metadata=units.COUNT)
-    """how often each variant is measured under each load; variants take turns within a round"""
+    duration: float = field(default=5.0, metadata=ABOVE_ZERO)
+    """seconds of load, in slices, on each variant under each load; a trial of --find-max-rate lasts as long or longer"""
+    slice: float = field(default=0.1, metadata=ABOVE_ZERO)
+    """seconds of a slice: a round is one slice of each variant in random order, and what changes on the machine
+    meanwhile meets all of them"""
+    sustained: float = field(default=3.0, metadata=units.at_least(0))
+    """seconds without a break of each of --rates on each variant, after the slices, for its percentiles: queues grow
+    for longer than a slice; 0 takes them from the slices"""
+    until_decided: bool = False
+    """stop a variant under a load as soon as it breaks a constraint or the best one beats it beyond doubt; --duration
+    is the most that the others get"""
     warmup: float = field(default=0.5, metadata=units.at_least(0))
-    """seconds of load before each block is measured; these calls are kept apart"""
+    """seconds of load on each variant before its first slice; these calls are kept apart"""
     ceiling: float = field(default=1.0, metadata=units.at_least(0))
     """seconds of each load against a server that answers at once, to find what the load generator can do; 0 skips it"""
     check_accuracy: bool = False
     """also send the repository's test split under load: top-1 or AP must equal the manifest's, and all flips are
     listed"""
-    reruns: float = field(default=0.25, metadata=units.at_least(0))
-    """largest share of the blocks to measure again because the machine changed meanwhile"""
     deadline: float = field(default=10.0, metadata=ABOVE_ZERO)
     """seconds until a call without an answer counts as failed"""
     wait: float = field(default=0.0, metadata=units.at_least(0))
@@ -163,6 +169,18 @@ class Plan(Access):
         super().__post_init__()
         if self.find_max_rate and self.p99 is None:
             raise UsageError("--find-max-rate: got no --p99, expected the p99 that must hold, such as --p99 20ms")
+        if self.until_decided and not self.constrained:
+            raise UsageError("--until-decided: got no constraint, expected one of " + ", ".join(CONSTRAINTS))
+
+    @property
+    def constrained(self) -> bool:
+        """Returns whether a variant to ship must meet anything."""
+        return any(limit is not None for limit in (self.p99, self.rate, self.max_drop, self.max_memory))
+
+    @property
+    def rounds(self) -> int:
+        """Returns in how many slices the load on a variant comes."""
+        return max(1, round(self.duration / self.slice))
 
     @property
     def targets(self) -> tuple["Target", ...]:
@@ -200,17 +218,16 @@ class Plan(Access):
 
 @dataclass(frozen=True)
 class Block:
-    """One stretch of load on one variant, in one round."""
+    """One stretch of load on one variant, of seconds rather than of slices."""
 
     variant: str
     load: Load
     round: int
 
 
-def schedule(plan: Plan, variants: Sequence[str]) -> list[Block]:
-    """Returns every block in the order of measuring: for each round and load, the variants shuffled.
+def order(plan: Plan, load: Load, round_: int, variants: Sequence[str]) -> list[str]:
+    """Returns the variants in the order in which they take their turns in a round: shuffled, and always the same.
 
     What drifts while a run lasts (heat, neighbours) thus meets all variants alike.
     """
-    order, turns = random.Random(plan.seed), itertools.product(range(1, plan.rounds + 1), plan.loads)
-    return [Block(name, load, turn) for turn, load in turns for name in order.sample(variants, len(variants))]
+    return random.Random(f"{plan.seed} {load.key} {round_}").sample(variants, len(variants))

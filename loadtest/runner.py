@@ -2,7 +2,7 @@
 
     discover    which variants are ready, what they take
     ceiling     what the load generator reaches against a server that answers at once
-    measure     each block, again where the machine was not the same before and after (see `noise_probe`)
+    measure     all loads, in slices (see `interleaved`)
     objects     latency by how many objects an image holds, where the task has them (see `objects`)
     search      the highest rate that each variant holds, with `--find-max-rate` (see `max_rate`)
     check       the accuracy over the wire, with `--check-accuracy` (see `accuracy`)
@@ -17,14 +17,14 @@ from loadtest.measure.block import Payloads, RunContext  # makes this a Locust p
 import datetime
 import time
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
+from loadtest.analysis.comparison import compare_loads
 from loadtest.analysis.decision import Decision, decide
-from loadtest.analysis.results import Results, make_cells
+from loadtest.analysis.results import Results, make_cells, make_stretches
 from loadtest.analysis.warnings import make_warnings
 from loadtest.client.credentials import read_credentials
 from loadtest.client.discovery import Discovery, discover
@@ -32,14 +32,12 @@ from loadtest.client.payloads import Payload, Source, form_of, make_inputs, make
 from loadtest.interrupt import Sleep
 from loadtest.measure import accuracy, ceiling, objects
 from loadtest.measure.accuracy import Accuracy, Check
-from loadtest.measure.checkpoint import ROOM, Checkpoint, checkpointed
+from loadtest.measure.checkpoint import ROOM, checkpointed
+from loadtest.measure.interleaved import measure_loads
 from loadtest.measure.max_rate import search_all
-from loadtest.measure.measurement import Measurement
-from loadtest.measure.noise_probe import NoiseProbe, judge
-from loadtest.plan import PLAN, Plan, schedule
-from loadtest.progress import narrate
+from loadtest.plan import PLAN, Plan
 from loadtest.report.page import write_report
-from loadtest.users.recorder import Samples, join
+from loadtest.users.recorder import Samples
 from protos.errors import UsageError
 from protos.support import atomic, machine, options
 
@@ -71,11 +69,11 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> tuple[Results, Decision]:
         origin = time.perf_counter() - (time.time() - checkpoint.began)
         context = RunContext(plan, found.by_name, payloads, origin, sleep, credentials)
         ceilings = ceiling.measure(context, plan.ceiling) if plan.ceiling else ()
-        blocks = _measure_blocks(context, checkpoint, console)
+        measured = measure_loads(context, checkpoint, console, lambda *_: ())
         searches, trials = search_all(context, checkpoint, console) if plan.find_max_rate else ((), None)
         by_objects, notes = objects.measure(context)
         checked = tuple(_check_accuracy(context, name, check, console) for name, check in checks.items())
-        cells = make_cells(plan, blocks, found.facts, ceilings)
+        cells = make_cells(plan, measured, found.facts, ceilings)
         shared_cores = where.cores if plan.on_one_machine else None
         results = Results(
             started=started,
@@ -90,33 +88,16 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> tuple[Results, Decision]:
             accuracy=checked,
             skipped=dict(found.skipped),
             warnings=make_warnings(cells, found.skipped, (*found.notes, *notes), shared_cores, checked),
+            stretches=make_stretches(measured),
+            comparisons=tuple(compare_loads(measured.samples, plan.loads)),
+            stops=measured.stops,
             searches=searches,
             objects=by_objects,
         )
         decision = decide(results)
         checkpoint.release()
-        _write(results, decision, join([block.samples for block in blocks]), trials, sleep)
+        _write(results, decision, measured.samples, trials, sleep)
     return results, decision
-
-
-def _measure_blocks(context: RunContext, checkpoint: Checkpoint, console: Console) -> list[Measurement]:
-    """Measures every block of the plan that the checkpoint lacks, again where the machine was not the same."""
-    blocks, probe, reruns = schedule(context.plan, tuple(context.variants)), NoiseProbe(), 0
-    readings, measurements = [probe.measure() for _ in range(3)], list[Measurement]()
-    with closing(narrate(blocks, context.plan.warmup + context.plan.duration, console)) as turns:
-        for number, block in enumerate(turns, 1):
-            kept, again = checkpoint.read(str(number), block), 0
-            while kept is None:
-                measured = context.measure(block)
-                readings.append(probe.measure())
-                judgement = judge(readings, again, reruns, context.plan.reruns * len(blocks))
-                if judgement == "rerun":
-                    again, reruns = again + 1, reruns + 1
-                    continue
-                kept = replace(measured, canary_seconds=readings[-1], reruns=again, steady=judgement == "steady")
-                checkpoint.keep(str(number), kept)
-            measurements.append(kept)
-    return measurements
 
 
 def _check_accuracy(context: RunContext, variant: str, check: Check, console: Console) -> Accuracy:

@@ -1,11 +1,12 @@
-"""From measured blocks to `results.json`: one cell for each variant and load, over all rounds.
+"""From what was measured to `results.json`: one cell for each variant and load, over all rounds.
 
     requests, failures   every call that was sent, first calls and warm-up included: the server counts them too
     throughput_rps       successful answers per second of steady state
     latency_ms           percentiles of the successful calls that were due in the steady state, from when they were
                          due (in a closed loop: sent) until their answer
     service_ms           the same from when they were sent
-    samples              how many calls those percentiles are made of
+    samples              how many calls those percentiles are made of; under an open loop they, and the throughput, are
+                         of its unbroken block where there is one
     failure_texts        the different texts of failed calls with status and count; at most 20, then "(other texts)"
 
 None (null in the file) stands for what was not measured. Nothing is rounded.
@@ -14,6 +15,7 @@ None (null in the file) stands for what was not measured. Nothing is rounded.
 import dataclasses
 import itertools
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,36 +23,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from loadtest import stats
+from loadtest.analysis.comparison import Comparison
+from loadtest.analysis.percentiles import LatencyMs, percentiles, quantile_interval
 from loadtest.client.failures import Failure, merge
 from loadtest.client.metrics_page import Deltas, Facts
 from loadtest.client.payloads import Source
 from loadtest.measure.accuracy import Accuracy
 from loadtest.measure.host import Conditions
-from loadtest.measure.measurement import OK, Ceiling, Measurement, ObjectLatency, Search, steady, steady_latencies
+from loadtest.measure.measurement import OK, Ceiling, Interleaved, ObjectLatency, Search, Stop, steady
 from loadtest.plan import Load, Plan
-from loadtest.users.recorder import FIRST, STATUSES, STEADY, Rows, join
+from loadtest.users.recorder import FIRST, STATUSES, STEADY, Rows
 from protos.support import significance
 from protos.support.machine import Machine
 from protos.support.strict import decode
 
-SCHEMA = 2
-
-
-@dataclass(frozen=True)
-class LatencyMs:
-    """Percentiles in milliseconds; None where there are fewer samples than `significance.samples_needed`."""
-
-    p50: float | None
-    p95: float | None
-    p99: float | None
+SCHEMA = 3
 
 
 @dataclass(frozen=True)
 class ServerSide:
-    """The server's own measurements of blocks, warm-up included."""
+    """The server's own measurements, warm-up included."""
 
     requests: int | None
     queue_ms_mean: float | None
@@ -63,24 +57,19 @@ class ServerSide:
 
 
 @dataclass(frozen=True)
-class Round:
-    """One block of a cell."""
+class Stretch:
+    """A few seconds of slices under one load: what the machine and the server did meanwhile."""
 
-    round: int
-    users_begun: int
-    requests: int
-    failures: int
-    samples: int
-    seconds: float
-    throughput_rps: float
-    latency_ms: LatencyMs
-    generator_cpu: float
-    generator_process_cpu: float
+    load: Load
+    first_round: int
+    last_round: int
+    begun: float
+    """Seconds since the run began."""
     conditions: Conditions
-    canary_seconds: float | None
-    reruns: int
-    steady: bool
-    server: ServerSide
+    probe_seconds: float
+    """How long the noise probe took right after it."""
+    server: dict[str, ServerSide]
+    """By variant."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +92,8 @@ class Cell:
     asked_rps: float | None
     """Requests that were due per second of steady state; None where the server sets the pace."""
     latency_ms: LatencyMs
+    p99_interval_ms: tuple[float | None, float | None]
+    """Between these the true p99 lies, with 95% confidence; None where there are too few samples to bound it."""
     service_ms: LatencyMs
     late_ms_p99: float | None
     """How late requests were sent."""
@@ -122,13 +113,10 @@ class Cell:
     """Answers per second that the load generator gets from a server that answers at once."""
     generator_limited: bool
     """Whether the load generator may have been the limit (`stats.is_generator_limited`)."""
-    reruns: int
-    """Blocks that were measured again, because the machine had changed meanwhile."""
-    unsteady: int
-    """Rounds in which the machine changed all the same."""
+    rounds: int
+    """Slices; a variant that was stopped has fewer than others."""
     server: ServerSide
     facts: Facts
-    rounds: tuple[Round, ...]
     failure_texts: tuple[Failure, ...] = ()
     """What was said of the calls that failed, the most frequent first."""
 
@@ -150,6 +138,11 @@ class Results:
     skipped: dict[str, str]
     """Variants that were not measured, each with the reason."""
     warnings: tuple[str, ...]
+    stretches: tuple[Stretch, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+    """Of every two variants under each load, by each figure for which they had calls enough."""
+    stops: tuple[Stop, ...] = ()
+    """Variants that got fewer rounds than the plan has, with the reason."""
     searches: tuple[Search, ...] = ()
     objects: tuple[ObjectLatency, ...] = ()
     """Latency by the number of objects, where the task has them."""
@@ -190,100 +183,93 @@ def load_results(path: Path) -> Results:
 
 
 def make_cells(
-    plan: Plan, measurements: Sequence[Measurement], facts: Mapping[str, Facts], ceilings: Sequence[Ceiling] = ()
+    plan: Plan, measured: Interleaved, facts: Mapping[str, Facts], ceilings: Sequence[Ceiling] = ()
 ) -> tuple[Cell, ...]:
     """Returns a cell for each variant and load, in the order of `facts` and then of the plan's loads."""
-    cells, reached = list[Cell](), {ceiling.load: ceiling.rps for ceiling in ceilings}
-    for variant, load in itertools.product(facts, plan.loads):
-        parts = [each for each in measurements if (each.block.variant, each.block.load) == (variant, load)]
-        cells.append(_cell(plan, variant, load, parts, facts[variant], reached.get(load)))
-    return tuple(cells)
+    reached = {ceiling.load: ceiling.rps for ceiling in ceilings}
+    keys = itertools.product(facts, plan.loads)
+    return tuple(_cell(plan, variant, load, measured, facts[variant], reached.get(load)) for variant, load in keys)
 
 
-def _cell(
-    plan: Plan, variant: str, load: Load, parts: Sequence[Measurement], facts: Facts, ceiling: float | None
-) -> Cell:
-    rows = join([part.samples for part in parts]).rows
+def make_stretches(measured: Interleaved) -> tuple[Stretch, ...]:
+    """Returns what `results.json` keeps of the stretches."""
+    return tuple(
+        Stretch(
+            load=each.load,
+            first_round=each.first_round,
+            last_round=each.last_round,
+            begun=each.begun,
+            conditions=each.conditions,
+            probe_seconds=each.probe_seconds,
+            server={variant: _server_side([moved], None) for variant, moved in each.server.items()},
+        )
+        for each in measured.stretches
+    )
+
+
+def _cell(plan: Plan, variant: str, load: Load, measured: Interleaved, facts: Facts, ceiling: float | None) -> Cell:
+    stretches = [each for each in measured.stretches if each.load == load]
+    blocks = [each for each in measured.blocks if (each.block.variant, each.block.load) == (variant, load)]
+    samples = measured.samples
+    rows, slices = samples.of(variant, load), samples.slices_of(variant, load)
     first = np.compress((rows["phase"] == FIRST) & (rows["status"] == OK), rows["latency"])
+    server = [*(each.server.get(variant) for each in stretches), *(block.server for block in blocks)]
+    failures = [*(each.failures.get(variant, ()) for each in stretches), *(block.failures for block in blocks)]
+    lags = [*(each.lag_seconds.get(variant, ()) for each in stretches), *(block.lag_seconds for block in blocks)]
+    known = [each for each in server if each]
     return Cell(
         model=plan.model,
         variant=variant,
         load=load,
         connections=plan.users_of(load),
         rows=plan.rows_of(load),
+        requests=len(rows),
+        failures=int((rows["status"] != OK).sum()),
         statuses={STATUSES[status]: count for status, count in sorted(Counter(rows["status"].tolist()).items())},
         first_call_ms=float(np.median(first)) * 1e3 if len(first) else None,
+        lag_ms_p99=significance.quantile(np.array([*itertools.chain(*lags)]) * 1e3, 0.99),
         ceiling_rps=ceiling,
-        generator_limited=any(_is_limited(part, ceiling) for part in parts),
-        unsteady=sum(not part.steady for part in parts),
+        rounds=int((slices["round"] > 0).sum()),
         facts=facts,
-        rounds=tuple(_round(part) for part in parts),
-        failure_texts=merge(failure for part in parts for failure in part.failures),
-        **_both(parts, rows),
-        **_pace(parts, rows, load),
+        server=_server_side(known, _ratio(float(slices["server"].sum()), float(slices["calls"].sum()), 1e6)),
+        failure_texts=merge(itertools.chain(*failures)),
+        **_figures(load, rows, slices, ceiling),
     )
 
 
-def _round(part: Measurement) -> Round:
-    return Round(
-        round=part.block.round,
-        users_begun=part.users_begun,
-        conditions=part.conditions,
-        canary_seconds=part.canary_seconds,
-        steady=part.steady,
-        **_both([part], part.samples.rows),
-    )
-
-
-def _both(parts: Sequence[Measurement], rows: Rows) -> dict[str, Any]:
-    """Returns the fields that a cell and a round share, of these blocks and all their calls."""
-    latencies, seconds = steady_latencies(rows), sum(part.seconds for part in parts)
-    return {
-        "requests": len(rows),
-        "failures": int((rows["status"] != OK).sum()),
-        "samples": len(latencies),
-        "seconds": seconds,
-        "throughput_rps": sum(part.answered for part in parts) / seconds,
-        "latency_ms": _percentiles(latencies),
-        "generator_cpu": sum(part.thread_seconds for part in parts) / seconds,
-        "generator_process_cpu": sum(part.process_seconds for part in parts) / seconds,
-        "reruns": sum(part.reruns for part in parts),
-        "server": _server_side([part.server for part in parts if part.server]),
-    }
-
-
-def _pace(parts: Sequence[Measurement], rows: Rows, load: Load) -> dict[str, Any]:
-    """Returns a cell's fields on how punctual its calls were and what they cost generator and server."""
+def _figures(load: Load, rows: Rows, slices: Rows, ceiling: float | None) -> dict[str, Any]:
+    """Returns a cell's fields of the steady state: of the block without a break where there is one."""
+    if (slices["round"] == 0).any():
+        rows, slices = (np.compress(each["round"] == 0, each) for each in (rows, slices))
     taken, calls = steady(rows), int((rows["phase"] == STEADY).sum())
-    seconds, process = sum(part.seconds for part in parts), sum(part.process_seconds for part in parts)
-    server_us = _server_side([part.server for part in parts if part.server]).cpu_us_per_request
-    lags = np.array([lag for part in parts for lag in part.lag_seconds])
+    seconds, whole = float(slices["seconds"].sum()), float(slices["whole"].sum())
+    thread, process, server = (float(slices[name].sum()) for name in ("thread", "process", "server"))
+    rps = float(slices["answered"].sum()) / seconds if seconds else 0.0
+    reached = None if load.scenario == "server" else ceiling
     return {
-        "asked_rps": calls / seconds if load.scenario == "server" else None,
-        "service_ms": _percentiles(taken["latency"] - taken["late"]),
+        "samples": len(taken),
+        "seconds": seconds,
+        "throughput_rps": rps,
+        "asked_rps": calls / seconds if load.scenario == "server" and seconds else None,
+        "latency_ms": percentiles(taken["latency"]),
+        "p99_interval_ms": quantile_interval(taken["latency"][np.argsort(taken["due"])] * 1e3, 0.99),
+        "service_ms": percentiles(taken["latency"] - taken["late"]),
         "late_ms_p99": significance.quantile(taken["late"] * 1e3, 0.99),
-        "lag_ms_p99": significance.quantile(lags * 1e3, 0.99),
-        "generator_us_per_request": _ratio(process, calls, 1e6),
-        "cores_used": None if server_us is None else (process + server_us * 1e-6 * calls) / seconds,
+        "generator_cpu": thread / whole if whole else 0.0,
+        "generator_process_cpu": process / whole if whole else 0.0,
+        "generator_us_per_request": _ratio(process, float(slices["calls"].sum()), 1e6),
+        "cores_used": None if math.isnan(server) or not whole else (process + server) / whole,
+        "generator_limited": stats.is_generator_limited(thread / whole if whole else 0.0, rps, reached),
     }
 
 
-def _is_limited(part: Measurement, ceiling: float | None) -> bool:
-    reached = None if part.block.load.scenario == "server" else ceiling
-    return stats.is_generator_limited(part.thread_seconds / part.seconds, part.answered / part.seconds, reached)
-
-
-def _percentiles(latencies: NDArray[np.float64]) -> LatencyMs:
-    return LatencyMs(*(significance.quantile(latencies * 1e3, q) for q in (0.5, 0.95, 0.99)))
-
-
-def _server_side(deltas: Sequence[Deltas]) -> ServerSide:
+def _server_side(deltas: Sequence[Deltas], cpu_us: float | None) -> ServerSide:
     requests = _sum(delta.requests for delta in deltas)
     return ServerSide(
         requests=None if requests is None else round(requests),
         queue_ms_mean=_ratio(_sum(d.queue_seconds for d in deltas), _sum(d.queue_count for d in deltas), 1e3),
         compute_ms_mean=_ratio(_sum(d.compute_seconds for d in deltas), _sum(d.compute_count for d in deltas), 1e3),
-        cpu_us_per_request=_ratio(_sum(d.cpu_seconds for d in deltas), requests, 1e6),
+        cpu_us_per_request=cpu_us,
         handler_ms_mean=_ratio(_sum(d.handler_seconds for d in deltas), _sum(d.handler_count for d in deltas), 1e3),
         batch_rows_mean=_ratio(_sum(d.batch_rows for d in deltas), _sum(d.batch_count for d in deltas), 1.0),
     )
@@ -295,4 +281,4 @@ def _sum(values: Iterable[float | None]) -> float | None:
 
 
 def _ratio(part: float | None, whole: float | None, scale: float) -> float | None:
-    return part / whole * scale if part is not None and whole else None
+    return part / whole * scale if part is not None and not math.isnan(part) and whole else None

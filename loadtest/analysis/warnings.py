@@ -53,18 +53,12 @@ def _of_cell(cell: Cell) -> Iterator[str]:
         said = f", most often: {cell.failure_texts[0].text}" if cell.failure_texts else ""
         yield f"{cell.failures} of {cell.requests} calls failed ({failed}){said}"
     if cell.generator_limited:
-        worst = max(cell.rounds, key=lambda each: each.generator_cpu)
         yield (
-            f"the load generator's thread used {worst.generator_cpu:.0%} of a core in round {worst.round} and may have"
-            " been the limit: the cell is on no frontier"
+            f"the load generator's thread used {cell.generator_cpu:.0%} of a core and may have been the limit: the cell"
+            " is on no frontier"
         )
-    if cell.unsteady:
-        yield f"the machine's speed changed during {cell.unsteady} of {len(cell.rounds)} rounds"
     if missing := [name for name, value in dataclasses.asdict(cell.latency_ms).items() if value is None]:
         yield f"{cell.samples} samples are too few for {', '.join(missing)}"
-    fewest = min(cell.rounds, key=lambda each: each.users_begun)
-    if fewest.users_begun < cell.connections:
-        yield f"the steady state of round {fewest.round} began with {fewest.users_begun} of {cell.connections} users"
     if cell.server.requests not in (None, cell.requests) and not cell.failures:
         yield (
             f"{cell.requests} calls were sent but the server counted {cell.server.requests}:"

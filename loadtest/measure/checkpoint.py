@@ -1,8 +1,8 @@
-"""The checkpoint of a run: every block is kept as soon as it is measured, so that an interrupted run can go on.
+"""The checkpoint of a run: what was measured is kept every few seconds, so that an interrupted run can go on.
 
-`<out>.partial/` beside the run's folder has the plan, and for each block `<name>.json`, written last, with
-`<name>.npz`. A name is the block's number in the schedule, or its turn in a search: the same answers make a search ask
-the same again.
+`<out>.partial/` beside the run's folder has the plan, and for each stretch of slices and each block `<name>.json`,
+written last, with `<name>.npz`. A name is the stretch's load and number, or a trial's turn in a search: the same
+answers make a search ask the same again.
 """
 
 import dataclasses
@@ -11,15 +11,18 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TypeVar
 
 from loadtest.client.metrics_page import Facts
 from loadtest.interrupt import Interrupted
-from loadtest.measure.measurement import Measurement, Record
+from loadtest.measure.measurement import MeasuredStretch, Measurement, Record, StretchRecord
 from loadtest.plan import Block, Plan
-from loadtest.users.recorder import load_samples
+from loadtest.users.recorder import Samples, load_samples
 from protos.errors import UsageError
 from protos.support import atomic
 from protos.support.strict import decode
+
+Kept = TypeVar("Kept", Record, StretchRecord)
 
 _PLAN, _RESERVE = "plan.json", "reserve"
 
@@ -28,7 +31,7 @@ ROOM = 8 << 20
 
 
 class Checkpoint:
-    """The kept blocks of a plan."""
+    """The kept stretches and blocks of a plan."""
 
     def __init__(self, plan: Plan, variants: Mapping[str, Facts]) -> None:
         """Opens what an earlier run of the plan left. Raises `UsageError` if its plan or its variants differ."""
@@ -41,7 +44,7 @@ class Checkpoint:
             atomic.write_text(about, json.dumps(mine | {"began": time.time()}, indent=2) + "\n")
         kept = json.loads(about.read_text())
         if {key: kept.get(key) for key in mine} != mine:
-            raise UsageError(f"--out: '{self.folder}' holds blocks of another plan: remove it, or take another --out")
+            raise UsageError(f"--out: '{self.folder}' has another plan's figures: remove it, or take another --out")
         self._reserve = self.folder / _RESERVE
         self._reserve.write_bytes(bytes(ROOM))
         self.began: float = kept["began"]
@@ -49,15 +52,19 @@ class Checkpoint:
 
     def read(self, name: str, block: Block) -> Measurement | None:
         """Returns the block of that name, or None if it was not measured before."""
-        described = self.folder / f"{name}.json"
-        if not described.is_file():
+        if (kept := self._read(name, Record)) is None:
             return None
-        record = decode(Record, json.loads(described.read_text()), described.name)
+        record, samples = kept
         assert record.block == block, "the plan is the same, and so is what follows from it"
-        return Measurement(**vars(record), samples=load_samples(described.with_suffix(".npz")))
+        return Measurement(**vars(record), samples=samples)
 
-    def keep(self, name: str, measured: Measurement) -> None:
-        """Keeps a block; on a disk that is full meanwhile it takes the reserve, and raises `OSError` all the same."""
+    def read_stretch(self, name: str) -> MeasuredStretch | None:
+        """Returns the stretch of that name, or None if it was not measured before."""
+        kept = self._read(name, StretchRecord)
+        return MeasuredStretch(**vars(kept[0]), samples=kept[1]) if kept else None
+
+    def keep(self, name: str, measured: Measurement | MeasuredStretch) -> None:
+        """Keeps a block or a stretch; where the disk is full meanwhile it takes the reserve, and raises `OSError` too."""
         try:
             self._keep(name, measured)
         except OSError:
@@ -69,10 +76,18 @@ class Checkpoint:
         """Gives the reserve up, for what comes last."""
         self._reserve.unlink(missing_ok=True)
 
-    def _keep(self, name: str, measured: Measurement) -> None:
+    def _read(self, name: str, kind: type[Kept]) -> tuple[Kept, Samples] | None:
+        described = self.folder / f"{name}.json"
+        if not described.is_file():
+            return None
+        record = decode(kind, json.loads(described.read_text()), described.name)
+        return record, load_samples(described.with_suffix(".npz"))
+
+    def _keep(self, name: str, measured: Measurement | MeasuredStretch) -> None:
         described = self.folder / f"{name}.json"
         measured.samples.save(described.with_suffix(".npz"))
-        record = {field.name: getattr(measured, field.name) for field in dataclasses.fields(Record)}
+        names = (field.name for field in dataclasses.fields(measured) if field.name != "samples")
+        record = {name: getattr(measured, name) for name in names}
         atomic.write_text(described, json.dumps(record, default=dataclasses.asdict))
 
 
@@ -91,7 +106,7 @@ def checkpointed(plan: Plan, variants: Mapping[str, Facts]) -> Iterator[Checkpoi
     except BaseException as error:
         left = "nothing was measured yet"
         if kept := len({*checkpoint.folder.glob("*.json")} - {checkpoint.folder / _PLAN}):
-            left = f"'{checkpoint.folder}' keeps what was measured, {kept} blocks: the same command goes on"
+            left = f"'{checkpoint.folder}' keeps what was measured, {kept} parts: the same command goes on"
         else:
             shutil.rmtree(checkpoint.folder, ignore_errors=True)
         if isinstance(error, Interrupted) and kept:

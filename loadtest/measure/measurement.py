@@ -37,12 +37,6 @@ class Record:
     """What the server did over the whole block, warm-up included; None without a metrics page."""
     conditions: Conditions
     """What the machine did over the whole block."""
-    canary_seconds: float | None = None
-    """How long the noise probe took right after the block."""
-    reruns: int = 0
-    """How often the block was measured before and thrown away, because the machine had changed."""
-    steady: bool = True
-    """Whether the noise probe took the usual time before and after."""
     failures: tuple[Failure, ...] = ()
     """What was said of the calls that failed."""
 
@@ -52,6 +46,58 @@ class Measurement(Record):
     """A record and the calls of its block."""
 
     samples: Samples
+
+
+@dataclass(frozen=True)
+class StretchRecord:
+    """What is known of a few seconds of slices under one load, beside their calls."""
+
+    load: Load
+    number: int
+    """From 1, of those under this load."""
+    first_round: int
+    last_round: int
+    begun: float
+    """Seconds since the run began."""
+    conditions: Conditions
+    probe_seconds: float
+    """How long the noise probe took right after it."""
+    server: dict[str, Deltas]
+    """What the server did for each variant; empty without a metrics page."""
+    lag_seconds: dict[str, tuple[float, ...]]
+    """How late each sampled timer of the load generator was during each variant's slices."""
+    failures: dict[str, tuple[Failure, ...]]
+    """What was said of the calls to each variant that failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredStretch(StretchRecord):
+    """A record and the calls and slices of its stretch."""
+
+    samples: Samples
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A variant that got no more slices under a load."""
+
+    variant: str
+    load: Load
+    round: int
+    """Its last one."""
+    reason: str
+
+
+@dataclass(frozen=True)
+class Interleaved:
+    """All that was measured under the loads of a plan."""
+
+    stretches: tuple[MeasuredStretch, ...]
+    blocks: tuple[Measurement, ...]
+    """Without a break, of the open loops."""
+    stops: tuple[Stop, ...]
+    samples: Samples
+    """The calls and slices of both."""
 
 
 @dataclass(frozen=True)

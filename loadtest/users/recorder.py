@@ -8,7 +8,7 @@ steady state, and what started after it. Results are made of steady rows only; t
 import io
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import IO, Any
@@ -28,10 +28,12 @@ FIRST, WARMUP, STEADY, AFTER = range(4)
 PHASES = ("first", "warmup", "steady", "after")
 """Names of the values of `phase`."""
 
-FIRST_CALL = {"first": True}
-"""The context with which a user fires the request event of its first call."""
-LATE = "late"
-"""Key of a context: how many seconds after it was due a request was sent."""
+PHASE, LATE = "phase", "late"
+"""Keys of the context with which a user fires a request event: the phase of the call, where the user knows it, and how
+many seconds after it was due it was sent."""
+FIRST_CALL, WARMUP_CALL, STEADY_CALL, AFTER_CALL = ({PHASE: phase} for phase in (FIRST, WARMUP, STEADY, AFTER))
+_BY_WINDOW = 255
+"""The phase of a call that its time will tell."""
 
 POLL_SECONDS = 0.01
 
@@ -48,24 +50,52 @@ SAMPLE = np.dtype(
     ]
 )
 
+SLICE = np.dtype(
+    [
+        ("variant", "u2"),  # index into `Samples.variants`
+        ("load", "u2"),  # index into `Samples.loads`
+        ("round", "u2"),  # from 1; 0 is the long block of an open loop
+        ("begun", "f8"),  # seconds since the run began
+        ("seconds", "f8"),  # of steady state, on average over the users
+        ("answered", "u4"),  # successful answers to steady calls
+        ("whole", "f8"),  # seconds from the first call to the last answer
+        ("calls", "u4"),  # in these seconds, warm-up included
+        ("thread", "f8"),  # CPU seconds of the thread that runs the users, in the whole slice
+        ("process", "f8"),  # CPU seconds of the load generator's process
+        ("server", "f8"),  # CPU seconds of the server's processes; nan where it does not say
+    ]
+)
+
 Rows = np.ndarray[tuple[int], np.dtype[np.void]]
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Rows of dtype `SAMPLE`, and the names behind their numbers of variants and loads."""
+    """Rows of dtype `SAMPLE` and slices of dtype `SLICE`, and the names behind their numbers of variants and loads."""
 
     rows: Rows
     variants: tuple[str, ...]
     loads: tuple[str, ...] = ()
+    slices: Rows = field(default_factory=lambda: np.zeros(0, SLICE))
 
     def of(self, variant: str, load: Load, phase: int | None = None) -> Rows:
         """Returns the rows of one cell, in all phases or in one."""
-        rows = self.rows
-        chosen = (rows["variant"] == self.variants.index(variant)) & (rows["load"] == self.loads.index(load.key))
-        if phase is not None:
-            chosen &= rows["phase"] == phase
-        return np.compress(chosen, rows)
+        rows = self._of(self.rows, variant, load)
+        return rows if phase is None else np.compress(rows["phase"] == phase, rows)
+
+    def slices_of(self, variant: str, load: Load) -> Rows:
+        """Returns the slices of one cell."""
+        return self._of(self.slices, variant, load)
+
+    def _of(self, rows: Rows, variant: str, load: Load) -> Rows:
+        mine = (rows["variant"] == self.variants.index(variant)) & (rows["load"] == self.loads.index(load.key))
+        return np.compress(mine, rows)
+
+    def as_warmup(self) -> "Samples":
+        """Returns the calls of a slice that only warms up: none is steady."""
+        rows = self.rows.copy()
+        rows["phase"][rows["phase"] == STEADY] = WARMUP
+        return replace(self, rows=rows, slices=self.slices[:0])
 
     def to_bytes(self) -> bytes:
         """Returns the text of a file for `load_samples`, not compressed: that would keep a worker from its users."""
@@ -78,13 +108,14 @@ class Samples:
 
     def _arrays(self) -> dict[str, np.ndarray[Any, Any]]:
         names = {"variants": self.variants, "loads": self.loads, "phases": PHASES, "statuses": STATUSES}
-        return {"rows": self.rows} | {name: np.array(values) for name, values in names.items()}
+        return {"rows": self.rows, "slices": self.slices} | {name: np.array(texts) for name, texts in names.items()}
 
 
 def load_samples(path: Path | io.BytesIO) -> Samples:
     """Reads what `Samples.save` or `Samples.to_bytes` wrote."""
     with np.load(path, allow_pickle=False) as arrays:
-        return Samples(arrays["rows"], *(tuple(map(str, arrays[names])) for names in ("variants", "loads")))
+        variants, loads = (tuple(map(str, arrays[name])) for name in ("variants", "loads"))
+        return Samples(arrays["rows"], variants, loads, arrays["slices"])
 
 
 class Recorder:
@@ -92,7 +123,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self._names: dict[str, int] = {}
-        self._variant, self._first, self._status = array("H"), array("B"), array("B")
+        self._variant, self._phase, self._status = array("H"), array("B"), array("B")
         self._ended, self._latency, self._late = array("d"), array("d"), array("d")
         self._tally = Tally()
         self.first_calls = 0
@@ -113,8 +144,8 @@ class Recorder:
         self._ended.append(perf_counter())
         self._latency.append(response_time / 1000)
         self._late.append(context.get(LATE, 0.0) if context else 0.0)
+        self._phase.append(context.get(PHASE, _BY_WINDOW) if context else _BY_WINDOW)
         self._variant.append(self._names.setdefault(name, len(self._names)))
-        self._first.append(context is FIRST_CALL)
         self._status.append(0 if exception is None else self._failed(exception))
         self.first_calls += context is FIRST_CALL
 
@@ -132,8 +163,9 @@ class Recorder:
         return self._tally.failures
 
     def clear(self) -> None:
-        """Forgets the calls so far, but not how many first ones there were."""
-        for values in (self._variant, self._first, self._status, self._ended, self._latency, self._late):
+        """Forgets the calls so far and what was said of them, but not how many first ones there were."""
+        self._tally = Tally()
+        for values in (self._variant, self._phase, self._status, self._ended, self._latency, self._late):
             del values[:]
 
     def wait_for_users(self, users: int, seconds: float, sleep: Sleep) -> None:
@@ -155,7 +187,7 @@ class Recorder:
         variants: tuple[str, ...] = (),
         loads: tuple[str, ...] = (),
     ) -> Samples:
-        """Returns all calls so far; the steady ones are those that were due within `window`.
+        """Returns all calls so far; where users did not tell the phase, those that were due within `window` are steady.
 
         `origin` and `window` are times of `perf_counter`. `variants` and `loads` fix the numbering, so that blocks
         can be joined; by default variants are numbered in order of appearance.
@@ -166,9 +198,8 @@ class Recorder:
         numbers = np.array([variants.index(name) for name in self._names], "u2")
         rows["variant"] = numbers[np.array(self._variant)] if len(self) else 0
         rows["load"], rows["round"] = (loads.index(block.load.key), block.round) if block else (0, 0)
-        rows["phase"] = np.select(
-            [np.array(self._first) == 1, due < window[0], due < window[1]], [FIRST, WARMUP, STEADY], AFTER
-        )
+        told, by_window = np.array(self._phase), np.select([due < window[0], due < window[1]], [WARMUP, STEADY], AFTER)
+        rows["phase"] = np.where(told == _BY_WINDOW, by_window, told)
         rows["status"] = self._status
         rows["due"], rows["late"], rows["latency"] = due - origin, self._late, self._latency
         return Samples(rows, variants, loads)
@@ -190,4 +221,5 @@ def merge(parts: Sequence[Samples]) -> Samples:
 def join(parts: list[Samples]) -> Samples:
     """Returns the rows of all parts, which share one numbering."""
     names = parts[0] if parts else Samples(np.zeros(0, SAMPLE), ())
-    return Samples(np.concatenate([names.rows[:0], *(part.rows for part in parts)]), names.variants, names.loads)
+    rows = np.concatenate([names.rows[:0], *(part.rows for part in parts)])
+    return replace(names, rows=rows, slices=np.concatenate([names.slices[:0], *(part.slices for part in parts)]))

@@ -170,12 +170,13 @@ class Swarm:
         for after in self._times[first::users]:
             yield self._origin + after
 
-    def tick(self) -> None:
-        """Samples `lags` until it is killed."""
-        while True:
-            due = perf_counter() + TICK_SECONDS
-            sleep(TICK_SECONDS)
-            self.lags.append(perf_counter() - due)
+
+def tick(lags: array[float]) -> None:
+    """Appends how many seconds late a timer was, every `TICK_SECONDS` until it is killed."""
+    while True:
+        due = perf_counter() + TICK_SECONDS
+        sleep(TICK_SECONDS)
+        lags.append(perf_counter() - due)
 
 
 @contextmanager
@@ -202,7 +203,7 @@ def swarm(
     environment = Environment(user_classes=[user], host=target, events=own, stop_timeout=deadline + STOP_GRACE_SECONDS)
     runner = environment.create_local_runner()
     runner.start(users, spawn_rate=users)
-    ticking = gevent.spawn(running.tick)
+    ticking = gevent.spawn(tick, running.lags)
     try:
         yield running
     except BaseException:

@@ -1,0 +1,240 @@
+"""Which variant is faster under a load: ratios within rounds, with intervals that hold for all pairs together.
+
+A round has one slice of each variant within a second or two. What drifts (heat, neighbours, the CPU's clock) is nearly
+the same for all slices of a round and cancels in their ratios. So the unit is the round, however many calls its slices
+hold; where those are too few for a percentile (299 for p99), as many rounds in a row as hold enough are one group.
+
+    figure        p50, p95, p99 of a group's calls in ms, or ms per answer; the ratios' logarithms are compared
+    estimate      20% trimmed mean over the groups: up to a fifth of the groups, wherever they lie, carries no claim
+    error         from the Winsorized variance of the same ratios (Tukey & McLaughlin 1963; Yuen 1974,
+                  https://doi.org/10.1093/biomet/61.1.165). With fewer than ten groups it is little known, and the error
+                  that all variants share (randomized complete blocks) fills up to ten degrees of freedom
+    correlation   of neighbouring groups, estimated over all pairs: an autoregressive one of r makes the variance
+                  (1 + r) / (1 - r) times as large
+    together      Tukey's studentized range with each pair's own error (Games & Howell 1976,
+                  https://doi.org/10.3102/10769986001002113): of all intervals of one load and figure, in 95 of 100 runs
+                  every one holds the true ratio. Dunnett's narrower ones are for a control that was named beforehand;
+                  with the fastest of eight equal variants as control they would claim a difference in 13 of 100 runs
+
+Assumed: slices of a round meet the same machine on average, which their random order sees to; the trimmed mean of the
+ratios is about normal. Not covered: what differs between two servers that a variant's name does not tell.
+"""
+
+import functools
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loadtest.measure.measurement import steady
+from loadtest.plan import Load
+from loadtest.users.recorder import Rows, Samples
+from protos.support.significance import CONFIDENCE, samples_needed
+
+Figure = Literal["p50", "p95", "p99", "throughput"]
+QUANTILES: Mapping[Figure, float] = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+FIGURES: tuple[Figure, ...] = ("p50", "p95", "p99", "throughput")
+
+Verdict = Literal["clear", "likely", "too close to call"]
+
+ALPHA = 1 - CONFIDENCE
+LIKELY = 0.2
+"""A difference is likely where only intervals that hold together in 80 of 100 runs show it."""
+TRIM = 0.2
+POOLED_BELOW = 10
+"""With at least so many groups a pair's own error is known well enough."""
+Series = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The slower of two variants against the faster, under one load."""
+
+    load: Load
+    figure: Figure
+    faster: str
+    slower: str
+    ratio: float
+    """How many times the time of the faster the slower takes."""
+    interval: tuple[float, float]
+    """Holds the true ratio, together with those of all other pairs; it may contain 1."""
+    verdict: Verdict
+    groups: int
+    """How many groups of rounds both were measured in."""
+
+    def of(self, variant: str) -> tuple[float, tuple[float, float]]:
+        """Returns ratio and interval of one of the two against the other."""
+        low, high = self.interval
+        return (self.ratio, (low, high)) if variant == self.slower else (1 / self.ratio, (1 / high, 1 / low))
+
+
+class Slices:
+    """The figures of one load's slices, group by group."""
+
+    def __init__(self, samples: Samples, load: Load) -> None:
+        self.load = load
+        self.variants = tuple(name for name in samples.variants if len(_rounds(samples, name, load)))
+        self._rows = {name: _by_round(samples, name, load) for name in self.variants}
+        self._slices = {name: _rounds(samples, name, load) for name in self.variants}
+        self._series = dict[tuple[str, Figure, int], Series]()
+
+    def rounds(self, variant: str) -> int:
+        """Returns how many rounds a variant took part in."""
+        return len(self._rows[variant])
+
+    def group_size(self, variant: str, figure: Figure) -> int:
+        """Returns how many rounds in a row hold enough calls of a variant for the figure."""
+        needed = samples_needed(QUANTILES[figure]) if figure in QUANTILES else 1
+        calls = np.array([len(each) for each in self._rows[variant]])
+        total = int(calls.sum())
+        return len(calls) + 1 if not total else math.ceil(needed * len(calls) / total)
+
+    def series(self, variant: str, figure: Figure, size: int) -> Series:
+        """Returns the logarithm of a figure in each whole group of `size` rounds; nan where no call succeeded."""
+        key = variant, figure, size
+        if key not in self._series:
+            groups = range(0, self.rounds(variant) - size + 1, size)
+            self._series[key] = np.array([self._figure(variant, figure, at, at + size) for at in groups])
+        return self._series[key]
+
+    def _figure(self, variant: str, figure: Figure, begin: int, end: int) -> float:
+        if figure == "throughput":
+            taken = self._slices[variant][begin:end]
+            answered = float(taken["answered"].sum())
+            return math.log(float(taken["seconds"].sum()) / answered) if answered else math.nan
+        calls = np.concatenate(self._rows[variant][begin:end])
+        return math.log(float(np.quantile(calls, QUANTILES[figure]))) if len(calls) else math.nan
+
+
+def compare_loads(samples: Samples, loads: Sequence[Load]) -> Iterator[Comparison]:
+    """Yields what every figure says of every two variants under each load."""
+    for load in loads:
+        slices = Slices(samples, load)
+        for figure in FIGURES:
+            yield from compare_all(slices, figure)
+
+
+def compare_all(
+    slices: Slices, figure: Figure, alphas: Mapping[str, float] | None = None, of: str | None = None
+) -> list[Comparison]:
+    """Compares every two variants of a load, or one `of` them with every other, that had at least two groups.
+
+    `alphas` has the share of runs that may claim a difference that is not there, for variants that another number than
+    `ALPHA` goes for; of a pair the smaller one counts.
+    """
+    pairs = [pair for pair in itertools.combinations(slices.variants, 2) if of is None or of in pair]
+    differences = {pair: each for pair in pairs if len(each := _differences(slices, figure, *pair)) >= 2}
+    if not differences:
+        return []
+    correlation, pooled = _correlation([*differences.values()]), _pooled(slices, figure)
+    count, given = len(slices.variants), alphas or {}
+    return [
+        _judge(slices.load, figure, pair, each, correlation, pooled, count, min(given.get(v, ALPHA) for v in pair))
+        for pair, each in differences.items()
+    ]
+
+
+def _differences(slices: Slices, figure: Figure, first: str, second: str) -> Series:
+    """Returns the log ratios of the second to the first in the groups of rounds that both took part in."""
+    size = max(slices.group_size(name, figure) for name in (first, second))
+    both = [slices.series(name, figure, size) for name in (first, second)]
+    count = min(map(len, both))
+    difference = both[1][:count] - both[0][:count]
+    return np.compress(np.isfinite(difference), difference)
+
+
+def _judge(
+    load: Load,
+    figure: Figure,
+    pair: tuple[str, str],
+    differences: Series,
+    correlation: float,
+    pooled: tuple[float, int],
+    variants: int,
+    alpha: float,
+) -> Comparison:
+    """Returns the comparison of a pair; `pooled` is the variance of a difference over all variants, and its freedom."""
+    estimate, variance, freedom = _trimmed(differences)
+    others, others_freedom = pooled
+    borrowed = min(others_freedom, max(0, POOLED_BELOW - len(differences)))
+    if borrowed:
+        variance = (freedom * variance + borrowed * others / len(differences)) / (freedom + borrowed)
+    error = math.sqrt(variance * (1 + correlation) / (1 - correlation))
+    sure, likely = (error * _range(variants, freedom + borrowed, share) for share in (alpha, LIKELY))
+    faster, slower = pair if estimate >= 0 else reversed(pair)
+    size = abs(estimate)
+    verdict: Verdict = "clear" if size > sure else "likely" if size > likely else "too close to call"
+    interval = math.exp(size - sure), math.exp(size + sure)
+    return Comparison(load, figure, faster, slower, math.exp(size), interval, verdict, len(differences))
+
+
+def _trimmed(values: Series) -> tuple[float, float, int]:
+    """Returns the trimmed mean, its variance, and the degrees of freedom of that."""
+    from scipy.stats import trim_mean  # takes a second to import
+
+    count, cut = len(values), int(TRIM * len(values))
+    left = count - 2 * cut
+    variance = float(np.var(_winsorized(values), ddof=1)) * (count - 1) / (left * (left - 1))
+    return float(trim_mean(values, TRIM)), variance, left - 1
+
+
+def _winsorized(values: Series) -> Series:
+    """Returns the values, those that the trimmed mean leaves out moved to the nearest that it keeps."""
+    ordered, cut = np.sort(values), int(TRIM * len(values))
+    return np.clip(values, ordered[cut], ordered[len(values) - 1 - cut])
+
+
+def _correlation(all_differences: Sequence[Series]) -> float:
+    """Returns the correlation of neighbouring groups over all pairs with enough of them, from 0 to 0.9."""
+    found = []
+    for differences in (each for each in all_differences if len(each) >= POOLED_BELOW):
+        centred = _winsorized(differences) - _winsorized(differences).mean()
+        power = float((centred**2).sum())
+        if power:
+            count = len(centred)
+            measured = float((centred[1:] * centred[:-1]).sum()) / power
+            found.append((measured * count + 1) / (count - 4))  # its bias is -(1 + 4 r) / n
+    return float(np.clip(np.mean(found), 0.0, 0.9)) if found else 0.0
+
+
+def _pooled(slices: Slices, figure: Figure) -> tuple[float, int]:
+    """Returns the variance of a difference of two variants by what all share, and how far others than those know it."""
+    size = max(slices.group_size(name, figure) for name in slices.variants)
+    all_ = [slices.series(name, figure, size) for name in slices.variants]
+    count, variants = min(map(len, all_)), len(all_)
+    if count < 2 or variants < 3:
+        return 0.0, 0
+    table = np.array([each[:count] for each in all_])
+    table = table[:, np.isfinite(table).all(axis=0)]
+    if table.shape[1] < 2:
+        return 0.0, 0
+    residuals = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
+    freedom = (variants - 1) * (table.shape[1] - 1)
+    return 2 * float((residuals**2).sum()) / freedom, (variants - 2) * (table.shape[1] - 1)
+
+
+@functools.cache
+def _range(variants: int, freedom: int, alpha: float) -> float:
+    """Returns by how many of its standard errors the largest of all differences exceeds chance in `alpha` of runs."""
+    from scipy.stats import studentized_range  # takes a second to import
+
+    return float(studentized_range.ppf(1 - alpha, variants, min(freedom, 1000))) / math.sqrt(2)
+
+
+def _rounds(samples: Samples, variant: str, load: Load) -> Rows:
+    """Returns a variant's slices; the block without a break is none."""
+    taken = samples.slices_of(variant, load)
+    return np.compress(taken["round"] > 0, taken)
+
+
+def _by_round(samples: Samples, variant: str, load: Load) -> list[Series]:
+    """Returns the latencies in ms of the steady calls that succeeded, slice by slice."""
+    rows = steady(samples.of(variant, load))
+    order = np.argsort(rows["round"], kind="stable")
+    latencies, numbers = rows["latency"][order] * 1e3, rows["round"][order]
+    edges = np.searchsorted(numbers, [[each, each + 1] for each in _rounds(samples, variant, load)["round"].tolist()])
+    return [latencies[begin:end] for begin, end in edges.reshape(-1, 2)]

@@ -1,0 +1,55 @@
+"""Percentiles of latencies, and between which values the true p99 lies."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protos.support import significance
+
+STRETCHES = 30
+"""Into so many parts, in the order of time, calls are cut to see how their slow ones cluster."""
+
+
+@dataclass(frozen=True)
+class LatencyMs:
+    """Percentiles in milliseconds; None where there are fewer samples than `significance.samples_needed`."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+def percentiles(latencies: NDArray[np.float64]) -> LatencyMs:
+    """Returns the percentiles of latencies in seconds."""
+    return LatencyMs(*(significance.quantile(latencies * 1e3, q) for q in (0.5, 0.95, 0.99)))
+
+
+def quantile_interval(
+    latencies: NDArray[np.float64], q: float, alpha: float = 1 - significance.CONFIDENCE
+) -> tuple[float | None, float | None]:
+    """Returns between which values the true `q`-quantile lies, of latencies in the order in which they were due.
+
+    Either end is wrong in `alpha` / 2 of runs; None where so few calls do not bound it. By order statistics (Conover,
+    Practical Nonparametric Statistics, 3.2), whatever the distribution is. Slow calls come in clusters, as when a
+    neighbour takes the core; the count of calls is divided by how many times as much as by chance the number of slow
+    ones varies over `STRETCHES` parts of the time (the design effect of survey statistics).
+    """
+    from scipy.stats import binom  # takes a second to import
+
+    if not len(latencies):
+        return None, None
+    count = max(1, int(len(latencies) / _design_effect(latencies, q)))
+    below, above = (float(binom.ppf(share, count, q)) for share in (alpha / 2, 1 - alpha / 2))
+    low = float(np.quantile(latencies, (below - 1) / (count - 1))) if below >= 1 and count > 1 else None
+    high = float(np.quantile(latencies, above / (count - 1))) if above <= count - 1 and count > 1 else None
+    return low, high
+
+
+def _design_effect(latencies: NDArray[np.float64], q: float) -> float:
+    """Returns how many times as much as by chance the number of calls above the quantile varies, at least 1."""
+    slow = latencies > np.quantile(latencies, q)
+    share, parts = slow.mean(), np.array_split(slow, min(STRETCHES, len(slow)))
+    chance = sum(len(part) for part in parts) * share * (1 - share)
+    spread = sum((part.sum() - len(part) * share) ** 2 for part in parts)
+    return max(1.0, float(spread / chance)) if chance else 1.0

@@ -1,0 +1,265 @@
+"""The measurement of a plan's loads, finely interleaved: a round is one short slice of each variant in random order.
+
+Drift, neighbours and the CPU's clock change over seconds; within a round they are nearly the same for all variants and
+cancel in their ratios. Rounds come in stretches of `STRETCH_SECONDS`, under each load in turn. A stretch is what the
+checkpoint keeps, and between two of them the noise probe runs and the server's metrics page is read.
+
+An open loop's queue grows for longer than a slice: after the slices each variant gets one unbroken block of
+`--sustained` seconds under each of these loads, round 0, from which its percentiles are made.
+"""
+
+from loadtest.users.slices import ClosedTurn, OpenTurn, StandingUsers, Turn, standing_users  # before all else
+
+# isort: split
+import math
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from loadtest.client.failures import Failure, merge
+from loadtest.client.metrics_page import Deltas, Page, cpu_seconds, deltas, read_again
+from loadtest.measure import host
+from loadtest.measure.block import RunContext
+from loadtest.measure.checkpoint import Checkpoint
+from loadtest.measure.measurement import Interleaved, MeasuredStretch, Measurement, Stop
+from loadtest.measure.noise_probe import NoiseProbe
+from loadtest.plan import Block, Load, Plan, order
+from loadtest.progress import Progress
+from loadtest.users.arrivals import poisson
+from loadtest.users.recorder import SLICE, STEADY, Recorder, Rows, Samples, join
+
+STRETCH_SECONDS = 5.0
+"""A stretch ends with the first round that ends after this time."""
+
+NEVER = np.zeros(0)
+
+Look = Callable[[Load, int, Sequence[str], Samples], Sequence[Stop]]
+"""Returns which variants of those that go on need no more slices, from all that was measured of a load up to a round."""
+
+
+@dataclass
+class _LoadState:
+    """How far one load is."""
+
+    going: tuple[str, ...]
+    stretches: list[MeasuredStretch] = field(default_factory=list)
+    stops: list[Stop] = field(default_factory=list)
+
+    @property
+    def rounds(self) -> int:
+        """Returns the last round that was measured."""
+        return self.stretches[-1].last_round if self.stretches else 0
+
+    def stop(self, stops: Sequence[Stop]) -> None:
+        """Takes variants out."""
+        self.stops += stops
+        gone = {stop.variant for stop in stops}
+        self.going = tuple(name for name in self.going if name not in gone)
+
+
+def measure_loads(context: RunContext, checkpoint: Checkpoint, console: Console, look: Look) -> Interleaved:
+    """Measures all loads of the plan, those parts excepted that the checkpoint has."""
+    plan, variants = context.plan, tuple(context.variants)
+    states = {load: _LoadState(variants) for load in plan.loads}
+    with Progress(console, plan, variants) as progress:
+        with _Slices.standing(context) as slices:
+            while going := [load for load in states if states[load].going and states[load].rounds < plan.rounds]:
+                for load in going:
+                    _next_stretch(slices, checkpoint, load, states[load], progress, look)
+        blocks = [_sustained(context, checkpoint, progress, block) for block in _blocks(plan, states)]
+    stretches = tuple(stretch for state in states.values() for stretch in state.stretches)
+    stops = tuple(stop for state in states.values() for stop in state.stops)
+    return Interleaved(
+        stretches,
+        tuple(blocks),
+        stops,
+        join([*(each.samples for each in stretches), *(each.samples for each in blocks)]),
+    )
+
+
+def _next_stretch(
+    slices: "_Slices", checkpoint: Checkpoint, load: Load, state: _LoadState, progress: Progress, look: Look
+) -> None:
+    number = len(state.stretches) + 1
+    name = f"{load.key}-{number}"
+    stretch = checkpoint.read_stretch(name)
+    if stretch is None:
+        stretch = slices.stretch(load, number, state.rounds + 1, state.going, progress)
+        checkpoint.keep(name, stretch)
+    state.stretches.append(stretch)
+    stops = look(load, state.rounds, state.going, join([each.samples for each in state.stretches]))
+    state.stop(stops)
+    progress.stretch_ends(load, state.rounds, len(state.going), stops)
+
+
+def _blocks(plan: Plan, states: Mapping[Load, _LoadState]) -> Iterator[Block]:
+    """Yields the unbroken blocks: of each open load, for each variant that was not stopped under it."""
+    for load, state in states.items():
+        if load.scenario == "server" and plan.sustained:
+            yield from (Block(name, load, 0) for name in state.going)
+
+
+def _sustained(context: RunContext, checkpoint: Checkpoint, progress: Progress, block: Block) -> Measurement:
+    name = f"sustained-{block.load.key}-{tuple(context.variants).index(block.variant)}"
+    kept = checkpoint.read(name, block)
+    if kept is None:
+        progress.says(f"{block.variant}, {block.load.name}, sustained")
+        kept = replace(context, plan=replace(context.plan, duration=context.plan.sustained)).measure(block)
+        kept = replace(kept, samples=replace(kept.samples, slices=_as_slice(kept)))
+        checkpoint.keep(name, kept)
+    return kept
+
+
+def _as_slice(measured: Measurement) -> Rows:
+    """Returns the steady state of a block as its one slice."""
+    rows = measured.samples.rows
+    calls = int((rows["phase"] == STEADY).sum())
+    server = measured.server.cpu_seconds if measured.server else None
+    where = (
+        measured.samples.variants.index(measured.block.variant),
+        measured.samples.loads.index(measured.block.load.key),
+    )
+    times = (
+        measured.seconds,
+        measured.answered,
+        measured.seconds,
+        calls,
+        measured.thread_seconds,
+        measured.process_seconds,
+    )
+    spent = math.nan if server is None else server * calls / len(rows) if len(rows) else 0.0
+    return np.array([(*where, 0, float(rows["due"].min(initial=0.0)), *times, spent)], SLICE)
+
+
+@dataclass
+class _Slices:
+    """Measures stretches of slices with users that stand by."""
+
+    context: RunContext
+    users: StandingUsers
+    recorder: Recorder
+    probe: NoiseProbe = field(default_factory=NoiseProbe)
+    warm: set[tuple[str, Load]] = field(default_factory=set)
+
+    @classmethod
+    @contextmanager
+    def standing(cls, context: RunContext) -> Iterator["_Slices"]:
+        """Yields one whose users stand by as long as the `with` block runs."""
+        plan, recorder = context.plan, Recorder()
+        hosts = {name: served.target.address for name, served in context.variants.items()}
+        rows = {plan.rows_of(load) for load in plan.loads}
+        payloads = {name: {each: context.payloads[name, each] for each in rows} for name in hosts}
+        with standing_users(
+            hosts,
+            payloads,
+            max(map(plan.users_of, plan.loads), default=0),
+            recorder.on_request,
+            context.sleep,
+            deadline=plan.deadline,
+            transport=plan.transport,
+            credentials=context.credentials,
+        ) as users:
+            yield cls(context, users, recorder)
+
+    def stretch(
+        self, load: Load, number: int, first: int, variants: Sequence[str], progress: Progress
+    ) -> MeasuredStretch:
+        """Measures rounds from `first` on, for `STRETCH_SECONDS` or until the last round."""
+        plan, begun, idle = self.context.plan, time.perf_counter(), host.read()
+        pages, parts = self._pages(variants), list[Samples]()
+        lags = {variant: list[float]() for variant in variants}
+        failures = {variant: list[Failure]() for variant in variants}
+        for round_ in range(first, plan.rounds + 1):
+            progress.round_begins(load, round_, len(variants))
+            for variant in order(plan, load, round_, variants):
+                parts += self._slices(variant, load, round_, lags[variant], failures[variant])
+            last = round_
+            if time.perf_counter() - begun > STRETCH_SECONDS:
+                break
+        server, done = self._moved(pages), host.read()
+        return MeasuredStretch(
+            load=load,
+            number=number,
+            first_round=first,
+            last_round=last,
+            begun=begun - self.context.origin,
+            conditions=host.between(idle, done, self._server_seconds(parts)),
+            probe_seconds=self.probe.measure(),
+            server=server,
+            lag_seconds={variant: tuple(each) for variant, each in lags.items()},
+            failures={variant: merge(said) for variant, said in failures.items() if said},
+            samples=join(parts),
+        )
+
+    def _slices(
+        self, variant: str, load: Load, round_: int, lags: list[float], failures: list[Failure]
+    ) -> Iterator[Samples]:
+        """Yields a slice of a variant, after its warm-up where that is its first under this load."""
+        plan = self.context.plan
+        if (variant, load) not in self.warm and plan.warmup:
+            times = poisson(load.level, plan.warmup, np.random.default_rng()) if load.scenario == "server" else NEVER
+            yield self._slice(Block(variant, load, round_), self._turn(load, plan.warmup, times), failures).as_warmup()
+        self.warm.add((variant, load))
+        ticks, turn = len(self.users.lags), self._turn(load, plan.slice, _arrivals(plan, variant, load, round_))
+        yield self._slice(Block(variant, load, round_), turn, failures)
+        lags += self.users.lags[ticks:]
+
+    def _turn(self, load: Load, seconds: float, times: NDArray[np.float64]) -> Turn:
+        users, rows = self.context.plan.users_of(load), self.context.plan.rows_of(load)
+        if load.scenario == "server":
+            return OpenTurn(users, rows, seconds, times.tolist())
+        return ClosedTurn(users, rows, seconds)
+
+    def _slice(self, block: Block, turn: Turn, failures: list[Failure]) -> Samples:
+        """Lets a variant's users work; returns their calls and the slice."""
+        url = self.context.variants[block.variant].metrics_url
+        server, opened = cpu_seconds(url), _clocks()
+        self.users.take(block.variant, turn)
+        whole, thread, process = (end - start for start, end in zip(opened, _clocks(), strict=True))
+        spent = cpu_seconds(url) - server
+        names, keys = tuple(self.context.variants), tuple(each.key for each in self.context.plan.loads)
+        samples = self.recorder.samples(self.context.origin, (0.0, 0.0), block, names, keys)
+        failures += self.recorder.failures
+        self.recorder.clear()
+        where = names.index(block.variant), keys.index(block.load.key), block.round, opened[0] - self.context.origin
+        row = (*where, turn.seconds, turn.answered, whole, len(samples.rows), thread, process, spent)
+        return replace(samples, slices=np.array([row], SLICE))
+
+    def _pages(self, variants: Sequence[str]) -> dict[str, Page | None]:
+        return {url: read_again(url) for name in variants if (url := self.context.variants[name].metrics_url)}
+
+    def _moved(self, before: Mapping[str, Page | None]) -> dict[str, Deltas]:
+        """Returns what the servers did for each variant since these pages were read."""
+        after, moved = {url: read_again(url) for url in before}, dict[str, Deltas]()
+        for name, served in self.context.variants.items():
+            then, now = before.get(served.metrics_url or ""), after.get(served.metrics_url or "")
+            if then and now:
+                moved[name] = deltas(then, now, self.context.plan.model, served.variant)
+        return moved
+
+    def _server_seconds(self, parts: list[Samples]) -> float | None:
+        """Returns the CPU time of the server on this machine in these slices; None where it does not say."""
+        if not self.context.plan.on_one_machine:
+            return 0.0
+        total = float(sum(part.slices["server"].sum() for part in parts))
+        return None if np.isnan(total) else total
+
+
+def _arrivals(plan: Plan, variant: str, load: Load, round_: int) -> NDArray[np.float64]:
+    """Returns when the requests of a slice are due: its part of one Poisson process over the whole duration."""
+    if load.scenario != "server":
+        return NEVER
+    random = np.random.default_rng([plan.seed, zlib.crc32(f"{variant} {load.key}".encode())])
+    times = poisson(load.level, plan.rounds * plan.slice, random) - (round_ - 1) * plan.slice
+    return np.compress((times >= 0) & (times < plan.slice), times)
+
+
+def _clocks() -> tuple[float, float, float]:
+    """Wall time, CPU time of this thread, which runs all users, and CPU time of this process, in seconds."""
+    return time.perf_counter(), time.thread_time(), time.process_time()
