@@ -136,7 +136,7 @@ class Plan(Access):
     transport: Transport = "unary"
     """send each request as a call (ModelInfer), or all of a connection on one stream (ModelStreamInfer)"""
     duration: float = field(default=5.0, metadata=ABOVE_ZERO)
-    """seconds of load, in slices, on each variant under each load; a trial of --find-max-rate lasts as long or longer"""
+    """seconds of load, in slices, on each variant under each load; the least that a trial of --find-max-rate lasts"""
     slice: float = field(default=0.1, metadata=ABOVE_ZERO)
     """seconds of a slice: a round is one slice of each variant in random order, and what changes on the machine
     meanwhile meets all of them"""

@@ -64,7 +64,7 @@ class Checkpoint:
         return MeasuredStretch(**vars(kept[0]), samples=kept[1]) if kept else None
 
     def keep(self, name: str, measured: Measurement | MeasuredStretch) -> None:
-        """Keeps a block or a stretch; where the disk is full meanwhile it takes the reserve, and raises `OSError` too."""
+        """Keeps a block or a stretch; on a disk that is full meanwhile it takes the reserve, and raises `OSError`."""
         try:
             self._keep(name, measured)
         except OSError:

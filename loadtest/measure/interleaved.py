@@ -40,7 +40,7 @@ STRETCH_SECONDS = 5.0
 NEVER = np.zeros(0)
 
 Look = Callable[[Load, int, Sequence[str], Samples], Sequence[Stop]]
-"""Returns which variants of those that go on need no more slices, from all that was measured of a load up to a round."""
+"""Returns which of the variants that go on need no more slices, by all that was measured of a load up to a round."""
 
 
 @dataclass
@@ -75,12 +75,8 @@ def measure_loads(context: RunContext, checkpoint: Checkpoint, console: Console,
         blocks = [_sustained(context, checkpoint, progress, block) for block in _blocks(plan, states)]
     stretches = tuple(stretch for state in states.values() for stretch in state.stretches)
     stops = tuple(stop for state in states.values() for stop in state.stops)
-    return Interleaved(
-        stretches,
-        tuple(blocks),
-        stops,
-        join([*(each.samples for each in stretches), *(each.samples for each in blocks)]),
-    )
+    samples = join([*(each.samples for each in stretches), *(each.samples for each in blocks)])
+    return Interleaved(stretches, tuple(blocks), stops, samples)
 
 
 def _next_stretch(
@@ -121,20 +117,15 @@ def _as_slice(measured: Measurement) -> Rows:
     rows = measured.samples.rows
     calls = int((rows["phase"] == STEADY).sum())
     server = measured.server.cpu_seconds if measured.server else None
-    where = (
-        measured.samples.variants.index(measured.block.variant),
-        measured.samples.loads.index(measured.block.load.key),
-    )
-    times = (
-        measured.seconds,
-        measured.answered,
-        measured.seconds,
-        calls,
-        measured.thread_seconds,
-        measured.process_seconds,
-    )
-    spent = math.nan if server is None else server * calls / len(rows) if len(rows) else 0.0
-    return np.array([(*where, 0, float(rows["due"].min(initial=0.0)), *times, spent)], SLICE)
+    row = np.zeros(1, SLICE)
+    row["variant"] = measured.samples.variants.index(measured.block.variant)
+    row["load"] = measured.samples.loads.index(measured.block.load.key)
+    row["begun"] = rows["due"].min() if len(rows) else 0.0
+    row["seconds"] = row["whole"] = measured.seconds
+    row["answered"], row["calls"] = measured.answered, calls
+    row["thread"], row["process"] = measured.thread_seconds, measured.process_seconds
+    row["server"] = math.nan if server is None else server * calls / max(1, len(rows))
+    return row
 
 
 @dataclass

@@ -211,9 +211,9 @@ def merge(parts: Sequence[Samples]) -> Samples:
     loads = tuple(dict.fromkeys(name for part in parts for name in part.loads))
     rows = [np.zeros(0, SAMPLE), *(part.rows.copy() for part in parts)]
     for part, renumbered in zip(parts, rows[1:], strict=True):
-        for field, names, of_all in (("variant", part.variants, variants), ("load", part.loads, loads)):
+        for column, names, of_all in (("variant", part.variants, variants), ("load", part.loads, loads)):
             if names:  # loads by hand have none
-                renumbered[field] = np.array([of_all.index(name) for name in names], "u2")[renumbered[field]]
+                renumbered[column] = np.array([of_all.index(name) for name in names], "u2")[renumbered[column]]
     merged = np.concatenate(rows)
     return Samples(merged[np.argsort(merged["due"], kind="stable")], variants, loads)
 

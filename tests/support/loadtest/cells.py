@@ -3,15 +3,15 @@
 from dataclasses import replace
 from pathlib import Path
 
-from loadtest.analysis.results import Cell, LatencyMs, Results, Round, ServerSide
+from loadtest.analysis.comparison import Comparison, Figure, Verdict
+from loadtest.analysis.percentiles import LatencyMs
+from loadtest.analysis.results import Cell, Results, ServerSide
 from loadtest.analysis.warnings import make_warnings
 from loadtest.client.metrics_page import Facts
-from loadtest.measure.host import Conditions
 from loadtest.plan import Load, Plan
 from protos.support.machine import Machine
 
 PLAN = Plan(target="localhost:1", model="toy", out=Path("runs/x"), users=(1,))
-CALM = Conditions(4.5, steal=0.0, throttled_seconds=None, load=0.5, own=0.4, others=0.01)
 NO_SERVER = ServerSide(requests=None, queue_ms_mean=None, compute_ms_mean=None, cpu_us_per_request=None)
 
 
@@ -32,31 +32,20 @@ def cell(
     generator_limited: bool = False,
     server: ServerSide = NO_SERVER,
     cores_used: float | None = None,
-    users_begun: int | None = None,
     megabytes: float | None = None,
-    p50s: tuple[float, ...] = (),
+    p99_interval: tuple[float | None, float | None] | None = None,
+    load: Load | None = None,
 ) -> Cell:
-    """A cell named `<recipe>-<runtime>` of two rounds, the second the worse; p50 and p95 are parts of `p99`.
-
-    `p50s` makes it a cell of so many rounds with these medians.
-    """
+    """A cell named `<recipe>-<runtime>`; p50 and p95 are parts of `p99`, whose interval is 10% to either side."""
     recipe, _, runtime = variant.rpartition("-")
     memory = None if megabytes is None else int(megabytes * 1e6)
     latency = LatencyMs(p99 / 4, p99 / 2, p99) if p99 else LatencyMs(1.0, 2.0, None)
     samples = 900 if p99 else 120
-    worst = 0.97 if generator_limited else 0.5
-    rounds = tuple(
-        Round(number, begun, 500, 0, samples // 2, 4.5, rps, latency, cpu, 1.5 * cpu, CALM, 0.03, 0, True, server)
-        for number, begun, cpu in ((1, users, 0.5), (2, users if users_begun is None else users_begun, worst))
-    )
-    if p50s:
-        rounds = tuple(
-            replace(rounds[0], round=i, latency_ms=LatencyMs(p50, 2 * p50, None)) for i, p50 in enumerate(p50s, 1)
-        )
+    bounds = (0.9 * p99, 1.1 * p99) if p99 else (None, None)
     return Cell(
         model="toy",
         variant=variant,
-        load=closed(users),
+        load=load or closed(users),
         connections=users,
         rows=1,
         requests=1000,
@@ -67,25 +56,32 @@ def cell(
         throughput_rps=rps,
         asked_rps=None,
         latency_ms=latency,
+        p99_interval_ms=bounds if p99_interval is None else p99_interval,
         service_ms=latency,
         late_ms_p99=0.0,
         lag_ms_p99=0.25,
         first_call_ms=5.0,
-        generator_cpu=(0.5 + worst) / 2,
-        generator_process_cpu=1.5 * (0.5 + worst) / 2,
+        generator_cpu=0.97 if generator_limited else 0.5,
+        generator_process_cpu=0.75,
         generator_us_per_request=250.0,
         cores_used=cores_used,
         ceiling_rps=6000.0,
         generator_limited=generator_limited,
-        reruns=0,
-        unsteady=0,
+        rounds=50,
         server=server,
         facts=Facts(recipe, runtime, "fp32", metric, quality, 1.0, 1000, memory) if quality is not None else Facts(),
-        rounds=rounds,
     )
 
 
-def results(*cells: Cell, users: tuple[int, ...] = (1,)) -> Results:
+def comparison(
+    faster: str, slower: str, ratio: float, verdict: Verdict = "clear", figure: Figure = "throughput", users: int = 1
+) -> Comparison:
+    """What was shown of two variants; the interval lets go of 1 where the verdict is clear."""
+    low = ratio**0.5 if verdict == "clear" else 1 / ratio
+    return Comparison(closed(users), figure, faster, slower, ratio, (low, ratio**1.5), verdict, 50)
+
+
+def results(*cells: Cell, users: tuple[int, ...] = (1,), comparisons: tuple[Comparison, ...] = ()) -> Results:
     """A run of these cells."""
     return Results(
         started="2026-01-01T00:00:00+00:00",
@@ -100,4 +96,5 @@ def results(*cells: Cell, users: tuple[int, ...] = (1,)) -> Results:
         accuracy=(),
         skipped={},
         warnings=make_warnings(cells, {}),
+        comparisons=comparisons,
     )
