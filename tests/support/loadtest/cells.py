@@ -35,6 +35,7 @@ def cell(
     users_begun: int | None = None,
     megabytes: float | None = None,
     p50s: tuple[float, ...] = (),
+    drop_interval: tuple[float, float] | None = None,
 ) -> Cell:
     """A cell named `<recipe>-<runtime>` of two rounds, the second the worse; p50 and p95 are parts of `p99`.
 
@@ -42,6 +43,7 @@ def cell(
     """
     recipe, _, runtime = variant.rpartition("-")
     memory = None if megabytes is None else int(megabytes * 1e6)
+    facts = Facts(recipe, runtime, "fp32", metric, quality, 1.0, 1000, memory, drop_interval=drop_interval)
     latency = LatencyMs(p99 / 4, p99 / 2, p99) if p99 else LatencyMs(1.0, 2.0, None)
     samples = 900 if p99 else 120
     worst = 0.97 if generator_limited else 0.5
@@ -80,7 +82,7 @@ def cell(
         reruns=0,
         unsteady=0,
         server=server,
-        facts=Facts(recipe, runtime, "fp32", metric, quality, 1.0, 1000, memory) if quality is not None else Facts(),
+        facts=facts if quality is not None else Facts(),
         rounds=rounds,
     )
 
