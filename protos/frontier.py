@@ -9,6 +9,8 @@ from protos.support.significance import Interval, difference_interval
 
 FP32 = FIRST_DEFAULT.partition("-")[0]
 """The recipe that leaves a network as it was trained."""
+RESOLUTION = 1e-6
+"""Differences of a metric up to this are rounding: runtimes sum in another order, and AP depends on each score."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,8 @@ def is_more_accurate(one: KnownAccuracy, other: KnownAccuracy) -> bool:
     greater value is the more accurate.
     """
     if one.drop is None or other.drop is None:
-        return one.value > other.value
-    return difference_interval(one.drop, other.drop)[1] < 0
+        return one.value - other.value > RESOLUTION
+    return difference_interval(one.drop, other.drop)[1] < -RESOLUTION
 
 
 def pareto_frontier(costs: Sequence[float], accuracies: Sequence[KnownAccuracy]) -> list[int]:

@@ -48,7 +48,7 @@ def of_metric(name: str) -> Measured:
 
 def _below_fp32(v: Variant, base: Variant | None) -> Value:
     known = v.quality.drop_interval if v.quality else None
-    return None if known is None else percent(drop_below_fp32(v.variant, known), "{:+.2f}")
+    return None if known is None else percent(drop_below_fp32(v.variant, known), "{:+z.2f}")
 
 
 INTERVALS = (

@@ -10,11 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from loadtest.analysis.results import Cell
-from protos.frontier import KnownAccuracy, drop_below_fp32, is_more_accurate, pareto_frontier
+from protos.frontier import RESOLUTION, KnownAccuracy, drop_below_fp32, is_more_accurate, pareto_frontier
 from protos.support.significance import Interval, difference_interval
-
-ROUNDING = 1e-9
-"""Points by which a drop may exceed a limit, as differences of binary fractions do."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,8 @@ def drop_of(cell: Cell, baseline: Cell | None) -> Drop | None:
 def within(drop: Drop, limit: float) -> Literal["met", "broken", "unknown"]:
     """Returns whether a drop is at most `limit` points, 95% sure; without an interval the points alone decide."""
     low, high = (drop.points if end is None else end for end in (drop.low, drop.high))
-    return "met" if high <= limit + ROUNDING else "broken" if low > limit + ROUNDING else "unknown"
+    most = limit + 100 * RESOLUTION
+    return "met" if high <= most else "broken" if low > most else "unknown"
 
 
 def _known(cell: Cell) -> KnownAccuracy | None:

@@ -64,7 +64,7 @@ def difference_interval(first: Interval, second: Interval) -> Interval:
     return middle - reach, middle + reach
 
 
-def percent(interval: Interval | None, form: str = "{:.2f}") -> str | None:
+def percent(interval: Interval | None, form: str = "{:z.2f}") -> str | None:
     """Returns an interval of shares as people read it, in percent or points; None where there is none."""
     return None if interval is None else " to ".join(form.format(100 * end) for end in interval)
 

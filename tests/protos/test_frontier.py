@@ -61,6 +61,13 @@ def test_without_an_interval_the_greater_value_is_the_more_accurate() -> None:
     assert not is_more_accurate(KnownAccuracy(0.90), KnownAccuracy(0.90))
 
 
+def test_rounding_makes_no_variant_more_accurate() -> None:
+    """A detector's scores in another runtime: the drop is below zero in each resample, by 3e-7 at most."""
+    exact, rounded = KnownAccuracy(0.8547, (0.0, 0.0)), KnownAccuracy(0.8547 + 2e-7, (-3.1e-7, -2.4e-10))
+    assert not is_more_accurate(rounded, exact)
+    assert not is_more_accurate(KnownAccuracy(rounded.value), KnownAccuracy(exact.value))
+
+
 def test_fp32_pytorch_is_below_itself_by_nothing() -> None:
     assert drop_below_fp32("fp32-pytorch", (-0.1, 0.1)) == drop_below_fp32("fp32-pytorch", None) == (0.0, 0.0)
     assert drop_below_fp32("fp32-openvino", (-0.1, 0.1)) == (-0.1, 0.1)

@@ -108,5 +108,5 @@ def test_without_an_interval_the_points_decide() -> None:
     assert [within(Drop(points), 1.0) for points in (100 * (0.98 - 0.97), 1.01)] == ["met", "broken"]
 
 
-def test_a_limit_of_nothing_is_met_by_the_baseline() -> None:
-    assert within(Drop(0.0, 0.0, 0.0), 0.0) == "met"
+def test_a_limit_of_nothing_is_met_by_the_baseline_and_by_what_rounding_makes_of_it() -> None:
+    assert within(Drop(0.0, 0.0, 0.0), 0.0) == within(Drop(1e-5, -1e-5, 4e-5), 0.0) == "met"

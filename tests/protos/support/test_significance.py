@@ -99,4 +99,5 @@ def test_errors_of_a_difference_add_up_as_squares() -> None:
 
 def test_intervals_are_read_in_percent() -> None:
     assert significance.percent((-0.001, 0.0123)) == "-0.10 to 1.23"
+    assert significance.percent((-1e-7, 0.5)) == "0.00 to 50.00"
     assert significance.percent(None) is None
