@@ -124,14 +124,18 @@ def _run(plan: Plan) -> int:
 
 
 def _decision(decision: "Decision") -> Iterator[str]:
-    if not decision.asked:
+    shown = decision.shown
+    if not decision.asked or shown is None:
         return
-    if decision.winner is None:
-        yield f"ship nothing: {decision.why_not}"
+    if shown.winner:
+        yield f"ship {shown.winner.variant}: {shown.winner.sentence}"
     else:
-        yield f"ship {decision.winner.cell.variant}: {decision.winner.sentence}"
-    for loser in decision.losers:
-        yield f"  not {loser.variant}: {'; '.join(loser.reasons)}"
+        yield f"ship nothing: no variant meets all constraints at {shown.load.name}"
+    for each in (each for each in shown.standings if each is not shown.winner):
+        label = "not" if each in shown.losers else each.place
+        yield f"  {label} {each.variant}: {'; '.join(each.reasons)}"
+    for other in (each for each in decision.loads if each is not shown):
+        yield f"at {other.load.name}: {other.standings[0].variant} {other.standings[0].verdict}"
 
 
 if __name__ == "__main__":

@@ -1,60 +1,111 @@
-"""Which variant to ship under the constraints of a plan, and why not each of the others.
+"""Which variant to ship under the constraints of a plan, load by load, and why not each of the others.
 
-    --max-drop     top-1 or AP at most so many points below the FP32 baseline
-    --max-memory   what loading and answering once adds to a process, as the variant's manifest says
-    --rate         so many answers a second, at one of the loads that were measured
-    --p99          at that load
+Under each load the variants that the constraints admit (see `constraints`) are compared with each other, those only:
 
-What is not known meets no constraint on it, and neither does a p99 that is not valid. Among the variants that meet
-all, the best has the lowest p99 at the asked rate; without a rate, the highest throughput within p99. Where a paired
-comparison of the rounds shows no difference to it (see `paired_comparison`), the more accurate of the two is preferred,
-then the smaller. Without constraints nothing is decided: the frontier is named, point by point.
+    the best    the lowest p99; where --p99 is given and --rate is not, the highest throughput within it. Arrivals come
+                at a rate of their own, so there the p99 counts all the same
+    the winner  of the best and those that are not clearly slower (see `comparison`: by throughput, or by p99 and where
+                that is not clear by p50) the one that was shown to be more accurate, then the smaller
+    nearest     where none is admitted: the one that breaks the fewest constraints, by the smallest share of a limit
+
+Of the loads the one that `--rate` is decides, or else the smallest that carries it; without a rate the one at which the
+winner does best. Without constraints nothing is decided: the frontier of each load is named, point by point.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
-from loadtest.analysis.accuracy import drop_of
-from loadtest.analysis.paired_comparison import compare_pair
+from loadtest.analysis.accuracy import drop_of, more_accurate
+from loadtest.analysis.comparison import Comparison, Figure
+from loadtest.analysis.constraints import Judgement, drop_text, judge, span
 from loadtest.analysis.results import Cell, Results
-from loadtest.analysis.validity import baseline_of, has_valid_p99, invalid_reason, p99_frontier, title_of
-from loadtest.plan import Plan
+from loadtest.analysis.validity import baseline_of, invalid_reason, p99_frontier, title_of
+from loadtest.plan import Load, Plan
 from protos.support import significance
 
-KEPT_UP = 0.98
-"""A variant that answers this share of the requests that arrive carries their rate."""
+Place = Literal["winner", "runner-up", "close", "beaten", "nearest", "ruled out", "frontier"]
+
+COMPARED: Mapping[Figure, str] = {
+    "throughput": "takes {:.2f} times as long per answer",
+    "p99": "its p99 is {:.2f} times as long",
+    "p50": "its p50 is {:.2f} times as long",
+}
 
 
 @dataclass(frozen=True)
-class Choice:
-    """A variant, the load at which it does best, and how well."""
+class Standing:
+    """How a variant stands under one load."""
 
     cell: Cell
-    sentence: str
-    tied_with: tuple[str, ...] = ()
-    """Variants that had enough rounds, and from which this one was not shown to differ."""
+    place: Place
+    """`close` is not the winner and not clearly slower, `beaten` clearly; `ruled out` breaks a constraint."""
+    figures: str
+    """What was measured, in words."""
+    reasons: tuple[str, ...] = ()
+    """Why it has its place, and whether it was stopped."""
+    judgements: tuple[Judgement, ...] = ()
+
+    @property
+    def variant(self) -> str:
+        """Returns the variant's name."""
+        return self.cell.variant
+
+    @property
+    def sentence(self) -> str:
+        """Returns its figures and the reasons."""
+        return "; ".join((self.figures, *self.reasons))
+
+    @property
+    def verdict(self) -> str:
+        """Returns the place, where it is one of the first, and the reasons."""
+        named = {"winner": "ships", "runner-up": "runner-up", "nearest": "nearest"}.get(self.place)
+        return "; ".join(filter(None, (named, *self.reasons)))
 
 
 @dataclass(frozen=True)
-class Loser:
-    """A variant that is not shipped, and why."""
+class LoadDecision:
+    """The answer for one load."""
 
-    variant: str
-    reasons: tuple[str, ...]
+    load: Load
+    standings: tuple[Standing, ...]
+    """The best first; each has a judgement for each constraint."""
+
+    def at(self, *places: Place) -> tuple[Standing, ...]:
+        """Returns the variants in these places."""
+        return tuple(each for each in self.standings if each.place in places)
+
+    @property
+    def winner(self) -> Standing | None:
+        """Returns the variant to ship; None where no variant is admitted."""
+        return next(iter(self.at("winner")), None)
+
+    @property
+    def runner_up(self) -> Standing | None:
+        """Returns the best of the other admitted variants."""
+        return next(iter(self.at("runner-up")), None)
+
+    @property
+    def nearest(self) -> Standing | None:
+        """Returns the variant that comes nearest, where none is admitted."""
+        return next(iter(self.at("nearest")), None)
+
+    @property
+    def losers(self) -> tuple[Standing, ...]:
+        """Returns the variants that were clearly beaten or break a constraint."""
+        return self.at("beaten", "ruled out")
 
 
 @dataclass(frozen=True)
 class Decision:
-    """The answer; where there is no `winner`, `why_not` says why."""
+    """The answer for all loads."""
 
     asked: str
     """The constraints in words; empty where there are none."""
-    winner: Choice | None = None
-    runner_up: Choice | None = None
-    losers: tuple[Loser, ...] = ()
-    """All others, the runner-up included where there is one."""
-    frontier: tuple[Choice, ...] = ()
-    why_not: str = ""
+    loads: tuple[LoadDecision, ...] = ()
+    shown: LoadDecision | None = None
+    """The one of the load that decides; None where no load was measured."""
 
 
 def asked(plan: Plan, metric: str) -> str:
@@ -69,81 +120,106 @@ def asked(plan: Plan, metric: str) -> str:
 
 
 def decide(results: Results) -> Decision:
-    """Returns the variant of a run to ship under the constraints of its plan, or without constraints its frontier."""
+    """Returns the variant of a run to ship under each load, or without constraints the frontier of each."""
+    loads = tuple(_decide_load(results, load) for load in dict.fromkeys(cell.load for cell in results.cells))
+    shown = _shown(loads, results.plan) if loads else None
+    return Decision(asked(results.plan, title_of(results.cells)), loads, shown)
+
+
+def _shown(loads: Sequence[LoadDecision], plan: Plan) -> LoadDecision:
+    """Returns the decision of the load that decides."""
+    won = [(each.winner.cell, each) for each in loads if each.winner]
+    if plan.rate is not None:
+        asked_for = [each for each in loads if each.load == Load("server", plan.rate)]
+        if first := next(iter([*asked_for, *sorted((each for _, each in won), key=lambda each: each.load)]), None):
+            return first
+    if won:
+        return min(won, key=lambda each: _cost(each[0], _by_throughput(plan)))[1]
+    return min(loads, key=lambda each: _distance(each.nearest) if each.nearest else (0, 0.0))
+
+
+def _decide_load(results: Results, load: Load) -> LoadDecision:
     plan, baseline = results.plan, baseline_of(results.cells)
-    words = asked(plan, title_of(results.cells))
-    if not words:
-        return Decision(words, frontier=_frontier(results), why_not="no constraints were given")
-    able, losers = list[Cell](), list[Loser]()
-    for variant in dict.fromkeys(cell.variant for cell in results.cells):
-        cell, reasons = _judge([cell for cell in results.cells if cell.variant == variant], baseline, plan)
-        if reasons:
-            losers.append(Loser(variant, tuple(reasons)))
-        else:
-            able.append(cell)
+    cells = [cell for cell in results.cells if cell.load == load]
+    if not plan.constrained:
+        return LoadDecision(load, _frontier(cells, baseline))
+    versus = _Versus(results, load)
+    stops = {stop.variant: stop for stop in results.stops if stop.load == load}
+    able, unable = list[Standing](), list[Standing]()
+    for cell in sorted(cells, key=versus.cost):
+        judgements = judge(cell, baseline, plan)
+        broken = [each.text for each in judgements if not each.admits]
+        broken += [invalid_reason(cell)] if cell.failures and plan.p99 is None else []
+        reasons = broken or [each.text for each in judgements if each.state != "met"]
+        if stop := stops.get(cell.variant):
+            reasons.append(f"stopped after round {stop.round}: {stop.reason}")
+        place: Place = "ruled out" if broken else "close"
+        standing = Standing(cell, place, _figures(cell, baseline), tuple(reasons), judgements)
+        (unable if broken else able).append(standing)
+    unable.sort(key=_distance)
     if not able:
-        return Decision(words, losers=tuple(losers), why_not="no variant meets all constraints")
-    able.sort(key=lambda cell: _key(cell, plan))
-    winner, verdicts = _pick(able, plan)
-    others = [cell for cell in able if cell is not winner]
-    beaten = [Loser(cell.variant, (_against(cell, winner, plan, verdicts[cell.variant]),)) for cell in others]
-    tied = tuple(variant for variant, verdict in verdicts.items() if verdict == "tied")
-    return Decision(
-        words,
-        Choice(winner, _sentence(winner, baseline), tied),
-        Choice(others[0], _sentence(others[0], baseline)) if others else None,
-        (*beaten, *losers),
-    )
+        unable[0] = replace(unable[0], place="nearest")
+    return LoadDecision(load, (*_placed(able, versus), *unable))
 
 
-def _judge(cells: Sequence[Cell], baseline: Cell | None, plan: Plan) -> tuple[Cell, list[str]]:
-    """Returns the cell in which a variant meets the constraints best, and which it breaks and by how much."""
-    reasons = [*_limits_broken(cells[0], baseline, plan)]
-    carrying = [cell for cell in cells if _carries(cell, plan.rate)]
-    if not carrying:
-        most = max(cells, key=lambda cell: cell.throughput_rps)
-        short = f"{(plan.rate or 0) - most.throughput_rps:,.0f} fewer than the {plan.rate:g} asked for"
-        return most, [*reasons, f"{most.throughput_rps:,.0f} requests/s at most, {short}"]
-    quick = [cell for cell in carrying if not _too_slow(cell, plan.p99)]
-    best = min(quick or carrying, key=lambda cell: _key(cell, plan))
-    return best, reasons + _too_slow(best, plan.p99)
+def _placed(able: Sequence[Standing], versus: "_Versus") -> Iterator[Standing]:
+    """Yields the admitted variants, the winner first; they come the best first."""
+    if not able:
+        return
+    winner = versus.winner([each.cell for each in able])
+    others = [each for each in able if each.cell is not winner]
+    yield from (replace(each, place="winner") for each in able if each.cell is winner)
+    for each in others:
+        place: Place = "beaten" if versus.beats(winner, each.cell) else "close"
+        reasons = (versus.text(each.cell, winner), *each.reasons)
+        yield replace(each, place="runner-up" if each is others[0] else place, reasons=reasons)
 
 
-def _limits_broken(cell: Cell, baseline: Cell | None, plan: Plan) -> Iterator[str]:
-    """Says which limits that do not depend on the load a variant breaks, and by how much."""
-    dropped = drop_of(cell, baseline)
-    drop = dropped.points if dropped else None
-    memory = None if cell.facts.memory_bytes is None else cell.facts.memory_bytes / 1e6
-    for what, words, value, limit in (
-        ("accuracy it lost", title_of([cell]) + " is {:.2f} points below FP32, {:.2f}", drop, plan.max_drop),
-        ("memory it takes", "{:.1f} MB of memory, {:.1f}", memory, plan.max_memory),
-    ):
-        if limit is not None and value is None:
-            yield f"how much {what} is not known"
-        elif limit is not None and value is not None and value - limit > 1e-9:
-            yield words.format(value, value - limit) + f" more than the {limit:g} allowed"
+class _Versus:
+    """The variants under one load, compared by the figure that decides there."""
 
+    def __init__(self, results: Results, load: Load) -> None:
+        self.by_throughput = _by_throughput(results.plan) and load.scenario != "server"
+        self._figures: tuple[Figure, ...] = ("throughput",) if self.by_throughput else ("p99", "p50")
+        self._known = {(c.figure, frozenset((c.faster, c.slower))): c for c in results.comparisons if c.load == load}
 
-def _too_slow(cell: Cell, limit: float | None) -> list[str]:
-    """Says why the p99 of a cell is not within the limit; an empty list where it is."""
-    p99, where = cell.latency_ms.p99, cell.load.name
-    if p99 is None:
-        return [
-            f"not enough samples for p99 at {where}: {cell.samples} of the {significance.samples_needed(0.99)} needed"
+    def cost(self, cell: Cell) -> tuple[float, float]:
+        """Returns what the best variant has least of."""
+        return _cost(cell, self.by_throughput)
+
+    def winner(self, able: Sequence[Cell]) -> Cell:
+        """Returns the winner of variants that come the best first."""
+        unbeaten = [
+            cell
+            for cell in able
+            if cell is able[0] or self.between(cell, able[0])
+            if not any(self.beats(other, cell) for other in able)
         ]
-    if not has_valid_p99(cell):
-        return [f"at {where} it could not be judged: {invalid_reason(cell)}"]
-    if limit is not None and p99 > limit:
-        return [f"p99 is {p99:.2f} ms at {where}, {p99 - limit:.2f} more than the {limit:g} allowed"]
-    return []
+        best = [cell for cell in unbeaten if not any(more_accurate(other, cell) for other in unbeaten)]
+        return min(best or able[:1], key=_size)
 
+    def between(self, one: Cell, other: Cell) -> Comparison | None:
+        """Returns the comparison by the first figure that is clear, or else by the first that there is."""
+        pair = frozenset((one.variant, other.variant))
+        found = [each for figure in self._figures if (each := self._known.get((figure, pair)))]
+        return next((each for each in found if each.verdict == "clear"), next(iter(found), None))
 
-def _carries(cell: Cell, rate: float | None) -> bool:
-    if rate is None:
-        return True
-    if cell.asked_rps is not None:
-        return cell.load.level >= rate and cell.throughput_rps >= KEPT_UP * cell.asked_rps
-    return cell.throughput_rps >= rate
+    def beats(self, one: Cell, other: Cell) -> bool:
+        """Returns whether the first is clearly faster."""
+        found = self.between(one, other)
+        return found is not None and found.verdict == "clear" and found.faster == one.variant
+
+    def text(self, cell: Cell, winner: Cell) -> str:
+        """Says how a variant compares with the winner, and where it is not clearly slower why it did not win."""
+        found = self.between(cell, winner)
+        if found is None:
+            return "too few calls to compare it"
+        ratio, interval = found.of(cell.variant)
+        text = f"{COMPARED[found.figure].format(ratio)}{span(*interval)}, {found.verdict}"
+        if self.beats(winner, cell):
+            return f"{text}, but the load generator was the limit" if cell.generator_limited else text
+        less = more_accurate(winner, cell)
+        return f"{text}, {'less accurate' if less else 'larger'}" if less or _size(cell) > _size(winner) else text
 
 
 def _by_throughput(plan: Plan) -> bool:
@@ -151,61 +227,28 @@ def _by_throughput(plan: Plan) -> bool:
     return plan.rate is None and plan.p99 is not None
 
 
-def _key(cell: Cell, plan: Plan) -> float:
-    """Returns what a variant's cells, and the best cells of variants, are ordered by: less is better."""
-    if _by_throughput(plan):
-        return -cell.throughput_rps
-    return float("inf") if cell.latency_ms.p99 is None else cell.latency_ms.p99
+def _cost(cell: Cell, by_throughput: bool) -> tuple[float, float]:
+    p50, p99 = (math.inf if value is None else value for value in (cell.latency_ms.p50, cell.latency_ms.p99))
+    return (-cell.throughput_rps, p99) if by_throughput else (p99, p50)
 
 
-def _pick(cells: Sequence[Cell], plan: Plan) -> tuple[Cell, dict[str, str]]:
-    """Returns the winner and the verdict on each other cell, compared with it; `cells` have the best first.
-
-    A more accurate or smaller cell wins against the best where no difference of the two was shown.
-    """
-    best, *others = cells
-    verdicts = {cell.variant: _compared(cell, best, plan) for cell in others}
-    tied = [best, *(cell for cell in others if verdicts[cell.variant] == "tied")]
-    winner = min(tied, key=lambda cell: (-(cell.facts.quality or 0.0), cell.facts.artifact_bytes or 0))
-    if winner is not best:
-        others = [cell for cell in others if cell is not winner]
-        verdicts = {best.variant: "tied"} | {cell.variant: _compared(cell, winner, plan) for cell in others}
-    return winner, verdicts
+def _distance(standing: Standing) -> tuple[int, float]:
+    """Returns how many constraints a variant breaks, and by which shares of their limits together."""
+    excesses = [each.excess for each in standing.judgements if not each.admits]
+    return len(excesses) + bool(standing.cell.failures), sum(excesses)
 
 
-def _compared(cell: Cell, other: Cell, plan: Plan) -> str:
-    """Returns the verdict on a cell, compared with another round by round: by seconds per answer, or by p50."""
-    pairs = [
-        (1 / a.throughput_rps, 1 / b.throughput_rps) if _by_throughput(plan) else (a.latency_ms.p50, b.latency_ms.p50)
-        for a, b in zip(cell.rounds, other.rounds, strict=True)
-        if a.throughput_rps and b.throughput_rps
-    ]
-    known = [(a, b) for a, b in pairs if a is not None and b is not None]
-    return compare_pair(*zip(*known, strict=True)).verdict if known else "too few rounds"
+def _size(cell: Cell) -> float:
+    return math.inf if cell.facts.artifact_bytes is None else cell.facts.artifact_bytes
 
 
-def _against(cell: Cell, winner: Cell, plan: Plan, verdict: str) -> str:
-    """Says why the winner is better than a cell; `verdict` is on the cell, compared with the winner."""
-    if _by_throughput(plan):
-        text = f"{cell.throughput_rps:,.0f} requests/s within p99 against {winner.throughput_rps:,.0f}"
-    else:
-        text = f"p99 is {cell.latency_ms.p99:.2f} ms against {winner.latency_ms.p99:.2f}"
-    shown = {"slower": "", "tied": "; no difference was shown", "too few rounds": "; too few rounds to show it"}
-    return text + shown.get(verdict, "")
-
-
-def _sentence(cell: Cell, baseline: Cell | None) -> str:
-    p99, drop = (
-        f"unknown (not enough samples: {cell.samples} of {significance.samples_needed(0.99)})",
-        drop_of(cell, baseline),
-    )
-    if cell.latency_ms.p99 is not None:
-        p99 = f"{cell.latency_ms.p99:.2f} ms"
-    parts = [f"p99 {p99} and {cell.throughput_rps:,.0f} requests/s at {cell.load.name}"]
+def _figures(cell: Cell, baseline: Cell | None) -> str:
+    p99, drop = cell.latency_ms.p99, drop_of(cell, baseline)
+    needed = significance.samples_needed(0.99)
+    said = f"unknown (not enough samples: {cell.samples} of {needed})" if p99 is None else f"{p99:.2f} ms"
+    parts = [f"p99 {said} and {cell.throughput_rps:,.0f} requests/s at {cell.load.name}"]
     if cell.facts.quality is not None:
-        below = (
-            "" if drop is None else f" ({abs(drop.points):.2f} points {'above' if drop.points < 0 else 'below'} FP32)"
-        )
+        below = "" if drop is None else f", {drop_text(drop)}"
         parts.append(f"{title_of([cell])} {cell.facts.quality:.2%}{below}")
     if cell.facts.memory_bytes is not None:
         parts.append(f"{cell.facts.memory_bytes / 1e6:.1f} MB of memory")
@@ -214,16 +257,15 @@ def _sentence(cell: Cell, baseline: Cell | None) -> str:
     return ", ".join(parts)
 
 
-def _frontier(results: Results) -> tuple[Choice, ...]:
-    """Returns the cells of the first load that nothing beats in p99 and accuracy, the fastest first."""
-    first = [cell for cell in results.cells if cell.load == results.cells[0].load]
-    best, choices = p99_frontier(first), list[Choice]()
+def _frontier(cells: Sequence[Cell], baseline: Cell | None) -> tuple[Standing, ...]:
+    """Returns the cells of a load that nothing beats in p99 and accuracy, the fastest first."""
+    best, standings = p99_frontier(cells), list[Standing]()
     for faster, cell in zip([None, *best], best, strict=False):
         if faster is None:
-            text = "the fastest of all" if len(best) > 1 else "the fastest and the most accurate"
+            text = "the fastest of all" if len(best) > 1 else "the fastest, and none is more accurate"
         else:
             more = 100 * ((cell.facts.quality or 0.0) - (faster.facts.quality or 0.0))
             times = (cell.latency_ms.p99 or 0.0) / (faster.latency_ms.p99 or 1.0)
             text = f"{more:.2f} points more accurate than {faster.variant}, and {times:.1f} times its p99"
-        choices.append(Choice(cell, f"{text}: {_sentence(cell, baseline_of(first))}"))
-    return tuple(choices)
+        standings.append(Standing(cell, "frontier", _figures(cell, baseline), (text,)))
+    return tuple(standings)

@@ -1,61 +1,65 @@
-"""Which variants are faster than others under one load, and which are tied: ranks by the p50 of each round.
+"""How much slower than the fastest the variants under one load are, by p50.
 
-Cells that are not valid or have no p50 are left out. A round in which one of the others has no p50 is dropped for all.
+Sorted by the p50 that tables show, which is of all calls. Ratios are of the rounds (see `comparison`), in which drift
+cancels: that of two variants may differ a little from that of their p50. Cells that are not valid or have no p50 are
+left out.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from loadtest.analysis.paired_comparison import compare_all, rounds_needed
-from loadtest.analysis.results import Cell
+from loadtest.analysis.comparison import Comparison, Verdict
+from loadtest.analysis.constraints import span
+from loadtest.analysis.results import Cell, Results
 from loadtest.analysis.validity import invalid_reason, is_valid
 from loadtest.plan import Load
 
 
 @dataclass(frozen=True)
 class Place:
-    """A variant, its rank from 1, and how much slower it is than the first: median over the rounds, and interval."""
+    """A variant against the fastest; all but the cell is None for that one, and where there were too few calls."""
 
-    rank: int
     cell: Cell
-    ratio: float | None
-    interval: tuple[float, float] | None
+    ratio: float | None = None
+    """How many times the fastest's time it takes."""
+    interval: tuple[float, float] | None = None
+    verdict: Verdict | None = None
+
+    @property
+    def against(self) -> str:
+        """Returns ratio, interval and verdict in words; empty where they are not known."""
+        if self.ratio is None or self.interval is None:
+            return ""
+        return f"{self.ratio:.2f}{span(*self.interval)}, {self.verdict}"
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """The ranks of one load."""
+    """The variants under one load, the fastest first."""
 
     load: Load
     places: tuple[Place, ...]
     left_out: tuple[tuple[Cell, str], ...]
-    """Cells that were not ranked, with the reason."""
-    rounds: int
-    """How many rounds have a p50 of every ranked cell."""
-    needed: int
-    """How many rounds it takes to show any difference among so many variants."""
-
-    @property
-    def enough(self) -> bool:
-        """Whether there are enough rounds to show a difference, if there is anything to compare."""
-        return len(self.places) < 2 or self.rounds >= self.needed
+    """Cells that were not compared, with the reason."""
 
 
-def rank_cells(cells: Sequence[Cell], load: Load) -> Ranking:
-    """Ranks the cells of one load."""
-    mine = [cell for cell in cells if cell.load == load]
+def rank_cells(results: Results, load: Load) -> Ranking:
+    """Compares the cells of one load with the fastest of them."""
+    mine = by_p50(cell for cell in results.cells if cell.load == load)
     able = [cell for cell in mine if is_valid(cell) and cell.latency_ms.p50 is not None]
     left_out = tuple((cell, invalid_reason(cell)) for cell in mine if cell not in able)
-    p50s = [{each.round: each.latency_ms.p50 for each in cell.rounds} for cell in able]
-    shared = [number for number in (p50s[0] if p50s else {}) if all(p50.get(number) for p50 in p50s)]
-    needed = rounds_needed(max(1, len(able) * (len(able) - 1) // 2))
-    if not shared:
-        return Ranking(load, (), left_out, 0, needed)
-    ranked = compare_all({cell.variant: [p50[n] or 0.0 for n in shared] for cell, p50 in zip(able, p50s, strict=True)})
-    named, places = {cell.variant: cell for cell in able}, list[Place]()
-    for rank, variants in enumerate(ranked.ranks, 1):
-        for variant in variants:
-            against = ranked.comparisons.get((ranked.ranks[0][0], variant))
-            slower = against.interval and (1 / against.interval[1], 1 / against.interval[0]) if against else None
-            places.append(Place(rank, named[variant], 1 / against.ratio if against else None, slower))
-    return Ranking(load, tuple(places), left_out, len(shared), needed)
+    known = [each for each in results.comparisons if each.load == load and each.figure == "p50"]
+    return Ranking(load, tuple(_place(cell, able[0], known) for cell in able), left_out)
+
+
+def by_p50(cells: Iterable[Cell]) -> list[Cell]:
+    """Returns cells load by load, each by rising p50; those without one come last."""
+    return sorted(cells, key=lambda cell: (cell.load, math.inf if cell.latency_ms.p50 is None else cell.latency_ms.p50))
+
+
+def _place(cell: Cell, fastest: Cell, known: Iterable[Comparison]) -> Place:
+    for each in known:
+        if {each.faster, each.slower} == {cell.variant, fastest.variant}:
+            return Place(cell, *each.of(cell.variant), each.verdict)
+    return Place(cell)

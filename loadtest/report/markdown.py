@@ -8,8 +8,8 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 
-from loadtest.analysis.decision import Choice, Decision
-from loadtest.analysis.ranking import Ranking
+from loadtest.analysis.decision import Decision, LoadDecision
+from loadtest.analysis.ranking import Ranking, by_p50
 from loadtest.analysis.results import Cell, Results
 from loadtest.report.flips import Gallery
 from loadtest.report.table import BRIEF, COLUMNS, titled
@@ -27,19 +27,19 @@ def cells_csv(cells: Sequence[Cell]) -> str:
 
 
 def markdown(results: Results, decision: Decision, ranked: Sequence[Ranking], seen: Gallery) -> str:
-    """Returns decision, ranks, cells, flips, machine, plan and warnings."""
+    """Returns decisions, p50 against the fastest, cells, flips, machine, plan and warnings."""
     machine = results.machine
     sections = [
         f"# {results.plan.model}: which variant to ship",
         f"{results.server or 'A server without a name'} at {results.plan.target}, measured {results.started} on"
         f" {machine.cores} cores of {machine.cpu}.",
         *_decision(decision),
-        "## Ranks by p50",
+        "## p50 against the fastest",
         *(_ranks(each) for each in ranked),
         "## All cells",
         table(
             [column.title for column in titled(BRIEF, results.cells)],
-            [[column.text(cell) for column in BRIEF] for cell in results.cells],
+            [[column.text(cell) for column in BRIEF] for cell in by_p50(results.cells)],
         ),
     ]
     if failed := [
@@ -67,21 +67,34 @@ def markdown(results: Results, decision: Decision, ranked: Sequence[Ranking], se
 
 def _decision(decision: Decision) -> Iterator[str]:
     yield f"## {'For ' + decision.asked if decision.asked else 'The frontier'}"
-    if decision.winner:
-        yield f"Ship **{decision.winner.cell.variant}**: {_said(decision.winner)}"
-        if decision.runner_up:
-            yield f"Runner-up: {decision.runner_up.cell.variant}: {_said(decision.runner_up)}"
-    elif decision.asked:
-        yield f"No answer: {decision.why_not}."
-    if decision.losers:
-        yield table(["not chosen", "why not"], [[each.variant, "; ".join(each.reasons)] for each in decision.losers])
-    if decision.frontier and not decision.asked:
-        yield "\n".join(f"- **{c.cell.variant}**, {c.cell.load.name}: {_said(c)}" for c in decision.frontier)
+    if decision.asked and decision.shown:
+        yield from _card(decision.shown)
+    for each in decision.loads:
+        yield f"### {each.load.name}"
+        yield (
+            _standings(each)
+            if decision.asked
+            else "\n".join(f"- **{each.variant}**: {each.sentence}" for each in each.standings)
+        )
 
 
-def _said(choice: Choice) -> str:
-    tied = f" Tied with {', '.join(choice.tied_with)}." if choice.tied_with else ""
-    return f"{choice.sentence}.{tied}"
+def _card(decided: LoadDecision) -> Iterator[str]:
+    if decided.winner:
+        yield f"Ship **{decided.winner.variant}**: {decided.winner.sentence}."
+    else:
+        yield f"No answer: no variant meets all constraints at {decided.load.name}."
+    for words, each in (("Runner-up", decided.runner_up), ("Nearest", decided.nearest)):
+        if each:
+            yield f"{words}: {each.variant}: {each.sentence}."
+
+
+def _standings(decided: LoadDecision) -> str:
+    """Returns a table with a row for each variant and a column for each constraint."""
+    heads = [each.heading for each in decided.standings[0].judgements]
+    rows = [
+        [each.variant, *(f"{j.shown} {j.state}" for j in each.judgements), each.verdict] for each in decided.standings
+    ]
+    return table(["variant", *heads, "verdict"], rows)
 
 
 def _ms(value: float | None) -> str:
@@ -94,8 +107,6 @@ def _inert(text: str) -> str:
 
 
 def _ranks(ranked: Ranking) -> str:
-    note = "" if ranked.enough else f" ({ranked.rounds} rounds, {ranked.needed} needed: no difference can be shown)"
-    rows = [[place.rank, place.cell.variant, place.cell.latency_ms.p50] for place in ranked.places]
-    rows += [["-", f"{cell.variant}: {why}", None] for cell, why in ranked.left_out]
-    ranks = table(["rank", "variant", "p50 ms"], [[a, b, "" if c is None else f"{c:.2f}"] for a, b, c in rows])
-    return f"{ranked.load.name}{note}:\n\n{ranks}"
+    rows = [[each.cell.variant, _ms(each.cell.latency_ms.p50), each.against] for each in ranked.places]
+    rows += [[cell.variant, _ms(cell.latency_ms.p50), f"not compared: {why}"] for cell, why in ranked.left_out]
+    return f"{ranked.load.name}:\n\n{table(['variant', 'p50 ms', 'times the fastest'], rows)}"

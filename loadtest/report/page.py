@@ -17,7 +17,7 @@ from markupsafe import Markup
 from loadtest import stats
 from loadtest.analysis.breakdown import PARTS, break_down, summary
 from loadtest.analysis.decision import Decision
-from loadtest.analysis.ranking import Ranking, rank_cells
+from loadtest.analysis.ranking import Ranking, by_p50, rank_cells
 from loadtest.analysis.results import Cell, Results
 from loadtest.analysis.validity import p99_frontier, throughput_frontier, title_of
 from loadtest.measure.measurement import OBJECT_LEVELS
@@ -45,7 +45,7 @@ def write_report(results: Results, decision: Decision, samples: Samples, path: P
     """Renders the page of a run to `path`, and writes `report.md` and `cells.csv` beside it."""
     style, cells, seen = PlotStyle(results.cells), results.cells, gallery(results)
     by_size = plots.accuracy_against_size(cells, style)
-    rankings = [rank_cells(cells, load) for load in results.plan.loads]
+    rankings = [rank_cells(results, load) for load in results.plan.loads]
     page = _template().render(
         results=results,
         variants=tuple(dict.fromkeys(cell.variant for cell in cells)),
@@ -95,6 +95,7 @@ def _group(results: Results, ranking: Ranking, samples: Samples, style: PlotStyl
     return {
         "load": load,
         "ranking": ranking,
+        "cells": by_p50(mine),
         "frontier": {cell.variant for cell in p99_frontier(mine) + throughput_frontier(mine)},
         "plots": (
             _scatter(f"p99-{load.key}", "Accuracy against p99", plots.accuracy_against_p99(mine, style), mine),

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtest.analysis.accuracy import drop_interval
+from loadtest.analysis.ranking import by_p50
 from loadtest.analysis.results import Cell, Results
 from loadtest.analysis.validity import is_valid, title_of
 from loadtest.measure.measurement import Search
@@ -119,7 +120,7 @@ def _grid(results: Results, columns: Sequence[Column]) -> Table:
             grid.add_column(column.title, overflow="fold")
         else:
             grid.add_column(column.title.replace(" ", "\n"), justify="right", no_wrap=True)
-    for cell in sorted(results.cells, key=lambda cell: (cell.load, cell.latency_ms.p50 or float("inf"))):
+    for cell in by_p50(results.cells):
         style = None if is_valid(cell) else "red"
         grid.add_row(*(column.text(cell, brief=True) for column in columns), style=style)
     return grid

@@ -1,20 +1,21 @@
 """`report.md` and `cells.csv`: the report without plots."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from loadtest.analysis.decision import Choice, Decision, Loser
+from loadtest.analysis.decision import Decision, decide
 from loadtest.analysis.ranking import rank_cells
+from loadtest.analysis.results import Results
 from loadtest.report.flips import gallery
 from loadtest.report.markdown import cells_csv, markdown
 from loadtest.report.page import write_report
 from loadtest.report.table import COLUMNS, titled
 from loadtest.users.recorder import SAMPLE, Samples
-from tests.support.loadtest.cells import cell, closed, results
+from tests.support.loadtest.cells import cell, closed, comparison, results
 
-ASKED = "p99 within 20 ms"
 NO_FLIPS = gallery(results(cell("a-x")))
 
 
@@ -26,33 +27,53 @@ def test_the_csv_has_every_column_as_it_was_measured() -> None:
     assert (second["p99 ms"], second["generator limited"]) == ("", "True")
 
 
-def test_the_markdown_tells_the_decision_ranks_and_warnings() -> None:
-    winner, slow = cell("int8-x", 9.0), cell("fp32-x", 30.0, failures=2)
-    run = results(winner, slow)
-    winning = Choice(cell=winner, sentence="fastest", tied_with=("b-x",))
-    decision = Decision(ASKED, winner=winning, losers=(Loser("fp32-x", ("p99 | 30 ms",)),))
-    text = markdown(run, decision, [rank_cells(run.cells, closed(1))], NO_FLIPS)
-    assert "## For p99 within 20 ms\n\nShip **int8-x**: fastest. Tied with b-x." in text
-    assert "| fp32-x | p99 \\| 30 ms |" in text
-    assert "1 user:\n\n| rank | variant | p50 ms |\n| --- | --- | --- |\n| 1 | int8-x | 2.25 |" in text
-    assert "| - | fp32-x: 2 calls failed |  |" in text
-    assert "- fp32-x, 1 user: 2 of 1000 calls failed (2 UNAVAILABLE)" in text
+def made(run: Results, **constraints: float) -> str:
+    """The Markdown of a run that was made under these constraints."""
+    run = replace(run, plan=replace(run.plan, **constraints))
+    return markdown(run, decide(run), [rank_cells(run, load) for load in run.plan.loads], NO_FLIPS)
+
+
+def test_the_markdown_tells_the_decision_of_each_load_and_the_warnings() -> None:
+    few = (cell("int8-x", 9.0), cell("fp32-x", 30.0), cell("half-x", 8.0, rps=50.0))
+    many = (cell("int8-x", 25.0, users=8), cell("fp32-x", 90.0, users=8, failures=2))
+    shows = (comparison("int8-x", "half-x", 4.0), comparison("int8-x", "half-x", 1.21, "likely", "p50"))
+    text = made(results(*few, *many, users=(1, 8), comparisons=shows), p99=20.0)
+    assert "## For p99 within 20 ms\n\nShip **int8-x**: p99 9.00 ms and 100 requests/s at 1 user, " in text
+    assert "\n\nRunner-up: half-x: p99 8.00 ms and 50 requests/s at 1 user, " in text
+    one, eight = text.partition("### 1 user")[2].split("### 8 users")
+    assert "\n\n| variant | p99 within 20 ms | verdict |\n| --- | --- | --- |\n" in one
+    assert "| int8-x | 9.00 (8.10 to 9.90) met | ships |" in one
+    against = "takes 4.00 times as long per answer (2.00 to 8.00), clear"
+    assert f"| half-x | 8.00 (7.20 to 8.80) met | runner-up; {against} |" in one
+    missed = "p99 at 1 user is 30.00 ms (27.00 to 33.00), 10.00 more than the 20 allowed"
+    assert f"| fp32-x | 30.00 (27.00 to 33.00) broken | {missed} |" in one
+    assert "| int8-x | 25.00 (22.50 to 27.50) broken | nearest; p99 at 8 users is 25.00 ms " in eight
+    assert "- fp32-x, 8 users: 2 of 1000 calls failed (2 UNAVAILABLE)" in text
     assert '```toml\ntarget = "localhost:1"' in text
 
 
-def test_the_markdown_says_that_rounds_are_too_few_to_show_a_difference() -> None:
-    run = results(cell("a-x"), cell("b-x"))
-    text = markdown(run, Decision(""), [rank_cells(run.cells, closed(1))], NO_FLIPS)
-    assert "1 user (2 rounds, 6 needed: no difference can be shown):" in text
+def test_the_markdown_compares_p50_with_the_fastest_and_sorts_by_it() -> None:
+    shows = (comparison("a-x", "b-x", 1.21, "too close to call", "p50"),)
+    text = made(results(cell("b-x", 2.2), cell("c-x", failures=2), cell("a-x", 2.0), comparisons=shows))
+    heads = "1 user:\n\n| variant | p50 ms | times the fastest |\n| --- | --- | --- |\n"
+    rows = "| a-x | 0.50 |  |\n| b-x | 0.55 | 1.21 (0.83 to 1.33), too close to call |\n"
+    assert f"{heads}{rows}| c-x | 0.25 | not compared: 2 calls failed |" in text
+    all_ = text.partition("## All cells")[2]
+    assert all_.index("c-x") < all_.index("a-x") < all_.index("b-x")
 
 
-def test_without_an_answer_the_markdown_says_why() -> None:
-    run = results(cell("a-x"))
-    text = markdown(run, Decision(ASKED, why_not="none holds"), [], NO_FLIPS)
-    assert "No answer: none holds." in text
+def test_without_an_answer_the_markdown_says_what_comes_nearest() -> None:
+    text = made(results(cell("a-x", 30.0), cell("b-x", 25.0)), p99=20.0)
+    assert "No answer: no variant meets all constraints at 1 user.\n\nNearest: b-x: p99 25.00 ms and " in text
+
+
+def test_without_constraints_the_markdown_tells_the_frontier_of_each_load() -> None:
+    text = made(results(cell("a-x"), cell("a-x", 9.0, users=8), users=(1, 8)))
+    assert "## The frontier\n\n### 1 user\n\n- **a-x**: p99 1.00 ms and 100 requests/s at 1 user, " in text
+    assert "### 8 users\n\n- **a-x**: p99 9.00 ms" in text
 
 
 def test_both_are_written_beside_the_page(tmp_path: Path) -> None:
     nothing = Samples(np.zeros(0, SAMPLE), ("a-x",), (closed(1).key,))
-    write_report(results(cell("a-x")), Decision(ASKED), nothing, tmp_path / "report.html")
+    write_report(results(cell("a-x")), Decision(""), nothing, tmp_path / "report.html")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cells.csv", "report.html", "report.md"]

@@ -13,7 +13,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
-from loadtest.analysis.decision import Choice, Decision, Loser, decide
+from loadtest.analysis.decision import decide
 from loadtest.analysis.results import Cell, Results, ServerSide
 from loadtest.measure.accuracy import Accuracy
 from loadtest.measure.measurement import Ceiling, ObjectLatency
@@ -22,13 +22,11 @@ from loadtest.tasks.classification import ClassFlip
 from loadtest.tasks.detection import ObjectFlip
 from loadtest.users.recorder import SAMPLE, STEADY, Samples
 from tests.support.browser import chromium, open_page
-from tests.support.loadtest.cells import cell, closed, results
+from tests.support.loadtest.cells import cell, closed, comparison, results
 from tests.support.loadtest.runs import Run
 
 FACE = (10.0, 10.0, 30.0, 30.0)
-ASKED = "p99 within 20 ms"
 EVIL = "</script><script>document.title='broken'</script>"
-NO_CALLS = Samples(np.zeros(0, SAMPLE), ("a-x",), (closed(1).key,))
 
 
 class Text(HTMLParser):
@@ -49,8 +47,8 @@ class Text(HTMLParser):
         self.words += [] if self.hidden else data.split()
 
 
-def write(run: Results, folder: Path, decision: Decision | None = None) -> Path:
-    """The page of a run whose calls all took a millisecond; without a `decision`, with the right one."""
+def write(run: Results, folder: Path) -> Path:
+    """The page of a run whose calls all took a millisecond."""
     variants = tuple(dict.fromkeys(cell.variant for cell in run.cells))
     loads = tuple(load.key for load in run.plan.loads)
     rows = [
@@ -59,49 +57,76 @@ def write(run: Results, folder: Path, decision: Decision | None = None) -> Path:
         for i in range(10)
     ]
     samples = Samples(np.array(rows, SAMPLE), variants, loads)
-    write_report(run, decision or decide(run), samples, folder / "report.html")
+    write_report(run, decide(run), samples, folder / "report.html")
     return folder / "report.html"
 
 
-def text(run: Results, folder: Path, decision: Decision | None = None) -> str:
-    return " ".join(Text(write(run, folder, decision).read_text()).words)
+def text(run: Results, folder: Path) -> str:
+    return " ".join(Text(write(run, folder).read_text()).words)
 
 
-def test_the_card_names_the_winner_the_runner_up_and_what_the_losers_broke(tmp_path: Path) -> None:
-    winner = cell("int8-openvino", 9.0, 0.94, rps=450, server=ServerSide(1, 0.1, 1.0, 900.0, None, 2.5))
+def under(run: Results, **constraints: float) -> Results:
+    """The same run under constraints."""
+    return replace(run, plan=replace(run.plan, **constraints))
+
+
+def test_the_card_names_the_winner_with_its_load_and_the_runner_up(tmp_path: Path) -> None:
+    winner = cell("int8-openvino", 9.0, 0.94, rps=450, users=8, server=ServerSide(1, 0.1, 1.0, 900.0, None, 2.5))
     winner = replace(winner, facts=replace(winner.facts, artifact_bytes=11_300_000))
-    second, slow = cell("int8-onnxruntime", 9.5, 0.93), cell("fp32-pytorch", 35.25, 0.95)
-    winning = Choice(cell=winner, sentence="lowest p99 of all that hold", tied_with=("int8-onnxruntime",))
-    following = Choice(cell=second, sentence="as good, but larger")
-    broken = Loser("fp32-pytorch", ("p99 is 35.25 ms, 15.25 more than the 20 allowed", "300 MB"))
-    decision = Decision(ASKED, winner=winning, runner_up=following, losers=(broken,))
-    page = text(results(winner, second, slow), tmp_path, decision)
-    assert "Ship int8-openvino at 1 user 2.25 ms p50 9.00 ms p99 450 requests/s 94.00% top-1 11.3 MB on disk" in page
-    assert "lowest p99 of all that hold. Tied with int8-onnxruntime: no difference was shown." in page
+    second = cell("int8-onnxruntime", 9.5, 0.93, users=8, rps=400)
+    shows = (comparison("int8-openvino", "int8-onnxruntime", 1.21, "likely", users=8),)
+    page = text(under(results(winner, second, users=(8,), comparisons=shows), p99=20.0), tmp_path)
+    assert "Ship int8-openvino at 8 users 2.25 ms p50 9.00 ms p99 450 requests/s 94.00% top-1 11.3 MB on disk" in page
+    assert "p99 9.00 ms and 450 requests/s at 8 users, top-1 94.00%." in page
     assert "fp32 by openvino; 2.5 rows per engine execution on average; 900 µs of server CPU per request" in page
-    assert "Runner-up: int8-onnxruntime as good, but larger." in page
-    assert "fp32-pytorch p99 is 35.25 ms, 15.25 more than the 20 allowed; 300 MB" in page
+    assert (
+        "Runner-up: int8-onnxruntime p99 9.50 ms and 400 requests/s at 8 users, top-1 93.00%; takes 1.21 times" in page
+    )
 
 
-def test_a_card_without_a_winner_says_why(tmp_path: Path) -> None:
-    decision = Decision(ASKED, why_not="all break at least one constraint")
-    write_report(results(cell("a-x")), decision, NO_CALLS, tmp_path / "report.html")
-    page = (tmp_path / "report.html").read_text()
-    assert "No answer: all break at least one constraint." in page
+def test_each_load_has_a_table_of_variants_and_constraints(tmp_path: Path) -> None:
+    cells = (
+        cell("int8-x", 9.0, rps=300, megabytes=50),
+        cell("half-x", 9.5, rps=100, megabytes=50),
+        cell("near-x", 9.5, rps=90, megabytes=50),
+        cell("fp32-x", 18.5, rps=80, megabytes=500),
+        cell("int8-x", 30.0, users=8),
+    )
+    shows = (
+        comparison("int8-x", "half-x", 1.21, "too close to call"),
+        comparison("int8-x", "near-x", 4.0),
+    )
+    page = text(under(results(*cells, users=(1, 8), comparisons=shows), p99=20.0, max_memory=100.0), tmp_path)
+    assert (
+        "1 user variant p99 within 20 ms at most 100 MB verdict int8-x 9.00 (8.10 to 9.90) met 50.0 met ships" in page
+    )
+    close, clear = (
+        "1.21 times as long per answer (0.83 to 1.33), too close to call",
+        "4.00 times as long per answer (2.00 to 8.00), clear",
+    )
+    assert f"half-x 9.50 (8.55 to 10.45) met 50.0 met runner-up; takes {close}" in page
+    assert f"near-x 9.50 (8.55 to 10.45) met 50.0 met takes {clear}" in page
+    assert "fp32-x 18.50 (16.65 to 20.35) unknown 500.0 broken 500.0 MB of memory, 400.0 more than" in page
+    assert "8 users variant p99 within 20 ms at most 100 MB verdict int8-x 30.00 (27.00 to 33.00) broken n/a" in page
+    marked = (tmp_path / "report.html").read_text()
+    assert [marked.count(f'<td class="{state}"') for state in ("met", "unknown", "broken")] == [6, 2, 2]
+
+
+def test_a_card_without_a_winner_says_what_comes_nearest(tmp_path: Path) -> None:
+    page = text(under(results(cell("a-x", 30.0), cell("b-x", 25.0)), p99=20.0), tmp_path)
+    assert "No answer: no variant meets all constraints at 1 user. Nearest: b-x p99 25.00 ms and" in page
 
 
 def test_a_winner_without_enough_samples_for_p99_says_so(tmp_path: Path) -> None:
-    few = cell("a-x", None)
-    decision = Decision("", winner=Choice(cell=few, sentence="it is alone"))
-    assert "n/a p99: not enough samples (120 of 299)" in text(results(few), tmp_path, decision)
+    page = text(under(results(cell("a-x", None, megabytes=5)), max_memory=9.0), tmp_path)
+    assert "n/a p99: not enough samples (120 of 299)" in page
 
 
-def test_without_constraints_the_frontier_is_told(tmp_path: Path) -> None:
-    one, other = cell("a-x", 1.0, 0.8), cell("b-x", 2.0, 0.9)
-    frontier = Choice(cell=one, sentence="fastest"), Choice(cell=other, sentence="most accurate", tied_with=("c-x",))
-    decision = Decision("", frontier=frontier, why_not="nothing was asked for")
-    page = text(results(one, other), tmp_path, decision)
-    assert "a-x 1 user fastest. b-x 1 user most accurate. Tied with c-x" in page
+def test_without_constraints_the_frontier_of_each_load_is_told(tmp_path: Path) -> None:
+    cells = (cell("a-x", 1.0, 0.8), cell("b-x", 2.0, 0.9), cell("a-x", 4.0, 0.8, users=8))
+    page = text(results(*cells, users=(1, 8)), tmp_path)
+    assert "1 user a-x p99 1.00 ms and 100 requests/s at 1 user, top-1 80.00%; the fastest of all. b-x p99 2.00" in page
+    assert "8 users a-x p99 4.00 ms" in page
     assert "No answer" not in page
 
 
@@ -116,10 +141,12 @@ def test_an_empty_frontier_says_why(made: Cell, why: str, tmp_path: Path) -> Non
     assert f"No answer: {why}." in text(results(made), tmp_path)
 
 
-def test_ranks_need_rounds_and_the_page_says_how_many(tmp_path: Path) -> None:
-    page = text(results(cell("a-x"), cell("b-x"), cell("c-x", generator_limited=True)), tmp_path)
-    assert "2 rounds, 6 needed to show any difference among 2 variants: all are tied" in page
-    assert "Not ranked: c-x (limited by the generator, p99 at most 1.00 ms)." in page
+def test_p50_is_compared_with_the_fastest_and_sorted_by(tmp_path: Path) -> None:
+    shows = (comparison("a-x", "b-x", 4.0, figure="p50"),)
+    cells = cell("b-x", 8.0), cell("a-x", 2.0), cell("c-x", generator_limited=True)
+    page = text(results(*cells, comparisons=shows), tmp_path)
+    assert "1 user variant p50 ms times the fastest a-x 0.50 b-x 2.00 4.00 (2.00 to 8.00), clear" in page
+    assert "Not compared: c-x (limited by the generator, p99 at most 1.00 ms)." in page
 
 
 def test_unknown_accuracy_is_said_where_the_plots_would_be(tmp_path: Path) -> None:
