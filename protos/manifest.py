@@ -126,8 +126,10 @@ class Quality:
     """Samples, or objects in them, that this variant gets right and `fp32-pytorch` gets wrong."""
     others: dict[str, float] | None = None
     """Further metrics of the task, by name."""
+    interval: tuple[float, float] | None = field(default=None, kw_only=True)
+    """The 95% interval of the metric; None, as the next, in a manifest from before it was taken."""
     drop_interval: tuple[float, float] | None = None
-    """The 95% interval of how far the metric is below that of `fp32-pytorch`, where the task has one."""
+    """The 95% interval of how far the metric is below that of `fp32-pytorch`."""
 
 
 @dataclass(frozen=True)

@@ -98,5 +98,6 @@ def quality(
         lost=compared.lost,
         gained=compared.gained,
         others=scores or None,
+        interval=compared.interval,
         drop_interval=compared.drop_interval,
     )

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from protos.frontier import drop_below_fp32
 from protos.manifest import Quality, Variant
+from protos.support.significance import percent
 
 ABSENT = "-"
 
@@ -42,6 +44,18 @@ of_quality = partial(of_part, "quality")
 def of_metric(name: str) -> Measured:
     """Returns a further metric of the task."""
     return of_quality(lambda q: (q.others or {}).get(name))
+
+
+def _below_fp32(v: Variant, base: Variant | None) -> Value:
+    known = v.quality.drop_interval if v.quality else None
+    return None if known is None else percent(drop_below_fp32(v.variant, known), "{:+z.2f}")
+
+
+INTERVALS = (
+    Column("95% interval", "interval", of_quality(lambda q: percent(q.interval)), "{}", brief=False),
+    Column("below FP32, 95%", "drop_interval", _below_fp32, "{}", brief=False),
+)
+"""The 95% intervals of the metric, and of how many points it is below that of `fp32-pytorch`."""
 
 
 def points_below_fp32(quality: Quality) -> float | None:

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 
 from compressors.export.lowerings import missing_instructions
 from compressors.measure.latency import KNOWN
-from compressors.tasks.table import STUDIED
 from protos.manifest import Variant
 from protos.tasks.table import TASKS
 
 NO_FASTER = 0.98
 """A variant is called no faster where its p50 is above this share of the other's."""
 LOST = 0.015
-"""Static int8 that loses more of its parent's accuracy is told what loses less, where it is hardly chance."""
+"""Static int8 that loses more of its parent's accuracy is told what loses less, where its drop is hardly chance."""
 MASKED = 0.95
 """Weights count as masked where at most this share of them is not zero."""
 FALLEN = 0.05
@@ -67,7 +66,7 @@ def _fallen(v: Variant) -> list[str]:
         return [
             f'lost {100 * loss:.1f} points: one calibration image may have set its ranges, see ranges = "mean-min-max"'
         ]
-    if loss > LOST and STUDIED[v.task].hardly_chance(v.quality):
+    if loss > LOST and (v.quality.drop_interval or (0.0, 0.0))[0] > 0:
         return [f"lost {100 * loss:.1f} points: accuracy-aware-int8 (--max-drop) takes layers back to FP32"]
     return []
 

@@ -16,7 +16,7 @@ import plotly.offline
 from compressors.report.table import compared_with
 from compressors.tasks.table import STUDIED
 from protos.errors import UsageError
-from protos.frontier import pareto_frontier
+from protos.frontier import KnownAccuracy, drop_below_fp32, pareto_frontier
 from protos.manifest import Variant
 from protos.repository import Entry
 from protos.support.plot_style import GREY, colors, shapes
@@ -84,6 +84,11 @@ def _accuracy(v: Variant) -> float:
     return v.quality.value
 
 
+def _known(v: Variant) -> KnownAccuracy:
+    assert v.quality is not None
+    return KnownAccuracy(v.quality.value, drop_below_fp32(v.variant, v.quality.drop_interval))
+
+
 def _scatter(variants: list[Variant], costs: Sequence[float | None], title: str) -> go.Figure:
     """Plots accuracy over what each variant costs; the upper left is good."""
     points = [(cost, v) for cost, v in zip(costs, variants, strict=True) if cost is not None]
@@ -92,7 +97,7 @@ def _scatter(variants: list[Variant], costs: Sequence[float | None], title: str)
     points.sort(key=lambda point: (point[0], -_accuracy(point[1])))
     x, y = [cost for cost, _ in points], [_accuracy(v) for _, v in points]
     color, shape = colors(v.runtime for v in variants), shapes(v.recipe.name for v in variants)
-    best = pareto_frontier(x, y)
+    best = pareto_frontier(x, [_known(v) for _, v in points])
     figure = _empty(title, variants[0])
     figure.add_scatter(
         x=[x[i] for i in best], y=[y[i] for i in best], mode="lines", hoverinfo="skip", name="frontier",

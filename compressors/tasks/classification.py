@@ -11,15 +11,13 @@ from torch.nn import functional
 from compressors.data.datasets import Dataset
 from compressors.networks.layers import OUTPUT, weighted
 from compressors.recipes.steps import Fit
-from compressors.report.columns import Column, agreement, of_metric, of_quality
+from compressors.report.columns import INTERVALS, Column, agreement, of_metric, of_quality
 from protos.manifest import Quality
 from protos.support.significance import mcnemar_p
 from protos.tasks.task import Arrays, Rows
 
 DISTILLATION_TEMPERATURE = 4.0
 """Hinton et al. 2015 (https://arxiv.org/abs/1503.02531) use 2 to 5 for networks of this size."""
-CHANCE = 0.05
-"""McNemar's p up to which a loss is hardly chance."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +45,7 @@ class StudiedClassification:
         Column("top-1", "top1", of_quality(lambda q: q.value), "{:.2%}"),
         Column("top-5", "top5", of_metric("top5"), "{:.2%}", brief=False),
         Column("vs parent, points", "points_vs_parent", of_quality(lambda q: 100 * (q.value - q.parent)), "{:+.2f}"),
+        *INTERVALS,
         Column("agrees with FP32", "agreement", of_quality(agreement), "{:.2%}", brief=False),
         Column("lost", "lost", of_quality(lambda q: q.lost), "{}", brief=False),
         Column("gained", "gained", of_quality(lambda q: q.gained), "{}", brief=False),
@@ -83,10 +82,6 @@ class StudiedClassification:
         """Returns the linear layers that have an output for each class."""
         linear = (layer for _, layer in weighted(network) if isinstance(layer, nn.Linear))
         return [layer for layer in linear if layer.out_features == len(data.labels)]
-
-    def hardly_chance(self, quality: Quality) -> bool:
-        """Says whether flips so one-sided are unlikely of two equally good networks."""
-        return mcnemar_p(quality.lost or 0, quality.gained or 0) <= CHANCE
 
 
 def augmented(inputs: torch.Tensor, how: Fit, generator: torch.Generator) -> torch.Tensor:

@@ -12,12 +12,11 @@ from compressors.data.datasets import Dataset
 from compressors.data.detection import DetectionSplit
 from compressors.networks.scrfd import Scrfd
 from compressors.recipes.steps import Fit
-from compressors.report.columns import Column, agreement, of_metric, of_quality
+from compressors.report.columns import INTERVALS, Column, agreement, of_metric, of_quality
 from compressors.tasks.augmentation import augment
 from compressors.tasks.detection_loss import DetectionLoss
 from protos import images
 from protos.errors import UsageError
-from protos.manifest import Quality
 from protos.preprocessing import normalise
 from protos.tasks.boxes import Truth
 from protos.tasks.decoders import DECODERS
@@ -52,7 +51,7 @@ class StudiedDetection:
             for name in ("ap_easy", "ap_medium", "ap_hard", "ap50", "ap75", "ap_small", "ap_large")
         ),
         Column("vs parent, points", "points_vs_parent", of_quality(lambda q: 100 * (q.value - q.parent)), "{:+.2f}"),
-        Column("below FP32, 95%", "drop_interval", of_quality(lambda q: _interval(q)), "{}", brief=False),
+        *INTERVALS,
         Column("boxes agree with FP32", "agreement", of_quality(agreement), "{:.2%}", brief=False),
         Column("objects lost", "lost", of_quality(lambda q: q.lost), "{}", brief=False),
         Column("objects gained", "gained", of_quality(lambda q: q.gained), "{}", brief=False),
@@ -102,10 +101,6 @@ class StudiedDetection:
             raise ValueError(f"got a {type(network).__name__}, expected SCRFD, whose last layers are known")
         return network.last_layers()
 
-    def hardly_chance(self, quality: Quality) -> bool:
-        """Says whether the whole interval of the drop lies above zero."""
-        return quality.drop_interval is not None and quality.drop_interval[0] > 0
-
 
 def _crop(
     train: DetectionSplit, image: int, size: int, random: np.random.Generator, flip: bool
@@ -114,11 +109,3 @@ def _crop(
     pixels, truth = images.read(train.files[image], "a training image"), train.objects.of(image)
     counting = np.asarray(truth.counting.any(axis=1))
     return augment(np.asarray(pixels), truth.where(counting), size, random, flip)
-
-
-def _interval(quality: Quality) -> str | None:
-    """Returns the interval of the drop in points, as it is read."""
-    if quality.drop_interval is None:
-        return None
-    low, high = (100 * end for end in quality.drop_interval)
-    return f"{low:+.2f} to {high:+.2f}"

@@ -9,7 +9,6 @@ from torch import nn
 from compressors.data.datasets import Dataset
 from compressors.recipes.steps import Fit
 from compressors.report.columns import Column
-from protos.manifest import Quality
 from protos.tasks.task import Arrays, Rows
 
 
@@ -45,6 +44,3 @@ class StudiedTask(Protocol):
 
     def last_layers(self, network: nn.Module, data: Dataset) -> list[nn.Module]:
         """Returns the layers whose output channels are those of the network and stay what they are."""
-
-    def hardly_chance(self, quality: Quality) -> bool:
-        """Says whether chance alone hardly explains what was lost against FP32."""

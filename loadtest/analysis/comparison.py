@@ -45,7 +45,7 @@ ALPHA = 1 - CONFIDENCE
 LIKELY = 0.2
 """A difference is likely where only intervals that hold together in 80 of 100 runs show it."""
 TRIM = 0.2
-POOLED_BELOW = 10
+POOLED_BELOW = 20
 """With at least so many groups a pair's own error is known well enough."""
 Series = NDArray[np.float64]
 
@@ -163,8 +163,10 @@ def _judge(
     borrowed = min(others_freedom, max(0, POOLED_BELOW - len(differences)))
     if borrowed:
         variance = (freedom * variance + borrowed * others / len(differences)) / (freedom + borrowed)
-    error = math.sqrt(variance * (1 + correlation) / (1 - correlation))
-    sure, likely = (error * _range(variants, freedom + borrowed, share) for share in (alpha, LIKELY))
+    inflation = (1 + correlation) / (1 - correlation)
+    error = math.sqrt(variance * inflation)
+    known = max(1, int((freedom + borrowed) / inflation))
+    sure, likely = (error * _range(variants, known, share) for share in (alpha, LIKELY))
     faster, slower = pair if estimate >= 0 else reversed(pair)
     size = abs(estimate)
     verdict: Verdict = "clear" if size > sure else "likely" if size > likely else "too close to call"
@@ -191,7 +193,7 @@ def _winsorized(values: Series) -> Series:
 def _correlation(all_differences: Sequence[Series]) -> float:
     """Returns the correlation of neighbouring groups over all pairs with enough of them, from 0 to 0.9."""
     found = []
-    for differences in (each for each in all_differences if len(each) >= POOLED_BELOW):
+    for differences in (each for each in all_differences if len(each) >= 10):
         centred = _winsorized(differences) - _winsorized(differences).mean()
         power = float((centred**2).sum())
         if power:
@@ -220,9 +222,10 @@ def _pooled(slices: Slices, figure: Figure) -> tuple[float, int]:
 @functools.cache
 def _range(variants: int, freedom: int, alpha: float) -> float:
     """Returns by how many of its standard errors the largest of all differences exceeds chance in `alpha` of runs."""
-    from scipy.stats import studentized_range  # takes a second to import
+    from scipy.stats import t  # takes a second to import
 
-    return float(studentized_range.ppf(1 - alpha, variants, min(freedom, 1000))) / math.sqrt(2)
+    each = (1 - alpha) ** (1 / math.comb(variants, 2))
+    return float(t.ppf((1 + each) / 2, freedom))
 
 
 def _rounds(samples: Samples, variant: str, load: Load) -> Rows:

@@ -14,6 +14,7 @@ then the smaller. Without constraints nothing is decided: the frontier is named,
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from loadtest.analysis.accuracy import drop_of
 from loadtest.analysis.paired_comparison import compare_pair
 from loadtest.analysis.results import Cell, Results
 from loadtest.analysis.validity import baseline_of, has_valid_p99, invalid_reason, p99_frontier, title_of
@@ -110,7 +111,8 @@ def _judge(cells: Sequence[Cell], baseline: Cell | None, plan: Plan) -> tuple[Ce
 
 def _limits_broken(cell: Cell, baseline: Cell | None, plan: Plan) -> Iterator[str]:
     """Says which limits that do not depend on the load a variant breaks, and by how much."""
-    drop = drop_of(cell, baseline)
+    dropped = drop_of(cell, baseline)
+    drop = dropped.points if dropped else None
     memory = None if cell.facts.memory_bytes is None else cell.facts.memory_bytes / 1e6
     for what, words, value, limit in (
         ("accuracy it lost", title_of([cell]) + " is {:.2f} points below FP32, {:.2f}", drop, plan.max_drop),
@@ -201,7 +203,9 @@ def _sentence(cell: Cell, baseline: Cell | None) -> str:
         p99 = f"{cell.latency_ms.p99:.2f} ms"
     parts = [f"p99 {p99} and {cell.throughput_rps:,.0f} requests/s at {cell.load.name}"]
     if cell.facts.quality is not None:
-        below = "" if drop is None else f" ({abs(drop):.2f} points {'above' if drop < 0 else 'below'} FP32)"
+        below = (
+            "" if drop is None else f" ({abs(drop.points):.2f} points {'above' if drop.points < 0 else 'below'} FP32)"
+        )
         parts.append(f"{title_of([cell])} {cell.facts.quality:.2%}{below}")
     if cell.facts.memory_bytes is not None:
         parts.append(f"{cell.facts.memory_bytes / 1e6:.1f} MB of memory")
@@ -223,10 +227,3 @@ def _frontier(results: Results) -> tuple[Choice, ...]:
             text = f"{more:.2f} points more accurate than {faster.variant}, and {times:.1f} times its p99"
         choices.append(Choice(cell, f"{text}: {_sentence(cell, baseline_of(first))}"))
     return tuple(choices)
-
-
-def drop_of(cell: Cell, baseline: Cell | None) -> float | None:
-    """Returns by how many points a variant's metric is below the FP32 baseline's, or None where it is not known."""
-    if baseline is None or baseline.facts.quality is None or cell.facts.quality is None:
-        return None
-    return 100 * (baseline.facts.quality - cell.facts.quality)

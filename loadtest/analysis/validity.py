@@ -1,15 +1,16 @@
-"""Which cells are valid, and which valid cells no other beats.
+"""Which cells are valid, and which valid cells no other beats (see `accuracy.frontier`).
 
 A cell whose calls failed, that the load generator limited, or that has too few samples for p99 is on no frontier and
 never ships. It shows nothing either way: a variant that the generator limited is at least as fast as was measured.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
+from loadtest.analysis.accuracy import frontier
 from loadtest.analysis.results import Cell
 from loadtest.tasks.table import title
-from protos.frontier import FP32, fp32_baseline, pareto_frontier
+from protos.frontier import FP32, fp32_baseline
 
 
 def is_valid(cell: Cell) -> bool:
@@ -50,17 +51,12 @@ def baseline_of(cells: Sequence[Cell]) -> Cell | None:
 
 def p99_frontier(cells: Sequence[Cell]) -> list[Cell]:
     """Returns the valid cells of known accuracy that none beats in both p99 and quality, by rising p99."""
-    return _frontier(cells, _p99)
+    return frontier([cell for cell in cells if has_valid_p99(cell)], _p99)
 
 
 def throughput_frontier(cells: Sequence[Cell]) -> list[Cell]:
     """Returns the valid cells of known accuracy that none beats in throughput and quality, by falling throughput."""
-    return _frontier(cells, lambda cell: -cell.throughput_rps)
-
-
-def _frontier(cells: Sequence[Cell], cost: Callable[[Cell], float]) -> list[Cell]:
-    able = [cell for cell in cells if has_valid_p99(cell) and cell.facts.quality is not None]
-    return [able[i] for i in pareto_frontier([*map(cost, able)], [cell.facts.quality or 0.0 for cell in able])]
+    return frontier([cell for cell in cells if has_valid_p99(cell)], lambda cell: -cell.throughput_rps)
 
 
 def _p99(cell: Cell) -> float:

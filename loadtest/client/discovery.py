@@ -17,6 +17,7 @@ from loadtest.client.payloads import DEFAULT_VARIANT, wire_version
 from loadtest.interrupt import Sleep
 from loadtest.plan import Plan, Target
 from protos.errors import UsageError
+from protos.manifest import Variant
 from protos.repository import scan_model
 from protos.v1 import inference_pb2 as pb
 
@@ -70,7 +71,7 @@ class Listing:
 def discover(plan: Plan, sleep: Sleep, credentials: Credentials = PLAIN) -> Discovery:
     """Waits for the servers, then asks each for its variants; raises `UsageError` as `list_variants` does."""
     by_name, skipped = dict[str, ServedVariant](), dict[str, str]()
-    servers, notes, load_peaks = list[str](), list[str](), _load_peaks(plan)
+    servers, notes, manifests = list[str](), list[str](), _manifests(plan)
     for target in plan.targets:
         with closing(Client(target.address, plan.deadline, credentials)) as client:
             wait_until_ready(client, plan.wait, sleep)
@@ -79,7 +80,7 @@ def discover(plan: Plan, sleep: Sleep, credentials: Credentials = PLAIN) -> Disc
         url, page = _metrics_page(plan, target, notes)
         for variant, metadata in found.ready.items():
             facts = page.facts(plan.model, variant) if page else Facts()
-            facts = replace(facts, memory_bytes=load_peaks.get(variant), serving=serving[variant])
+            facts = _with_manifest(replace(facts, serving=serving[variant]), manifests.get(variant))
             by_name[target.name_of(variant)] = ServedVariant(variant, target, metadata, url, facts)
         for variant, reason in found.skipped.items():
             skipped[target.name_of(variant)] = reason
@@ -154,8 +155,19 @@ def _metrics_page(plan: Plan, target: Target, notes: list[str]) -> tuple[str | N
         return None, None
 
 
-def _load_peaks(plan: Plan) -> dict[str, int]:
-    """Returns what loading each variant took in memory, where its manifest is in the repository and says so."""
+def _manifests(plan: Plan) -> dict[str, Variant]:
+    """Returns the manifests of the model that the repository holds, by variant."""
     entries = scan_model(plan.repository, plan.model) if plan.repository.is_dir() else []
-    variants = [entry.variant for entry in entries if entry.variant]
-    return {each.variant: each.footprint.load_peak_bytes for each in variants if each.footprint}
+    return {entry.name: entry.variant for entry in entries if entry.variant}
+
+
+def _with_manifest(facts: Facts, manifest: Variant | None) -> Facts:
+    """Adds what the manifest says and no server exports: memory, and the intervals of the quality that it exports."""
+    if manifest is None:
+        return facts
+    if manifest.footprint:
+        facts = replace(facts, memory_bytes=manifest.footprint.load_peak_bytes)
+    known = manifest.quality
+    if known is None or known.value != facts.quality:
+        return facts
+    return replace(facts, quality_interval=known.interval, drop_interval=known.drop_interval)

@@ -9,7 +9,7 @@ import logging
 import math
 import urllib.parse
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
@@ -17,6 +17,7 @@ from prometheus_client.samples import Sample
 from loadtest.tasks.table import METRICS
 from protos import telemetry
 from protos.errors import ParetoServeError
+from protos.support.significance import Interval
 
 TIMEOUT_SECONDS = 5.0
 
@@ -38,6 +39,10 @@ class Facts:
     metric: str | None = None
     """What `quality` is: the metric of the variant's task."""
     quality: float | None = None
+    """From 0 to 1."""
+    quality_interval: Interval | None = field(default=None, kw_only=True)
+    """The 95% interval of `quality`, by the manifest; the next, of how far it is below that of `fp32-pytorch`."""
+    drop_interval: Interval | None = field(default=None, kw_only=True)
     agreement: float | None = None
     artifact_bytes: int | None = None
     memory_bytes: int | None = None

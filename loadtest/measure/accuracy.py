@@ -31,6 +31,7 @@ from loadtest.tasks.table import METRICS, TASKS, AnyFlip, title
 from protos.errors import IntegrityError, InvalidInputError, UsageError
 from protos.manifest import Quality, TensorSpec, Variant
 from protos.repository import TEST, Entry, EvaluationSet, drawn, load_evaluation_set, scan_model
+from protos.support.significance import Interval
 from protos.tasks.table import TASKS as CONTRACTS
 from protos.tasks.task import Array, Arrays
 from protos.tensors import decode_response
@@ -81,8 +82,10 @@ class Accuracy:
     first_failure: str | None
     failure_texts: tuple[Failure, ...] = ()
     """What the server said of those requests."""
-    drop_interval: tuple[float, float] | None = None
-    """The 95% interval of how far the metric is below FP32's, where the task has one."""
+    interval: Interval | None = None
+    """The 95% interval of the metric."""
+    drop_interval: Interval | None = None
+    """The 95% interval of how far the metric is below FP32's."""
 
     @property
     def holds(self) -> bool:
@@ -228,11 +231,13 @@ def _accuracy(check: Check, answered: Answered, failures: list[CallError]) -> Ac
         return found(samples=0, quality=None, flips=())
     answers, rows = _joined(answered)
     test, task = check.test.take(rows), CONTRACTS[manifest.task]
+    compared = task.compare(answers, test.reference, test.truth)
     return found(
         samples=len(rows),
         quality=task.scores(answers, test.truth)[task.metric],
         flips=cast("tuple[AnyFlip, ...]", tuple(TASKS[manifest.task].flips(answers, test, check.rows[rows]))),
-        drop_interval=task.compare(answers, test.reference, test.truth).drop_interval,
+        interval=compared.interval,
+        drop_interval=compared.drop_interval,
     )
 
 

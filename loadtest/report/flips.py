@@ -1,7 +1,7 @@
 """Which answers a variant changed, for the report: how many each way, in which classes, and the images.
 
-A metric says how much two variants get right; flips say whether it is the same. What a flip is, how it is drawn and
-which test asks whether chance alone explains it is the task's.
+A metric says how much two variants get right; flips say whether it is the same. What a flip is and how it is drawn is
+the task's.
 """
 
 import base64
@@ -18,6 +18,7 @@ from loadtest.tasks.task import Flip, Kind, Task
 from protos.errors import ParetoServeError
 from protos.manifest import TaskName
 from protos.repository import load_evaluation_set, scan_model
+from protos.support.significance import Interval
 from protos.tasks.task import Array
 
 MOST_IMAGES = 60
@@ -40,10 +41,9 @@ class ClassFlips:
 
 @dataclass(frozen=True)
 class Flips:
-    """The flips of one variant, and what the task's test says of them."""
+    """The flips of one variant, and how it was judged."""
 
     accuracy: Accuracy
-    tested: str
     classes: tuple[ClassFlips, ...]
     """Classes with flips, the most changed first."""
     shown: tuple[AnyFlip, ...]
@@ -54,6 +54,11 @@ class Flips:
         """Returns how many flips there are of each kind, by what people call it."""
         kinds = Counter(flip.kind for flip in self.accuracy.flips)
         return {words: kinds[kind] for kind, words in TASKS[METRICS[self.accuracy.metric]].kinds.items()}
+
+    @property
+    def intervals(self) -> tuple[Interval | None, Interval | None]:
+        """Returns those of the metric and of how far it is below FP32's."""
+        return self.accuracy.interval, self.accuracy.drop_interval
 
     @property
     def more(self) -> int:
@@ -100,8 +105,7 @@ def gallery(results: Results, most_images: int = MOST_IMAGES, most_bytes: int = 
             if flip.picture not in pictures:
                 pictures[flip.picture] = _data_uri(task, flip, images[flip.index])
             shown.append(flip)
-        tested = task.tested(each.flips, each.drop_interval)
-        flips.append(Flips(each, tested, _classes(each.flips), tuple(shown)))
+        flips.append(Flips(each, _classes(each.flips), tuple(shown)))
     return Gallery(tuple(flips), pictures, labels, task, title([each.metric for each in checked]))
 
 

@@ -12,7 +12,7 @@ from loadtest.analysis.ranking import Ranking
 from loadtest.analysis.results import Cell, Results
 from loadtest.report.flips import Gallery
 from loadtest.report.table import BRIEF, COLUMNS, titled
-from protos.support import options
+from protos.support import options, significance
 from protos.support.markdown import inert, table
 
 
@@ -44,8 +44,11 @@ def markdown(results: Results, decision: Decision, ranked: Sequence[Ranking], se
     if failed := [[*where, each.count, inert(each.status), inert(each.text)] for *where, each in results.failure_texts]:
         sections += ["## What failed", table(["variant", "load", "calls", "status", "text"], failed)]
     if seen.flips:
-        heads = ["variant", *seen.task.kinds.values(), seen.task.test]
-        rows = [[each.accuracy.variant, *each.counts.values(), each.tested] for each in seen.flips]
+        heads = ["variant", *seen.task.kinds.values(), f"{seen.metric}, 95%", "points below FP32, 95%"]
+        rows = [
+            [each.accuracy.variant, *each.counts.values(), *(significance.percent(i) or "n/a" for i in each.intervals)]
+            for each in seen.flips
+        ]
         sections += ["## Flips against FP32", table(heads, rows)]
     if results.objects:
         heads = ["variant", "objects", "samples", "p50 ms", "p99 ms"]

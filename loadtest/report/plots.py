@@ -8,6 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from loadtest import stats
+from loadtest.analysis.accuracy import frontier
 from loadtest.analysis.breakdown import PARTS, Breakdown
 from loadtest.analysis.results import Cell
 from loadtest.analysis.validity import is_valid, p99_frontier, throughput_frontier, title_of
@@ -15,7 +16,6 @@ from loadtest.measure.measurement import steady_latencies
 from loadtest.plan import Scenario
 from loadtest.report.plot_style import INK, PlotStyle, escape, layout, log_ticks, of_variant, rounded
 from loadtest.users.recorder import Samples
-from protos.frontier import pareto_frontier
 
 _LABEL_SPACE = 0.65
 """Room for names beside the outermost frontier point, as a share of the points' span."""
@@ -40,7 +40,7 @@ def accuracy_against_size(cells: Sequence[Cell], style: PlotStyle) -> go.Figure:
     once = {cell.variant: cell for cell in cells}.values()
     shown = [cell for cell in once if cell.facts.artifact_bytes and cell.facts.quality is not None]
     sizes = {cell.variant: (cell.facts.artifact_bytes or 0) / 1e6 for cell in shown}
-    best = [shown[i] for i in pareto_frontier([*sizes.values()], [cell.facts.quality or 0.0 for cell in shown])]
+    best = frontier(shown, lambda cell: sizes[cell.variant])
     return _scatter(shown, lambda cell: sizes[cell.variant], best, style, "artifact on disk, MB", "left")
 
 

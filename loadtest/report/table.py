@@ -7,10 +7,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from loadtest.analysis.accuracy import drop_interval
 from loadtest.analysis.results import Cell, Results
 from loadtest.analysis.validity import is_valid, title_of
 from loadtest.measure.measurement import Search
 from loadtest.measure.rate_search import BEYOND
+from protos.support.significance import percent
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,15 @@ class Column:
 
 
 QUALITY = "accuracy"
-"""Title of the column with the metric, where it is not known which one that is (`titled`)."""
+"""What stands in titles for the metric, where it is not known which one that is (`titled`)."""
 COLUMNS = (
     Column("variant", "recipe and runtime", lambda c: c.variant),
     Column("load", "users, each waiting for its answer, or requests that arrive at a rate", lambda c: c.load.name),
     Column(QUALITY, "accuracy on the whole test set, as the server states it", lambda c: c.facts.quality, "{:.2%}"),
+    Column(
+        f"{QUALITY}, 95%", "its interval, from the number of test images", lambda c: percent(c.facts.quality_interval)
+    ),
+    Column("drop, 95%", "points below fp32-pytorch", lambda c: c.facts.drop_interval and percent(drop_interval(c))),
     Column("agreement", "share of test images with FP32's prediction", lambda c: c.facts.agreement, "{:.2%}"),
     Column("p50 ms", "half of the answers took no longer", lambda c: c.latency_ms.p50, "{:.2f}", percentile=True),
     Column("p95 ms", "95% of the answers took no longer", lambda c: c.latency_ms.p95, "{:.2f}", percentile=True),
@@ -64,7 +70,7 @@ BRIEF = tuple(column for column in COLUMNS if column.title in TERMINAL)
 
 def titled(columns: Sequence[Column], cells: Sequence[Cell]) -> list[Column]:
     """Returns the columns with the name of the cells' metric."""
-    return [replace(column, title=title_of(cells)) if column.title == QUALITY else column for column in columns]
+    return [replace(column, title=column.title.replace(QUALITY, title_of(cells))) for column in columns]
 
 
 def table(results: Results, width: int) -> Table:

@@ -12,7 +12,6 @@ from loadtest.tasks.task import Flip, Kind, Shapes
 from protos.manifest import TensorSpec, Variant
 from protos.preprocessing import normalise
 from protos.repository import EvaluationSet
-from protos.support.significance import mcnemar_p
 from protos.tasks import classification as contract
 from protos.tasks.task import Array, Arrays
 from protos.tensors import encode_request
@@ -49,15 +48,14 @@ class Classification:
     counts_objects = False
     about = (
         "Test images that a variant puts in another class than FP32 PyTorch does, sent over the wire, under load. Lost:"
-        " FP32 is right and the variant is wrong. Gained: the other way round. McNemar's p: the probability that chance"
-        " alone makes the two as uneven."
+        " FP32 is right and the variant is wrong. Gained: the other way round. The intervals are Wilson's and, of"
+        " the drop, Agresti and Min's."
     )
     legend = (
         "Under each image: FP32's class → the variant's class, and in italics the right class where both are wrong."
         " Lost images have a red frame, gained ones a green one."
     )
     kinds: Mapping[Kind, str] = {"lost": "lost", "gained": "gained", "other": "wrong either way"}
-    test = "McNemar's p"
     side = 64
 
     def unasked(self, declared: Shapes) -> Shapes:
@@ -90,11 +88,6 @@ class Classification:
         labels, now, before = test.truth["labels"], answers["best"][:, 0], test.reference["best"][:, 0]
         columns = (rows, labels, before, now)
         return [ClassFlip(*(int(column[i]) for column in columns)) for i in np.flatnonzero(now != before)]
-
-    def tested(self, flips: Sequence[Flip], drop_interval: tuple[float, float] | None) -> str:
-        """Returns the p of McNemar's exact test."""
-        kinds = [flip.kind for flip in flips]
-        return f"{mcnemar_p(kinds.count('lost'), kinds.count('gained')):.3g}"
 
     def caption(self, flip: Flip, name: Callable[[int], str]) -> tuple[str, str]:
         """Returns both classes, and the right one where neither is."""

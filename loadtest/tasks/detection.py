@@ -68,7 +68,7 @@ class Detection:
     about = (
         f"Annotated objects of the test images, sent over the wire, under load. An object is found where a box of its"
         f" class, of a score of at least {matching.SCORE:g}, overlaps it by at least {matching.IOU:g} (IoU). Lost: FP32"
-        " PyTorch finds it and the variant does not. Gained: the other way round. The interval is a paired bootstrap"
+        " PyTorch finds it and the variant does not. Gained: the other way round. The intervals are a paired bootstrap"
         " over images."
     )
     legend = (
@@ -76,7 +76,6 @@ class Detection:
         " most, orange: the variant's. Lost objects have a red frame, gained ones a green one."
     )
     kinds: Mapping[Kind, str] = {"lost": "lost", "gained": "gained"}
-    test = "points of AP below FP32, 95% interval"
     side = 192
 
     def unasked(self, declared: Shapes) -> Shapes:
@@ -134,10 +133,6 @@ class Detection:
             nearest = [_nearest(each.of(images[i]), box, label) for each in (before, now)]
             flips.append(ObjectFlip(int(rows[images[i]]), label, _box(box), lost, *nearest))
         return flips
-
-    def tested(self, flips: Sequence[Flip], drop_interval: tuple[float, float] | None) -> str:
-        """Returns the interval of the difference."""
-        return "n/a" if drop_interval is None else " to ".join(f"{100 * end:.2f}" for end in drop_interval)
 
     def caption(self, flip: Flip, name: Callable[[int], str]) -> tuple[str, str]:
         """Returns the class of the object."""

@@ -58,8 +58,6 @@ class Task(Protocol):
     """What it says under the pictures."""
     kinds: Mapping[Kind, str]
     """The kinds of flips that there are, as people call them."""
-    test: str
-    """What asks whether chance alone explains the difference, as a heading."""
     side: int
     """Pixels of the longer side of a picture, the most there are."""
 
@@ -83,9 +81,6 @@ class Task(Protocol):
 
     def flips(self, answers: Arrays, test: EvaluationSet, rows: NDArray[np.int64]) -> Sequence[Flip]:
         """Returns what flipped; `rows` is where the images are in the whole split."""
-
-    def tested(self, flips: Sequence[Flip], drop_interval: tuple[float, float] | None) -> str:
-        """Returns what `test` says of a variant."""
 
     def caption(self, flip: Flip, name: Callable[[int], str]) -> tuple[str, str]:
         """Returns what is said under a picture, the second part in italics; `name` says how a class is called."""

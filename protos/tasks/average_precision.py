@@ -17,6 +17,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from protos.support.significance import CONFIDENCE, Interval
 from protos.tasks import coco
 from protos.tasks.boxes import Detections, Truth
 from protos.tasks.overlap import iou
@@ -49,17 +50,22 @@ def paired_bootstrap(
     truth: Truth,
     settings: tuple[str, ...],
     seed: int = 0,
-) -> tuple[float, float] | None:
-    """Returns the 95% interval of how far the `ap` of `found` is below that of `reference`, by percentiles.
+) -> tuple[Interval | None, Interval | None]:
+    """Returns the 95% intervals of the `ap` of `found`, and of how far it is below that of `reference`, by percentiles.
 
     None where no object counts. Images are drawn with replacement, the same for both (https://doi.org/10.1201/9780429246593).
+    Where both find the same everywhere, the drop is 0 to 0, however few images there are.
     """
     count, boxes = len(truth), max(len(found.boxes), len(reference.boxes), 1)
     resamples = RESAMPLES if settings != coco.SETTINGS else min(RESAMPLES, max(FEWEST, COCO_BOXES // boxes))
     draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
-    drops = _weighted(reference, truth, settings)(draws) - _weighted(found, truth, settings)(draws)
-    known = drops[~np.isnan(drops)]
-    return (float(np.quantile(known, 0.025)), float(np.quantile(known, 0.975))) if len(known) else None
+    before, now = (_weighted(each, truth, settings)(draws) for each in (reference, found))
+    return _percentiles(now), _percentiles(before - now)
+
+
+def _percentiles(values: Scores) -> Interval | None:
+    known, tail = values[~np.isnan(values)], (1 - CONFIDENCE) / 2
+    return (float(np.quantile(known, tail)), float(np.quantile(known, 1 - tail))) if len(known) else None
 
 
 def _weighted(found: Detections, truth: Truth, settings: tuple[str, ...]) -> Callable[[Weights], Scores]:

@@ -7,7 +7,7 @@ The truth is `labels` (N,).
 import numpy as np
 
 from protos.manifest import Decoding, Preprocessing, TensorSpec, Variant
-from protos.support.significance import share_equal
+from protos.support.significance import paired_drop_interval, share_equal, share_interval
 from protos.tasks.task import Array, Arrays, Comparison, Rows
 
 TOP5_FROM = 6
@@ -60,13 +60,16 @@ class Classification:
         return found
 
     def compare(self, answers: Arrays, reference: Arrays, truth: Arrays) -> Comparison:
-        """Counts the images that only one of the two gets right."""
+        """Counts the images that only one of the two gets right; the intervals are Wilson's, and Agresti and Min's."""
         now, before, labels = answers["best"][:, 0], reference["best"][:, 0], truth["labels"]
         right, was_right = now == labels, before == labels
+        lost, gained = int((was_right & ~right).sum()), int((right & ~was_right).sum())
         return Comparison(
-            lost=int((was_right & ~right).sum()),
-            gained=int((right & ~was_right).sum()),
+            lost=lost,
+            gained=gained,
             agreement=share_equal(now, before),
+            interval=share_interval(int(right.sum()), len(labels)),
+            drop_interval=paired_drop_interval(lost, gained, len(labels)),
         )
 
     def golden_error(self, outputs: Arrays, expected: Arrays) -> float:

@@ -90,15 +90,17 @@ class Detection:
         return average_precision.scores(Detections.of_arrays(answers), Truth.of_arrays(truth), _settings(truth))
 
     def compare(self, answers: Arrays, reference: Arrays, truth: Arrays) -> Comparison:
-        """Counts the objects that only one of the two finds; the interval is a bootstrap over images."""
+        """Counts the objects that only one of the two finds; the intervals are a bootstrap over images."""
         now, before = Detections.of_arrays(answers), Detections.of_arrays(reference)
         there = Truth.of_arrays(truth)
         flips = matching.object_flips(now, before, there)
+        interval, drop = average_precision.paired_bootstrap(now, before, there, _settings(truth))
         return Comparison(
             lost=len(flips.lost),
             gained=len(flips.gained),
             agreement=matching.agreement(now, before),
-            drop_interval=average_precision.paired_bootstrap(now, before, there, _settings(truth)),
+            interval=interval,
+            drop_interval=drop,
         )
 
     def golden_error(self, outputs: Arrays, expected: Arrays) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protos.manifest import Decoding, Preprocessing, TensorSpec, Variant
+from protos.support.significance import Interval
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -28,8 +29,10 @@ class Comparison:
     """What only the variant gets right."""
     agreement: float
     """Share, from 0 to 1, of what was predicted that both predict."""
-    drop_interval: tuple[float, float] | None = None
-    """The 95% interval of how far the metric is below the reference's, where the task has one."""
+    interval: Interval | None
+    """The 95% interval of the variant's metric; None where nothing was judged."""
+    drop_interval: Interval | None
+    """The 95% interval of how far that is below the reference's."""
 
 
 class Task(Protocol):

@@ -129,11 +129,11 @@ def test_int8_that_fell_far_says_what_to_try(fp32: Variant, ranges: str, value: 
     assert texts == [expected][:said]
 
 
-@pytest.mark.parametrize(("lost", "said"), [(30, 1), (7, 0)])
+@pytest.mark.parametrize(("interval", "said"), [((0.01, 0.03), 1), ((-0.01, 0.05), 0), (None, 0)])
 def test_int8_that_lost_points_says_what_loses_less_unless_it_may_be_chance(
-    fp32: Variant, lost: int, said: int
+    fp32: Variant, interval: tuple[float, float] | None, said: int
 ) -> None:
-    quality = Quality("top1", 0.73, "toy", 1000, 0.75, 0.9, fp32=0.75, lost=lost, gained=5)
+    quality = Quality("top1", 0.73, "toy", 1000, 0.75, 0.9, fp32=0.75, drop_interval=interval)
     int8 = child(fp32, "int8", 1.0, precision="int8", quality=quality)
     recipe = replace(int8.recipe, steps=(*fp32.recipe.steps, Step("static-int8", {})))
     texts = notes.of([fp32, replace(int8, recipe=recipe)]).get("int8-onnxruntime", [])

@@ -12,7 +12,7 @@ from compressors.networks import scrfd
 from compressors.recipes.steps import Fit
 from compressors.tasks.detection import StudiedDetection
 from protos.errors import UsageError
-from protos.manifest import Decoding, Preprocessing, Quality
+from protos.manifest import Decoding, Preprocessing
 
 SIDE = 64
 HOW = Preprocessing((SIDE, SIDE), (0.5,) * 3, (128 / 255,) * 3, "NCHW", "letterbox")
@@ -76,10 +76,3 @@ def test_the_loss_of_a_batch_reaches_every_part_of_the_network(data: Dataset) ->
     network = scrfd.scrfd_500m_kps(1, keypoints=0).train()
     next(iter(TASK.batches(data, FIT, 0, 0))).loss(network, None).backward()
     assert [name for name, weight in network.named_parameters() if weight.grad is None] == []
-
-
-def test_a_loss_is_hardly_chance_where_its_interval_lies_above_zero() -> None:
-    quality = Quality("ap", 0.5, "scenes", 300, parent=0.6, fp32=0.6, agreement=0.9)
-    intervals = {(0.01, 0.2): True, (-0.01, 0.2): False}
-    assert {i: TASK.hardly_chance(replace(quality, drop_interval=i)) for i in intervals} == intervals
-    assert not TASK.hardly_chance(quality)

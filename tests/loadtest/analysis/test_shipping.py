@@ -36,7 +36,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Results:
     assert quality
     small = Footprint(gzip_bytes=1, load_peak_bytes=50_000_000)
     publish(root, folder, replace(plain, footprint=small))
-    publish(root, folder, replace(plain, variant=DULL, quality=replace(quality, value=0.5), footprint=small))
+    dull = replace(quality, value=0.5, interval=(0.25, 0.75), drop_interval=(0.125, 0.375))
+    publish(root, folder, replace(plain, variant=DULL, quality=dull, footprint=small))
     publish(root, folder, replace(plain, variant=LARGE, footprint=replace(small, load_peak_bytes=900_000_000)))
     slow = tmp_path_factory.mktemp("slow")
     delay(folder / plain.entry, slow / plain.entry)
@@ -109,6 +110,11 @@ def test_each_loser_broke_the_constraint_that_it_was_built_to_break(run: Results
     assert reasons[DELAYED] == (
         f"{rps[DELAYED]:,.0f} requests/s at most, {rate - rps[DELAYED]:,.0f} fewer than the {rate:g} asked for",
     )
+
+
+def test_the_intervals_are_those_of_the_manifest(run: Results) -> None:
+    known = {cell.variant: (cell.facts.quality_interval, cell.facts.drop_interval) for cell in run.cells}
+    assert (known[DULL], known[PLAIN]) == (((0.25, 0.75), (0.125, 0.375)), (None, None))
 
 
 def test_results_come_back_from_disk(run: Results, tmp_path: Path) -> None:

@@ -4,14 +4,20 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from loadtest.client.discovery import ANSWER_SECONDS, Listing, list_variants, wait_until_ready
+from loadtest.client.discovery import ANSWER_SECONDS, Listing, discover, list_variants, wait_until_ready
 from loadtest.client.oip import Client
 from loadtest.client.payloads import DEFAULT_VARIANT
 from loadtest.interrupt import Interrupted
+from loadtest.plan import Plan
 from protos.errors import UsageError
+from protos.manifest import Footprint
+from protos.repository import publish, read_entry
+from tests.support import toy
 from tests.support.loadtest.foreign import MODEL, foreign
 
 
@@ -45,6 +51,21 @@ def test_a_variant_that_is_not_ready_is_listed_with_the_reason() -> None:
     found = listing_of(("a", "cold-b"))
     assert list(found.ready) == ["a"]
     assert found.skipped == {"cold-b": "the server says that it is not ready"}
+
+
+def test_of_a_foreign_server_s_variant_the_manifest_says_the_memory_and_no_interval(tmp_path: Path) -> None:
+    """The server states no accuracy: the manifest's would be that of another variant, for all that is known."""
+    files = toy.publish_variant(tmp_path, "onnxruntime")
+    known = read_entry(files).variant
+    assert known is not None
+    assert known.quality is not None
+    quality = replace(known.quality, interval=(0.5, 0.9), drop_interval=(-0.1, 0.1))
+    there = replace(known, model=MODEL, variant="a", quality=quality, footprint=Footprint(1, 50_000_000))
+    publish(tmp_path, there, files)
+    with foreign(("a",)) as server:
+        plan = Plan(target=server.address, model=MODEL, out=tmp_path / "run", users=(1,), repository=tmp_path)
+        facts = discover(plan, lambda _: None).facts["a"]
+    assert (facts.memory_bytes, facts.quality_interval, facts.drop_interval) == (50_000_000, None, None)
 
 
 def test_only_the_wanted_variants_are_asked_for() -> None:

@@ -25,6 +25,7 @@ from protos import repository as stored
 from protos.errors import UsageError
 from protos.manifest import from_json, to_json
 from protos.repository import drawn
+from protos.support.significance import paired_drop_interval, share_interval
 from protos.tensors import decode_request, encode_response
 from protos.v1 import inference_pb2 as pb
 from tests.support import toy
@@ -68,7 +69,8 @@ def test_a_variant_that_answers_as_measured_holds(
     server: ServerProcess, checks: dict[str, Check], clients: int, rows: int
 ) -> None:
     found = check_accuracy(server.grpc_address, checks[FP32], clients, rows, DEADLINE)
-    assert found == Accuracy(FP32, 12, "top1", 0.75, 0.75, flips=(), failures={}, first_failure=None)
+    known = Accuracy(FP32, 12, "top1", 0.75, 0.75, flips=(), failures={}, first_failure=None)
+    assert found == replace(known, interval=share_interval(9, 12), drop_interval=paired_drop_interval(0, 0, 12))
     assert found.holds
 
 
@@ -79,6 +81,7 @@ def test_every_prediction_that_flips_is_listed_and_top_1_is_what_the_server_answ
     assert found.flips == (ClassFlip(1, 1, 1, 2), ClassFlip(4, 1, 1, 2), ClassFlip(7, 2, 1, 2), ClassFlip(10, 1, 1, 2))
     assert (found.lost, found.gained) == (3, 1)
     assert (found.samples, found.quality, found.manifest_quality) == (12, 7 / 12, 0.75)
+    assert (found.interval, found.drop_interval) == (share_interval(7, 12), paired_drop_interval(3, 1, 12))
     assert not found.holds
 
 

@@ -165,15 +165,16 @@ def test_what_the_generator_leaves_for_the_server_is_told(tmp_path: Path, target
 
 def test_a_detector_s_page_tells_objects_and_average_precision(tmp_path: Path) -> None:
     flips = (ObjectFlip(3, 0, FACE, True, FACE, None), ObjectFlip(3, 0, FACE, False, None, FACE))
-    accuracy = Accuracy("int8-x", 12, "ap", 0.912, 0.912 + 1e-7, flips, {}, None, drop_interval=(-0.001, 0.0123))
+    accuracy = Accuracy("int8-x", 12, "ap", 0.912, 0.912 + 1e-7, flips, {}, None)
+    accuracy = replace(accuracy, interval=(0.9, 0.925), drop_interval=(-0.001, 0.0123))
     by_objects = (
         ObjectLatency("int8-x", 1, 1, 3, 8, 400, 2.5, 3.75),
         ObjectLatency("int8-x", 10, 9, 9, 1, 20, 4.0, None),
     )
     run = replace(results(cell("int8-x", 9.0, 0.912, metric="ap")), accuracy=(accuracy,), objects=by_objects)
     page = text(replace(run, plan=replace(run.plan, repository=tmp_path / "none")), tmp_path)
-    assert "variant images AP manifest's AP lost gained points of AP below FP32, 95% interval" in page
-    assert "int8-x 12 91.20% 91.20% 1 1 -0.10 to 1.23" in page
+    assert "variant images AP manifest's AP lost gained AP, 95% points below FP32, 95%" in page
+    assert "int8-x 12 91.20% 91.20% 1 1 90.00 to 92.50 -0.10 to 1.23" in page
     assert "int8-x: 1 lost, 1 gained class lost gained class 0 1 1 2 more in" in page
     assert "int8-x 1 1 to 3 8 400 2.50 3.75 int8-x 10 9 1 20 4.00 n/a" in page
     assert "The test split has no images with about 0 or 100 objects." in page

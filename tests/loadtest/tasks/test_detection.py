@@ -156,8 +156,3 @@ def test_a_box_that_neither_has_is_not_drawn() -> None:
 
 def test_an_object_outside_of_its_image_is_no_error() -> None:
     assert TASK.draw(ObjectFlip(0, 0, (500.0, 500.0, 510.0, 510.0), True, None, FACE), png(20, 10)).size > (0, 0)
-
-
-def test_the_interval_is_in_points() -> None:
-    assert TASK.tested([], (-0.001, 0.0123)) == "-0.10 to 1.23"
-    assert TASK.tested([], None) == "n/a"

@@ -1,5 +1,7 @@
 """Percentiles, sample sizes and tests, against values that can be counted by hand."""
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 
@@ -51,3 +53,51 @@ def test_the_interval_of_a_median_is_between_ranks_that_the_binomial_gives() -> 
     assert significance.median_interval(np.arange(1.0, 11.0)) == (2.0, 9.0)
     assert significance.median_interval(np.arange(1.0, 7.0)) == (1.0, 6.0)
     assert significance.median_interval(np.arange(1.0, 6.0)) is None
+
+
+def test_the_interval_of_a_share_is_wilsons() -> None:
+    """Of none in 20 the upper end is z^2 / (20 + z^2), and 600 images leave a top-1 of 97.5% more than a point."""
+    squared = NormalDist().inv_cdf(0.975) ** 2
+    assert significance.share_interval(0, 20) == pytest.approx((0.0, squared / (20 + squared)))
+    assert significance.share_interval(20, 20) == pytest.approx((20 / (20 + squared), 1.0))
+    assert significance.share_interval(585, 600) == pytest.approx((0.95916, 0.98479), abs=1e-5)
+
+
+def test_the_interval_of_a_paired_drop_is_agresti_and_mins() -> None:
+    """The example of R's PropCIs (diffpropci.mp): -0.21601726 to -0.03089632, of the second less the first."""
+    assert significance.paired_drop_interval(40, 20, 160) == pytest.approx((0.03089632, 0.21601726), abs=1e-8)
+    assert significance.paired_drop_interval(20, 40, 160) == pytest.approx((-0.21601726, -0.03089632), abs=1e-8)
+
+
+def test_no_flip_in_20_images_leaves_a_drop_possible() -> None:
+    reach = NormalDist().inv_cdf(0.975) / 22
+    assert significance.paired_drop_interval(0, 0, 20) == pytest.approx((-reach, reach))
+
+
+def test_a_drop_is_never_beyond_everything() -> None:
+    low, high = significance.paired_drop_interval(20, 0, 20) or (0, 0)
+    assert 0.7 < low < high == 1.0
+    assert significance.paired_drop_interval(0, 20, 20) == (-high, -low)
+
+
+def test_without_images_there_is_no_interval() -> None:
+    assert significance.share_interval(0, 0) is significance.paired_drop_interval(0, 0, 0) is None
+
+
+@pytest.mark.parametrize("images", [200, 600, 2000])
+@pytest.mark.parametrize("flipping", [0.005, 0.02, 0.1])
+def test_equal_classifiers_seem_to_differ_no_more_often_than_promised(images: int, flipping: float) -> None:
+    flips = np.random.default_rng(0).multinomial(images, [flipping / 2, flipping / 2, 1 - flipping], 4000)
+    found = [significance.paired_drop_interval(lost, gained, images) or (0, 0) for lost, gained, _ in flips.tolist()]
+    assert np.mean([not low <= 0 <= high for low, high in found]) < 0.06
+
+
+def test_errors_of_a_difference_add_up_as_squares() -> None:
+    assert significance.difference_interval((1.0, 7.0), (-4.0, 4.0)) == (4.0 - 5.0, 4.0 + 5.0)
+    assert significance.difference_interval((1.0, 7.0), (0.0, 0.0)) == (1.0, 7.0)
+
+
+def test_intervals_are_read_in_percent() -> None:
+    assert significance.percent((-0.001, 0.0123)) == "-0.10 to 1.23"
+    assert significance.percent((-1e-7, 0.5)) == "0.00 to 50.00"
+    assert significance.percent(None) is None

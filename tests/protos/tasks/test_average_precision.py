@@ -141,14 +141,14 @@ def test_without_boxes_nothing_is_found() -> None:
     there = truth()
     none = finds(there, np.zeros(0, np.int64), np.zeros(0))
     assert average_precision.scores(none, there, SETTINGS)["ap"] == 0
-    assert paired_bootstrap(none, none, there, SETTINGS) == (0, 0)
+    assert paired_bootstrap(none, none, there, SETTINGS) == ((0, 0), (0, 0))
 
 
 def test_a_setting_in_which_no_object_counts_has_no_figure() -> None:
     there = truth()
     hard = Truth.of_arrays({**there.arrays(), "counting": there.counting & np.array([False, False, True])})
     assert average_precision.scores(perfect(there), hard, SETTINGS) == {"ap": 1, "ap_hard": 1}
-    assert paired_bootstrap(perfect(there), perfect(there), hard, SETTINGS) == (0, 0)
+    assert paired_bootstrap(perfect(there), perfect(there), hard, SETTINGS) == ((1, 1), (0, 0))
 
 
 @pytest.mark.parametrize("settings", [SETTINGS, ("all",)])
@@ -156,7 +156,7 @@ def test_where_no_object_counts_there_is_neither_figure_nor_interval(settings: t
     there = truth()
     none = Truth.of_arrays({**there.arrays(), "counting": np.zeros((len(there.boxes), len(settings)), np.bool_)})
     assert average_precision.scores(perfect(there), none, settings) == {}
-    assert paired_bootstrap(perfect(there), perfect(there), none, settings) is None
+    assert paired_bootstrap(perfect(there), perfect(there), none, settings) == (None, None)
 
 
 @pytest.mark.parametrize("settings", [SETTINGS, ("all",)])
@@ -167,18 +167,20 @@ def test_the_bootstrap_tells_a_detector_that_misses_half_from_one_that_misses_no
     there = Truth.of_arrays({**there.arrays(), "counting": there.counting[:, -len(settings) :]})
     full = perfect(there)
     half = finds(there, np.arange(0, len(there.boxes), 2), np.linspace(0.9, 0.1, (len(there.boxes) + 1) // 2))
-    assert paired_bootstrap(full, full, there, settings) == (0, 0)
-    interval = paired_bootstrap(half, full, there, settings)
+    assert paired_bootstrap(full, full, there, settings)[1] == (0, 0)
+    intervals = interval, drop = paired_bootstrap(half, full, there, settings)
     assert interval is not None
-    drop = average_precision.scores(full, there, settings)["ap"] - average_precision.scores(half, there, settings)["ap"]
-    assert 0 < interval[0] < drop < interval[1]
-    assert paired_bootstrap(half, full, there, settings) == interval
+    assert drop is not None
+    ours, theirs = (average_precision.scores(each, there, settings)["ap"] for each in (half, full))
+    assert interval[0] < ours < interval[1]
+    assert 0 < drop[0] < theirs - ours < drop[1]
+    assert paired_bootstrap(half, full, there, settings) == intervals
 
 
 def test_of_one_image_the_interval_is_the_drop_itself() -> None:
     there = truth((2,))
     half = finds(there, np.array([0]), np.array([0.5]))
-    assert paired_bootstrap(half, perfect(there), there, ("all",)) == pytest.approx((0.5, 0.5), abs=0.01)
+    assert paired_bootstrap(half, perfect(there), there, ("all",))[1] == pytest.approx((0.5, 0.5), abs=0.01)
 
 
 def test_an_image_that_counts_twice_is_as_two_of_it() -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from protos.manifest import Preprocessing
+from protos.support.significance import paired_drop_interval, share_interval
 from protos.tasks.classification import Classification
 from protos.tasks.task import Array
 
@@ -26,3 +27,5 @@ def test_flips_are_counted_both_ways() -> None:
     now, before, labels = np.array([0, 1, 0, 0, 4]), np.array([0, 0, 2, 3, 4]), np.array([0, 1, 2, 3, 4])
     compared = TASK.compare({"best": now[:, None]}, {"best": before[:, None]}, {"labels": labels})
     assert (compared.lost, compared.gained, compared.agreement) == (2, 1, 0.4)
+    assert compared.interval == share_interval(3, 5)
+    assert compared.drop_interval == paired_drop_interval(2, 1, 5)

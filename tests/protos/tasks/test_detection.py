@@ -121,6 +121,8 @@ def test_a_comparison_counts_objects_both_ways() -> None:
     assert (compared.lost, compared.gained, compared.agreement) == (1, 1, 0.5)
     assert compared.drop_interval is not None
     assert compared.drop_interval[0] < 0 < compared.drop_interval[1]
+    assert compared.interval is not None
+    assert compared.interval[0] < TASK.scores(two, truth())["ap"] < compared.interval[1]
 
 
 def test_a_detector_beside_itself_has_lost_nothing() -> None:

@@ -35,10 +35,12 @@ def cell(
     megabytes: float | None = None,
     p99_interval: tuple[float | None, float | None] | None = None,
     load: Load | None = None,
+    drop_interval: tuple[float, float] | None = None,
 ) -> Cell:
     """A cell named `<recipe>-<runtime>`; p50 and p95 are parts of `p99`, whose interval is 10% to either side."""
     recipe, _, runtime = variant.rpartition("-")
     memory = None if megabytes is None else int(megabytes * 1e6)
+    facts = Facts(recipe, runtime, "fp32", metric, quality, 1.0, 1000, memory, drop_interval=drop_interval)
     latency = LatencyMs(p99 / 4, p99 / 2, p99) if p99 else LatencyMs(1.0, 2.0, None)
     samples = 900 if p99 else 120
     bounds = (0.9 * p99, 1.1 * p99) if p99 else (None, None)
@@ -69,7 +71,7 @@ def cell(
         generator_limited=generator_limited,
         rounds=50,
         server=server,
-        facts=Facts(recipe, runtime, "fp32", metric, quality, 1.0, 1000, memory) if quality is not None else Facts(),
+        facts=facts if quality is not None else Facts(),
     )
 
 
