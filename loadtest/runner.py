@@ -6,7 +6,7 @@
     objects     latency by how many objects an image holds, where the task has them (see `objects`)
     search      the highest rate that each variant holds, with `--find-max-rate` (see `max_rate`)
     check       the accuracy over the wire, with `--check-accuracy` (see `accuracy`)
-    write       results.json, samples.npz and report.html beside `--out`, then renamed to it
+    write       results.json, samples.npz and report.html beside `--out`, then renamed to it, and a line of history
 
 The users run in this process, on one thread; its CPU time is part of the results.
 """
@@ -22,6 +22,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from loadtest.analysis import history
 from loadtest.analysis.comparison import ALPHA, FIGURES, Comparison, Slices, compare_all
 from loadtest.analysis.decision import Decision, decide
 from loadtest.analysis.race import Race, alphas_of
@@ -99,6 +100,8 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> tuple[Results, Decision]:
         decision = decide(results)
         checkpoint.release()
         _write(results, decision, measured.samples, trials, sleep)
+        winner = decision.winner.cell.variant if decision.winner else None
+        history.append(history.entry_of(results, winner), plan.out.parent / history.HISTORY)
     return results, decision
 
 
