@@ -98,7 +98,7 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> tuple[Results, Decision]:
         decision = decide(results)
         checkpoint.release()
         _write(results, decision, measured.samples, trials, sleep)
-        winner = decision.winner.cell.variant if decision.winner else None
+        winner = decision.winner.cell if decision.winner else None
         history.append(history.entry_of(results, winner), plan.out.parent / history.HISTORY)
     return results, decision
 

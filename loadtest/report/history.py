@@ -57,7 +57,8 @@ def page(entries: Sequence[Entry]) -> str:
 
 
 def _row(entry: Entry) -> tuple[str, ...]:
-    mine = [cell for cell in entry.cells if cell.variant == entry.winner] or entry.cells
+    winner = entry.winner, entry.winner_load
+    mine = [cell for cell in entry.cells if (cell.variant, cell.load) == winner] or entry.cells
     best = min(mine, key=lambda cell: math.inf if cell.p50_ms is None else cell.p50_ms, default=None)
     shown = (best.variant, best.load, *map(_number, (best.p50_ms, best.p99_ms, best.throughput_rps))) if best else ()
     return (entry.finished, entry.run, (entry.commit or "")[:10], *shown)
