@@ -171,9 +171,13 @@ def _read(folder: Path) -> Run:
     try:
         results = load_results(path)
         path = folder / "samples.npz"
-        return results, load_samples(io.BytesIO(path.read_bytes()))
+        samples = load_samples(io.BytesIO(path.read_bytes()))
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UsageError(f"'{path}': {error}") from None
+    names = {(variant, load) for variant in samples.variants for load in samples.loads}
+    if lacking := [cell for cell in results.cells if (cell.variant, cell.load.key) not in names]:
+        raise UsageError(f"'{path}': got no calls of {lacking[0].variant}, expected all of results.json")
+    return results, samples
 
 
 def _why_not(first: Cell | None, second: Cell | None) -> str:

@@ -199,6 +199,13 @@ def test_a_run_whose_samples_cannot_be_read_is_one_line(content: bytes | None, t
         compare_runs(folder, folder)
 
 
+def test_samples_of_another_run_are_refused(tmp_path: Path) -> None:
+    folder, other = save(run(), tmp_path / "a"), save(made_run({"b-openvino": CALM}), tmp_path / "b")
+    (other / "samples.npz").replace(folder / "samples.npz")
+    with pytest.raises(UsageError, match="got no calls of a-openvino"):
+        compare_runs(folder, folder)
+
+
 def program(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*LOADTEST, "compare", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=60
