@@ -73,7 +73,7 @@ class Server:
     def __init__(self, settings: Settings, instruments: CollectorRegistry | None = None) -> None:
         self._settings, self._alone = settings, instruments is None
         self._plan = make_plan(settings.threads, available_cores(), settings.workers)
-        self._instruments = instruments or CollectorRegistry()
+        self._instruments = instruments or CollectorRegistry(support_collectors_without_names=True)
         self._page: Page | None = None
         metrics = Metrics(self._instruments)
         self._health = Health()

@@ -1,20 +1,22 @@
-"""Which variant is faster under a load: ratios within rounds, with intervals that hold for all pairs together.
+"""Which variant is faster under a load: ratios within rounds, with intervals that hold for all comparisons together.
 
 A round has one slice of each variant within a second or two. What drifts (heat, neighbours, the CPU's clock) is nearly
 the same for all slices of a round and cancels in their ratios. So the unit is the round, however many calls its slices
 hold; where those are too few for a percentile (299 for p99), as many rounds in a row as hold enough are one group.
 
     figure        p50, p95, p99 of a group's calls in ms, or ms per answer; the ratios' logarithms are compared
-    estimate      20% trimmed mean over the groups: up to a fifth of the groups, wherever they lie, carries no claim
+    estimate      trimmed mean over the groups, so that no few of them carry a claim. The share left out at either end,
+                  10 to 40%, is the one of the smallest error over all pairs: on a quiet machine little, beside busy
+                  neighbours nearly all but the median
     error         from the Winsorized variance of the same ratios (Tukey & McLaughlin 1963; Yuen 1974,
-                  https://doi.org/10.1093/biomet/61.1.165). With fewer than ten groups it is little known, and the error
-                  that all variants share (randomized complete blocks) fills up to ten degrees of freedom
+                  https://doi.org/10.1093/biomet/61.1.165). With fewer than `POOLED_BELOW` groups it is little known,
+                  and the error over all variants (randomized complete blocks) fills up the degrees of freedom
     correlation   of neighbouring groups, estimated over all pairs: an autoregressive one of r makes the variance
                   (1 + r) / (1 - r) times as large
-    together      Tukey's studentized range with each pair's own error (Games & Howell 1976,
-                  https://doi.org/10.3102/10769986001002113): of all intervals of one load and figure, in 95 of 100 runs
-                  every one holds the true ratio. Dunnett's narrower ones are for a control that was named beforehand;
-                  with the fastest of eight equal variants as control they would claim a difference in 13 of 100 runs
+    together      each interval is widened (Šidák 1967, https://doi.org/10.1080/01621459.1967.10482935) so that in 95
+                  of 100 runs all of one load hold the true ratio, of every pair in every figure. Intervals for
+                  comparisons with one control (Dunnett) would be narrower, but the fastest is not named beforehand:
+                  chosen from eight equal variants, it would claim a difference in 13 of 100 runs
 
 Assumed: slices of a round meet the same machine on average, which their random order sees to; the trimmed mean of the
 ratios is about normal. Not covered: what differs between two servers that a variant's name does not tell.
@@ -44,7 +46,10 @@ Verdict = Literal["clear", "likely", "too close to call"]
 ALPHA = 1 - CONFIDENCE
 LIKELY = 0.2
 """A difference is likely where only intervals that hold together in 80 of 100 runs show it."""
-TRIM = 0.2
+TRIMS = (0.1, 0.2, 0.3, 0.4)
+"""Shares of the groups that may be left out at either end."""
+KEPT = 10
+"""A share that leaves fewer groups than this is not chosen, unless it is the smallest."""
 POOLED_BELOW = 20
 """With at least so many groups a pair's own error is known well enough."""
 Series = NDArray[np.float64]
@@ -130,12 +135,25 @@ def compare_all(
     differences = {pair: each for pair in pairs if len(each := _differences(slices, figure, *pair)) >= 2}
     if not differences:
         return []
-    correlation, pooled = _correlation([*differences.values()]), _pooled(slices, figure)
+    trim = _best_trim([*differences.values()])
+    shared = _Shared(trim, _correlation([*differences.values()], trim), *_pooled(slices, figure))
     count, given = len(slices.variants), alphas or {}
     return [
-        _judge(slices.load, figure, pair, each, correlation, pooled, count, min(given.get(v, ALPHA) for v in pair))
+        _judge(slices.load, figure, pair, each, shared, count, min(given.get(v, ALPHA) for v in pair))
         for pair, each in differences.items()
     ]
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """What is known of all pairs together."""
+
+    trim: float
+    correlation: float
+    variance: float
+    """Of a difference, from all variants."""
+    freedom: int
+    """Degrees of freedom of that, beside a pair's own."""
 
 
 def _differences(slices: Slices, figure: Figure, first: str, second: str) -> Series:
@@ -152,21 +170,17 @@ def _judge(
     figure: Figure,
     pair: tuple[str, str],
     differences: Series,
-    correlation: float,
-    pooled: tuple[float, int],
+    shared: _Shared,
     variants: int,
     alpha: float,
 ) -> Comparison:
-    """Returns the comparison of a pair; `pooled` is the variance of a difference over all variants, and its freedom."""
-    estimate, variance, freedom = _trimmed(differences)
-    others, others_freedom = pooled
-    borrowed = min(others_freedom, max(0, POOLED_BELOW - len(differences)))
+    estimate, variance, freedom = _trimmed(differences, shared.trim)
+    borrowed = min(shared.freedom, max(0, POOLED_BELOW - len(differences)))
     if borrowed:
-        variance = (freedom * variance + borrowed * others / len(differences)) / (freedom + borrowed)
-    inflation = (1 + correlation) / (1 - correlation)
-    error = math.sqrt(variance * inflation)
-    known = max(1, int((freedom + borrowed) / inflation))
-    sure, likely = (error * _range(variants, known, share) for share in (alpha, LIKELY))
+        variance = (freedom * variance + borrowed * shared.variance / len(differences)) / (freedom + borrowed)
+    inflation = (1 + shared.correlation) / (1 - shared.correlation)
+    error, known = math.sqrt(variance * inflation), max(1, int((freedom + borrowed) / inflation))
+    sure, likely = (error * _bound(variants, known, share) for share in (alpha, LIKELY))
     faster, slower = pair if estimate >= 0 else reversed(pair)
     size = abs(estimate)
     verdict: Verdict = "clear" if size > sure else "likely" if size > likely else "too close to call"
@@ -174,27 +188,36 @@ def _judge(
     return Comparison(load, figure, faster, slower, math.exp(size), interval, verdict, len(differences))
 
 
-def _trimmed(values: Series) -> tuple[float, float, int]:
+def _best_trim(all_differences: Sequence[Series]) -> float:
+    """Returns the share of `TRIMS` with the smallest error over all pairs, by their geometric mean."""
+    count = min(map(len, all_differences))
+    able = [trim for trim in TRIMS if count - 2 * int(trim * count) >= KEPT] or [TRIMS[0]]
+    tiny = np.finfo(float).tiny
+    return min(able, key=lambda trim: float(np.mean([np.log(_trimmed(d, trim)[1] + tiny) for d in all_differences])))
+
+
+def _trimmed(values: Series, trim: float) -> tuple[float, float, int]:
     """Returns the trimmed mean, its variance, and the degrees of freedom of that."""
     from scipy.stats import trim_mean  # takes a second to import
 
-    count, cut = len(values), int(TRIM * len(values))
+    count, cut = len(values), int(trim * len(values))
     left = count - 2 * cut
-    variance = float(np.var(_winsorized(values), ddof=1)) * (count - 1) / (left * (left - 1))
-    return float(trim_mean(values, TRIM)), variance, left - 1
+    variance = float(np.var(_winsorized(values, trim), ddof=1)) * (count - 1) / (left * (left - 1))
+    return float(trim_mean(values, trim)), variance, left - 1
 
 
-def _winsorized(values: Series) -> Series:
+def _winsorized(values: Series, trim: float) -> Series:
     """Returns the values, those that the trimmed mean leaves out moved to the nearest that it keeps."""
-    ordered, cut = np.sort(values), int(TRIM * len(values))
+    ordered, cut = np.sort(values), int(trim * len(values))
     return np.clip(values, ordered[cut], ordered[len(values) - 1 - cut])
 
 
-def _correlation(all_differences: Sequence[Series]) -> float:
+def _correlation(all_differences: Sequence[Series], trim: float) -> float:
     """Returns the correlation of neighbouring groups over all pairs with enough of them, from 0 to 0.9."""
     found = []
-    for differences in (each for each in all_differences if len(each) >= 10):
-        centred = _winsorized(differences) - _winsorized(differences).mean()
+    for differences in (each for each in all_differences if len(each) >= KEPT):
+        kept = _winsorized(differences, trim)
+        centred = kept - kept.mean()
         power = float((centred**2).sum())
         if power:
             count = len(centred)
@@ -220,11 +243,11 @@ def _pooled(slices: Slices, figure: Figure) -> tuple[float, int]:
 
 
 @functools.cache
-def _range(variants: int, freedom: int, alpha: float) -> float:
-    """Returns by how many of its standard errors the largest of all differences exceeds chance in `alpha` of runs."""
+def _bound(variants: int, freedom: int, alpha: float) -> float:
+    """Returns how many standard errors the largest difference of all pairs and figures exceeds in `alpha` of runs."""
     from scipy.stats import t  # takes a second to import
 
-    each = (1 - alpha) ** (1 / math.comb(variants, 2))
+    each = (1 - alpha) ** (1 / (math.comb(variants, 2) * len(FIGURES)))
     return float(t.ppf((1 + each) / 2, freedom))
 
 

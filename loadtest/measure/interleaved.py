@@ -137,6 +137,8 @@ class _Slices:
     recorder: Recorder
     probe: NoiseProbe = field(default_factory=NoiseProbe)
     warm: set[tuple[str, Load]] = field(default_factory=set)
+    pages: dict[str, Page | None] = field(default_factory=dict)
+    """The metrics pages as they were last read; nobody sends anything between two stretches."""
 
     @classmethod
     @contextmanager
@@ -163,7 +165,8 @@ class _Slices:
     ) -> MeasuredStretch:
         """Measures rounds from `first` on, for `STRETCH_SECONDS` or until the last round."""
         plan, begun, idle = self.context.plan, time.perf_counter(), host.read()
-        pages, parts = self._pages(variants), list[Samples]()
+        self.pages = self.pages or self._read_pages()
+        parts = list[Samples]()
         lags = {variant: list[float]() for variant in variants}
         failures = {variant: list[Failure]() for variant in variants}
         for round_ in range(first, plan.rounds + 1):
@@ -173,7 +176,8 @@ class _Slices:
             last = round_
             if time.perf_counter() - begun > STRETCH_SECONDS:
                 break
-        server, done = self._moved(pages), host.read()
+        before, self.pages = self.pages, self._read_pages()
+        done = host.read()
         return MeasuredStretch(
             load=load,
             number=number,
@@ -182,7 +186,7 @@ class _Slices:
             begun=begun - self.context.origin,
             conditions=host.between(idle, done, self._server_seconds(parts)),
             probe_seconds=self.probe.measure(),
-            server=server,
+            server=self._moved(before),
             lag_seconds={variant: tuple(each) for variant, each in lags.items()},
             failures={variant: merge(said) for variant, said in failures.items() if said},
             samples=join(parts),
@@ -222,14 +226,14 @@ class _Slices:
         row = (*where, turn.seconds, turn.answered, whole, len(samples.rows), thread, process, spent)
         return replace(samples, slices=np.array([row], SLICE))
 
-    def _pages(self, variants: Sequence[str]) -> dict[str, Page | None]:
-        return {url: read_again(url) for name in variants if (url := self.context.variants[name].metrics_url)}
+    def _read_pages(self) -> dict[str, Page | None]:
+        return {url: read_again(url) for each in self.context.variants.values() if (url := each.metrics_url)}
 
     def _moved(self, before: Mapping[str, Page | None]) -> dict[str, Deltas]:
-        """Returns what the servers did for each variant since these pages were read."""
-        after, moved = {url: read_again(url) for url in before}, dict[str, Deltas]()
+        """Returns what the servers did for each variant between these pages and the last ones."""
+        moved = dict[str, Deltas]()
         for name, served in self.context.variants.items():
-            then, now = before.get(served.metrics_url or ""), after.get(served.metrics_url or "")
+            then, now = (pages.get(served.metrics_url or "") for pages in (before, self.pages))
             if then and now:
                 moved[name] = deltas(then, now, self.context.plan.model, served.variant)
         return moved

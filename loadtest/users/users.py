@@ -171,7 +171,7 @@ class Swarm:
             yield self._origin + after
 
 
-def tick(lags: array[float]) -> None:
+def tick(lags: "array[float]") -> None:
     """Appends how many seconds late a timer was, every `TICK_SECONDS` until it is killed."""
     while True:
         due = perf_counter() + TICK_SECONDS

@@ -58,7 +58,7 @@ class WorkerPool:
 
     def __init__(self, workers: int, port: int, flags: Sequence[str]) -> None:
         self._loop = asyncio.get_running_loop()
-        self._own = CollectorRegistry()
+        self._own = CollectorRegistry(support_collectors_without_names=True)
         ProcessCollector(registry=self._own)
         metric = telemetry.WORKER_RESTARTS
         restarts = Counter(metric.name, metric.help, metric.labels, registry=self._own)
@@ -69,7 +69,7 @@ class WorkerPool:
         ]
         listening = Gauge(telemetry.WORKERS.name, telemetry.WORKERS.help, registry=self._own)
         listening.set_function(lambda: sum(worker.progress.listening.is_set() for worker in self.workers))
-        self.instruments = CollectorRegistry()
+        self.instruments = CollectorRegistry(support_collectors_without_names=True)
         self.instruments.register(self)
 
     async def run(self, stop: asyncio.Event) -> None:
