@@ -2,6 +2,7 @@
 
     pareto-loadtest run --target 127.0.0.1:8001 --model digits --users 1,8 --duration 3 --rounds 3 --out runs/demo
     pareto-loadtest compare runs/before runs/after
+    pareto-loadtest history runs
     pareto-loadtest doctor 127.0.0.1:8001
 
 Progress and warnings go to stderr, the table to stdout, whose last line is one JSON document. The exit codes:
@@ -9,6 +10,7 @@ Progress and warnings go to stderr, the table to stdout, whose last line is one 
     run, replay    0 every variant was measured and every call answered, 1 not so, 2 the plan cannot be carried out,
                    128 + signal when interrupted
     compare        0 nothing was shown to be slower, 1 something was, 2 the runs cannot be compared
+    history        0, 2 there is none
     doctor         0 `run` could load a variant, 1 it could not, 2 nobody answers
 """
 
@@ -18,20 +20,35 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loadtest import units
 from loadtest.doctor import findings
 from loadtest.interrupt import Interrupted, interruptible
 from loadtest.plan import PLAN, Plan
 from protos.errors import UsageError
-from protos.support import options
+from protos.support import atomic, options
 
 if TYPE_CHECKING:
     from loadtest.analysis.decision import Decision
 
 TABLE_WIDTH = 140
 """Columns of the table where standard output is not a terminal."""
+
+
+@dataclass(frozen=True)
+class Comparing:
+    """What `compare` takes beside the two runs."""
+
+    tolerance: float = field(default=0.0, metadata=units.SHARE)
+    """share by which a figure may get slower, such as 5%: only what is slower by more beyond doubt makes the exit code
+    1 and fails in --junit"""
+    markdown: Path | None = field(default=None, metadata={"metavar": "FILE"})
+    """also write a summary in Markdown"""
+    junit: Path | None = field(default=None, metadata={"metavar": "FILE"})
+    """also write JUnit XML: a test case for each comparison"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,6 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     two = commands.add_parser("compare", help="say what got slower from one run to another, with significance")
     two.add_argument("before", type=Path, help="the folder of the first run")
     two.add_argument("after", type=Path, help="the folder of the second run")
+    options.add_flags(two, Comparing)
+    past = commands.add_parser("history", help="list the runs of a folder, and plot their figures")
+    past.add_argument("history", type=Path, help="the folder that holds the runs, or its history.jsonl")
+    past.add_argument("--out", type=Path, metavar="FILE", help="the page (default: history.html beside history.jsonl)")
     diagnose = commands.add_parser("doctor", help="say what a server of the protocol speaks, and what would fail")
     diagnose.add_argument("doctor", metavar="HOST:PORT", help="gRPC address of the server")
     options.add_flags(diagnose, findings.Settings)
@@ -58,7 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "doctor" in flags:
             return _diagnose(flags.doctor, options.read(findings.Settings, flags))
         if "before" in flags:
-            return _compare(flags.before, flags.after)
+            return _compare(flags.before, flags.after, options.read(Comparing, flags))
+        if "history" in flags:
+            return _history(flags.history, flags.out)
         if file := flags.run / PLAN if "run" in flags else flags.plan:
             options.fill(flags, Plan, file)
         return _run(options.read(Plan, flags))
@@ -84,17 +107,44 @@ def _diagnose(target: str, settings: findings.Settings) -> int:
     return 0 if diagnosis.ready_for_load else 1
 
 
-def _compare(before: Path, after: Path) -> int:
+def _compare(before: Path, after: Path, settings: Comparing) -> int:
     from rich.console import Console
 
-    from loadtest.analysis import run_comparison
+    from loadtest.analysis.run_comparison import compare_runs
+    from loadtest.report import changes as shown
 
-    changes = run_comparison.compare_runs(before, after)
-    Console(width=None if sys.stdout.isatty() else TABLE_WIDTH).print(run_comparison.table(changes))
+    changes = compare_runs(before, after, settings.tolerance)
+    _write("--markdown", settings.markdown, shown.markdown(changes))
+    _write("--junit", settings.junit, shown.junit(changes))
+    Console(width=None if sys.stdout.isatty() else TABLE_WIDTH).print(shown.table(changes))
     for text in changes.notes():
         print(text)
     print(changes.document())
     return changes.exit_code
+
+
+def _history(path: Path, out: Path | None) -> int:
+    from rich.console import Console
+
+    from loadtest.analysis.history import HISTORY, read_history
+    from loadtest.report import history as shown
+
+    file = path / HISTORY if path.is_dir() else path
+    entries = read_history(file)
+    page = out or file.with_suffix(".html")
+    _write("--out", page, shown.page(entries))
+    Console(width=None if sys.stdout.isatty() else TABLE_WIDTH).print(shown.table(entries))
+    print(json.dumps({"runs": len(entries), "page": str(page)}))
+    return 0
+
+
+def _write(flag: str, path: Path | None, text: str) -> None:
+    """Writes a file that a flag names, or none; `UsageError` where it cannot be written."""
+    try:
+        if path:
+            atomic.write_text(path, text)
+    except (OSError, ValueError) as error:  # a path may hold a null byte
+        raise UsageError(f"{flag}: '{path}' cannot be written: {error}") from None
 
 
 def _run(plan: Plan) -> int:

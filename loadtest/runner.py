@@ -6,7 +6,7 @@
     objects     latency by how many objects an image holds, where the task has them (see `objects`)
     search      the highest rate that each variant holds, with `--find-max-rate` (see `max_rate`)
     check       the accuracy over the wire, with `--check-accuracy` (see `accuracy`)
-    write       results.json, samples.npz and report.html beside `--out`, then renamed to it
+    write       results.json, samples.npz and report.html beside `--out`, then renamed to it, and a line of history
 
 The users run in this process, on one thread; its CPU time is part of the results.
 """
@@ -16,14 +16,16 @@ from loadtest.measure.block import Payloads, RunContext  # makes this a Locust p
 # isort: split
 import datetime
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
-from loadtest.analysis.comparison import compare_loads
+from loadtest.analysis import history
+from loadtest.analysis.comparison import ALPHA, FIGURES, Comparison, Slices, compare_all
 from loadtest.analysis.decision import Decision, decide
+from loadtest.analysis.race import Race, alphas_of
 from loadtest.analysis.results import Results, make_cells, make_stretches
 from loadtest.analysis.warnings import make_warnings
 from loadtest.client.credentials import read_credentials
@@ -35,6 +37,7 @@ from loadtest.measure.accuracy import Accuracy, Check
 from loadtest.measure.checkpoint import ROOM, checkpointed
 from loadtest.measure.interleaved import measure_loads
 from loadtest.measure.max_rate import search_all
+from loadtest.measure.measurement import Interleaved
 from loadtest.plan import PLAN, Plan
 from loadtest.report.page import write_report
 from loadtest.users.recorder import Samples
@@ -69,7 +72,7 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> tuple[Results, Decision]:
         origin = time.perf_counter() - (time.time() - checkpoint.began)
         context = RunContext(plan, found.by_name, payloads, origin, sleep, credentials)
         ceilings = ceiling.measure(context, plan.ceiling) if plan.ceiling else ()
-        measured = measure_loads(context, checkpoint, console, lambda *_: ())
+        measured = measure_loads(context, checkpoint, console, Race(plan, found.facts).look)
         searches, trials = search_all(context, checkpoint, console) if plan.find_max_rate else ((), None)
         by_objects, notes = objects.measure(context)
         checked = tuple(_check_accuracy(context, name, check, console) for name, check in checks.items())
@@ -89,7 +92,7 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> tuple[Results, Decision]:
             skipped=dict(found.skipped),
             warnings=make_warnings(cells, found.skipped, (*found.notes, *notes), shared_cores, checked),
             stretches=make_stretches(measured),
-            comparisons=tuple(compare_loads(measured.samples, plan.loads)),
+            comparisons=tuple(_compare(plan, measured)),
             stops=measured.stops,
             searches=searches,
             objects=by_objects,
@@ -97,7 +100,18 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> tuple[Results, Decision]:
         decision = decide(results)
         checkpoint.release()
         _write(results, decision, measured.samples, trials, sleep)
+        winner = decision.winner.cell.variant if decision.winner else None
+        history.append(history.entry_of(results, winner), plan.out.parent / history.HISTORY)
     return results, decision
+
+
+def _compare(plan: Plan, measured: Interleaved) -> Iterator[Comparison]:
+    """Yields what every figure says of every two variants under each load."""
+    for load in plan.loads:
+        slices = Slices(measured.samples, load)
+        alphas = alphas_of(measured.stops, load, slices.variants, ALPHA / 2) if plan.until_decided else None
+        for figure in FIGURES:
+            yield from compare_all(slices, figure, alphas)
 
 
 def _check_accuracy(context: RunContext, variant: str, check: Check, console: Console) -> Accuracy:

@@ -42,8 +42,10 @@ WRAPPED_IN = {
     "scipy": {
         "compressors.data.wider",
         "protos.support.significance",
-        "loadtest.analysis.run_comparison",
+        "loadtest.analysis.comparison",
+        "loadtest.analysis.figure_intervals",
         "loadtest.analysis.paired_comparison",
+        "loadtest.analysis.percentiles",
     },
     "psutil": {"loadtest.measure.host"},
     "pycocotools": {"protos.tasks.coco"},
@@ -65,6 +67,7 @@ WRAPPED_IN = {
         "loadtest.report.plots",
         "loadtest.report.page",
         "loadtest.report.timeline",
+        "loadtest.report.history",
         "compressors.report.plots",
     },
 }

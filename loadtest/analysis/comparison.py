@@ -25,7 +25,7 @@ ratios is about normal. Not covered: what differs between two servers that a var
 import functools
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -115,23 +115,13 @@ class Slices:
         return math.log(float(np.quantile(calls, QUANTILES[figure]))) if len(calls) else math.nan
 
 
-def compare_loads(samples: Samples, loads: Sequence[Load]) -> Iterator[Comparison]:
-    """Yields what every figure says of every two variants under each load."""
-    for load in loads:
-        slices = Slices(samples, load)
-        for figure in FIGURES:
-            yield from compare_all(slices, figure)
-
-
-def compare_all(
-    slices: Slices, figure: Figure, alphas: Mapping[str, float] | None = None, of: str | None = None
-) -> list[Comparison]:
-    """Compares every two variants of a load, or one `of` them with every other, that had at least two groups.
+def compare_all(slices: Slices, figure: Figure, alphas: Mapping[str, float] | None = None) -> list[Comparison]:
+    """Compares every two variants of a load that had at least two groups of rounds together.
 
     `alphas` has the share of runs that may claim a difference that is not there, for variants that another number than
     `ALPHA` goes for; of a pair the smaller one counts.
     """
-    pairs = [pair for pair in itertools.combinations(slices.variants, 2) if of is None or of in pair]
+    pairs = itertools.combinations(slices.variants, 2)
     differences = {pair: each for pair in pairs if len(each := _differences(slices, figure, *pair)) >= 2}
     if not differences:
         return []

@@ -15,17 +15,39 @@ winner does best. Without constraints nothing is decided: the frontier of each l
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 from loadtest.analysis.accuracy import drop_of, more_accurate
 from loadtest.analysis.comparison import Comparison, Figure
 from loadtest.analysis.constraints import Judgement, drop_text, judge, span
 from loadtest.analysis.results import Cell, Results
 from loadtest.analysis.validity import baseline_of, invalid_reason, p99_frontier, title_of
+from loadtest.measure.measurement import Stop
 from loadtest.plan import Load, Plan
 from protos.support import significance
 
 Place = Literal["winner", "runner-up", "close", "beaten", "nearest", "ruled out", "frontier"]
+
+
+class Known(Protocol):
+    """What a decision is made of: `Results`, or what is known while a run goes on."""
+
+    @property
+    def plan(self) -> Plan:
+        """The constraints."""
+
+    @property
+    def cells(self) -> Sequence[Cell]:
+        """Returns one cell for each variant and load."""
+
+    @property
+    def comparisons(self) -> Sequence[Comparison]:
+        """Returns what was shown of every two variants."""
+
+    @property
+    def stops(self) -> Sequence[Stop]:
+        """Returns who was stopped, and why."""
+
 
 COMPARED: Mapping[Figure, str] = {
     "throughput": "takes {:.2f} times as long per answer",
@@ -121,7 +143,7 @@ def asked(plan: Plan, metric: str) -> str:
 
 def decide(results: Results) -> Decision:
     """Returns the variant of a run to ship under each load, or without constraints the frontier of each."""
-    loads = tuple(_decide_load(results, load) for load in dict.fromkeys(cell.load for cell in results.cells))
+    loads = tuple(decide_load(results, load) for load in dict.fromkeys(cell.load for cell in results.cells))
     shown = _shown(loads, results.plan) if loads else None
     return Decision(asked(results.plan, title_of(results.cells)), loads, shown)
 
@@ -138,12 +160,13 @@ def _shown(loads: Sequence[LoadDecision], plan: Plan) -> LoadDecision:
     return min(loads, key=lambda each: _distance(each.nearest) if each.nearest else (0, 0.0))
 
 
-def _decide_load(results: Results, load: Load) -> LoadDecision:
+def decide_load(results: Known, load: Load) -> LoadDecision:
+    """Returns the answer for one load."""
     plan, baseline = results.plan, baseline_of(results.cells)
     cells = [cell for cell in results.cells if cell.load == load]
     if not plan.constrained:
         return LoadDecision(load, _frontier(cells, baseline))
-    versus = _Versus(results, load)
+    versus = Versus(results, load)
     stops = {stop.variant: stop for stop in results.stops if stop.load == load}
     able, unable = list[Standing](), list[Standing]()
     for cell in sorted(cells, key=versus.cost):
@@ -162,7 +185,7 @@ def _decide_load(results: Results, load: Load) -> LoadDecision:
     return LoadDecision(load, (*_placed(able, versus), *unable))
 
 
-def _placed(able: Sequence[Standing], versus: "_Versus") -> Iterator[Standing]:
+def _placed(able: Sequence[Standing], versus: "Versus") -> Iterator[Standing]:
     """Yields the admitted variants, the winner first; they come the best first."""
     if not able:
         return
@@ -175,12 +198,17 @@ def _placed(able: Sequence[Standing], versus: "_Versus") -> Iterator[Standing]:
         yield replace(each, place="runner-up" if each is others[0] else place, reasons=reasons)
 
 
-class _Versus:
+def deciding_figures(plan: Plan, load: Load) -> tuple[Figure, ...]:
+    """Returns by which figures variants are compared under a load: the first, or the next where that is not clear."""
+    return ("throughput",) if _by_throughput(plan) and load.scenario != "server" else ("p99", "p50")
+
+
+class Versus:
     """The variants under one load, compared by the figure that decides there."""
 
-    def __init__(self, results: Results, load: Load) -> None:
-        self.by_throughput = _by_throughput(results.plan) and load.scenario != "server"
-        self._figures: tuple[Figure, ...] = ("throughput",) if self.by_throughput else ("p99", "p50")
+    def __init__(self, results: Known, load: Load) -> None:
+        self._figures = deciding_figures(results.plan, load)
+        self.by_throughput = self._figures == ("throughput",)
         self._known = {(c.figure, frozenset((c.faster, c.slower))): c for c in results.comparisons if c.load == load}
 
     def cost(self, cell: Cell) -> tuple[float, float]:

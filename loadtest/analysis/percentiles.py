@@ -35,11 +35,17 @@ def quantile_interval(
     neighbour takes the core; the count of calls is divided by how many times as much as by chance the number of slow
     ones varies over `STRETCHES` parts of the time (the design effect of survey statistics).
     """
-    from scipy.stats import binom  # takes a second to import
-
     if not len(latencies):
         return None, None
-    count = max(1, int(len(latencies) / _design_effect(latencies, q)))
+    return order_interval(latencies, q, alpha, max(1, int(len(latencies) / _design_effect(latencies, q))))
+
+
+def order_interval(
+    latencies: NDArray[np.float64], q: float, alpha: float, count: int
+) -> tuple[float | None, float | None]:
+    """Returns the interval of a quantile of latencies that say as much as `count` independent ones."""
+    from scipy.stats import binom  # takes a second to import
+
     below, above = (float(binom.ppf(share, count, q)) for share in (alpha / 2, 1 - alpha / 2))
     low = float(np.quantile(latencies, (below - 1) / (count - 1))) if below >= 1 and count > 1 else None
     high = float(np.quantile(latencies, above / (count - 1))) if above <= count - 1 and count > 1 else None

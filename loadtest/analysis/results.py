@@ -183,12 +183,21 @@ def load_results(path: Path) -> Results:
 
 
 def make_cells(
-    plan: Plan, measured: Interleaved, facts: Mapping[str, Facts], ceilings: Sequence[Ceiling] = ()
+    plan: Plan,
+    measured: Interleaved,
+    facts: Mapping[str, Facts],
+    ceilings: Sequence[Ceiling] = (),
+    *,
+    loads: Sequence[Load] = (),
+    alpha: float = 1 - significance.CONFIDENCE,
 ) -> tuple[Cell, ...]:
-    """Returns a cell for each variant and load, in the order of `facts` and then of the plan's loads."""
+    """Returns a cell for each variant and load, in the order of `facts` and then of the `loads`, or else all.
+
+    `alpha` is the share of runs in which the interval of a p99 may be wrong.
+    """
     reached = {ceiling.load: ceiling.rps for ceiling in ceilings}
-    keys = itertools.product(facts, plan.loads)
-    return tuple(_cell(plan, variant, load, measured, facts[variant], reached.get(load)) for variant, load in keys)
+    keys = itertools.product(facts, loads or plan.loads)
+    return tuple(_cell(plan, name, load, measured, facts[name], reached.get(load), alpha) for name, load in keys)
 
 
 def make_stretches(measured: Interleaved) -> tuple[Stretch, ...]:
@@ -207,7 +216,15 @@ def make_stretches(measured: Interleaved) -> tuple[Stretch, ...]:
     )
 
 
-def _cell(plan: Plan, variant: str, load: Load, measured: Interleaved, facts: Facts, ceiling: float | None) -> Cell:
+def _cell(
+    plan: Plan,
+    variant: str,
+    load: Load,
+    measured: Interleaved,
+    facts: Facts,
+    ceiling: float | None,
+    alpha: float,
+) -> Cell:
     stretches = [each for each in measured.stretches if each.load == load]
     blocks = [each for each in measured.blocks if (each.block.variant, each.block.load) == (variant, load)]
     samples = measured.samples
@@ -233,11 +250,11 @@ def _cell(plan: Plan, variant: str, load: Load, measured: Interleaved, facts: Fa
         facts=facts,
         server=_server_side(known, _ratio(float(slices["server"].sum()), float(slices["calls"].sum()), 1e6)),
         failure_texts=merge(itertools.chain(*failures)),
-        **_figures(load, rows, slices, ceiling),
+        **_figures(load, rows, slices, ceiling, alpha),
     )
 
 
-def _figures(load: Load, rows: Rows, slices: Rows, ceiling: float | None) -> dict[str, Any]:
+def _figures(load: Load, rows: Rows, slices: Rows, ceiling: float | None, alpha: float) -> dict[str, Any]:
     """Returns a cell's fields of the steady state: of the block without a break where there is one."""
     if (slices["round"] == 0).any():
         rows, slices = (np.compress(each["round"] == 0, each) for each in (rows, slices))
@@ -252,7 +269,7 @@ def _figures(load: Load, rows: Rows, slices: Rows, ceiling: float | None) -> dic
         "throughput_rps": rps,
         "asked_rps": calls / seconds if load.scenario == "server" and seconds else None,
         "latency_ms": percentiles(taken["latency"]),
-        "p99_interval_ms": quantile_interval(taken["latency"][np.argsort(taken["due"])] * 1e3, 0.99),
+        "p99_interval_ms": quantile_interval(taken["latency"][np.argsort(taken["due"])] * 1e3, 0.99, alpha),
         "service_ms": percentiles(taken["latency"] - taken["late"]),
         "late_ms_p99": significance.quantile(taken["late"] * 1e3, 0.99),
         "generator_cpu": thread / whole if whole else 0.0,

@@ -1,40 +1,37 @@
-"""`pareto-loadtest compare runs/A runs/B`: what got slower from one run to another, with significance.
+"""`pareto-loadtest compare runs/A runs/B`: what got slower from one run to another, with intervals that hold together.
 
-For each variant and load in both runs the rounds are compared: p50, p99 where every round has one, and seconds per
-answer where the server sets the pace. Round 3 of one run has nothing to do with round 3 of the other, so they are not
-pairs as in `paired_comparison`. A difference is claimed only where two things agree:
+For each variant and load in both runs the figures of their reports are compared: p50, p95, p99, and ms per answer where
+the server sets the pace. Round 3 of one run has nothing to do with round 3 of the other, so they are no pairs as in
+`comparison`; `figure_intervals` says how well each run knows its figures, however its rounds hang together. The
+intervals hold together (Bonferroni): of 100 pairs of runs between which nothing changed, at most 5 show any clear
+difference, and at most 20 a likely one.
 
-    the Mann-Whitney test, with Holm's correction for all comparisons made: p at most 5%
-    the bootstrap interval of the ratio of the medians does not contain 1
-
-Neither sees what differs between two evenings on one machine, such as a neighbour or another clock of the CPU. So the
+Not seen is what differs between two evenings on one machine, such as a neighbour or another clock of the CPU. So the
 noise probe's readings of both runs are compared too, and whatever else differed (machine, versions, flags) is named.
 To be sure, run several times before and after.
 """
 
+import io
+import itertools
 import json
-import math
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import zipfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
+from typing import Literal
 
-import numpy as np
-from rich import box
-from rich.table import Table
-
-from loadtest.analysis.paired_comparison import RESAMPLES, SEED, Verdict, bootstrap_interval, holm, verdict_of
-from loadtest.analysis.results import Cell, Results, Round, load_results
+from loadtest.analysis.comparison import ALPHA, LIKELY, Verdict
+from loadtest.analysis.figure_intervals import FEWEST_PARTS, Ends, Estimate, estimates, mean_correlation, ratio_interval
+from loadtest.analysis.results import Cell, Results, load_results
 from loadtest.measure.noise_probe import TOLERANCE
 from loadtest.plan import Load
+from loadtest.users.recorder import Samples, load_samples
 from protos.errors import UsageError
-from protos.support import significance
 
-Key = tuple[str, Load]
-"""Variant and load of a cell."""
-_Measured = tuple[Key, str, list[float], list[float]]
-"""A cell, what is compared of it, and the values in the rounds of both runs."""
+Direction = Literal["slower", "faster"]
+Run = tuple[Results, Samples]
 
 MAY_DIFFER = (
     *("target", "out", "metrics_url", "repository", "seed", "wait", "variants", "users", "rates", "offline"),
@@ -45,22 +42,58 @@ MAY_DIFFER = (
 
 @dataclass(frozen=True)
 class Change:
-    """One measure of one cell in both runs, in milliseconds; a ratio above 1 says that the second run is slower."""
+    """One figure of one cell in both runs, in milliseconds; a ratio above 1 says that the second run is slower."""
 
     variant: str
     load: str
     figure: str
     before: float
-    """Median over the rounds of the first run."""
+    """As the first run's report shows it."""
     after: float
     ratio: float
-    interval: tuple[float, float] | None
-    """`significance.CONFIDENCE` interval of the ratio; None with too few rounds."""
-    p: float | None
-    """Corrected for the number of comparisons; None with too few rounds."""
-    rounds: tuple[int, int]
+    interval: Ends
+    """Holds the true ratio, together with those of all other comparisons; None where nothing bounds it."""
     verdict: Verdict
-    """What the second run is. "tied": no difference was shown, though there may be one."""
+    direction: Direction
+    """What the second run was measured to be; where it is too close to call, that decides nothing."""
+
+    def fails(self, tolerance: float) -> bool:
+        """Returns whether the second run is slower beyond doubt, by more than this share."""
+        low = self.interval[0]
+        return low is not None and low > 1 + tolerance
+
+    @property
+    def said(self) -> str:
+        """Returns the verdict on the second run."""
+        named = {"clear": self.direction, "likely": f"likely {self.direction}"}
+        return named.get(self.verdict, self.verdict)
+
+    @property
+    def interval_text(self) -> str:
+        """Returns the interval for people."""
+        low, high = (None if each is None else f"{each:.3f}" for each in self.interval)
+        if low is None:
+            return f"up to {high}"
+        return f"from {low}" if high is None else f"{low} to {high}"
+
+    def __str__(self) -> str:
+        return (
+            f"{self.variant}, {self.load}, {self.figure}: {self.before:.3f}, then {self.after:.3f}:"
+            f" {self.ratio:.3f} times ({self.interval_text}), {self.said}"
+        )
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What could not be compared."""
+
+    variant: str
+    what: str
+    """The load, and the figure where it is only one."""
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.variant}, {self.what}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -68,137 +101,131 @@ class Changes:
     """All that can be said of two runs."""
 
     changes: tuple[Change, ...]
-    left_out: tuple[str, ...]
-    """Cells that cannot be compared, each with the reason."""
+    left_out: tuple[LeftOut, ...]
     differences: tuple[str, ...]
     """What else was not the same."""
+    tolerance: float = 0.0
+    """Slower by less than this share is no failure."""
+
+    @property
+    def failures(self) -> int:
+        """Returns how many figures are slower beyond doubt, by more than the tolerance."""
+        return sum(each.fails(self.tolerance) for each in self.changes)
 
     @property
     def exit_code(self) -> int:
-        """1 where something got slower, 0 where nothing was shown to, 2 where no difference could have been shown."""
-        verdicts = {change.verdict for change in self.changes}
-        if verdicts <= {"too few rounds"}:
-            return 2
-        return 1 if "slower" in verdicts else 0
+        """Returns 1 where something got slower, 0 where nothing was shown to, 2 where nothing could be compared."""
+        return min(self.failures, 1) if self.changes else 2
+
+    @property
+    def summary(self) -> str:
+        """Returns the verdict in one sentence."""
+        if not self.changes:
+            return "Nothing could be compared"
+        slower = f"{self.failures} of {len(self.changes)} figures" if self.failures else "No figure"
+        more = f" by more than {self.tolerance:.1%}" if self.tolerance else ""
+        said = Counter(each.said for each in self.changes)
+        return f"{slower} got slower{more} beyond doubt: " + ", ".join(f"{said[name]} {name}" for name in sorted(said))
 
     def notes(self) -> Iterator[str]:
-        """Says what was not compared, what else was not the same, and how many rounds are missing."""
+        """Says what was not compared, and what else was not the same."""
         yield from (f"left out: {text}" for text in self.left_out)
         yield from (f"not the same: {text}" for text in self.differences)
-        if short := sum(each.verdict == "too few rounds" for each in self.changes):
-            total = len(self.changes)
-            yield (
-                f"too few rounds: {short} of {total} comparisons could not have shown any difference;"
-                f" {total} comparisons need {rounds_needed(total)} rounds in each run"
-            )
 
     def document(self) -> str:
         """Returns the comparison as one line of JSON."""
-        return json.dumps(asdict(self) | {"slower": sum(each.verdict == "slower" for each in self.changes)})
+        return json.dumps(asdict(self) | {"slower": self.failures}, allow_nan=False)
 
 
-def compare_runs(before: Path, after: Path) -> Changes:
+def compare_runs(before: Path, after: Path, tolerance: float = 0.0) -> Changes:
     """Compares two run folders; `UsageError` where one is none, or where no cell is in both."""
     runs = _read(before), _read(after)
-    first, second = ({(cell.variant, cell.load): cell for cell in run.cells} for run in runs)
-    common = [key for key in first if key in second]
-    if not common:
+    first, second = ({(cell.variant, cell.load): cell for cell in run.cells} for run, _ in runs)
+    if not first.keys() & second.keys():
         raise UsageError(f"'{before}' and '{after}' have no variant under the same load in common")
-    left_out, measured = list[str](), list[_Measured]()
-    for key in common:
-        if reasons := [*_invalid_reasons("first", first[key]), *_invalid_reasons("second", second[key])]:
-            left_out.append(f"{_name(key)}: {', '.join(reasons)}")
-        else:
-            measured += _measures(key, first[key], second[key])
-    left_out += [f"{_name(key)}: only in the first run" for key in first if key not in second]
-    left_out += [f"{_name(key)}: only in the second run" for key in second if key not in first]
-    corrected = holm([_mann_whitney_p(before, after) for _, _, before, after in measured])
-    changes = tuple(_change(*each, p, len(measured)) for each, p in zip(measured, corrected, strict=True))
-    return Changes(changes, tuple(left_out), tuple(_differences(*runs)))
+    pairs = [*itertools.chain(*(_pairs(key, first.get(key), second.get(key), *runs) for key in {**first, **second}))]
+    found = [each for each in pairs if isinstance(each, _Pair)]
+    correlations = {name: _correlation(found, name) for name in {pair.figure for pair in found}}
+    judged = [_judge(pair, correlations[pair.figure], len(found)) for pair in found]
+    changes = tuple(each for each in judged if isinstance(each, Change))
+    left_out = tuple(each for each in (*pairs, *judged) if isinstance(each, LeftOut))
+    return Changes(changes, left_out, tuple(_differences(runs[0][0], runs[1][0])), tolerance)
 
 
-def _read(folder: Path) -> Results:
+@dataclass(frozen=True)
+class _Pair:
+    """One figure of one cell in both runs."""
+
+    cell: Cell
+    figure: str
+    before: Estimate
+    after: Estimate
+
+
+def _read(folder: Path) -> Run:
     path = folder / "results.json"
     try:
-        return load_results(path)
-    except (OSError, ValueError) as error:
+        results = load_results(path)
+        path = folder / "samples.npz"
+        return results, load_samples(io.BytesIO(path.read_bytes()))
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UsageError(f"'{path}': {error}") from None
 
 
-def rounds_needed(comparisons: int) -> int:
-    """Returns how many rounds of each run it takes to show a difference: 4 for one comparison, 6 for 15, 7 for 48.
-
-    If nothing changed, all rounds of one run are slower than all of the other with probability 2 / C(2n, n).
-    """
-    return next(n for n in range(1, 99) if _can_differ(n, n, comparisons))
-
-
-def table(changes: Changes) -> Table:
-    """Returns a row for each comparison, the slowest first."""
-    grid = Table(title="second run against the first", box=box.SIMPLE_HEAD, collapse_padding=True)
-    grid.add_column("variant", overflow="fold")
-    grid.add_column("load")
-    grid.add_column("figure", no_wrap=True)
-    for heading in ("first", "second", "ratio", "95% interval"):
-        grid.add_column(heading, justify="right", no_wrap=True)
-    grid.add_column("the second is")
-    for each in sorted(changes.changes, key=lambda each: -each.ratio):
-        interval = "n/a" if each.interval is None else f"{each.interval[0]:.3f} to {each.interval[1]:.3f}"
-        numbers = (f"{each.before:.3f}", f"{each.after:.3f}", f"{each.ratio:.3f}", interval)
-        style = "red" if each.verdict == "slower" else None
-        grid.add_row(each.variant, each.load, each.figure, *numbers, each.verdict, style=style)
-    return grid
-
-
-def _name(key: Key) -> str:
-    return f"{key[0]}, {key[1].name}"
+def _why_not(first: Cell | None, second: Cell | None) -> str:
+    """Says why a cell cannot be compared; nothing where it can."""
+    if first is None or second is None:
+        return f"only in the {'first' if first else 'second'} run"
+    named = ("first", first), ("second", second)
+    return ", ".join(reason for which, cell in named for reason in _invalid_reasons(which, cell))
 
 
 def _invalid_reasons(which: str, cell: Cell) -> Iterator[str]:
-    """Says why a cell cannot be compared."""
     if cell.generator_limited:
         yield f"limited by the generator in the {which} run"
     if cell.failures:
         yield f"{cell.failures} of {cell.requests} calls failed in the {which} run"
 
 
-def _measures(key: Key, *cells: Cell) -> Iterator[_Measured]:
-    """Yields what is compared of a cell in both runs: less is better, and every round has a value."""
-    measures: dict[str, Callable[[Round], float]] = {
-        "p50 ms": lambda each: each.latency_ms.p50 or math.nan,
-        "p99 ms": lambda each: each.latency_ms.p99 or math.nan,
-    }
-    if key[1].scenario != "server":
-        measures["ms per answer"] = lambda each: 1e3 / (each.throughput_rps or math.nan)
-    for name, measure in measures.items():
-        before, after = ([measure(each) for each in cell.rounds] for cell in cells)
-        if not any(map(math.isnan, before + after)):
-            yield key, name, before, after
+def _pairs(
+    key: tuple[str, Load], first: Cell | None, second: Cell | None, before: Run, after: Run
+) -> Iterator[_Pair | LeftOut]:
+    """Yields each figure of a cell, in both runs or with the reason why not."""
+    if reason := _why_not(first, second):
+        yield LeftOut(key[0], key[1].name, reason)
+    if reason or not first or not second:
+        return
+    both = zip(estimates(first, before[1]), estimates(second, after[1]), strict=True)
+    for (figure, one), (_, other) in both:
+        if one and other:
+            yield _Pair(first, figure, one, other)
+        else:
+            short = " and ".join(which for which, found in (("first", one), ("second", other)) if not found)
+            reason = f"too few calls, or fewer than {FEWEST_PARTS} rounds, in the {short} run"
+            yield LeftOut(first.variant, f"{first.load.name}, {figure}", reason)
 
 
-def _change(key: Key, name: str, first: list[float], second: list[float], p: float, comparisons: int) -> Change:
-    """Returns the verdict on one measure; `p` is corrected for the number of comparisons already."""
-    before, after, rounds = statistics.median(first), statistics.median(second), (len(first), len(second))
-    change = partial(Change, key[0], key[1].name, name, before, after, after / before, rounds=rounds)
-    if not _can_differ(*rounds, comparisons):
-        return change(interval=None, p=None, verdict="too few rounds")
-    logs = np.log(first), np.log(second)
-    interval = bootstrap_interval(logs, lambda x, y, axis=-1: np.median(y, axis) - np.median(x, axis))
-    return change(interval=interval, p=p, verdict=verdict_of(interval, p))
+def _correlation(pairs: Sequence[_Pair], figure: str) -> float:
+    """Returns how many times as much as independent rounds would make it a figure varies, over all cells."""
+    return mean_correlation([each for p in pairs if p.figure == figure for each in (p.before, p.after)])
 
 
-def _can_differ(first: int, second: int, comparisons: int) -> bool:
-    """Returns whether so many rounds could show a difference if all of one run were slower than all of the other."""
-    return 2 / math.comb(first + second, first) <= (1 - significance.CONFIDENCE) / comparisons
+def _judge(pair: _Pair, correlation: float, comparisons: int) -> Change | LeftOut:
+    """Returns the verdict on one figure; where no number of calls could have shown anything, that."""
+    sure, likely = (
+        ratio_interval(pair.before, pair.after, correlation, alpha / comparisons) for alpha in (ALPHA, LIKELY)
+    )
+    variant, load, before, after = pair.cell.variant, pair.cell.load.name, pair.before.value, pair.after.value
+    if sure == (None, None):
+        return LeftOut(variant, f"{load}, {pair.figure}", "too few calls to bound it")
+    verdict: Verdict = "clear" if _excludes_one(sure) else "likely" if _excludes_one(likely) else "too close to call"
+    direction: Direction = "slower" if after > before else "faster"
+    return Change(variant, load, pair.figure, before, after, after / before, sure, verdict, direction)
 
 
-def _mann_whitney_p(first: Sequence[float], second: Sequence[float]) -> float:
-    """Returns the two-sided p: exact, or by permutations where values are equal."""
-    from scipy.stats import PermutationMethod, mannwhitneyu  # takes a second to import
-
-    distinct = len({*first, *second}) == len(first) + len(second)
-    method = "exact" if distinct else PermutationMethod(n_resamples=RESAMPLES, rng=np.random.default_rng(SEED))
-    return float(mannwhitneyu(first, second, method=method).pvalue)
+def _excludes_one(interval: Ends) -> bool:
+    low, high = interval
+    return (low is not None and low > 1) or (high is not None and high < 1)
 
 
 def _differences(first: Results, second: Results) -> Iterator[str]:
@@ -214,8 +241,9 @@ def _differences(first: Results, second: Results) -> Iterator[str]:
     before, after = _noise_probe(first), _noise_probe(second)
     if before and after and abs(after / before - 1) > TOLERANCE:
         yield (
-            f"the noise probe, the same piece of work, took {after / before:.2f} times as long in the second run:"
-            " the machine itself was not the same"
+            f"the noise probe, the same piece of work, took {after / before:.2f} times as long in the second run: the"
+            f" machine itself was not the same, and differences of up to {max(after / before, before / after):.2f}"
+            " times prove nothing"
         )
 
 
@@ -228,7 +256,6 @@ def _unequal(
 
 
 def _noise_probe(run: Results) -> float | None:
-    """Returns the median of the noise probe over all blocks of a run."""
-    readings = [each.canary_seconds for cell in run.cells for each in cell.rounds]
-    known = [reading for reading in readings if reading is not None]
-    return statistics.median(known) if known else None
+    """Returns the median of the noise probe over a run."""
+    readings = [each.probe_seconds for each in run.stretches]
+    return statistics.median(readings) if readings else None

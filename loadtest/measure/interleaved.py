@@ -39,8 +39,8 @@ STRETCH_SECONDS = 5.0
 
 NEVER = np.zeros(0)
 
-Look = Callable[[Load, int, Sequence[str], Samples], Sequence[Stop]]
-"""Returns which of the variants that go on need no more slices, by all that was measured of a load up to a round."""
+Look = Callable[[Load, Interleaved], Sequence[Stop]]
+"""Returns the variants that need no more slices, by all that was measured under a load so far."""
 
 
 @dataclass
@@ -55,6 +55,12 @@ class _LoadState:
     def rounds(self) -> int:
         """Returns the last round that was measured."""
         return self.stretches[-1].last_round if self.stretches else 0
+
+    @property
+    def measured(self) -> Interleaved:
+        """Returns all slices so far."""
+        samples = join([each.samples for each in self.stretches])
+        return Interleaved(tuple(self.stretches), (), tuple(self.stops), samples)
 
     def stop(self, stops: Sequence[Stop]) -> None:
         """Takes variants out."""
@@ -89,7 +95,7 @@ def _next_stretch(
         stretch = slices.stretch(load, number, state.rounds + 1, state.going, progress)
         checkpoint.keep(name, stretch)
     state.stretches.append(stretch)
-    stops = look(load, state.rounds, state.going, join([each.samples for each in state.stretches]))
+    stops = look(load, state.measured)
     state.stop(stops)
     progress.stretch_ends(load, state.rounds, len(state.going), stops)
 

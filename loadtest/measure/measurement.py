@@ -86,6 +86,8 @@ class Stop:
     round: int
     """Its last one."""
     reason: str
+    alpha: float
+    """In which share of runs the look at which it stopped may claim something wrong (`analysis.race`)."""
 
 
 @dataclass(frozen=True)

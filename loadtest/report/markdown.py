@@ -5,7 +5,6 @@ Numbers in the Markdown are rounded as in the page; the CSV has them as they wer
 
 import csv
 import io
-import re
 from collections.abc import Iterator, Sequence
 
 from loadtest.analysis.decision import Decision, LoadDecision
@@ -14,7 +13,7 @@ from loadtest.analysis.results import Cell, Results
 from loadtest.report.flips import Gallery
 from loadtest.report.table import BRIEF, COLUMNS, titled
 from protos.support import options, significance
-from protos.support.markdown import table
+from protos.support.markdown import inert, table
 
 
 def cells_csv(cells: Sequence[Cell]) -> str:
@@ -42,9 +41,7 @@ def markdown(results: Results, decision: Decision, ranked: Sequence[Ranking], se
             [[column.text(cell) for column in BRIEF] for cell in by_p50(results.cells)],
         ),
     ]
-    if failed := [
-        [*where, each.count, _inert(each.status), _inert(each.text)] for *where, each in results.failure_texts
-    ]:
+    if failed := [[*where, each.count, inert(each.status), inert(each.text)] for *where, each in results.failure_texts]:
         sections += ["## What failed", table(["variant", "load", "calls", "status", "text"], failed)]
     if seen.flips:
         heads = ["variant", *seen.task.kinds.values(), f"{seen.metric}, 95%", "points below FP32, 95%"]
@@ -99,11 +96,6 @@ def _standings(decided: LoadDecision) -> str:
 
 def _ms(value: float | None) -> str:
     return "n/a" if value is None else f"{value:.2f}"
-
-
-def _inert(text: str) -> str:
-    """Returns a server's text with what Markdown would take for HTML or a link escaped."""
-    return re.sub(r"([\\`*_<>\[\]&])", r"\\\1", text)
 
 
 def _ranks(ranked: Ranking) -> str:

@@ -55,7 +55,7 @@ def write_report(results: Results, decision: Decision, samples: Samples, path: P
         groups=[_group(results, ranking, samples, style) for ranking in rankings],
         size=_scatter("size", "Accuracy against size", by_size, cells, "The size of the variants is not known."),
         curves=tuple(_curves(cells, style)),
-        timeline=_plot("timeline", "What clients, server and machine saw", timeline(cells, samples, style)),
+        timeline=_plot("timeline", "What clients, server and machine saw", timeline(results, samples, style)),
         gallery=seen,
         levels=OBJECT_LEVELS,
         lacking=[level for level in OBJECT_LEVELS if level not in {each.level for each in results.objects}],

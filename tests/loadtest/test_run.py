@@ -18,6 +18,8 @@ import grpc
 import numpy as np
 import pytest
 
+from loadtest.analysis.history import entry_of, read_history
+from loadtest.analysis.results import load_results
 from loadtest.measure.measurement import steady_latencies
 from loadtest.plan import Load
 from loadtest.users.recorder import FIRST, STEADY, load_samples
@@ -137,10 +139,12 @@ def test_progress_says_what_is_measured_now_and_how_far(run: Run) -> None:
     assert lines[0].endswith("1 user, round 1, 8 s left")
 
 
-def test_a_run_folder_holds_results_samples_and_report_and_nothing_is_left_beside_it(run: Run) -> None:
+def test_a_run_folder_holds_results_samples_and_report_and_only_a_line_of_history_is_beside_it(run: Run) -> None:
     names = ["cells.csv", "plan.toml", "report.html", "report.md", "results.json", "samples.npz"]
     assert sorted(path.name for path in run.out.iterdir()) == names
-    assert [path.name for path in run.out.parent.iterdir()] == [run.out.name]
+    assert {path.name for path in run.out.parent.iterdir()} == {run.out.name, "history.jsonl"}
+    (entry,) = read_history(run.out.parent / "history.jsonl")
+    assert entry == entry_of(load_results(run.out / "results.json"), entry.winner)
 
 
 def test_a_server_that_dies_is_counted_and_the_run_ends(repository: Path, tmp_path: Path) -> None:
@@ -257,7 +261,7 @@ def test_an_interrupted_run_goes_on_with_the_blocks_that_it_has(
     samples = load_samples(tmp_path / "run" / "samples.npz")
     variant = samples.variants[first.rows["variant"][0]]
     np.testing.assert_array_equal(samples.of(variant, Load("closed", 2)), first.rows)
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "history.jsonl"}
 
 
 def test_a_run_is_made_again_from_its_folder_with_flags_that_change_its_plan(
@@ -417,7 +421,7 @@ def test_a_disk_that_fills_up_loses_nothing_that_was_kept_and_the_run_goes_on(
     done = loadtest(*command)
     assert done.returncode == 0, done.stderr
     assert len(results_of(tmp_path / "run")["cells"]) == 4
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "history.jsonl"}
 
 
 def test_the_block_that_meets_a_full_disk_is_kept_in_the_reserve(
@@ -435,7 +439,7 @@ def test_the_block_that_meets_a_full_disk_is_kept_in_the_reserve(
         assert f"No space left on device; '{disk / 'run.partial'}' keeps what was measured, {begun} blocks" in stderr
         (disk / "other").unlink()
         assert loadtest(*command).returncode == 0
-        assert [path.name for path in disk.iterdir()] == ["run"]
+        assert {path.name for path in disk.iterdir()} == {"run", "history.jsonl"}
 
 
 @contextmanager

@@ -1,0 +1,100 @@
+"""The history of a folder's runs: a table of the last ones, and a page with p50, p99 and throughput of all.
+
+A line of a plot is one variant under one load. It breaks where the machine changed: figures travel with it.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+from rich import box
+from rich.table import Table
+
+from loadtest.analysis.history import Entry
+from loadtest.report.plot_style import INK, axis, escape, layout, of_variant
+from protos.support.plot_style import PALETTE, SHAPES
+
+LAST = 10
+"""How many runs the table has."""
+FIGURES = {"p50_ms": "p50, ms", "p99_ms": "p99, ms", "throughput_rps": "answers per second"}
+ROW_PIXELS = 260
+
+
+def table(entries: Sequence[Entry]) -> Table:
+    """Returns a row for each of the last runs, with its winner's figures or, without one, those of its lowest p50."""
+    grid = Table(title=f"the last {min(LAST, len(entries))} of {len(entries)} runs", box=box.SIMPLE_HEAD)
+    for heading in ("finished", "run", "commit", "variant", "load"):
+        grid.add_column(heading, overflow="fold")
+    for heading in ("p50 ms", "p99 ms", "answers/s"):
+        grid.add_column(heading, justify="right", no_wrap=True)
+    for before, entry in itertools.pairwise((None, *entries[-LAST:])):
+        if before and entry and before.machine != entry.machine:
+            grid.add_section()
+        if entry:
+            grid.add_row(*_row(entry))
+    return grid
+
+
+def page(entries: Sequence[Entry]) -> str:
+    """Returns a page that opens from disk, with no network."""
+    loads = [*dict.fromkeys(cell.load for entry in entries for cell in entry.cells)]
+    plot = make_subplots(len(FIGURES), max(1, len(loads)), shared_xaxes=True, column_titles=[*map(escape, loads)])
+    plot.update_layout({**layout("", "", ROW_PIXELS * len(FIGURES)), "showlegend": True, "margin": {"t": 48}})
+    for row, (figure, title) in enumerate(FIGURES.items(), 1):
+        plot.update_yaxes(axis(""), rangemode="tozero", row=row)
+        plot.update_yaxes(title=title, row=row, col=1)
+        for column, load in enumerate(loads, 1):
+            plot.add_traces([*_lines(entries, load, figure, legend=row == column == 1)], rows=row, cols=column)
+    plot.update_xaxes(axis(""))
+    plot.update_xaxes(title="run", row=len(FIGURES))
+    for number, (before, after) in enumerate(itertools.pairwise(entries), 1):
+        if before.machine != after.machine:
+            plot.add_vline(number + 0.5, line={"color": INK, "dash": "dot", "width": 1})
+    text: str = plot.to_html(full_html=True, include_plotlyjs=True)
+    return text.replace("<head>", "<head><title>history of load tests</title>", 1)
+
+
+def _row(entry: Entry) -> tuple[str, ...]:
+    mine = [cell for cell in entry.cells if cell.variant == entry.winner] or entry.cells
+    best = min(mine, key=lambda cell: math.inf if cell.p50_ms is None else cell.p50_ms, default=None)
+    shown = (best.variant, best.load, *map(_number, (best.p50_ms, best.p99_ms, best.throughput_rps))) if best else ()
+    return (entry.finished, entry.run, (entry.commit or "")[:10], *shown)
+
+
+def _number(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.2f}"
+
+
+def _lines(entries: Sequence[Entry], load: str, figure: str, legend: bool) -> Iterator[go.Scatter]:
+    """Yields a line for each variant of each model under a load."""
+    for number, (model, variant) in enumerate(sorted({(e.model, cell.variant) for e in entries for cell in e.cells})):
+        mine = ((at, e, cell) for at, e in enumerate(entries, 1) if e.model == model for cell in e.cells)
+        points = [each for each in mine if (each[2].variant, each[2].load) == (variant, load)]
+        xs, ys, texts = _broken([(at, entry, getattr(cell, figure)) for at, entry, cell in points])
+        color, dash = PALETTE[number % len(PALETTE)], SHAPES[number // len(PALETTE) % len(SHAPES)].dash
+        name = f"{model} {variant}"
+        yield go.Scatter(
+            **of_variant(name, f", {escape(load)}<br>%{{y:.4g}}<br>%{{text}}") | {"name": escape(name)},
+            x=xs,
+            y=ys,
+            text=texts,
+            mode="lines+markers",
+            legendgroup=name,
+            showlegend=legend,
+            line={"color": color, "dash": dash},
+        )
+
+
+def _broken(
+    points: Sequence[tuple[int, Entry, float | None]],
+) -> tuple[list[int | None], list[float | None], list[str]]:
+    """Returns numbers of runs, values and texts, with a gap wherever the machine changed."""
+    xs, ys, texts = list[int | None](), list[float | None](), list[str]()
+    for number, (at, entry, value) in enumerate(points):
+        if number and points[number - 1][1].machine != entry.machine:
+            xs, ys, texts = [*xs, None], [*ys, None], [*texts, ""]
+        said = [f"{entry.run}, {entry.finished}", f"commit {(entry.commit or 'unknown')[:10]}", entry.machine]
+        xs, ys, texts = [*xs, at], [*ys, value], [*texts, "<br>".join(map(escape, said))]
+    return xs, ys, texts
