@@ -185,7 +185,9 @@ def _decision(decision: "Decision") -> Iterator[str]:
         label = "not" if each in shown.losers else each.place
         yield f"  {label} {each.variant}: {'; '.join(each.reasons)}"
     for other in (each for each in decision.loads if each is not shown):
-        yield f"at {other.load.name}: {other.standings[0].variant} {other.standings[0].verdict}"
+        best = other.standings[0]
+        said = "ship" if other.winner else "ship nothing; nearest"
+        yield f"at {other.load.name}: {said} {best.variant}: {best.sentence}"
 
 
 if __name__ == "__main__":

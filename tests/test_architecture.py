@@ -44,7 +44,6 @@ WRAPPED_IN = {
         "protos.support.significance",
         "loadtest.analysis.comparison",
         "loadtest.analysis.figure_intervals",
-        "loadtest.analysis.paired_comparison",
         "loadtest.analysis.percentiles",
     },
     "psutil": {"loadtest.measure.host"},

@@ -34,6 +34,8 @@ SHOWN: Mapping[Constraint, tuple[str, str]] = {
 
 _UNKNOWN = (None, None)
 _ROUNDING = 1e-9
+_HUGE = 10_000
+"""An interval that ends above says nothing; of two groups of rounds it may end anywhere."""
 _LIMITED = "but the load generator was the limit"
 
 
@@ -87,14 +89,16 @@ def judge(cell: Cell, baseline: Cell | None, plan: Plan) -> tuple[Judgement, ...
     return tuple(each for each in judgements if each)
 
 
-def span(low: float | None, high: float | None, form: str = "{:.2f}") -> str:
+def span(low: float | None, high: float | None) -> str:
     """Returns an interval in brackets, after a space; empty where neither end is known."""
-    if low is None or high is None:
-        known = [
-            f"{word} {form.format(end)}" for word, end in (("at least", low), ("at most", high)) if end is not None
-        ]
-        return f" ({known[0]})" if known else ""
-    return f" ({form.format(low)} to {form.format(high)})"
+    least, most = (None if end is None else _end(end) for end in (low, high))
+    if least and most:
+        return f" ({least} to {most})"
+    return f" (at least {least})" if least else f" (at most {most})" if most else ""
+
+
+def _end(end: float) -> str:
+    return f"{end:.2f}" if end < _HUGE else f"{_HUGE:,} or more"
 
 
 def drop_text(drop: accuracy.Drop) -> str:
@@ -108,7 +112,7 @@ def drop_text(drop: accuracy.Drop) -> str:
 def _judge_p99(cell: Cell, limit: float) -> Judgement:
     p99, (low, high), where = cell.latency_ms.p99, cell.p99_interval_ms, f"at {cell.load.name}"
     state: State = "unknown"
-    if high is not None and high <= limit and not cell.failures:
+    if p99 is not None and high is not None and high <= limit and not cell.failures:
         state = "met"
     elif low is not None and low > limit and not cell.generator_limited:
         state = "broken"
@@ -117,7 +121,7 @@ def _judge_p99(cell: Cell, limit: float) -> Judgement:
         if not cell.failures:
             said = f"{cell.samples} samples, {significance.samples_needed(0.99)} needed"
         return Judgement("p99", state, None, _UNKNOWN, limit, f"p99 {where} is not known: {said}")
-    said = f"p99 {where} is {'not known' if p99 is None else f'{p99:.2f} ms'}{span(low, high)}"
+    said = f"p99 {where} is at least {low:.2f} ms" if p99 is None else f"p99 {where} is {p99:.2f} ms{span(low, high)}"
     miss = (low or 0.0) - limit if p99 is None else p99 - limit
     doubt = _LIMITED if cell.generator_limited and miss > 0 else "not 95% sure"
     text = _text(said, state, f"{miss:.2f} more than the {limit:g} allowed" if miss > 0 else "", doubt)
