@@ -100,8 +100,8 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> tuple[Results, Decision]:
         decision = decide(results)
         checkpoint.release()
         _write(results, decision, measured.samples, trials, sleep)
-        winner = decision.shown.winner if decision.shown else None
-        history.append(history.entry_of(results, winner.variant if winner else None), plan.out.parent / history.HISTORY)
+        winner = decision.shown.winner.variant if decision.shown and decision.shown.winner else None
+        history.append(history.entry_of(results, winner), plan.out.parent / history.HISTORY)
     return results, decision
 
 

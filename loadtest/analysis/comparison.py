@@ -50,6 +50,8 @@ TRIMS = (0.1, 0.2, 0.3, 0.4)
 """Shares of the groups that may be left out at either end."""
 KEPT = 10
 """A share that leaves fewer groups than this is not chosen, unless it is the smallest."""
+ANYTHING = 1000.0
+"""An interval that is wider to either side than this ratio says nothing."""
 POOLED_BELOW = 20
 """With at least so many groups a pair's own error is known well enough."""
 Series = NDArray[np.float64]
@@ -128,10 +130,11 @@ def compare_all(slices: Slices, figure: Figure, alphas: Mapping[str, float] | No
     trim = _best_trim([*differences.values()])
     shared = _Shared(trim, _correlation([*differences.values()], trim), *_pooled(slices, figure))
     count, given = len(slices.variants), alphas or {}
-    return [
+    judged = (
         _judge(slices.load, figure, pair, each, shared, count, min(given.get(v, ALPHA) for v in pair))
         for pair, each in differences.items()
-    ]
+    )
+    return [each for each in judged if each]
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,8 @@ def _judge(
     shared: _Shared,
     variants: int,
     alpha: float,
-) -> Comparison:
+) -> Comparison | None:
+    """Returns the comparison of a pair; None where so little is known that the ratio may be anything."""
     estimate, variance, freedom = _trimmed(differences, shared.trim)
     borrowed = min(shared.freedom, max(0, POOLED_BELOW - len(differences)))
     if borrowed:
@@ -171,6 +175,8 @@ def _judge(
     inflation = (1 + shared.correlation) / (1 - shared.correlation)
     error, known = math.sqrt(variance * inflation), max(1, int((freedom + borrowed) / inflation))
     sure, likely = (error * _bound(variants, known, share) for share in (alpha, LIKELY))
+    if sure > math.log(ANYTHING):
+        return None
     faster, slower = pair if estimate >= 0 else reversed(pair)
     size = abs(estimate)
     verdict: Verdict = "clear" if size > sure else "likely" if size > likely else "too close to call"
