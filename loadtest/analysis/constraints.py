@@ -149,7 +149,8 @@ def _judge_drop(cell: Cell, baseline: Cell | None, limit: float) -> Judgement:
     state, miss = accuracy.within(drop, limit), drop.points - limit
     over = f"{miss:.2f} more than the {limit:g} allowed" if miss > _ROUNDING else ""
     text = _text(f"{title_of([cell])} is {drop_text(drop)}", state, over)
-    return Judgement("max_drop", state, drop.points, (drop.low, drop.high), limit, text)
+    ends = _UNKNOWN if drop.low == drop.high else (drop.low, drop.high)
+    return Judgement("max_drop", state, drop.points, ends, limit, text)
 
 
 def _judge_memory(cell: Cell, limit: float) -> Judgement:

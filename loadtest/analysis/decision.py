@@ -157,7 +157,7 @@ def _shown(loads: Sequence[LoadDecision], plan: Plan) -> LoadDecision:
             return first
     if won:
         return min(won, key=lambda each: _cost(each[0], _by_throughput(plan)))[1]
-    return min(loads, key=lambda each: _distance(each.nearest) if each.nearest else (0, 0.0))
+    return min(loads, key=lambda each: _distance(each.nearest) if each.nearest else (0, 0, 0.0))
 
 
 def decide_load(results: Known, load: Load) -> LoadDecision:
@@ -260,10 +260,11 @@ def _cost(cell: Cell, by_throughput: bool) -> tuple[float, float]:
     return (-cell.throughput_rps, p99) if by_throughput else (p99, p50)
 
 
-def _distance(standing: Standing) -> tuple[int, float]:
-    """Returns how many constraints a variant breaks, and by which shares of their limits together."""
-    excesses = [each.excess for each in standing.judgements if not each.admits]
-    return len(excesses) + bool(standing.cell.failures), sum(excesses)
+def _distance(standing: Standing) -> tuple[int, int, float]:
+    """Returns how many constraints a variant breaks, how many it is not known to meet, and the share that it misses."""
+    missed = [each for each in standing.judgements if not each.admits]
+    broken = sum(each.state == "broken" for each in missed) + bool(standing.cell.failures)
+    return broken, len(missed) - broken, sum(each.excess for each in missed)
 
 
 def _size(cell: Cell) -> float:
