@@ -100,7 +100,7 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> tuple[Results, Decision]:
         decision = decide(results)
         checkpoint.release()
         _write(results, decision, measured.samples, trials, sleep)
-        winner = decision.shown.winner.variant if decision.shown and decision.shown.winner else None
+        winner = decision.shown.winner.cell if decision.shown and decision.shown.winner else None
         history.append(history.entry_of(results, winner), plan.out.parent / history.HISTORY)
     return results, decision
 

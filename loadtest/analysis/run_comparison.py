@@ -30,6 +30,8 @@ from loadtest.plan import Load
 from loadtest.users.recorder import Samples, load_samples
 from protos.errors import UsageError
 
+UNBOUNDED = "its calls are too few, or its rounds too unlike, to bound it"
+"""Why a figure that both runs have cannot be compared."""
 Direction = Literal["slower", "faster"]
 Run = tuple[Results, Samples]
 
@@ -129,7 +131,9 @@ class Changes:
 
     def notes(self) -> Iterator[str]:
         """Says what was not compared, and what else was not the same."""
-        yield from (f"left out: {text}" for text in self.left_out)
+        for reason in dict.fromkeys(each.reason for each in self.left_out):
+            names = (f"{each.variant}, {each.what}" for each in self.left_out if each.reason == reason)
+            yield f"left out: {'; '.join(names)}: {reason}"
         yield from (f"not the same: {text}" for text in self.differences)
 
     def document(self) -> str:
@@ -167,9 +171,13 @@ def _read(folder: Path) -> Run:
     try:
         results = load_results(path)
         path = folder / "samples.npz"
-        return results, load_samples(io.BytesIO(path.read_bytes()))
+        samples = load_samples(io.BytesIO(path.read_bytes()))
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UsageError(f"'{path}': {error}") from None
+    names = {(variant, load) for variant in samples.variants for load in samples.loads}
+    if lacking := [cell for cell in results.cells if (cell.variant, cell.load.key) not in names]:
+        raise UsageError(f"'{path}': got no calls of {lacking[0].variant}, expected all of results.json")
+    return results, samples
 
 
 def _why_not(first: Cell | None, second: Cell | None) -> str:
@@ -217,7 +225,7 @@ def _judge(pair: _Pair, correlation: float, comparisons: int) -> Change | LeftOu
     )
     variant, load, before, after = pair.cell.variant, pair.cell.load.name, pair.before.value, pair.after.value
     if sure == (None, None):
-        return LeftOut(variant, f"{load}, {pair.figure}", "too few calls to bound it")
+        return LeftOut(variant, f"{load}, {pair.figure}", UNBOUNDED)
     verdict: Verdict = "clear" if _excludes_one(sure) else "likely" if _excludes_one(likely) else "too close to call"
     direction: Direction = "slower" if after > before else "faster"
     return Change(variant, load, pair.figure, before, after, after / before, sure, verdict, direction)
