@@ -180,7 +180,7 @@ def _judge(
     faster, slower = pair if estimate >= 0 else reversed(pair)
     size = abs(estimate)
     verdict: Verdict = "clear" if size > sure else "likely" if size > likely else "too close to call"
-    interval = math.exp(size - sure), math.exp(min(size + sure, 700.0))  # of two groups it may be wider than floats
+    interval = math.exp(size - sure), math.exp(size + sure)
     return Comparison(load, figure, faster, slower, math.exp(size), interval, verdict, len(differences))
 
 

@@ -34,8 +34,6 @@ SHOWN: Mapping[Constraint, tuple[str, str]] = {
 
 _UNKNOWN = (None, None)
 _ROUNDING = 1e-9
-_HUGE = 10_000
-"""An interval that ends above says nothing; of two groups of rounds it may end anywhere."""
 _LIMITED = "but the load generator was the limit"
 
 
@@ -91,14 +89,9 @@ def judge(cell: Cell, baseline: Cell | None, plan: Plan) -> tuple[Judgement, ...
 
 def span(low: float | None, high: float | None) -> str:
     """Returns an interval in brackets, after a space; empty where neither end is known."""
-    least, most = (None if end is None else _end(end) for end in (low, high))
-    if least and most:
-        return f" ({least} to {most})"
-    return f" (at least {least})" if least else f" (at most {most})" if most else ""
-
-
-def _end(end: float) -> str:
-    return f"{end:.2f}" if end < _HUGE else f"{_HUGE:,} or more"
+    if low is None or high is None:
+        return "" if low == high else f" (at most {high:.2f})" if low is None else f" (at least {low:.2f})"
+    return f" ({low:.2f} to {high:.2f})"
 
 
 def drop_text(drop: accuracy.Drop) -> str:

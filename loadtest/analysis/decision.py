@@ -291,7 +291,7 @@ def _frontier(cells: Sequence[Cell], baseline: Cell | None) -> tuple[Standing, .
     best, standings = p99_frontier(cells), list[Standing]()
     for faster, cell in zip([None, *best], best, strict=False):
         if faster is None:
-            text = "the fastest of all" if len(best) > 1 else "the fastest, and none is more accurate"
+            text = "the fastest" if len(best) > 1 else "the fastest, and none is more accurate"
         else:
             more = 100 * ((cell.facts.quality or 0.0) - (faster.facts.quality or 0.0))
             times = (cell.latency_ms.p99 or 0.0) / (faster.latency_ms.p99 or 1.0)

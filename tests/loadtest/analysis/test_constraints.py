@@ -160,14 +160,9 @@ def test_memory_is_what_it_is() -> None:
     ]
 
 
-def test_an_interval_that_ends_anywhere_is_not_written_out() -> None:
-    assert [span(0.5, 1e300), span(0.25, 2.0), span(1.0, None), span(None, 3.0), span(None, None)] == [
-        " (0.50 to 10,000 or more)",
-        " (0.25 to 2.00)",
-        " (at least 1.00)",
-        " (at most 3.00)",
-        "",
-    ]
+def test_an_interval_is_shown_as_far_as_it_is_known() -> None:
+    shown = [span(0.25, 2.0), span(1.0, None), span(None, 3.0), span(None, None)]
+    assert shown == [" (0.25 to 2.00)", " (at least 1.00)", " (at most 3.00)", ""]
 
 
 def test_there_is_a_judgement_for_each_constraint_of_the_plan() -> None:

@@ -296,7 +296,7 @@ def test_without_constraints_the_frontier_of_each_load_is_named_point_by_point()
         ("fp32-pytorch", "frontier"),
     ]
     assert answer.standings[0].sentence.startswith("p99 1.00 ms and 900 requests/s at 1 user")
-    assert answer.standings[0].reasons == ("the fastest of all",)
+    assert answer.standings[0].reasons == ("the fastest",)
     assert answer.standings[2].reasons == ("0.10 points more accurate than large-onnxruntime, and 4.0 times its p99",)
     assert places(other) == [("dull-openvino", "frontier")]
 

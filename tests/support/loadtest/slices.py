@@ -22,7 +22,21 @@ def samples(latencies: Mapping[str, Sequence[Sequence[float]]], load: Load | Non
             seconds = sum(calls) / 1e3
             dues = turn + np.cumsum([0.0, *calls])[:-1] / 1e3
             rows += [(number, 0, turn, STEADY, 0, due, 0.0, call / 1e3) for due, call in zip(dues, calls, strict=True)]
-            slices.append((number, 0, turn, turn, seconds, len(calls), seconds, len(calls), seconds / 9, seconds / 9, float("nan")))
+            slices.append(
+                (
+                    number,
+                    0,
+                    turn,
+                    turn,
+                    seconds,
+                    len(calls),
+                    seconds,
+                    len(calls),
+                    seconds / 9,
+                    seconds / 9,
+                    float("nan"),
+                )
+            )
     return Samples(np.array(rows, SAMPLE), names, (load.key,), np.array(slices, SLICE))
 
 
