@@ -217,12 +217,8 @@ class Versus:
 
     def winner(self, able: Sequence[Cell]) -> Cell:
         """Returns the winner of variants that come the best first."""
-        unbeaten = [
-            cell
-            for cell in able
-            if cell is able[0] or self.between(cell, able[0])
-            if not any(self.beats(other, cell) for other in able)
-        ]
+        compared = [cell for cell in able if cell is able[0] or self.between(cell, able[0])]
+        unbeaten = [cell for cell in compared if not any(self.beats(other, cell) for other in able)]
         best = [cell for cell in unbeaten if not any(more_accurate(other, cell) for other in unbeaten)]
         return min(best or able[:1], key=_size)
 
