@@ -1,6 +1,6 @@
-"""The columns that show a cell, and the tables that a run prints, in which no number is ever cut."""
+"""The columns that show a cell, and the tables and lines that a run prints, in which no number is ever cut."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from rich import box
@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtest.analysis.accuracy import drop_interval
+from loadtest.analysis.decision import Decision
 from loadtest.analysis.ranking import by_p50
 from loadtest.analysis.results import Cell, Results
 from loadtest.analysis.validity import is_valid, title_of
@@ -86,6 +87,23 @@ def table(results: Results, width: int) -> Table:
         if Console(width=10_000).measure(grid).maximum <= width:
             break
     return grid
+
+
+def decision_lines(decision: Decision) -> Iterator[str]:
+    """Yields what a terminal shows of the decision: all variants under the load that decides, the best under others."""
+    shown = decision.shown
+    if not decision.asked or shown is None:
+        return
+    if shown.winner:
+        yield f"ship {shown.winner.variant}: {shown.winner.sentence}"
+    else:
+        yield f"ship nothing: no variant meets all constraints at {shown.load.name}"
+    for each in (each for each in shown.standings if each is not shown.winner):
+        label = "not" if each in shown.losers else each.place
+        yield f"  {label} {each.variant}: {'; '.join(each.reasons)}"
+    for other in (each for each in decision.loads if each is not shown):
+        best, said = other.standings[0], "ship" if other.winner else "ship nothing; nearest"
+        yield f"at {other.load.name}: {said} {best.variant}: {best.sentence}"
 
 
 def searches_table(results: Results) -> Table:
