@@ -27,6 +27,7 @@ from loadtest import stats
 from loadtest.client.failures import Failure, merge
 from loadtest.client.metrics_page import Deltas, Facts
 from loadtest.client.payloads import Source
+from loadtest.generator.opinion import SecondOpinion
 from loadtest.measure.accuracy import Accuracy
 from loadtest.measure.host import Conditions
 from loadtest.measure.measurement import OK, Ceiling, Measurement, ObjectLatency, Search, steady, steady_latencies
@@ -120,8 +121,8 @@ class Cell:
     """Cores that load generator and server used together."""
     ceiling_rps: float | None
     """Answers per second that the load generator gets from a server that answers at once."""
-    generator_limited: bool
-    """Whether the load generator may have been the limit (`stats.is_generator_limited`)."""
+    generator_limit: stats.GeneratorLimit | None
+    """By which rule the load generator may have been the limit (`stats.generator_limit`)."""
     reruns: int
     """Blocks that were measured again, because the machine had changed meanwhile."""
     unsteady: int
@@ -131,6 +132,11 @@ class Cell:
     rounds: tuple[Round, ...]
     failure_texts: tuple[Failure, ...] = ()
     """What was said of the calls that failed, the most frequent first."""
+
+    @property
+    def generator_limited(self) -> bool:
+        """Returns whether the load generator may have been the limit."""
+        return self.generator_limit is not None
 
 
 @dataclass(frozen=True)
@@ -153,6 +159,7 @@ class Results:
     searches: tuple[Search, ...] = ()
     objects: tuple[ObjectLatency, ...] = ()
     """Latency by the number of objects, where the task has them."""
+    second_opinion: SecondOpinion | None = None
     schema: int = SCHEMA
 
     @property
@@ -214,7 +221,7 @@ def _cell(
         statuses={STATUSES[status]: count for status, count in sorted(Counter(rows["status"].tolist()).items())},
         first_call_ms=float(np.median(first)) * 1e3 if len(first) else None,
         ceiling_rps=ceiling,
-        generator_limited=any(_is_limited(part, ceiling) for part in parts),
+        generator_limit=next(filter(None, (_limit(part, ceiling) for part in parts)), None),
         unsteady=sum(not part.steady for part in parts),
         facts=facts,
         rounds=tuple(_round(part) for part in parts),
@@ -268,9 +275,9 @@ def _pace(parts: Sequence[Measurement], rows: Rows, load: Load) -> dict[str, Any
     }
 
 
-def _is_limited(part: Measurement, ceiling: float | None) -> bool:
+def _limit(part: Measurement, ceiling: float | None) -> stats.GeneratorLimit | None:
     reached = None if part.block.load.scenario == "server" else ceiling
-    return stats.is_generator_limited(part.thread_seconds / part.seconds, part.answered / part.seconds, reached)
+    return stats.generator_limit(part.thread_seconds / part.seconds, part.answered / part.seconds, reached)
 
 
 def _percentiles(latencies: NDArray[np.float64]) -> LatencyMs:

@@ -24,6 +24,7 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
+from loadtest import stats
 from loadtest.analysis.paired_comparison import RESAMPLES, SEED, Verdict, bootstrap_interval, holm, verdict_of
 from loadtest.analysis.results import Cell, Results, Round, load_results
 from loadtest.measure.noise_probe import TOLERANCE
@@ -156,8 +157,8 @@ def _name(key: Key) -> str:
 
 def _invalid_reasons(which: str, cell: Cell) -> Iterator[str]:
     """Says why a cell cannot be compared."""
-    if cell.generator_limited:
-        yield f"limited by the generator in the {which} run"
+    if cell.generator_limit:
+        yield f"{stats.LIMIT_TEXTS[cell.generator_limit]} in the {which} run"
     if cell.failures:
         yield f"{cell.failures} of {cell.requests} calls failed in the {which} run"
 

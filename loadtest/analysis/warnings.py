@@ -53,11 +53,7 @@ def _of_cell(cell: Cell) -> Iterator[str]:
         said = f", most often: {cell.failure_texts[0].text}" if cell.failure_texts else ""
         yield f"{cell.failures} of {cell.requests} calls failed ({failed}){said}"
     if cell.generator_limited:
-        worst = max(cell.rounds, key=lambda each: each.generator_cpu)
-        yield (
-            f"the load generator's thread used {worst.generator_cpu:.0%} of a core in round {worst.round} and may have"
-            " been the limit: the cell is on no frontier"
-        )
+        yield f"{_limit(cell)} and may have been the limit: the cell is on no frontier"
     if cell.unsteady:
         yield f"the machine's speed changed during {cell.unsteady} of {len(cell.rounds)} rounds"
     if missing := [name for name, value in dataclasses.asdict(cell.latency_ms).items() if value is None]:
@@ -70,3 +66,15 @@ def _of_cell(cell: Cell) -> Iterator[str]:
             f"{cell.requests} calls were sent but the server counted {cell.server.requests}:"
             " it served other clients too, or the metrics page is another server's"
         )
+
+
+def _limit(cell: Cell) -> str:
+    """Returns what a round shows of the rule by which the load generator may have been the limit."""
+    if cell.generator_limit == "ceiling":
+        fastest = max(cell.rounds, key=lambda each: each.throughput_rps)
+        return (
+            f"the load generator gets {cell.ceiling_rps:,.0f} requests/s from a server that answers at once, got"
+            f" {fastest.throughput_rps:,.0f} in round {fastest.round}"
+        )
+    worst = max(cell.rounds, key=lambda each: each.generator_cpu)
+    return f"the load generator's thread used {worst.generator_cpu:.0%} of a core in round {worst.round}"

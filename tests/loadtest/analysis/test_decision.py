@@ -104,7 +104,7 @@ def test_too_few_samples_for_p99_are_said_and_never_ship() -> None:
 
 
 def test_what_is_not_valid_does_not_ship() -> None:
-    decision = decided(BASE, cell("int8-openvino", 1.0, 0.98, generator_limited=True), p99=20)
+    decision = decided(BASE, cell("int8-openvino", 1.0, 0.98, generator_limit="thread"), p99=20)
     assert decision.winner
     assert decision.winner.cell is BASE
     assert "at 1 user it could not be judged: limited by the generator" in losers(decision)["int8-openvino"][0]

@@ -52,16 +52,16 @@ def test_a_round_without_a_figure_is_dropped_for_all() -> None:
 def test_cells_that_are_not_valid_are_left_out_with_the_reason() -> None:
     cells = [
         of_rounds("a-x", [1.0] * 6),
-        of_rounds("b-x", [0.5] * 6, generator_limited=True),
+        of_rounds("b-x", [0.5] * 6, generator_limit="thread"),
         replace(of_rounds("c-x", [0.5] * 6), latency_ms=LatencyMs(None, None, None)),
     ]
     found = rank_cells(cells, closed(1))
     assert ranks(*cells) == [(1, "a-x")]
     assert [(left.variant, why) for left, why in found.left_out] == [
-        ("b-x", "limited by the generator, p99 at most 1.00 ms"),
+        ("b-x", "limited by the generator (its thread was busy for more than 90% of the time), p99 at most 1.00 ms"),
         ("c-x", "too few samples"),
     ]
 
 
 def test_without_a_single_valid_cell_nothing_is_ranked() -> None:
-    assert rank_cells([cell("a-x", generator_limited=True)], closed(1)).places == ()
+    assert rank_cells([cell("a-x", generator_limit="thread")], closed(1)).places == ()

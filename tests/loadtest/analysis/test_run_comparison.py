@@ -130,12 +130,13 @@ def test_many_comparisons_make_each_harder(save: Save) -> None:
 
 
 def test_what_the_generator_limited_or_failed_is_left_out_and_said(save: Save) -> None:
-    before = [cell_of("a-openvino", CALM, generator_limited=True), cell_of("b-openvino", CALM)]
+    before = [cell_of("a-openvino", CALM, generator_limit="thread"), cell_of("b-openvino", CALM)]
     after = [cell_of("a-openvino", CALM), cell_of("b-openvino", CALM, failures=3)]
     found = changes(save, before, after)
     assert found.changes == ()
     assert found.left_out == (
-        "a-openvino, 1 user: limited by the generator in the first run",
+        "a-openvino, 1 user: limited by the generator (its thread was busy for more than 90% of the time)"
+        " in the first run",
         "b-openvino, 1 user: 3 of 1000 calls failed in the second run",
     )
     assert found.exit_code == 2

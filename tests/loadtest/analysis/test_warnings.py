@@ -8,7 +8,7 @@ from tests.support.loadtest.cells import NO_SERVER, cell
 
 
 def test_warnings_name_what_was_skipped_failed_limited_and_too_short() -> None:
-    cells = [cell("a-x", failures=2), cell("b-x", generator_limited=True, users=8), cell("c-x", p99=None)]
+    cells = [cell("a-x", failures=2), cell("b-x", generator_limit="thread", users=8), cell("c-x", p99=None)]
     assert make_warnings(cells, {"d-x": "not ready"}, ["no page"]) == (
         "d-x was not measured: not ready",
         "no page",
@@ -16,6 +16,14 @@ def test_warnings_name_what_was_skipped_failed_limited_and_too_short() -> None:
         "b-x, 8 users: the load generator's thread used 97% of a core in round 2 and may have been the limit:"
         " the cell is on no frontier",
         "c-x, 1 user: 120 samples are too few for p99",
+    )
+
+
+def test_a_cell_near_the_ceiling_is_not_said_to_have_a_busy_thread() -> None:
+    made = cell("b-x", rps=5500.0, generator_limit="ceiling")
+    assert make_warnings([made], {}) == (
+        "b-x, 1 user: the load generator gets 6,000 requests/s from a server that answers at once, got 5,500 in round 1"
+        " and may have been the limit: the cell is on no frontier",
     )
 
 

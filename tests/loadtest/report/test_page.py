@@ -13,6 +13,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
+from loadtest import stats
 from loadtest.analysis.decision import Choice, Decision, Loser, decide
 from loadtest.analysis.results import Cell, Results, ServerSide
 from loadtest.measure.accuracy import Accuracy
@@ -109,7 +110,7 @@ def test_without_constraints_the_frontier_is_told(tmp_path: Path) -> None:
     ("made", "why"),
     [
         (cell("a-x", quality=None), "the server does not say how accurate its variants are"),
-        (cell("a-x", generator_limited=True), "no cell is valid, see the warnings"),
+        (cell("a-x", generator_limit="thread"), "no cell is valid, see the warnings"),
     ],
 )
 def test_an_empty_frontier_says_why(made: Cell, why: str, tmp_path: Path) -> None:
@@ -117,9 +118,10 @@ def test_an_empty_frontier_says_why(made: Cell, why: str, tmp_path: Path) -> Non
 
 
 def test_ranks_need_rounds_and_the_page_says_how_many(tmp_path: Path) -> None:
-    page = text(results(cell("a-x"), cell("b-x"), cell("c-x", generator_limited=True)), tmp_path)
+    page = text(results(cell("a-x"), cell("b-x"), cell("c-x", generator_limit="thread")), tmp_path)
     assert "2 rounds, 6 needed to show any difference among 2 variants: all are tied" in page
-    assert "Not ranked: c-x (limited by the generator, p99 at most 1.00 ms)." in page
+    limited = stats.LIMIT_TEXTS["thread"]
+    assert f"Not ranked: c-x ({limited}, p99 at most 1.00 ms)." in page
 
 
 def test_unknown_accuracy_is_said_where_the_plots_would_be(tmp_path: Path) -> None:
@@ -195,7 +197,17 @@ def made_up(repository: Path) -> Results:
         for made, size in (
             (cell("fp32-pytorch", 100.0, 0.98, users=users, server=ServerSide(1, 0.1, 0.6, 900.0, 0.8)), 4000),
             (cell("int8-openvino", 9.0, 0.97, users=users, rps=300.0), 1000),
-            (cell("int8-onnxruntime", None, 0.97, users=users, rps=999.0, generator_limited=users == 8), 1100),
+            (
+                cell(
+                    "int8-onnxruntime",
+                    None,
+                    0.97,
+                    users=users,
+                    rps=999.0,
+                    generator_limit="thread" if users == 8 else None,
+                ),
+                1100,
+            ),
         )
     ]
     run = results(*cells, users=(1, 8))
@@ -315,7 +327,7 @@ def test_a_name_and_the_menu_filter_too(page: Chrome) -> None:
 def test_a_cell_that_the_generator_limited_is_red_and_hollow(page: Chrome) -> None:
     (row,) = find(page, "table.cells tr.bad")
     assert row.text.split("\n")[0].startswith("int8-onnxruntime")
-    assert "generator limit" in row.text
+    assert "generator thread" in row.text
     script = "return document.getElementById('rps-closed-8').data.map(trace => trace.marker?.symbol)"
     assert page.execute_script(script) == [None, "circle", "square", "square-open"]
 

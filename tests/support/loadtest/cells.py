@@ -8,6 +8,7 @@ from loadtest.analysis.warnings import make_warnings
 from loadtest.client.metrics_page import Facts
 from loadtest.measure.host import Conditions
 from loadtest.plan import Load, Plan
+from loadtest.stats import GeneratorLimit
 from protos.support.machine import Machine
 
 PLAN = Plan(target="localhost:1", model="toy", out=Path("runs/x"), users=(1,))
@@ -29,7 +30,7 @@ def cell(
     rps: float = 100.0,
     users: int = 1,
     failures: int = 0,
-    generator_limited: bool = False,
+    generator_limit: GeneratorLimit | None = None,
     server: ServerSide = NO_SERVER,
     cores_used: float | None = None,
     users_begun: int | None = None,
@@ -44,7 +45,7 @@ def cell(
     memory = None if megabytes is None else int(megabytes * 1e6)
     latency = LatencyMs(p99 / 4, p99 / 2, p99) if p99 else LatencyMs(1.0, 2.0, None)
     samples = 900 if p99 else 120
-    worst = 0.97 if generator_limited else 0.5
+    worst = 0.97 if generator_limit == "thread" else 0.5
     rounds = tuple(
         Round(number, begun, 500, 0, samples // 2, 4.5, rps, latency, cpu, 1.5 * cpu, CALM, 0.03, 0, True, server)
         for number, begun, cpu in ((1, users, 0.5), (2, users if users_begun is None else users_begun, worst))
@@ -76,7 +77,7 @@ def cell(
         generator_us_per_request=250.0,
         cores_used=cores_used,
         ceiling_rps=6000.0,
-        generator_limited=generator_limited,
+        generator_limit=generator_limit,
         reruns=0,
         unsteady=0,
         server=server,
