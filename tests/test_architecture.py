@@ -44,7 +44,7 @@ WRAPPED_IN = {
         "protos.support.significance",
         "loadtest.analysis.run_comparison",
         "loadtest.analysis.paired_comparison",
-        "loadtest.generator.generator_share",
+        "loadtest.generator.opinion",
     },
     "psutil": {"loadtest.measure.host"},
     "pycocotools": {"protos.tasks.coco"},

@@ -12,21 +12,19 @@ a thread beside them does it then, outside the interpreter's lock, and only comp
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
 from functools import partial
 
 import gevent
 from gevent import monkey
-from scipy import stats
 
 from loadtest.client.payloads import Payload
-from loadtest.generator.opinion import WithoutGenerator
+from loadtest.generator.opinion import WithoutGenerator, extrapolate
 from loadtest.measure.block import RunContext
 from loadtest.measure.measurement import Measurement
 from loadtest.plan import Block
-from protos.support.significance import CONFIDENCE
 from protos.v1 import inference_pb2 as pb
 
 TURNS = 4
@@ -54,17 +52,24 @@ class _Beside:
     """Spends CPU time on a thread of its own, which asks for the interpreter's lock ten thousand times a second."""
 
     def __init__(self, seconds: float) -> None:
-        self._seconds, self._owed, self.done = seconds, 0.0, False
+        self._seconds, self._owed, self._done = seconds, 0.0, False
 
-    def spend(self) -> None:
-        """Adds one answer's time to what is owed."""
+    def __enter__(self) -> Callable[[], None]:
+        self._work = gevent.get_hub().threadpool.spawn(self._spend)
+        return self._owe
+
+    def __exit__(self, *_: object) -> None:
+        self._done = True
+        self._work.get()
+
+    def _owe(self) -> None:
         self._owed += self._seconds
 
-    def work(self) -> None:
-        """Spends what is owed until it is done."""
+    def _spend(self) -> None:
         sleep: Callable[[float], None] = monkey.get_original("time", "sleep")
-        while not self.done:
-            if time.thread_time() < self._owed:
+        begun = time.thread_time()
+        while not self._done:
+            if time.thread_time() - begun < self._owed:
                 hashlib.pbkdf2_hmac("sha256", b"", b"", CHUNK)
             else:
                 sleep(IDLE_SECONDS)
@@ -79,8 +84,8 @@ def measure(context: RunContext, block: Block, seconds: float) -> WithoutGenerat
     raw = list[Measurement]()
     for turn in range(TURNS):
         for share in SHARES if turn % 2 == 0 else reversed(SHARES):  # what drifts meets all shares alike
-            with _costly(replace(context, plan=plan), block, share * _cost(*raw)) as costly:
-                taken.append(costly.measure(block))
+            with costly(replace(context, plan=plan), block, share * _cost(*raw)) as heavier:
+                taken.append(heavier.measure(block))
             if taken[-1].failures or not taken[-1].answered:
                 return None
             raw += [] if share else taken[-1:]
@@ -89,34 +94,18 @@ def measure(context: RunContext, block: Block, seconds: float) -> WithoutGenerat
     return WithoutGenerator(rps, _cost(*raw) * 1e6, *bounds) if bounds else None
 
 
-def extrapolate(costs: Sequence[float], seconds: Sequence[float]) -> tuple[float, float | None] | None:
-    """Returns the 95% interval of answers per second at no cost, by a line of `seconds` for each answer over `costs`.
-
-    Its upper end is None where it has none, and the whole is None where even the lower end has no sense.
-    """
-    fit = stats.linregress(costs, seconds)
-    margin = stats.t.ppf((1 + CONFIDENCE) / 2, len(costs) - 2) * fit.intercept_stderr
-    least, most = float(fit.intercept - margin), float(fit.intercept + margin)
-    return (1 / most, 1 / least if least > 0 else None) if most > 0 else None
-
-
 def _cost(*taken: Measurement) -> float:
     """Returns the load generator's CPU time for each answer in seconds; 0 before anything was measured."""
     return sum(each.process_seconds for each in taken) / max(1, sum(each.answered for each in taken))
 
 
 @contextmanager
-def _costly(context: RunContext, block: Block, seconds: float) -> Iterator[RunContext]:
+def costly(context: RunContext, block: Block, seconds: float) -> Iterator[RunContext]:
     """Yields a context in which each answer costs the load generator so many `seconds` of CPU time more."""
-    beside = _Beside(seconds)
-    spend = beside.spend if context.plan.users_of(block.load) > 1 else partial(_spend_here, seconds)
-    payloads = {key: [_costlier(each, spend) for each in payloads] for key, payloads in context.payloads.items()}
-    work = gevent.get_hub().threadpool.spawn(beside.work)
-    try:
+    alone = context.plan.users_of(block.load) == 1 or not seconds
+    with nullcontext(partial(_spend_here, seconds)) if alone else _Beside(seconds) as spend:
+        payloads = {key: [_costlier(each, spend) for each in payloads] for key, payloads in context.payloads.items()}
         yield replace(context, payloads=payloads)
-    finally:
-        beside.done = True
-        work.get()
 
 
 def _costlier(payload: Payload, spend: Callable[[], None]) -> Payload:

@@ -1,9 +1,10 @@
 """The second opinion on a run: its record, and the sentences that page, Markdown and warnings share."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from loadtest.plan import Load
+from protos.support.significance import CONFIDENCE
 
 MOST_DIFFERENCE = 0.25
 """Share above which a difference between the two load generators is warned of."""
@@ -62,6 +63,20 @@ def cross_check(before: Pace, h2load: Pace, after: Pace) -> CrossCheck:
     p50s = [each.p50_ms for each in (before, h2load, after) if each.p50_ms is not None]
     p50_difference = 2 * p50s[1] / (p50s[0] + p50s[2]) - 1 if len(p50s) == 3 else None
     return CrossCheck(before, h2load, after, 2 * h2load.rps / (before.rps + after.rps) - 1, p50_difference)
+
+
+def extrapolate(costs: Sequence[float], seconds: Sequence[float]) -> tuple[float, float | None] | None:
+    """Returns the 95% interval of answers per second at no cost, by a line of `seconds` for each answer over `costs`.
+
+    The line is one of least squares, its errors taken as independent and normal. The upper end is None where there is
+    none, and the whole is None where even the slower end would take no time.
+    """
+    from scipy import stats  # takes a second, and who only reads results does not ask
+
+    fit = stats.linregress(costs, seconds)
+    margin = stats.t.ppf((1 + CONFIDENCE) / 2, len(costs) - 2) * fit.intercept_stderr
+    least, most = float(fit.intercept - margin), float(fit.intercept + margin)
+    return (1 / most, 1 / least if least > 0 else None) if most > 0 else None
 
 
 def sentences(opinion: SecondOpinion | None) -> Iterator[str]:

@@ -1,0 +1,95 @@
+"""What is worked out for a second opinion, and its sentences word by word."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from loadtest.generator.opinion import (
+    CrossCheck,
+    Pace,
+    SecondOpinion,
+    WithoutGenerator,
+    cross_check,
+    extrapolate,
+    sentences,
+    warnings,
+)
+from tests.support.loadtest.cells import closed
+
+CHECK = cross_check(Pace(900.0, 1.1), Pace(1200.0, 0.8), Pace(1100.0, 0.9))
+OPINION = SecondOpinion("a-x", closed(8), CHECK, without_generator=WithoutGenerator(1234.4, 371.6, 1400.0, 1600.0))
+
+
+def test_differences_are_from_the_mean_of_the_two_turns_beside_it() -> None:
+    assert (CHECK.rps_difference, CHECK.p50_difference) == pytest.approx((0.2, -0.2))
+
+
+@pytest.mark.parametrize("missing", range(3))
+def test_a_p50_of_too_few_samples_has_no_difference(missing: int) -> None:
+    paces = [Pace(1.0, None if at == missing else 1.0) for at in range(3)]
+    assert cross_check(*paces) == CrossCheck(*paces, rps_difference=0.0, p50_difference=None)
+
+
+def test_a_line_is_extrapolated_to_no_cost_exactly_where_it_fits_exactly() -> None:
+    costs = np.array([1.0, 1.5, 2.0, 1.0, 1.5, 2.0]) * 1e-4
+    bounds = extrapolate(costs.tolist(), (5e-4 + 2 * costs).tolist())
+    assert bounds == pytest.approx((2000.0, 2000.0), rel=1e-6)
+
+
+def test_where_cost_changes_nothing_the_raw_rate_is_within_the_interval() -> None:
+    seconds = [0.99e-3, 1e-3, 1.01e-3, 1.01e-3, 1e-3, 0.99e-3]
+    lowest, highest = extrapolate([1e-4, 2e-4, 3e-4] * 2, seconds) or (0.0, 0.0)
+    assert lowest < 1000.0 < (highest or 0.0) < 1100.0
+
+
+def test_the_interval_holds_the_truth_in_about_nineteen_of_twenty_runs() -> None:
+    random, costs = np.random.default_rng(0), np.array([1.0, 1.5, 2.0] * 4) * 3e-4
+    bounds = [extrapolate(costs.tolist(), (5e-4 + costs + random.normal(0, 5e-5, 12)).tolist()) for _ in range(400)]
+    held = [each is not None and each[0] <= 2000.0 <= (each[1] or np.inf) for each in bounds]
+    assert sum(held) == pytest.approx(380, abs=12)
+
+
+def test_a_fit_that_allows_no_time_at_all_has_no_upper_end_and_one_that_asks_for_it_none_at_all() -> None:
+    noise = np.array([1.0, -2.0, 1.0, -1.0, 2.0, -1.0]) * 1e-4
+    costs = np.array([1.0, 1.5, 2.0, 1.0, 1.5, 2.0]) * 1e-4
+    lowest, highest = extrapolate(costs.tolist(), (1e-4 + 2 * costs + noise).tolist()) or (0.0, 0.0)
+    assert (lowest > 0, highest) == (True, None)
+    assert extrapolate(costs.tolist(), (3 * costs - 1e-4).tolist()) is None
+
+
+def test_both_parts_are_said() -> None:
+    assert [*sentences(OPINION)] == [
+        "a-x, 8 users: h2load got 1,200 requests/s with a p50 of 0.80 ms, this load generator 900 requests/s with a p50"
+        " of 1.10 ms right before and 1,100 requests/s with a p50 of 0.90 ms right after: h2load's throughput differs"
+        " by +20%, its p50 by -20%.",
+        "a-x, 8 users: 1,234 requests/s; about 1,400 to 1,600 if the load generator took nothing (95% interval,"
+        " extrapolated from more CPU time for each request than its 372 µs).",
+    ]
+
+
+def test_what_was_not_cross_checked_says_why_and_is_not_warned_of() -> None:
+    opinion = SecondOpinion("a-x", closed(1), missing="it is not installed")
+    assert [*sentences(opinion)] == ["a-x, 1 user: not cross-checked with h2load: it is not installed."]
+    assert [*warnings(opinion)] == [*warnings(None)] == [*sentences(None)] == []
+
+
+def test_an_interval_without_an_upper_end_is_said_as_such() -> None:
+    opinion = SecondOpinion("a-x", closed(1), CHECK, without_generator=WithoutGenerator(900.0, 372.0, 963.0, None))
+    assert "900 requests/s; about 963 or more if the load generator took nothing" in [*sentences(opinion)][1]
+
+
+@pytest.mark.parametrize(
+    ("rps", "p50", "warned"), [(1250.0, 1.0, False), (1251.0, 1.0, True), (700.0, 1.0, True), (1000.0, 0.7, True)]
+)
+def test_more_than_a_quarter_of_difference_in_either_is_warned_of(rps: float, p50: float, warned: bool) -> None:
+    check = cross_check(Pace(1000.0, 1.0), Pace(rps, p50), Pace(1000.0, 1.0))
+    assert bool([*warnings(replace(OPINION, cross_check=check))]) is warned
+
+
+def test_a_warning_says_where_the_own_two_turns_differ_as_well() -> None:
+    check = cross_check(Pace(500.0, 2.0), Pace(1500.0, 1.0), Pace(1000.0, 1.0))
+    assert [*warnings(replace(OPINION, cross_check=check))] == [
+        "a-x, 8 users: h2load's throughput differs by +100%, its p50 by -33% from what this load generator saw right"
+        " before and after (and these differ: the machine's speed changed)"
+    ]
