@@ -44,6 +44,7 @@ class _Costly(Payload):
     spend: Callable[[], None]
 
     def fault(self, response: pb.ModelInferResponse) -> str | None:
+        """Spends what an answer costs, and returns what is wrong with it, or None."""
         self.spend()
         return super().fault(response)
 

@@ -75,6 +75,8 @@ def _own(context: RunContext, block: Block) -> Pace:
     taken = context.measure(block)
     if taken.failures:
         raise h2load.NoOpinionError(f"calls of the own load generator failed beside it ({taken.failures[0].text})")
+    if not taken.answered:
+        raise h2load.NoOpinionError(f"the own load generator got no answer beside it within {taken.seconds:.1f} s")
     p50 = significance.quantile(steady_latencies(taken.samples.rows) * 1e3, 0.5)
     return Pace(taken.answered / taken.seconds, p50)
 
