@@ -11,8 +11,9 @@ a thread beside them does it then, outside the interpreter's lock, and only comp
 """
 
 import hashlib
+import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -27,7 +28,7 @@ from loadtest.measure.measurement import Measurement
 from loadtest.plan import Block
 from protos.v1 import inference_pb2 as pb
 
-TURNS = 4
+TURNS = 8
 SHARES = (0.0, 0.5, 1.0)
 """CPU time added to each answer, in terms of what it costs the load generator anyway."""
 WARMUP_SECONDS = 0.1
@@ -81,23 +82,31 @@ def measure(context: RunContext, block: Block, seconds: float) -> WithoutGenerat
 
     Returns None where a call fails, or the fit says nothing.
     """
-    plan, taken = replace(context.plan, duration=seconds / TURNS, warmup=WARMUP_SECONDS), list[Measurement]()
-    raw = list[Measurement]()
+    context = replace(context, plan=replace(context.plan, duration=seconds / TURNS, warmup=WARMUP_SECONDS))
+    taken: dict[float, list[Measurement]] = {share: [] for share in SHARES}
     for turn in range(TURNS):
         for share in SHARES if turn % 2 == 0 else reversed(SHARES):  # what drifts meets all shares alike
-            with costly(replace(context, plan=plan), block, share * _cost(*raw)) as heavier:
-                taken.append(heavier.measure(block))
-            if taken[-1].failures or not taken[-1].answered:
+            with costly(context, block, share * _cost(taken[0.0]) if share else 0.0) as heavier:
+                measured = heavier.measure(block)
+            if measured.failures or not measured.answered:
                 return None
-            raw += [] if share else taken[-1:]
-    bounds = extrapolate([_cost(each) for each in taken], [each.seconds / each.answered for each in taken])
-    rps = sum(each.answered for each in raw) / sum(each.seconds for each in raw)
-    return WithoutGenerator(rps, _cost(*raw) * 1e6, *bounds) if bounds else None
+            taken[share].append(measured)
+    costs = [_cost(each) for each in taken.values() for _ in each]
+    bounds = extrapolate(costs, [_pace(each) for part in taken.values() for each in part])
+    rps = 1 / statistics.median(map(_pace, taken[0.0]))
+    return WithoutGenerator(rps, costs[0] * 1e6, *bounds) if bounds else None
 
 
-def _cost(*taken: Measurement) -> float:
-    """Returns the load generator's CPU time for each answer in seconds; 0 before anything was measured."""
-    return sum(each.process_seconds for each in taken) / max(1, sum(each.answered for each in taken))
+def _cost(taken: Sequence[Measurement]) -> float:
+    """Returns the load generator's CPU time for each answer, in seconds: one for all turns.
+
+    A neighbour slows down both it and the answers, which a line through single turns would take for its own effect.
+    """
+    return statistics.median(each.process_seconds / each.answered for each in taken)
+
+
+def _pace(taken: Measurement) -> float:
+    return taken.seconds / taken.answered
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from loadtest.plan import Load
 from protos.support.significance import CONFIDENCE
@@ -68,14 +69,14 @@ def cross_check(before: Pace, h2load: Pace, after: Pace) -> CrossCheck:
 def extrapolate(costs: Sequence[float], seconds: Sequence[float]) -> tuple[float, float | None] | None:
     """Returns the 95% interval of answers per second at no cost, by a line of `seconds` for each answer over `costs`.
 
-    The line is one of least squares, its errors taken as independent and normal. The upper end is None where there is
-    none, and the whole is None where even the slower end would take no time.
+    The slope is Theil's and Sen's, so that a few disturbed turns carry nothing
+    (https://doi.org/10.1080/01621459.1968.10480934); its interval passes through the medians. The upper end is None
+    where there is none, and the whole is None where even the slower end would take no time.
     """
     from scipy import stats  # takes a second, and who only reads results does not ask
 
-    fit = stats.linregress(costs, seconds)
-    margin = stats.t.ppf((1 + CONFIDENCE) / 2, len(costs) - 2) * fit.intercept_stderr
-    least, most = float(fit.intercept - margin), float(fit.intercept + margin)
+    fit, cost, middle = stats.theilslopes(seconds, costs, CONFIDENCE), median(costs), median(seconds)
+    least, most = (float(middle - slope * cost) for slope in (fit.high_slope, fit.low_slope))
     return (1 / most, 1 / least if least > 0 else None) if most > 0 else None
 
 
@@ -93,8 +94,8 @@ def sentences(opinion: SecondOpinion | None) -> Iterator[str]:
         yield f"{name}: not cross-checked with h2load: {opinion.missing}."
     if alone := opinion.without_generator:
         yield (
-            f"{name}: {alone.rps:,.0f} requests/s; about {_range(alone)} if the load generator took nothing (95%"
-            f" interval, extrapolated from more CPU time for each request than its {alone.us_per_answer:,.0f} µs)."
+            f"{name}: {alone.rps:,.0f} requests/s; {_range(alone)} if the load generator took nothing (95% interval,"
+            f" extrapolated from more CPU time for each request than its {alone.us_per_answer:,.0f} µs)."
         )
 
 
@@ -120,6 +121,8 @@ def _differences(check: CrossCheck) -> str:
 
 
 def _range(alone: WithoutGenerator) -> str:
-    if alone.highest_rps is None:
-        return f"{alone.lowest_rps:,.0f} or more"
-    return f"{alone.lowest_rps:,.0f} to {alone.highest_rps:,.0f}"
+    if alone.highest_rps is not None:
+        return f"about {alone.lowest_rps:,.0f} to {alone.highest_rps:,.0f}"
+    if alone.lowest_rps > alone.rps:
+        return f"about {alone.lowest_rps:,.0f} or more"
+    return "the machine was too unsteady to tell how many"
