@@ -19,12 +19,13 @@ from dataclasses import dataclass, fields, replace
 from functools import partial
 
 import gevent
+import numpy as np
 from gevent import monkey
 
 from loadtest.client.payloads import Payload
 from loadtest.generator.opinion import WithoutGenerator, extrapolate
 from loadtest.measure.block import RunContext
-from loadtest.measure.measurement import Measurement
+from loadtest.measure.measurement import Measurement, steady
 from loadtest.plan import Block
 from protos.v1 import inference_pb2 as pb
 
@@ -77,24 +78,29 @@ class _Beside:
                 sleep(IDLE_SECONDS)
 
 
-def measure(context: RunContext, block: Block, seconds: float) -> WithoutGenerator | None:
+def measure(context: RunContext, block: Block, seconds: float, rps: float | None = None) -> WithoutGenerator | None:
     """Measures a block `TURNS` times with each of `SHARES`, `seconds` with each, warm-ups apart.
 
-    Returns None where a call fails, or the fit says nothing.
+    The bounds are those of `rps`, the throughput to show beside them; without it, of what is measured here. Returns
+    None where a call fails, or the fit says nothing.
     """
     context = replace(context, plan=replace(context.plan, duration=seconds / TURNS, warmup=WARMUP_SECONDS))
-    taken: dict[float, list[Measurement]] = {share: [] for share in SHARES}
+    taken, users = {share: list[Measurement]() for share in SHARES}, context.plan.users_of(block.load)
     for turn in range(TURNS):
         for share in SHARES if turn % 2 == 0 else reversed(SHARES):  # what drifts meets all shares alike
             with costly(context, block, share * _cost(taken[0.0]) if share else 0.0) as heavier:
                 measured = heavier.measure(block)
-            if measured.failures or not measured.answered:
+            if measured.answered > 2 * users:  # else there is no request after the next
+                taken[share].append(measured)
+            if measured.failures or not taken[0.0]:
                 return None
-            taken[share].append(measured)
-    costs = [_cost(each) for each in taken.values() for _ in each]
-    bounds = extrapolate(costs, [_pace(each) for part in taken.values() for each in part])
-    rps = 1 / statistics.median(map(_pace, taken[0.0]))
-    return WithoutGenerator(rps, costs[0] * 1e6, *bounds) if bounds else None
+    costs = [_cost(each) for each in taken.values() for _ in each]  # one for each of `paces`
+    paces = [_pace(each, users) for part in taken.values() for each in part]
+    if not all(taken.values()) or (bounds := extrapolate(costs, paces)) is None:
+        return None
+    raw = rps or sum(each.answered for each in taken[0.0]) / sum(each.seconds for each in taken[0.0])
+    typical = raw * statistics.median(paces[: len(taken[0.0])])
+    return WithoutGenerator(raw, costs[0] * 1e6, typical / bounds[1], typical / bounds[0] if bounds[0] > 0 else None)
 
 
 def _cost(taken: Sequence[Measurement]) -> float:
@@ -105,8 +111,13 @@ def _cost(taken: Sequence[Measurement]) -> float:
     return statistics.median(each.process_seconds / each.answered for each in taken)
 
 
-def _pace(taken: Measurement) -> float:
-    return taken.seconds / taken.answered
+def _pace(taken: Measurement, users: int) -> float:
+    """Returns the seconds for each answer: the median from one request of a user to its next, shared by all users.
+
+    It does not see the moments in which others had the machine, which a mean would be full of.
+    """
+    due = np.sort(steady(taken.samples.rows)["due"])
+    return float(np.median(due[users:] - due[:-users])) / users
 
 
 @contextmanager

@@ -38,7 +38,7 @@ class WithoutGenerator:
     """A throughput extrapolated to a load generator that takes no CPU time, with its 95% interval."""
 
     rps: float
-    """As the load generator measures it."""
+    """As it was measured: the cell's, where there is one."""
     us_per_answer: float
     """CPU time of the load generator for each answer."""
     lowest_rps: float
@@ -66,18 +66,17 @@ def cross_check(before: Pace, h2load: Pace, after: Pace) -> CrossCheck:
     return CrossCheck(before, h2load, after, 2 * h2load.rps / (before.rps + after.rps) - 1, p50_difference)
 
 
-def extrapolate(costs: Sequence[float], seconds: Sequence[float]) -> tuple[float, float | None] | None:
-    """Returns the 95% interval of answers per second at no cost, by a line of `seconds` for each answer over `costs`.
+def extrapolate(costs: Sequence[float], seconds: Sequence[float]) -> tuple[float, float] | None:
+    """Returns the 95% interval of the seconds for an answer at no cost, by a line through `seconds` over `costs`.
 
-    The slope is Theil's and Sen's, so that a few disturbed turns carry nothing
-    (https://doi.org/10.1080/01621459.1968.10480934); its interval passes through the medians. The upper end is None
-    where there is none, and the whole is None where even the slower end would take no time.
+    The slope is Theil's and Sen's, so that a few disturbed turns carry nothing; its interval passes through the medians
+    (https://doi.org/10.1080/01621459.1968.10480934). Returns None where even the slower end would take no time.
     """
     from scipy import stats  # takes a second, and who only reads results does not ask
 
     fit, cost, middle = stats.theilslopes(seconds, costs, CONFIDENCE), median(costs), median(seconds)
     least, most = (float(middle - slope * cost) for slope in (fit.high_slope, fit.low_slope))
-    return (1 / most, 1 / least if least > 0 else None) if most > 0 else None
+    return (least, most) if most > 0 else None
 
 
 def sentences(opinion: SecondOpinion | None) -> Iterator[str]:

@@ -22,9 +22,10 @@ from protos.support import significance
 
 
 def ask(context: RunContext, cells: Sequence[Cell], console: Console) -> SecondOpinion | None:
-    """Measures for about five times the plan's `second_opinion` seconds; None where that is 0 or no cell is valid."""
+    """Measures for about seven times the plan's `second_opinion` seconds; None where that is 0 or no cell is valid."""
     load = next((each for each in context.plan.loads if each.scenario == "closed"), Load("closed", 1))
-    variant = _fastest(cells, load) if cells else next(iter(context.variants))
+    cell = _fastest(cells, load)
+    variant = cell.variant if cell else None if cells else next(iter(context.variants))
     if not context.plan.second_opinion or variant is None:
         return None
     seconds, alone, block = context.plan.second_opinion, _alone(context, variant, load), Block(variant, load, 0)
@@ -36,14 +37,15 @@ def ask(context: RunContext, cells: Sequence[Cell], console: Console) -> SecondO
         opinion = replace(opinion, missing=str(error))
     if not context.plan.on_one_machine or served.target.name:
         return opinion
-    return replace(opinion, without_generator=generator_share.measure(alone, block, seconds))
+    raw = cell.throughput_rps if cell and cell.load == load else None
+    return replace(opinion, without_generator=generator_share.measure(alone, block, seconds, raw))
 
 
-def _fastest(cells: Sequence[Cell], load: Load) -> str | None:
-    """Returns the variant with the most answers per second under a load, or under any where nobody had that one."""
+def _fastest(cells: Sequence[Cell], load: Load) -> Cell | None:
+    """Returns the valid cell with the most answers per second under a load, or under any where nobody had that one."""
     valid = [cell for cell in cells if is_valid(cell)]
     under = [cell for cell in valid if cell.load == load] or valid
-    return max(under, key=lambda cell: cell.throughput_rps).variant if under else None
+    return max(under, key=lambda cell: cell.throughput_rps, default=None)
 
 
 def _alone(context: RunContext, variant: str, load: Load) -> RunContext:
