@@ -19,11 +19,10 @@ from dataclasses import dataclass, fields, replace
 from functools import partial
 
 import gevent
-import numpy as np
 from gevent import monkey
 
 from loadtest.client.payloads import Payload
-from loadtest.generator.opinion import WithoutGenerator, extrapolate
+from loadtest.generator.opinion import WithoutGenerator, cycle, extrapolate
 from loadtest.measure.block import RunContext
 from loadtest.measure.measurement import Measurement, steady
 from loadtest.plan import Block
@@ -95,7 +94,7 @@ def measure(context: RunContext, block: Block, seconds: float, rps: float | None
             if measured.failures or not taken[0.0]:
                 return None
     costs = [_cost(each) for each in taken.values() for _ in each]  # one for each of `paces`
-    paces = [_pace(each, users) for part in taken.values() for each in part]
+    paces = [cycle(steady(each.samples.rows)["due"], users) for part in taken.values() for each in part]
     if not all(taken.values()) or (bounds := extrapolate(costs, paces)) is None:
         return None
     raw = rps or sum(each.answered for each in taken[0.0]) / sum(each.seconds for each in taken[0.0])
@@ -109,15 +108,6 @@ def _cost(taken: Sequence[Measurement]) -> float:
     A neighbour slows down both it and the answers, which a line through single turns would take for its own effect.
     """
     return statistics.median(each.process_seconds / each.answered for each in taken)
-
-
-def _pace(taken: Measurement, users: int) -> float:
-    """Returns the seconds for each answer: the median from one request of a user to its next, shared by all users.
-
-    It does not see the moments in which others had the machine, which a mean would be full of.
-    """
-    due = np.sort(steady(taken.samples.rows)["due"])
-    return float(np.median(due[users:] - due[:-users])) / users
 
 
 @contextmanager

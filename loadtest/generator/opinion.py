@@ -4,6 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+import numpy as np
+from numpy.typing import NDArray
+
 from loadtest.plan import Load
 from protos.support.significance import CONFIDENCE
 
@@ -64,6 +67,16 @@ def cross_check(before: Pace, h2load: Pace, after: Pace) -> CrossCheck:
     p50s = [each.p50_ms for each in (before, h2load, after) if each.p50_ms is not None]
     p50_difference = 2 * p50s[1] / (p50s[0] + p50s[2]) - 1 if len(p50s) == 3 else None
     return CrossCheck(before, h2load, after, 2 * h2load.rps / (before.rps + after.rps) - 1, p50_difference)
+
+
+def cycle(due: NDArray[np.float64], users: int) -> float:
+    """Returns the seconds for each answer of a closed loop, from when its requests were sent.
+
+    It is the median from one request of a user to its next, shared by all users: it does not see the moments in which
+    others had the machine, which a mean would be full of.
+    """
+    due = np.sort(due)
+    return float(np.median(due[users:] - due[:-users])) / users
 
 
 def extrapolate(costs: Sequence[float], seconds: Sequence[float]) -> tuple[float, float] | None:

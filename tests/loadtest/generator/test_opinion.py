@@ -11,6 +11,7 @@ from loadtest.generator.opinion import (
     SecondOpinion,
     WithoutGenerator,
     cross_check,
+    cycle,
     extrapolate,
     sentences,
     warnings,
@@ -29,6 +30,12 @@ def test_differences_are_from_the_mean_of_the_two_turns_beside_it() -> None:
 def test_a_p50_of_too_few_samples_has_no_difference(missing: int) -> None:
     paces = [Pace(1.0, None if at == missing else 1.0) for at in range(3)]
     assert cross_check(*paces) == CrossCheck(*paces, rps_difference=0.0, p50_difference=None)
+
+
+def test_a_cycle_is_a_user_s_shared_by_all_and_a_pause_of_the_machine_is_not_in_it() -> None:
+    two_users = np.array([0.0, 0.5, 2.0, 2.5, 4.0, 4.5, 54.0, 54.5, 56.0, 56.5])  # each sends every two seconds
+    assert cycle(two_users[::-1], 2) == 1.0
+    assert cycle(np.array([0.0, 3.0, 6.0]), 1) == 3.0
 
 
 COSTS = [1e-4, 1.5e-4, 2e-4] * 8
