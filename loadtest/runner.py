@@ -6,7 +6,7 @@
     objects     latency by how many objects an image holds, where the task has them (see `objects`)
     search      the highest rate that each variant holds, with `--find-max-rate` (see `max_rate`)
     check       the accuracy over the wire, with `--check-accuracy` (see `accuracy`)
-    doubt       what h2load says of one variant, and the server alone could do (see `second_opinion`)
+    opinion     what h2load says of one variant, and what the server alone could do (see `second_opinion`)
     write       results.json, samples.npz and report.html beside `--out`, then renamed to it
 
 The users run in this process, on one thread; its CPU time is part of the results.
