@@ -45,6 +45,7 @@ WRAPPED_IN = {
         "loadtest.analysis.comparison",
         "loadtest.analysis.figure_intervals",
         "loadtest.analysis.percentiles",
+        "loadtest.generator.opinion",
     },
     "psutil": {"loadtest.measure.host"},
     "pycocotools": {"protos.tasks.coco"},

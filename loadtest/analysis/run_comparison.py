@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from loadtest import stats
 from loadtest.analysis.comparison import ALPHA, LIKELY, Verdict
 from loadtest.analysis.figure_intervals import FEWEST_PARTS, Ends, Estimate, estimates, mean_correlation, ratio_interval
 from loadtest.analysis.results import Cell, Results, load_results
@@ -189,8 +190,8 @@ def _why_not(first: Cell | None, second: Cell | None) -> str:
 
 
 def _invalid_reasons(which: str, cell: Cell) -> Iterator[str]:
-    if cell.generator_limited:
-        yield f"limited by the generator in the {which} run"
+    if cell.generator_limit:
+        yield f"{stats.LIMIT_TEXTS[cell.generator_limit]} in the {which} run"
     if cell.failures:
         yield f"{cell.failures} of {cell.requests} calls failed in the {which} run"
 

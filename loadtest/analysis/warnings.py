@@ -60,12 +60,19 @@ def _of_cell(cell: Cell) -> Iterator[str]:
         said = f", most often: {cell.failure_texts[0].text}" if cell.failure_texts else ""
         yield f"{cell.failures} of {cell.requests} calls failed ({failed}){said}"
     if cell.generator_limited:
-        yield (
-            f"the load generator's thread used {cell.generator_cpu:.0%} of a core and may have been the limit: the cell"
-            " is on no frontier"
-        )
+        yield f"{_limit(cell)} and may have been the limit: the cell is on no frontier"
     if cell.server.requests not in (None, cell.requests) and not cell.failures:
         yield (
             f"{cell.requests} calls were sent but the server counted {cell.server.requests}:"
             " it served other clients too, or the metrics page is another server's"
         )
+
+
+def _limit(cell: Cell) -> str:
+    """Returns what the cell shows of the rule by which the load generator may have been the limit."""
+    if cell.generator_limit == "ceiling":
+        return (
+            f"the load generator gets {cell.ceiling_rps:,.0f} requests/s from a server that answers at once, got"
+            f" {cell.throughput_rps:,.0f} here"
+        )
+    return f"the load generator's thread used {cell.generator_cpu:.0%} of a core"

@@ -126,5 +126,5 @@ def _trial(measured: Measurement, rate: float, seconds: float) -> Trial:
         calls=len(rows),
         failures=int((rows["status"] != OK).sum()),
         p99_ms=significance.quantile(steady_latencies(rows) * 1e3, 0.99),
-        generator_limited=stats.is_generator_limited(measured.thread_seconds / measured.seconds),
+        generator_limited=stats.generator_limit(measured.thread_seconds / measured.seconds) is not None,
     )

@@ -69,7 +69,7 @@ class Trial:
     p99_ms: float | None
     """The p99 of the calls that did not fail, from their intended start; None where they are too few."""
     generator_limited: bool
-    """Whether the generator's own CPU may have been the limit (`stats.is_generator_limited`)."""
+    """Whether the generator's own CPU may have been the limit (`stats.generator_limit`)."""
 
     def outcome(self, objective: Objective) -> Outcome:
         """Returns what the trial says; a slow generator can break an objective, but cannot make it hold."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from loadtest.analysis.decision import Decision, LoadDecision
 from loadtest.analysis.ranking import Ranking, by_p50
 from loadtest.analysis.results import Cell, Results
+from loadtest.generator.opinion import sentences
 from loadtest.report.flips import Gallery
 from loadtest.report.table import BRIEF, COLUMNS, titled
 from protos.support import options, significance
@@ -17,11 +18,11 @@ from protos.support.markdown import inert, table
 
 
 def cells_csv(cells: Sequence[Cell]) -> str:
-    """Returns all columns of the report's table, and whether the load generator may have been the limit."""
+    """Returns all columns of the report's table, and by which rule the load generator may have been the limit."""
     writer = csv.writer(text := io.StringIO(), lineterminator="\n")
-    writer.writerow([*(column.title for column in titled(COLUMNS, cells)), "generator limited"])
+    writer.writerow([*(column.title for column in titled(COLUMNS, cells)), "generator limit"])
     for cell in cells:
-        writer.writerow([*(column.value(cell) for column in COLUMNS), cell.generator_limited])
+        writer.writerow([*(column.value(cell) for column in COLUMNS), cell.generator_limit])
     return text.getvalue()
 
 
@@ -56,6 +57,8 @@ def markdown(results: Results, decision: Decision, ranked: Sequence[Ranking], se
             [o.variant, f"{o.fewest} to {o.most}", o.samples, _ms(o.p50_ms), _ms(o.p99_ms)] for o in results.objects
         ]
         sections += ["## Latency by the number of objects in an image", table(heads, shown)]
+    if said := tuple(sentences(results.second_opinion)):
+        sections += ["## A second opinion", *said]
     if results.warnings:
         sections += ["## Warnings", "\n".join(f"- {warning}" for warning in results.warnings)]
     sections += ["## Plan", f"```toml\n{options.to_toml(results.plan)}```"]

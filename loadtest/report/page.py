@@ -20,6 +20,7 @@ from loadtest.analysis.decision import Decision
 from loadtest.analysis.ranking import Ranking, by_p50, rank_cells
 from loadtest.analysis.results import Cell, Results
 from loadtest.analysis.validity import p99_frontier, throughput_frontier, title_of
+from loadtest.generator.opinion import sentences
 from loadtest.measure.measurement import OBJECT_LEVELS
 from loadtest.plan import Scenario
 from loadtest.report import markdown, plots
@@ -60,6 +61,7 @@ def write_report(results: Results, decision: Decision, samples: Samples, path: P
         levels=OBJECT_LEVELS,
         lacking=[level for level in OBJECT_LEVELS if level not in {each.level for each in results.objects}],
         failed=tuple(results.failure_texts),
+        opinions=tuple(sentences(results.second_opinion)),
         columns=[c for c in titled(COLUMNS, cells) if c.percentile or any(c.value(cell) is not None for cell in cells)],
         style=style,
     )

@@ -204,7 +204,7 @@ def _hover(cell: Cell) -> str:
     if cell.facts.artifact_bytes:
         parts.append(f"{cell.facts.artifact_bytes / 1e6:.2f} MB")
     if not is_valid(cell):
-        parts.append("limited by the load generator" if cell.generator_limited else "calls failed")
+        parts.append(stats.LIMIT_TEXTS[cell.generator_limit] if cell.generator_limit else "calls failed")
     return "<br>".join(parts)
 
 

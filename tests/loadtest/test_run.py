@@ -62,7 +62,7 @@ def test_each_variant_has_a_cell_for_each_load(run: Run) -> None:
         assert cell["throughput_rps"] == pytest.approx(cell["samples"] / cell["seconds"], rel=0.05)  # at the edges
         assert 0 < cell["latency_ms"]["p50"] <= cell["latency_ms"]["p95"]
         assert cell["first_call_ms"] > 0
-        assert isinstance(cell["generator_limited"], bool)
+        assert cell["generator_limit"] in (None, "thread", "ceiling")
         assert 0 < cell["generator_cpu"] < 0.95 * cell["generator_process_cpu"]  # gRPC has threads of its own
         assert cell["generator_us_per_request"] > 0
         assert cell["cores_used"] > cell["generator_process_cpu"]
@@ -238,7 +238,7 @@ from loadtest.__main__ import main
 write = runner.write_report
 runner.write_report = lambda *given: (os.kill(os.getpid(), {int(signal.SIGTERM)}), write(*given))
 sys.exit(main(["run", "--target", "{server.address}", "--model", "{MODEL}", "--out", "{tmp_path / "run"}",
-               "--users", "1", "--rounds", "1", "--warmup", "0", "--duration", "0.1"]))
+               "--users", "1", "--rounds", "1", "--warmup", "0", "--duration", "0.1", "--second-opinion", "0"]))
 """
         done = finished(python(script))
     assert (done.returncode, done.stdout) == (143, "")
@@ -316,7 +316,9 @@ sys.exit(main({given}))
     assert ceiling["load"] == {"scenario": "closed", "level": 4}
     assert ceiling["rps"] > 0
     assert all(cell["throughput_rps"] > 0 for cell in results["cells"])
-    assert all(cell["generator_limited"] and cell["ceiling_rps"] == ceiling["rps"] for cell in results["cells"])
+    assert all(
+        cell["generator_limit"] == "thread" and cell["ceiling_rps"] == ceiling["rps"] for cell in results["cells"]
+    )
     assert "No answer: no cell is valid" in (tmp_path / "run" / "report.html").read_text()
 
 
@@ -331,7 +333,8 @@ def test_a_server_that_fills_the_generator_s_own_machine_is_warned_of(tmp_path: 
 
     with foreign(("1",)) as server, pages(busy) as url:
         target = ("--target", server.address, "--metrics-url", url, "--model", MODEL, "--out", str(tmp_path / "run"))
-        done = loadtest("run", *target, "--users", "1", "--rounds", "1", "--warmup", "0", "--duration", "0.1")
+        short = ("--users", "1", "--rounds", "1", "--warmup", "0", "--duration", "0.1", "--second-opinion", "0")
+        done = loadtest("run", *target, *short)
     assert "warning: in 1 of 1 cell the load generator and the server used at least 95%" in done.stdout
 
 
@@ -347,7 +350,7 @@ def test_the_steady_state_begins_when_every_user_has_had_its_first_call(tmp_path
 
     with foreign(("1",), late) as server:
         target = ("--target", server.address, "--model", MODEL, "--out", str(tmp_path / "run"), "--users", "2")
-        short = ("--rounds", "1", "--warmup", "0", "--duration", "0.3", "--deadline", "30")
+        short = ("--rounds", "1", "--warmup", "0", "--duration", "0.3", "--deadline", "30", "--second-opinion", "0")
         done = loadtest("run", *target, "--repository", str(tmp_path), *short)
     assert done.returncode == 0, done.stderr
     samples = load_samples(tmp_path / "run" / "samples.npz")
@@ -471,7 +474,9 @@ def test_the_words_of_a_server_that_refuses_are_in_results_and_report(tmp_path: 
             *("run", "--target", server.address, "--model", MODEL, "--users", "1", "--duration", "0.3"),
             *("--rounds", "2", "--ceiling", "0", "--reruns", "0", "--out", str(tmp_path / "run")),
         )
-    (cell,) = results_of(tmp_path / "run")["cells"]
+    results = results_of(tmp_path / "run")
+    (cell,) = results["cells"]
+    assert results["second_opinion"] is None  # no valid cell
     assert cell["failure_texts"] == [
         {"status": "RESOURCE_EXHAUSTED", "text": "<b>full</b>", "count": cell["failures"]},
     ]
@@ -503,6 +508,8 @@ def test_a_foreign_server_is_measured_with_made_up_inputs_and_no_server_figures(
             "0",
             "--reruns",
             "0",
+            "--second-opinion",
+            "0",
             "--out",
             str(tmp_path / "run"),
             "--repository",
@@ -523,6 +530,7 @@ def test_a_server_that_is_still_starting_is_waited_for(repository: Path, tmp_pat
     port = quiet_port()
     server = ServerProcess(["--repository", str(repository), "--port", str(port), "--metrics-port", "0"])
     short = ["--users", "1", "--rounds", "1", "--duration", "0.2", "--warmup", "0.1", "--out", str(tmp_path / "r")]
+    short += ["--second-opinion", "0"]
     at = ["--target", f"127.0.0.1:{port}", "--model", toy.MODEL, "--repository", str(repository)]
     try:
         done = loadtest("run", *at, *short, "--wait", "60")

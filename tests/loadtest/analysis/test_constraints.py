@@ -18,7 +18,7 @@ def judged(made: Cell, baseline: Cell | None = BASE, **constraint: float) -> Jud
 
 
 def arrivals(rps: float, level: float = 200.0, *, limited: bool = False) -> Cell:
-    made = cell("a-x", 5.0, rps=rps, load=Load("server", level), generator_limited=limited)
+    made = cell("a-x", 5.0, rps=rps, load=Load("server", level), generator_limit="thread" if limited else None)
     return replace(made, asked_rps=level)
 
 
@@ -73,9 +73,9 @@ def test_too_few_samples_leave_it_to_the_interval() -> None:
 
 
 def test_a_p99_that_the_generator_limited_is_met_or_not_known() -> None:
-    fast = judged(cell("a-x", 9.0, generator_limited=True), p99=10.0)
+    fast = judged(cell("a-x", 9.0, generator_limit="thread"), p99=10.0)
     assert (fast.state, fast.admits) == ("met", True)
-    slow = judged(cell("a-x", 20.0, generator_limited=True), p99=10.0)
+    slow = judged(cell("a-x", 20.0, generator_limit="thread"), p99=10.0)
     assert (slow.state, slow.admits) == ("unknown", False)
     assert slow.text.endswith("10.00 more than the 10 allowed, but the load generator was the limit")
 
@@ -92,7 +92,7 @@ def test_a_p99_of_calls_of_which_some_failed_is_broken_or_not_known() -> None:
         (cell("a-x", rps=200), "met", True, "200 requests/s at 1 user"),
         (cell("a-x", rps=150), "broken", False, "150 requests/s at 1 user, 50 fewer than the 200 asked for"),
         (
-            cell("a-x", rps=150, generator_limited=True),
+            cell("a-x", rps=150, generator_limit="thread"),
             "unknown",
             False,
             "150 requests/s at 1 user, 50 fewer than the 200 asked for, but the load generator was the limit",

@@ -209,7 +209,7 @@ def test_what_was_not_compared_with_the_best_does_not_win_for_its_accuracy() -> 
 
 def test_a_loser_that_the_generator_limited_may_be_faster() -> None:
     shows = (comparison("a-x", "b-x", 2.0, figure="p99"),)
-    answer = shown(BASE, cell("a-x"), cell("b-x", 2.0, generator_limited=True), comparisons=shows, max_drop=9.0)
+    answer = shown(BASE, cell("a-x"), cell("b-x", 2.0, generator_limit="thread"), comparisons=shows, max_drop=9.0)
     assert reasons(answer)["b-x"][0].endswith("clear, but the load generator was the limit")
 
 

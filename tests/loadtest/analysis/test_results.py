@@ -9,7 +9,7 @@ import pytest
 from loadtest.analysis.results import LatencyMs, Results, ServerSide, make_cells
 from loadtest.client.failures import Failure
 from loadtest.client.metrics_page import Deltas, Facts
-from loadtest.measure.measurement import Measurement
+from loadtest.measure.measurement import Ceiling, Measurement
 from loadtest.plan import Block
 from loadtest.users.recorder import AFTER, FIRST, SAMPLE, STEADY, WARMUP, Samples
 from protos.support.machine import Machine
@@ -100,12 +100,30 @@ def test_the_first_call_is_the_median_over_users_and_rounds() -> None:
 def test_a_cell_is_generator_limited_when_one_of_its_rounds_was() -> None:
     blocks = [block(cpu=1.0), block(cpu=1.85, round_=2)]
     (made,) = make_cells(PLAN, blocks, {"a": Facts()})
-    assert (made.generator_cpu, made.generator_limited) == (0.7125, True)
+    assert (made.generator_cpu, made.generator_limit) == (0.7125, "thread")
+
+
+@pytest.mark.parametrize(
+    ("cpus", "ceiling", "rule"),
+    [
+        ((1.85, 1.0), 3.0, "thread"),
+        ((1.0, 1.85), None, "thread"),
+        ((1.0, 1.0), 0.5, "ceiling"),
+        ((1.0, 1.0), 0.6, None),
+    ],
+)
+def test_a_cell_keeps_the_rule_that_marked_its_first_limited_round(
+    cpus: tuple[float, ...], ceiling: float | None, rule: str | None
+) -> None:
+    blocks = [block((STEADY, 0, 0.1), cpu=cpu, round_=turn) for turn, cpu in enumerate(cpus, 1)]
+    ceilings = [] if ceiling is None else [Ceiling(blocks[0].block.load, ceiling, None, None)]
+    (made,) = make_cells(PLAN, blocks, {"a": Facts()}, ceilings)
+    assert (made.generator_limit, made.generator_limited) == (rule, rule is not None)
 
 
 def test_a_generator_is_limited_by_its_thread_and_not_by_what_grpc_s_own_threads_use() -> None:
     (made,) = make_cells(PLAN, [block((STEADY, 0, 0.1), cpu=1.0, process_cpu=3.0)], {"a": Facts()})
-    assert (made.generator_cpu, made.generator_process_cpu, made.generator_limited) == (0.5, 1.5, False)
+    assert (made.generator_cpu, made.generator_process_cpu, made.generator_limit) == (0.5, 1.5, None)
     assert (made.rounds[0].generator_cpu, made.rounds[0].generator_process_cpu) == (0.5, 1.5)
 
 
@@ -129,7 +147,7 @@ def test_without_the_server_s_cpu_the_cores_used_are_unknown() -> None:
 
 def test_a_generator_just_at_the_limit_is_not_beyond_it() -> None:
     (made,) = make_cells(PLAN, [block(cpu=1.8)], {"a": Facts()})
-    assert made.generator_limited is False
+    assert made.generator_limit is None
 
 
 def test_server_means_are_sums_by_counts_over_all_rounds() -> None:

@@ -132,7 +132,7 @@ def test_too_few_rounds_are_named_and_nothing_is_claimed(compare: Compare) -> No
 
 
 def test_what_the_generator_limited_or_failed_is_left_out_and_said(compare: Compare) -> None:
-    found = compare(run(generator_limited=True), run(failures=3))
+    found = compare(run(generator_limit="thread"), run(failures=3))
     assert found.changes == ()
     assert [*map(str, found.left_out)] == [
         "a-openvino, 1 user: limited by the generator in the first run, 3 of 1000 calls failed in the second run"

@@ -8,7 +8,7 @@ from tests.support.loadtest.cells import NO_SERVER, cell
 
 
 def test_warnings_name_what_was_skipped_failed_limited_and_too_short() -> None:
-    cells = [cell("a-x", failures=2), cell("b-x", generator_limited=True, users=8), cell("c-x", p99=None)]
+    cells = [cell("a-x", failures=2), cell("b-x", generator_limit="thread", users=8), cell("c-x", p99=None)]
     assert make_warnings(cells, {"d-x": "not ready"}, ["no page"]) == (
         "d-x was not measured: not ready",
         "no page",

@@ -54,7 +54,20 @@ def one_worker() -> Answer:
 
 def command(address: str, out: Path, *more: str) -> list[str]:
     target = ("--target", address, "--model", MODEL, "--out", str(out), "--repository", str(out), "--find-max-rate")
-    short = ("--duration", "0.5", "--warmup", "0.1", "--ceiling", "0", "--error-rate", "1%", "--connections", "4")
+    short = (
+        "--duration",
+        "0.5",
+        "--warmup",
+        "0.1",
+        "--ceiling",
+        "0",
+        "--error-rate",
+        "1%",
+        "--connections",
+        "4",
+        "--second-opinion",
+        "0",
+    )
     return python(QUICK, "run", *target, *short, *more)
 
 

@@ -129,7 +129,7 @@ def test_without_constraints_the_frontier_of_each_load_is_told(tmp_path: Path) -
     ("made", "why"),
     [
         (cell("a-x", quality=None), "the server does not say how accurate its variants are"),
-        (cell("a-x", generator_limited=True), "no cell is valid, see the warnings"),
+        (cell("a-x", generator_limit="thread"), "no cell is valid, see the warnings"),
     ],
 )
 def test_an_empty_frontier_says_why(made: Cell, why: str, tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_an_empty_frontier_says_why(made: Cell, why: str, tmp_path: Path) -> Non
 
 def test_p50_is_compared_with_the_fastest_and_sorted_by(tmp_path: Path) -> None:
     shows = (comparison("a-x", "b-x", 4.0, figure="p50"),)
-    cells = cell("b-x", 8.0), cell("a-x", 2.0), cell("c-x", generator_limited=True)
+    cells = cell("b-x", 8.0), cell("a-x", 2.0), cell("c-x", generator_limit="thread")
     page = text(results(*cells, comparisons=shows), tmp_path)
     assert "1 user variant p50 ms times the fastest a-x 0.50 b-x 2.00 4.00 (2.00 to 8.00), clear" in page
     assert "Not compared: c-x (limited by the generator, p99 at most 1.00 ms)." in page
@@ -218,7 +218,17 @@ def made_up(repository: Path) -> Results:
         for made, size in (
             (cell("fp32-pytorch", 100.0, 0.98, users=users, server=ServerSide(1, 0.1, 0.6, 900.0, 0.8)), 4000),
             (cell("int8-openvino", 9.0, 0.97, users=users, rps=300.0), 1000),
-            (cell("int8-onnxruntime", None, 0.97, users=users, rps=999.0, generator_limited=users == 8), 1100),
+            (
+                cell(
+                    "int8-onnxruntime",
+                    None,
+                    0.97,
+                    users=users,
+                    rps=999.0,
+                    generator_limit="thread" if users == 8 else None,
+                ),
+                1100,
+            ),
         )
     ]
     run = results(*cells, users=(1, 8))
@@ -338,7 +348,7 @@ def test_a_name_and_the_menu_filter_too(page: Chrome) -> None:
 def test_a_cell_that_the_generator_limited_is_red_and_hollow(page: Chrome) -> None:
     (row,) = find(page, "table.cells tr.bad")
     assert row.text.split("\n")[0].startswith("int8-onnxruntime")
-    assert "generator limit" in row.text
+    assert "generator thread" in row.text
     script = "return document.getElementById('rps-closed-8').data.map(trace => trace.marker?.symbol)"
     assert page.execute_script(script) == [None, "circle", "square", "square-open"]
 

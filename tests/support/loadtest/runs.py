@@ -37,7 +37,7 @@ def flags(server: ServerProcess, repository: Path, out: Path, *more: str) -> lis
         *("run", "--target", server.grpc_address, "--metrics-url", f"http://{server.metrics_address}/metrics"),
         *("--model", toy.MODEL, "--repository", str(repository), "--out", str(out)),
         *("--users", "1,4", "--duration", "0.8", "--warmup", "0.2", "--rounds", "2", "--ceiling", "0.2"),
-        *("--reruns", "0", *more),
+        *("--reruns", "0", "--second-opinion", "0", *more),
     ]
 
 
