@@ -1,4 +1,4 @@
-"""The second opinion on a run: its record, and the sentences that page, Markdown and warnings share."""
+"""The second opinion on a run: its record, and the sentences that page and Markdown share."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,9 +9,6 @@ from numpy.typing import NDArray
 
 from loadtest.plan import Load
 from protos.support.significance import CONFIDENCE
-
-MOST_DIFFERENCE = 0.25
-"""Share above which a difference between the two load generators is warned of."""
 
 
 @dataclass(frozen=True)
@@ -108,18 +105,6 @@ def sentences(opinion: SecondOpinion | None) -> Iterator[str]:
         yield (
             f"{name}: {alone.rps:,.0f} requests/s; {_range(alone)} if the load generator took nothing (95% interval,"
             f" extrapolated from more CPU time for each request than its {alone.us_per_answer:,.0f} µs)."
-        )
-
-
-def warnings(opinion: SecondOpinion | None) -> Iterator[str]:
-    """Yields a warning where the two load generators differ by more than `MOST_DIFFERENCE`."""
-    check = opinion.cross_check if opinion else None
-    if opinion and check and max(abs(check.rps_difference), abs(check.p50_difference or 0.0)) > MOST_DIFFERENCE:
-        own = sorted((check.before.rps, check.after.rps))
-        moved = " (and these differ: the machine's speed changed)" if own[1] > (1 + MOST_DIFFERENCE) * own[0] else ""
-        yield (
-            f"{opinion.variant}, {opinion.load.name}: h2load's {_differences(check)} from what this load generator saw"
-            f" right before and after{moved}"
         )
 
 

@@ -1,119 +1,76 @@
 """Users that rest between short slices, against a real server: what they call, when, and how a slice ends."""
 
-from loadtest.users.slices import LEAST, ClosedTurn, OpenTurn, StandingUsers, standing_users  # patches, so first
-
-# isort: split
-from collections.abc import Iterator
-from contextlib import ExitStack, closing
+import json
+import sys
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 
-from loadtest.client.oip import Client
-from loadtest.client.payloads import make_inputs, make_payloads
-from loadtest.users.recorder import AFTER, FIRST, STEADY, WARMUP, Recorder, Rows
-from tests.support import toy
-from tests.support.loadtest.runs import requests_of
+from loadtest.users.recorder import AFTER, FIRST, STEADY, WARMUP
+from tests.support.processes import finished
 from tests.support.serving import ServerProcess
 
-VARIANTS = ("fp32-onnxruntime", "fp32-openvino")
-DEAD = "127.0.0.1:1"
+SESSION = Path(__file__).with_name("slices_session.py")
+USERS, LEAST = 4, 3
+TIMES = [0.0, 0.01, 0.05, 0.051, 0.09]
+
+Played = dict[str, dict[str, Any]]
 
 
-class Standing:
-    """Two variants' users, four each, and what they recorded."""
-
-    def __init__(self, server: ServerProcess, repository: Path, stack: ExitStack, dead: bool = False) -> None:
-        self.recorder = Recorder()
-        with closing(Client(server.grpc_address, 10.0)) as client:
-            metadata = {variant: client.model(toy.MODEL, variant) for variant in VARIANTS}
-        payloads = {
-            name: {1: make_payloads(toy.MODEL, name, told, make_inputs(toy.MODEL, told, repository, 0))}
-            for name, told in metadata.items()
-        }
-        hosts = dict.fromkeys(VARIANTS, DEAD if dead else server.grpc_address)
-        how = standing_users(hosts, payloads, 4, self.recorder.on_request, lambda _: None, deadline=10.0)
-        self.users: StandingUsers = stack.enter_context(how)
-
-    def calls(self, variant: str) -> Rows:
-        """The variant's calls so far."""
-        rows = self.recorder.samples(0.0, (0.0, 0.0), None, VARIANTS).rows
-        return np.compress(rows["variant"] == VARIANTS.index(variant), rows)
+@pytest.fixture(scope="module")
+def played(server: ServerProcess, repository: Path) -> Played:
+    done = finished([sys.executable, str(SESSION), server.grpc_address, str(repository)])
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
 
 
-@pytest.fixture
-def standing(server: ServerProcess, repository: Path) -> Iterator[Standing]:
-    with ExitStack() as stack:
-        yield Standing(server, repository, stack)
+def phases(played: Played, scenario: str) -> Counter[int]:
+    return Counter(phase for phase, _, _ in played[scenario]["calls"])
 
 
-def phases(rows: Rows) -> list[int]:
-    return np.bincount(rows["phase"], minlength=4).tolist()
+def steady(played: Played, scenario: str) -> list[tuple[float, float]]:
+    """When steady calls were due, and how long they took."""
+    return sorted((due, latency) for phase, due, latency in played[scenario]["calls"] if phase == STEADY)
 
 
-def test_only_the_variant_whose_turn_it_is_gets_calls(standing: Standing, server: ServerProcess) -> None:
-    before = requests_of(server)
-    standing.users.take(VARIANTS[0], ClosedTurn(4, 1, 0.05))
-    calls, after = len(standing.calls(VARIANTS[0])), requests_of(server)
-    assert after[VARIANTS[0]] - before.get(VARIANTS[0], 0.0) == calls
-    assert after.get(VARIANTS[1]) == before.get(VARIANTS[1])
+def test_only_the_variant_whose_turn_it_is_gets_calls(played: Played) -> None:
+    assert played["second"]["variants"] == ["fp32-onnxruntime"]
 
 
-def test_connections_are_opened_once_and_the_first_call_of_a_slice_is_apart(standing: Standing) -> None:
-    standing.users.take(VARIANTS[0], ClosedTurn(4, 1, 0.05))
-    first = phases(standing.calls(VARIANTS[0]))
-    standing.recorder.clear()
-    standing.users.take(VARIANTS[0], ClosedTurn(4, 1, 0.05))
-    second = phases(standing.calls(VARIANTS[0]))
-    assert (first[FIRST], second[FIRST]) == (4, 0)
-    assert second[WARMUP] >= 4
+def test_connections_are_opened_once_and_the_first_calls_of_a_slice_are_apart(played: Played) -> None:
+    assert [phases(played, name)[FIRST] for name in ("first", "second")] == [USERS, 0]
+    assert phases(played, "second")[WARMUP] >= USERS
 
 
-def test_each_user_makes_its_least_number_of_steady_calls_however_short_a_slice_is(standing: Standing) -> None:
-    turn = ClosedTurn(4, 1, 1e-6)
-    standing.users.take(VARIANTS[0], turn)
-    assert phases(standing.calls(VARIANTS[0]))[STEADY] == 4 * LEAST == turn.answered
-    assert turn.seconds > 1e-6
+def test_each_user_makes_its_least_number_of_steady_calls_however_short_a_slice_is(played: Played) -> None:
+    assert phases(played, "shortest")[STEADY] == USERS * LEAST == played["shortest"]["answered"]
+    assert played["shortest"]["seconds"] > 1e-6
 
 
-def test_a_steady_call_is_never_alone_at_a_slice_s_end(standing: Standing) -> None:
-    standing.users.take(VARIANTS[0], ClosedTurn(4, 1, 0.2))
-    rows = standing.calls(VARIANTS[0])
-    last = rows[rows["phase"] == STEADY]["due"].max()
-    later = rows[(rows["phase"] == AFTER) | (rows["due"] == last)]
-    assert len(later) >= 3  # of four users at least two others still call, or have calls of their own under way
+def test_no_steady_call_ends_while_others_have_stopped(played: Played) -> None:
+    ends = [due + latency for due, latency in steady(played, "long")]
+    later = [due for phase, due, _ in played["long"]["calls"] if phase == AFTER]
+    assert len(later) >= 1
+    assert min(later) < max(ends)  # those that were done went on until the last one was, too
 
 
-def test_throughput_is_answers_by_the_users_own_time(standing: Standing) -> None:
-    turn = ClosedTurn(1, 1, 0.2)
-    standing.users.take(VARIANTS[0], turn)
-    rows = standing.calls(VARIANTS[0])
-    steady = rows[rows["phase"] == STEADY]
-    assert turn.answered == len(steady)
-    assert turn.seconds >= steady["latency"].sum()
+def test_a_slice_lasts_as_long_as_its_user_was_at_it(played: Played) -> None:
+    calls = steady(played, "alone")
+    assert played["alone"]["answered"] == len(calls)
+    assert played["alone"]["seconds"] == pytest.approx(calls[-1][0] + calls[-1][1] - calls[0][0], abs=5e-3)
 
 
-def test_an_open_loop_keeps_its_due_times(standing: Standing) -> None:
-    times = [0.0, 0.01, 0.05, 0.051, 0.09]
-    turn = OpenTurn(4, 1, 0.1, times)
-    standing.users.take(VARIANTS[0], turn)
-    rows = standing.calls(VARIANTS[0])
-    due = np.sort(rows[rows["phase"] == STEADY]["due"])
-    assert due - due[0] == pytest.approx(times, abs=5e-4)
-    assert turn.answered == len(times)
+def test_an_open_loop_keeps_its_due_times(played: Played) -> None:
+    due = [due for due, _ in steady(played, "open")]
+    assert [each - due[0] for each in due] == pytest.approx(TIMES, abs=2e-3)
+    assert played["open"]["answered"] == len(TIMES)
 
 
-def test_a_slice_without_arrivals_ends(standing: Standing) -> None:
-    turn = OpenTurn(4, 1, 0.05, [])
-    standing.users.take(VARIANTS[0], turn)
-    assert turn.answered == 0
+def test_a_slice_without_arrivals_ends(played: Played) -> None:
+    assert (played["silent"]["answered"], steady(played, "silent")) == (0, [])
 
 
-def test_a_server_that_is_gone_makes_slices_of_failures(server: ServerProcess, repository: Path) -> None:
-    with ExitStack() as stack:
-        standing = Standing(server, repository, stack, dead=True)
-        turn = ClosedTurn(2, 1, 0.01)
-        standing.users.take(VARIANTS[0], turn)
-        assert turn.answered == 0
-        assert {each.status for each in standing.recorder.failures} == {"UNAVAILABLE"}
+def test_a_server_that_is_gone_makes_a_slice_of_failures(played: Played) -> None:
+    assert (played["gone"]["answered"], played["gone"]["statuses"]) == (0, ["UNAVAILABLE"])
