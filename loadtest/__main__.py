@@ -104,6 +104,7 @@ def _run(plan: Plan) -> int:
         # isort: split
         from rich.console import Console
 
+        from loadtest.analysis.max_rates import fastest
         from loadtest.report.table import searches_table, table
 
         sleep(0)  # for a signal that was sent meanwhile
@@ -113,6 +114,8 @@ def _run(plan: Plan) -> int:
         console.print(table(results, console.width))
     if results.searches:
         console.print(searches_table(results))
+        if best := fastest(results.searches):
+            print(f"highest rate: {best.search.variant}: {best.sentence}")
     for warning in results.warnings:
         print(f"warning: {warning}")
     for line in _decision(decision) if results.cells else ():

@@ -15,7 +15,8 @@ def narrate(blocks: Sequence[Block], seconds: float, console: Console) -> Genera
     A block takes at least `seconds`. Nothing is drawn meanwhile: that would cost the load generator CPU.
     """
     columns = (BarColumn(), TextColumn("{task.completed}/{task.total}"), TextColumn("{task.description}"))
-    with Progress(*columns, console=console, auto_refresh=False, disable=not console.is_terminal) as progress:
+    off = not blocks or not console.is_terminal
+    with Progress(*columns, console=console, auto_refresh=False, disable=off) as progress:
         task, began = progress.add_task("", total=len(blocks)), time.monotonic()
         for done, block in enumerate(blocks):
             each = max(seconds, (time.monotonic() - began) / done) if done else seconds

@@ -64,6 +64,7 @@ WRAPPED_IN = {
     "plotly": {
         "loadtest.report.plots",
         "loadtest.report.page",
+        "loadtest.report.search_plot",
         "loadtest.report.timeline",
         "compressors.report.plots",
     },

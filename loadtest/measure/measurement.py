@@ -45,6 +45,8 @@ class Record:
     """Whether the noise probe took the usual time before and after."""
     failures: tuple[Failure, ...] = ()
     """What was said of the calls that failed."""
+    due: int = 0
+    """Calls of an open loop that were due in the steady state."""
 
 
 @dataclass(frozen=True, kw_only=True)
