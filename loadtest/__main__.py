@@ -150,6 +150,7 @@ def _run(plan: Plan) -> int:
         # isort: split
         from rich.console import Console
 
+        from loadtest.analysis.max_rates import fastest
         from loadtest.report.table import decision_lines, searches_table, table
 
         sleep(0)  # for a signal that was sent meanwhile
@@ -159,9 +160,11 @@ def _run(plan: Plan) -> int:
         console.print(table(results, console.width))
     if results.searches:
         console.print(searches_table(results))
+        if best := fastest(results.searches):
+            print(f"highest rate: {best.search.variant}: {best.sentence}")
     for warning in results.warnings:
         print(f"warning: {warning}")
-    for line in decision_lines(decision):
+    for line in decision_lines(decision) if results.cells else ():
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     files = {"results": str(plan.out / RESULTS), "report": str(plan.out / REPORT)}
     print(json.dumps(files | {"failures": results.failures}))

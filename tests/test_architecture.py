@@ -66,6 +66,7 @@ WRAPPED_IN = {
     "plotly": {
         "loadtest.report.plots",
         "loadtest.report.page",
+        "loadtest.report.search_plot",
         "loadtest.report.timeline",
         "loadtest.report.history",
         "compressors.report.plots",

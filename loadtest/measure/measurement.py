@@ -39,6 +39,8 @@ class Record:
     """What the machine did over the whole block."""
     failures: tuple[Failure, ...] = ()
     """What was said of the calls that failed."""
+    due: int = 0
+    """Calls of an open loop that were due in the steady state."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,8 @@ from selenium.webdriver.support.wait import WebDriverWait
 from loadtest.analysis.decision import decide
 from loadtest.analysis.results import Cell, Results, ServerSide
 from loadtest.measure.accuracy import Accuracy
-from loadtest.measure.measurement import Ceiling, ObjectLatency
+from loadtest.measure.measurement import Ceiling, ObjectLatency, Search
+from loadtest.measure.rate_search import Found, Objective, Trial
 from loadtest.report.page import write_report
 from loadtest.tasks.classification import ClassFlip
 from loadtest.tasks.detection import ObjectFlip
@@ -204,6 +205,36 @@ def test_a_detector_s_page_tells_objects_and_average_precision(tmp_path: Path) -
     assert "| int8-x | 1 to 3 | 400 | 2.50 | 3.75 |" in (tmp_path / "report.md").read_text()
 
 
+def searched() -> Results:
+    """A run that only searched: one variant that was narrowed, and one that nothing was tried of."""
+    shown = [(80.0, 10.0, False), (100.0, 19.0, False), (101.0, 30.0, False), (125.0, None, True), (50.0, 40.0, False)]
+    trials = tuple(Trial(rate, rate, 1000, 0, p99, False, early) for rate, p99, early in shown)
+    found = (Found(90.0, 100.5, (95.0, 106.0), "p99", trials), Found(None, None, None, "p99", ()))
+    searches = (Search(name, Objective(20.0), each) for name, each in zip(("int8-x", "fp32-x"), found, strict=True))
+    run = results(users=())
+    plan = replace(run.plan, find_max_rate=True, p99=20.0, repository=Path("none"))
+    return replace(run, plan=plan, searches=tuple(searches))
+
+
+def test_a_run_that_only_searched_names_the_variant_with_the_highest_rate(tmp_path: Path) -> None:
+    page = text(searched(), tmp_path)
+    said = "half of the trials hold at 100.5 (95% interval 95 to 106), rely on 90"
+    assert "2 variants served by" in page
+    assert f"int8-x carries the highest rate per second: {said}." in page
+    assert "int8-x 90.0 100.5 95.0 to 106.0 p99 5, of which 1 contradicts fp32-x none n/a n/a p99 0" in page
+    assert "No rate was tried" in page
+    assert "Ranks by p50" not in page
+    exported = (tmp_path / "report.md").read_text()
+    assert f"**int8-x** carries the highest rate per second: {said}." in exported
+    assert "| int8-x | 90.0 | 100.5 | 95.0 to 106.0 | p99 | 5, of which 1 contradicts |" in exported
+    assert "## All cells" not in exported
+
+
+def test_a_run_in_which_no_rate_held_names_no_variant(tmp_path: Path) -> None:
+    run = searched()
+    assert "No answer: no rate held for any variant." in text(replace(run, searches=run.searches[1:]), tmp_path)
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     with chromium(tmp_path_factory.mktemp("chromium")) as running:
@@ -299,6 +330,11 @@ def test_every_plot_of_a_real_run_is_drawn_and_nothing_is_loaded(run: Run, brows
     assert drawn(browser) == [plot.replace("closed-8", "closed-4") for plot in PLOTS]
     loaded = browser.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
     assert [name for name in loaded if not name.startswith("data:")] == []
+
+
+def test_the_trials_of_a_search_are_drawn(browser: Chrome, tmp_path: Path) -> None:
+    open_page(browser, write(searched(), tmp_path))
+    assert drawn(browser) == ["trials-0"]
 
 
 def test_every_plot_of_made_up_cells_is_drawn(page: Chrome) -> None:
