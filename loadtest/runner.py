@@ -25,13 +25,13 @@ from rich.console import Console
 
 from loadtest.analysis import history
 from loadtest.analysis.comparison import ALPHA, FIGURES, Comparison, Slices, compare_all
-from loadtest.analysis.decision import Decision, decide
-from loadtest.analysis.race import Race, alphas_of
 from loadtest.analysis.results import Results, make_cells, make_stretches
 from loadtest.analysis.warnings import make_warnings
 from loadtest.client.credentials import read_credentials
 from loadtest.client.discovery import Discovery, discover
 from loadtest.client.payloads import Payload, Source, form_of, make_inputs, make_payloads
+from loadtest.decision.decision import Decision, decide
+from loadtest.decision.race import Race, alphas_of
 from loadtest.generator import second_opinion
 from loadtest.interrupt import Sleep
 from loadtest.measure import accuracy, ceiling, objects

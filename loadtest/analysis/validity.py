@@ -8,8 +8,8 @@ import math
 from collections.abc import Iterable, Sequence
 
 from loadtest import stats
-from loadtest.analysis.accuracy import frontier
 from loadtest.analysis.results import Cell
+from loadtest.decision.accuracy import frontier
 from loadtest.tasks.table import title
 from protos.frontier import FP32, fp32_baseline
 

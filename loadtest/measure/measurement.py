@@ -89,7 +89,7 @@ class Stop:
     """Its last one."""
     reason: str
     alpha: float
-    """In which share of runs the look at which it stopped may claim something wrong (`analysis.race`)."""
+    """In which share of runs the look at which it stopped may claim something wrong (`decision.race`)."""
 
 
 @dataclass(frozen=True)

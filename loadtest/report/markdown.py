@@ -7,10 +7,10 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 
-from loadtest.analysis.decision import Decision, LoadDecision
 from loadtest.analysis.max_rates import fastest
 from loadtest.analysis.ranking import Ranking, by_p50
 from loadtest.analysis.results import Cell, Results
+from loadtest.decision.decision import Decision, LoadDecision
 from loadtest.generator.opinion import sentences
 from loadtest.report.flips import Gallery
 from loadtest.report.table import BRIEF, COLUMNS, SEARCH_COLUMNS, search_row, titled
@@ -39,8 +39,8 @@ def markdown(results: Results, decision: Decision, ranked: Sequence[Ranking], se
     if results.cells:
         heads = [column.title for column in titled(BRIEF, results.cells)]
         sections += [*_decision(decision), "## p50 against the fastest", *(_ranks(each) for each in ranked)]
-        rows = [[column.text(cell) for column in BRIEF] for cell in by_p50(results.cells)]
-        sections += ["## All cells", table(heads, rows)]
+        sections.append("## All cells")
+        sections.append(table(heads, [[column.text(cell) for column in BRIEF] for cell in by_p50(results.cells)]))
     if failed := [[*where, each.count, inert(each.status), inert(each.text)] for *where, each in results.failure_texts]:
         sections += ["## What failed", table(["variant", "load", "calls", "status", "text"], failed)]
     if seen.flips:

@@ -16,11 +16,11 @@ from markupsafe import Markup
 
 from loadtest import stats
 from loadtest.analysis.breakdown import PARTS, break_down, summary
-from loadtest.analysis.decision import Decision
 from loadtest.analysis.max_rates import fastest
 from loadtest.analysis.ranking import Ranking, by_p50, rank_cells
 from loadtest.analysis.results import Cell, Results
 from loadtest.analysis.validity import p99_frontier, throughput_frontier, title_of
+from loadtest.decision.decision import Decision
 from loadtest.generator.opinion import sentences
 from loadtest.measure.measurement import OBJECT_LEVELS
 from loadtest.plan import Scenario

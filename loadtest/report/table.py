@@ -7,11 +7,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from loadtest.analysis.accuracy import drop_interval
-from loadtest.analysis.decision import Decision
 from loadtest.analysis.ranking import by_p50
 from loadtest.analysis.results import Cell, Results
 from loadtest.analysis.validity import is_valid, title_of
+from loadtest.decision.accuracy import drop_interval
+from loadtest.decision.decision import Decision
 from loadtest.measure.measurement import Search
 from protos.support.significance import percent
 

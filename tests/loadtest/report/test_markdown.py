@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from loadtest.analysis.decision import Decision, decide
 from loadtest.analysis.ranking import rank_cells
 from loadtest.analysis.results import Results
+from loadtest.decision.decision import Decision, decide
 from loadtest.report.flips import gallery
 from loadtest.report.markdown import cells_csv, markdown
 from loadtest.report.page import write_report

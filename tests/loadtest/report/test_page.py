@@ -13,8 +13,8 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
-from loadtest.analysis.decision import decide
 from loadtest.analysis.results import Cell, Results, ServerSide
+from loadtest.decision.decision import decide
 from loadtest.measure.accuracy import Accuracy
 from loadtest.measure.measurement import Ceiling, ObjectLatency, Search
 from loadtest.measure.rate_search import Found, Objective, Trial

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from loadtest.analysis.decision import decide
 from loadtest.analysis.results import Cell, Results, ServerSide
+from loadtest.decision.decision import decide
 from loadtest.report.table import COLUMNS, decision_lines, table, titled
 from tests.support.loadtest.cells import cell, comparison, results
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from loadtest.analysis import accuracy
 from loadtest.analysis.results import Cell
 from loadtest.analysis.validity import invalid_reason, title_of
+from loadtest.decision import accuracy
 from loadtest.plan import Plan
 from protos.support import significance
 

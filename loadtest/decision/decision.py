@@ -17,11 +17,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
-from loadtest.analysis.accuracy import drop_of, more_accurate
 from loadtest.analysis.comparison import Comparison, Figure
-from loadtest.analysis.constraints import Judgement, drop_text, judge, span
 from loadtest.analysis.results import Cell, Results
 from loadtest.analysis.validity import baseline_of, invalid_reason, p99_frontier, title_of
+from loadtest.decision.accuracy import drop_of, more_accurate
+from loadtest.decision.constraints import Judgement, drop_text, judge, span
 from loadtest.measure.measurement import Stop
 from loadtest.plan import Load, Plan
 from protos.support import significance

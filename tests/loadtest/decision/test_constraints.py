@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from loadtest.analysis.constraints import Judgement, judge, span
 from loadtest.analysis.results import Cell
+from loadtest.decision.constraints import Judgement, judge, span
 from loadtest.plan import Load
 from tests.support.loadtest.cells import PLAN, cell
 

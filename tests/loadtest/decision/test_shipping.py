@@ -12,8 +12,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from loadtest.access import Access
-from loadtest.analysis.decision import LoadDecision, decide
 from loadtest.analysis.results import Results, load_results
+from loadtest.decision.decision import LoadDecision, decide
 from protos import repository
 from protos.manifest import Footprint, Variant
 from tests.support import toy

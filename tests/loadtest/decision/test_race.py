@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from loadtest.analysis.comparison import ALPHA
-from loadtest.analysis.race import Race, alphas_of, share_of_look
 from loadtest.client.metrics_page import Facts
+from loadtest.decision.race import Race, alphas_of, share_of_look
 from loadtest.measure.measurement import Stop
 from loadtest.plan import Load, Plan
 from tests.support.loadtest.cells import closed

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from loadtest.analysis.comparison import Comparison
-from loadtest.analysis.decision import Decision, LoadDecision, asked, decide
 from loadtest.analysis.results import Cell, Results
+from loadtest.decision.decision import Decision, LoadDecision, asked, decide
 from loadtest.measure.measurement import Stop
 from loadtest.plan import Load
 from tests.support.loadtest.cells import PLAN, cell, closed, comparison, results
