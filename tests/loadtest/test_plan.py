@@ -1,11 +1,11 @@
-"""Settings, the flags made of them, and the order of blocks."""
+"""Settings, the flags made of them, and the order of slices."""
 
 import argparse
 from pathlib import Path
 
 import pytest
 
-from loadtest.plan import Block, Load, Plan, schedule
+from loadtest.plan import Load, Plan, order
 from protos.errors import UsageError
 from protos.support import options
 
@@ -31,8 +31,10 @@ def test_every_flag_reaches_its_field() -> None:
             "2,16",
             "--duration",
             "1.5",
-            "--rounds",
-            "4",
+            "--slice",
+            "0.05",
+            "--sustained",
+            "0",
             "--warmup",
             "0",
             "--seed",
@@ -47,7 +49,8 @@ def test_every_flag_reaches_its_field() -> None:
         variants=("a", "b"),
         users=(2, 16),
         duration=1.5,
-        rounds=4,
+        slice=0.05,
+        sustained=0.0,
         warmup=0.0,
         seed=7,
         deadline=2.0,
@@ -97,7 +100,8 @@ def test_the_help_of_a_list_shows_it_as_it_is_given() -> None:
         ("--duration", "0", "a number above 0"),
         ("--duration", "inf", "a number above 0"),
         ("--duration", "nan", "a number above 0"),
-        ("--rounds", "0", "a whole number of at least 1"),
+        ("--slice", "0", "a number above 0"),
+        ("--sustained", "-1", "a number of at least 0"),
         ("--warmup", "-1", "a number of at least 0"),
         ("--deadline", "0", "a number above 0"),
     ],
@@ -124,11 +128,22 @@ def test_a_loopback_target_is_on_this_machine(target: str, local: bool) -> None:
     assert plan("--target", target).on_one_machine is local
 
 
-def test_each_round_measures_every_variant_once_for_each_load() -> None:
-    blocks = schedule(plan("--rounds", "2", "--users", "1,8"), ["a", "b", "c"])
-    assert len(blocks) == 12
-    for start, (round_, users) in zip(range(0, 12, 3), [(1, 1), (1, 8), (2, 1), (2, 8)], strict=True):
-        assert set(blocks[start : start + 3]) == {Block(variant, Load("closed", users), round_) for variant in "abc"}
+@pytest.mark.parametrize(("duration", "slice_", "rounds"), [("5", "0.1", 50), ("0.3", "0.1", 3), ("0.1", "1", 1)])
+def test_a_variant_has_as_many_rounds_as_slices_fill_its_time(duration: str, slice_: str, rounds: int) -> None:
+    assert plan("--duration", duration, "--slice", slice_).rounds == rounds
+
+
+@pytest.mark.parametrize(
+    ("flag", "constrained"),
+    [("--p99=9ms", True), ("--rate=50", True), ("--max-drop=0", True), ("--max-memory=1MB", True), ("--rows=2", False)],
+)
+def test_what_is_to_be_decided_is_a_constraint(flag: str, constrained: bool) -> None:
+    assert plan(flag).constrained is constrained
+    if constrained:
+        assert plan(flag, "--until-decided").until_decided
+    else:
+        with pytest.raises(UsageError, match="--until-decided: got no constraint, expected one of --p99, --rate, "):
+            plan(flag, "--until-decided")
 
 
 @pytest.mark.parametrize(
@@ -151,8 +166,10 @@ def test_a_load_says_how_many_connections_and_rows_it_takes() -> None:
     assert [(asked.users_of(load), asked.rows_of(load)) for load in asked.loads] == [(3, 2), (4, 2), (4, 32)]
 
 
-def test_the_order_within_a_round_is_shuffled_by_the_seed() -> None:
-    variants = [f"v{i}" for i in range(8)]
-    orders = [[b.variant for b in schedule(plan("--seed", s, "--rounds", "2"), variants)] for s in ("1", "1", "2")]
-    assert orders[0] == orders[1] != orders[2]
-    assert orders[0][:8] != orders[0][8:16]
+def test_the_order_within_a_round_has_every_variant_once_and_is_shuffled_by_seed_load_and_round() -> None:
+    variants, one, eight = [f"v{i}" for i in range(8)], Load("closed", 1), Load("closed", 8)
+    turns = [order(plan(), one, 1, variants), order(plan("--seed", "1"), one, 1, variants)]
+    turns += [order(plan(), one, 2, variants), order(plan(), eight, 1, variants)]
+    assert all(sorted(each) == variants for each in turns)
+    assert len({*map(tuple, turns)}) == 4
+    assert order(plan(), one, 1, variants) == turns[0]

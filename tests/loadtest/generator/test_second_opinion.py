@@ -10,7 +10,7 @@ from tests.support.loadtest.cells import closed
 from tests.support.loadtest.runs import flags, loadtest
 from tests.support.serving import ServerProcess
 
-SHORT = ("--rounds", "1", "--duration", "0.3", "--warmup", "0.1", "--ceiling", "0", "--second-opinion", "0.4")
+SHORT = ("--duration", "0.3", "--warmup", "0.1", "--ceiling", "0", "--second-opinion", "0.4")
 
 
 def test_the_fastest_valid_variant_is_asked_under_the_first_closed_load(
@@ -37,7 +37,7 @@ def test_without_h2load_one_line_says_so_and_nothing_warns(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     given = ("--target", server.grpc_address, "--model", toy.MODEL, "--repository", str(repository))
-    done = loadtest("run", *given, "--out", str(tmp_path / "run"), *SHORT, "--reruns", "0", "--offline", "2")
+    done = loadtest("run", *given, "--out", str(tmp_path / "run"), *SHORT, "--offline", "2")
     assert done.returncode == 0, done.stderr
     results = load_results(tmp_path / "run" / "results.json")
     assert results.second_opinion

@@ -10,14 +10,18 @@ from loadtest.client.oip import CallError
 from loadtest.plan import Block
 from loadtest.users.recorder import (
     AFTER,
+    AFTER_CALL,
     FIRST,
     FIRST_CALL,
     LATE,
     PHASES,
     SAMPLE,
+    SLICE,
     STATUSES,
     STEADY,
+    STEADY_CALL,
     WARMUP,
+    WARMUP_CALL,
     Recorder,
     Samples,
     join,
@@ -55,6 +59,22 @@ def test_a_first_call_is_apart_even_in_the_steady_state() -> None:
     for context in (FIRST_CALL, {}):
         recorder.on_request(name="a", response_time=1.0, context=context)
     assert recorder.samples(origin=0.0, window=(0.0, float("inf"))).rows["phase"].tolist() == [FIRST, STEADY]
+
+
+def test_a_call_whose_user_tells_the_phase_belongs_to_that_whatever_the_time() -> None:
+    recorder = Recorder()
+    for context in (FIRST_CALL, WARMUP_CALL, STEADY_CALL, AFTER_CALL):
+        recorder.on_request(name="a", response_time=1.0, context=context)
+    assert recorder.samples(origin=0.0, window=(0.0, 0.0)).rows["phase"].tolist() == [FIRST, WARMUP, STEADY, AFTER]
+
+
+def test_a_recorder_is_emptied_between_two_slices_and_still_knows_whose_first_calls_it_heard_of() -> None:
+    recorder = Recorder()
+    recorder.on_request(name="a", response_time=1.0, exception=CallError("UNAVAILABLE", "gone"), context=FIRST_CALL)
+    recorder.clear()
+    assert (len(recorder), recorder.failures, recorder.first_calls) == (0, (), 1)
+    recorder.on_request(name="a", response_time=1.0, context=STEADY_CALL)
+    assert recorder.samples(0.0, (0.0, 0.0)).rows["status"].tolist() == [0]
 
 
 def test_a_request_that_was_sent_late_is_late_by_that_and_belongs_to_when_it_was_due() -> None:
@@ -143,11 +163,31 @@ def test_a_cell_s_rows_are_found_over_rounds_and_by_phase() -> None:
     assert samples.of("a", closed(1), STEADY)["round"].tolist() == [1, 2]
 
 
+def sliced(variant: int, load: int, round_: int) -> Samples:
+    """A steady call, a first one, and the slice in which they were made."""
+    rows = np.array([(variant, load, round_, phase, 0, 0.0, 0.0, 0.001) for phase in (FIRST, STEADY)], SAMPLE)
+    slices = np.array([(variant, load, round_, 0.5, 0.1, 1, 0.2, 2, 0.05, 0.06, 0.07)], SLICE)
+    return Samples(rows, ("a", "b"), LOADS, slices)
+
+
+def test_slices_are_joined_with_their_calls_and_found_by_cell() -> None:
+    samples = join([sliced(0, 0, 1), sliced(1, 0, 1), sliced(0, 1, 1), sliced(0, 0, 2)])
+    assert samples.slices_of("a", closed(1))["round"].tolist() == [1, 2]
+    assert samples.slices_of("b", closed(8))["round"].tolist() == []
+
+
+def test_a_slice_that_only_warms_up_has_no_steady_call_and_no_figures() -> None:
+    warmup = sliced(0, 0, 1).as_warmup()
+    assert warmup.rows["phase"].tolist() == [FIRST, WARMUP]
+    assert len(warmup.slices) == 0
+
+
 def test_samples_come_back_from_disk_with_the_names_of_their_numbers(tmp_path: Path) -> None:
-    rows = np.array([(1, 1, 2, STEADY, 14, 0.25, 0.0001, 0.002601)], SAMPLE)
-    Samples(rows, ("a", "b"), LOADS).save(tmp_path / "samples.npz")
+    samples = sliced(1, 1, 2)
+    samples.save(tmp_path / "samples.npz")
     loaded = load_samples(tmp_path / "samples.npz")
-    assert (loaded.rows.tolist(), loaded.variants, loaded.loads) == (rows.tolist(), ("a", "b"), LOADS)
+    assert (loaded.rows.tolist(), loaded.slices.tolist()) == (samples.rows.tolist(), samples.slices.tolist())
+    assert (loaded.variants, loaded.loads) == (("a", "b"), LOADS)
     with np.load(tmp_path / "samples.npz", allow_pickle=False) as arrays:
         assert (tuple(arrays["phases"]), tuple(arrays["statuses"])) == (PHASES, STATUSES)
 

@@ -36,8 +36,8 @@ def flags(server: ServerProcess, repository: Path, out: Path, *more: str) -> lis
     return [
         *("run", "--target", server.grpc_address, "--metrics-url", f"http://{server.metrics_address}/metrics"),
         *("--model", toy.MODEL, "--repository", str(repository), "--out", str(out)),
-        *("--users", "1,4", "--duration", "0.8", "--warmup", "0.2", "--rounds", "2", "--ceiling", "0.2"),
-        *("--reruns", "0", "--second-opinion", "0", *more),
+        *("--users", "1,4", "--duration", "0.6", "--slice", "0.1", "--warmup", "0.2", "--ceiling", "0.2"),
+        *("--second-opinion", "0", *more),
     ]
 
 
@@ -52,10 +52,17 @@ def results_of(out: Path) -> dict[str, Any]:
     return document
 
 
-def wait_for_block(process: "subprocess.Popen[str]", number: int) -> None:
-    """Returns when the progress says that this block begins."""
+def wait_for_load(process: "subprocess.Popen[str]") -> None:
+    """Returns when the progress says that the first round begins."""
     assert process.stderr
-    assert any(line.startswith(f"[{number}/") for line in process.stderr)
+    assert any(line.startswith("[0%] ") for line in process.stderr)
+
+
+def wait_for_part(process: "subprocess.Popen[str]", out: Path, name: str) -> None:
+    """Returns when the checkpoint of a run has this part, such as `closed-1-1`: the first stretch of one user."""
+    part = out.with_name(f"{out.name}.partial") / f"{name}.json"
+    until(lambda: part.is_file() or process.poll() is not None)
+    assert process.poll() is None
 
 
 def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
