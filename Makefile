@@ -64,20 +64,21 @@ $(INSTALLED): pyproject.toml deploy/constraints.txt
 	$(PIP) install --quiet --constraint deploy/constraints.txt --no-deps tritonclient python-rapidjson
 	@touch $@
 
-# The suite looks at the report in a real browser, checks the deployment with Prometheus itself, and runs int8 on a CPU
-# without VNNI, which QEMU emulates. Debian's package of Prometheus is only unpacked: installing it would start a service.
+# The suite looks at the report in a real browser, checks the deployment with Prometheus itself, asks servers by h2load,
+# and runs int8 on a CPU without VNNI, which QEMU emulates. Debian's package of Prometheus is only unpacked: installing
+# it would start a service.
 tools:
 	@missing() { ! PATH="$(TOOLS):$$PATH" command -v "$$1" >/dev/null; }; \
-	if command -v apt-get >/dev/null && { missing chromedriver || missing promtool || missing qemu-x86_64; }; then \
-		echo "fetching Debian's chromium, prometheus and qemu-user for the tests" >&2; \
+	if command -v apt-get >/dev/null && { missing chromedriver || missing promtool || missing qemu-x86_64 || missing h2load; }; then \
+		echo "fetching Debian's chromium, prometheus, qemu-user and nghttp2-client for the tests" >&2; \
 		[ $$(id -u) != 0 ] || apt-get -qq update >/dev/null || true; \
 		if missing promtool; then \
 			mkdir -p .venv/tools && cd .venv/tools && apt-get -qq download prometheus && dpkg-deb -x prometheus_*.deb .; \
 		fi; \
 		if [ $$(id -u) = 0 ]; then \
-			DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends -y chromium chromium-driver qemu-user >/dev/null; \
+			DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends -y chromium chromium-driver qemu-user nghttp2-client >/dev/null; \
 		fi; \
 	fi; \
-	for tool in chromium chromedriver promtool prometheus qemu-x86_64; do \
-		! missing $$tool || echo "$$tool is missing, and the tests that need it will fail: apt-get install chromium chromium-driver prometheus qemu-user" >&2; \
+	for tool in chromium chromedriver promtool prometheus qemu-x86_64 h2load; do \
+		! missing $$tool || echo "$$tool is missing, and the tests that need it will fail: apt-get install chromium chromium-driver prometheus qemu-user nghttp2-client" >&2; \
 	done

@@ -19,10 +19,9 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from loadtest import units
 from loadtest.doctor import findings
@@ -30,9 +29,6 @@ from loadtest.interrupt import Interrupted, interruptible
 from loadtest.plan import PLAN, Plan
 from protos.errors import UsageError
 from protos.support import atomic, options
-
-if TYPE_CHECKING:
-    from loadtest.analysis.decision import Decision
 
 TABLE_WIDTH = 140
 """Columns of the table where standard output is not a terminal."""
@@ -154,7 +150,8 @@ def _run(plan: Plan) -> int:
         # isort: split
         from rich.console import Console
 
-        from loadtest.report.table import searches_table, table
+        from loadtest.analysis.max_rates import fastest
+        from loadtest.report.table import decision_lines, searches_table, table
 
         sleep(0)  # for a signal that was sent meanwhile
         results, decision = run(plan, Console(stderr=True), sleep)
@@ -163,29 +160,16 @@ def _run(plan: Plan) -> int:
         console.print(table(results, console.width))
     if results.searches:
         console.print(searches_table(results))
+        if best := fastest(results.searches):
+            print(f"highest rate: {best.search.variant}: {best.sentence}")
     for warning in results.warnings:
         print(f"warning: {warning}")
-    for line in _decision(decision) if results.cells else ():
+    for line in decision_lines(decision) if results.cells else ():
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     files = {"results": str(plan.out / RESULTS), "report": str(plan.out / REPORT)}
     print(json.dumps(files | {"failures": results.failures}))
     holds = all(checked.holds for checked in results.accuracy)
     return 0 if holds and not results.failures and not results.skipped else 1
-
-
-def _decision(decision: "Decision") -> Iterator[str]:
-    shown = decision.shown
-    if not decision.asked or shown is None:
-        return
-    if shown.winner:
-        yield f"ship {shown.winner.variant}: {shown.winner.sentence}"
-    else:
-        yield f"ship nothing: no variant meets all constraints at {shown.load.name}"
-    for each in (each for each in shown.standings if each is not shown.winner):
-        label = "not" if each in shown.losers else each.place
-        yield f"  {label} {each.variant}: {'; '.join(each.reasons)}"
-    for other in (each for each in decision.loads if each is not shown):
-        yield f"at {other.load.name}: {other.standings[0].variant} {other.standings[0].verdict}"
 
 
 if __name__ == "__main__":

@@ -150,6 +150,9 @@ class Plan(Access):
     """seconds of load on each variant before its first slice; these calls are kept apart"""
     ceiling: float = field(default=1.0, metadata=units.at_least(0))
     """seconds of each load against a server that answers at once, to find what the load generator can do; 0 skips it"""
+    second_opinion: float = field(default=2.0, metadata=units.at_least(0))
+    """seconds for which h2load asks the fastest variant too, and with which the load generator's own share of the
+    machine is extrapolated to none, about seven times as long in all; 0 skips both"""
     check_accuracy: bool = False
     """also send the repository's test split under load: top-1 or AP must equal the manifest's, and all flips are
     listed"""

@@ -6,6 +6,7 @@
     objects     latency by how many objects an image holds, where the task has them (see `objects`)
     search      the highest rate that each variant holds, with `--find-max-rate` (see `max_rate`)
     check       the accuracy over the wire, with `--check-accuracy` (see `accuracy`)
+    opinion     what h2load says of one variant, and what the server alone could do (see `second_opinion`)
     write       results.json, samples.npz and report.html beside `--out`, then renamed to it, and a line of history
 
 The users run in this process, on one thread; its CPU time is part of the results.
@@ -24,13 +25,14 @@ from rich.console import Console
 
 from loadtest.analysis import history
 from loadtest.analysis.comparison import ALPHA, FIGURES, Comparison, Slices, compare_all
-from loadtest.analysis.decision import Decision, decide
-from loadtest.analysis.race import Race, alphas_of
 from loadtest.analysis.results import Results, make_cells, make_stretches
 from loadtest.analysis.warnings import make_warnings
 from loadtest.client.credentials import read_credentials
 from loadtest.client.discovery import Discovery, discover
 from loadtest.client.payloads import Payload, Source, form_of, make_inputs, make_payloads
+from loadtest.decision.decision import Decision, decide
+from loadtest.decision.race import Race, alphas_of
+from loadtest.generator import second_opinion
 from loadtest.interrupt import Sleep
 from loadtest.measure import accuracy, ceiling, objects
 from loadtest.measure.accuracy import Accuracy, Check
@@ -77,6 +79,7 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> tuple[Results, Decision]:
         by_objects, notes = objects.measure(context)
         checked = tuple(_check_accuracy(context, name, check, console) for name, check in checks.items())
         cells = make_cells(plan, measured, found.facts, ceilings)
+        second = second_opinion.ask(context, cells, console)
         shared_cores = where.cores if plan.on_one_machine else None
         results = Results(
             started=started,
@@ -96,11 +99,12 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> tuple[Results, Decision]:
             stops=measured.stops,
             searches=searches,
             objects=by_objects,
+            second_opinion=second,
         )
         decision = decide(results)
         checkpoint.release()
         _write(results, decision, measured.samples, trials, sleep)
-        winner = decision.shown.winner.variant if decision.shown and decision.shown.winner else None
+        winner = decision.shown.winner.cell if decision.shown and decision.shown.winner else None
         history.append(history.entry_of(results, winner), plan.out.parent / history.HISTORY)
     return results, decision
 

@@ -1,6 +1,7 @@
 """When the load generator was the limit, and samples thinned for a plot."""
 
 import math
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +17,21 @@ CORES_LIMIT = 0.95
 """Share of a machine's cores above which load generator and server are said to compete for them."""
 
 
-def is_generator_limited(cpu_share: float, rps: float = 0.0, ceiling: float | None = None) -> bool:
-    """Returns whether a generator with this share of one core, or this near its ceiling, may have been the limit."""
-    return cpu_share > GENERATOR_LIMIT or (ceiling is not None and rps > GENERATOR_LIMIT * ceiling)
+GeneratorLimit = Literal["thread", "ceiling"]
+"""The rule by which the load generator may have been the limit."""
+
+LIMIT_TEXTS: dict[GeneratorLimit, str] = {
+    "thread": f"limited by the generator (its thread was busy for more than {GENERATOR_LIMIT:.0%} of the time)",
+    "ceiling": f"limited by the generator (within {1 - GENERATOR_LIMIT:.0%} of its ceiling)",
+}
+"""What a cell's page, warnings and reasons call the rule that marked it."""
+
+
+def generator_limit(cpu_share: float, rps: float = 0.0, ceiling: float | None = None) -> GeneratorLimit | None:
+    """Returns the rule by which a generator with this share of one core, or this near its ceiling, was the limit."""
+    if cpu_share > GENERATOR_LIMIT:
+        return "thread"
+    return "ceiling" if ceiling is not None and rps > GENERATOR_LIMIT * ceiling else None
 
 
 def thin(count: int, most: int) -> NDArray[np.int64]:

@@ -44,8 +44,8 @@ WRAPPED_IN = {
         "protos.support.significance",
         "loadtest.analysis.comparison",
         "loadtest.analysis.figure_intervals",
-        "loadtest.analysis.paired_comparison",
         "loadtest.analysis.percentiles",
+        "loadtest.generator.opinion",
     },
     "psutil": {"loadtest.measure.host"},
     "pycocotools": {"protos.tasks.coco"},
@@ -66,6 +66,7 @@ WRAPPED_IN = {
     "plotly": {
         "loadtest.report.plots",
         "loadtest.report.page",
+        "loadtest.report.search_plot",
         "loadtest.report.timeline",
         "loadtest.report.history",
         "compressors.report.plots",

@@ -1,1 +1,1 @@
-"""What the measurements say: results, validity, ranking, comparisons, the decision."""
+"""What the measurements say: results, validity, comparisons of variants and of runs, history, warnings."""

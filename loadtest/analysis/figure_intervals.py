@@ -13,8 +13,7 @@
     ratio        from the intervals of both runs (MOVER: Zou & Donner 2008, https://doi.org/10.1002/sim.3095), which
                  leaves a long tail as long as it is
 
-Assumed: a run is stationary beyond a correlation that dies out within a third of it. Not covered: what differs between
-two evenings.
+Assumed: rounds a tenth of the run apart are hardly correlated. Not covered: what differs between two evenings.
 """
 
 import math
@@ -65,10 +64,8 @@ class Estimate:
         """Returns how many times as large as of independent parts the variance is."""
         count, variance = self.parts, float(self.influences.var(ddof=1))
         numbers = np.arange(1, self.coefficients + 1)[:, None]
-        transformed = (
-            math.sqrt(2 / count) * np.cos(np.pi * numbers * (np.arange(count) + 0.5) / count) @ self.influences
-        )
-        return float((transformed**2).mean()) / variance if variance else 1.0
+        transformed = np.cos(np.pi * numbers * (np.arange(count) + 0.5) / count) @ self.influences
+        return float((transformed**2).mean()) * 2 / count / variance if variance else 1.0
 
     def interval(self, correlation: float, critical: float) -> Ends:
         """Returns the interval of `critical` standard errors to either side; None where calls are too few."""
@@ -101,12 +98,12 @@ def estimates(cell: Cell, samples: Samples) -> Iterator[tuple[str, Estimate | No
     """Yields each figure of a cell by its name in reports; None where the run has too few calls or rounds for it."""
     rows, slices = steady(samples.of(cell.variant, cell.load)), samples.slices_of(cell.variant, cell.load)
     calls, part, parts = _parts(rows, slices)
+    enough = parts >= FEWEST_PARTS and len(calls) > 0
     for name, q in QUANTILES.items():
         value: float | None = getattr(cell.latency_ms, name)
-        yield f"{name} ms", _percentile(value, calls, part, parts, q) if value and parts >= FEWEST_PARTS else None
+        yield f"{name} ms", _percentile(value, calls, part, parts, q) if value and enough else None
     if cell.load.scenario != "server":
-        known = cell.throughput_rps > 0 and parts >= FEWEST_PARTS
-        yield "ms per answer", _ms_per_answer(cell, calls, slices) if known else None
+        yield "ms per answer", _ms_per_answer(cell, calls, slices) if cell.throughput_rps and enough else None
 
 
 def mean_correlation(all_: Sequence[Estimate]) -> float:

@@ -13,7 +13,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from loadtest.analysis.results import Results
+from loadtest.analysis.results import Cell, Results
 from protos.errors import UsageError
 from protos.support.strict import decode
 
@@ -48,26 +48,28 @@ class Entry:
     """What git calls the state of the working folder, without changes that were not committed; None outside git."""
     machine: str
     winner: str | None
-    """The variant to ship; None where no constraint was given or none was met."""
+    """The variant to ship; None where no constraint was given, or where no variant met them."""
+    winner_load: str | None
+    """The load for which it was chosen."""
     cells: tuple[CellFigures, ...]
 
 
-def entry_of(results: Results, winner: str | None) -> Entry:
-    """Returns the line of a run."""
-    machine = results.machine
-    cells = tuple(
-        CellFigures(
-            cell.variant,
-            cell.load.name,
-            cell.latency_ms.p50,
-            cell.latency_ms.p99,
-            cell.throughput_rps,
-            cell.facts.quality,
-        )
-        for cell in results.cells
+def entry_of(results: Results, winner: Cell | None) -> Entry:
+    """Returns the line of a run whose `winner` is to ship."""
+    machine, figures = results.machine, list[CellFigures]()
+    for each in results.cells:
+        latency, rps, quality = each.latency_ms, each.throughput_rps, each.facts.quality
+        figures.append(CellFigures(each.variant, each.load.name, latency.p50, latency.p99, rps, quality))
+    return Entry(
+        finished=results.finished,
+        run=results.plan.out.name,
+        model=results.plan.model,
+        commit=_commit(),
+        machine=f"{machine.cores} cores of {machine.processor}",
+        winner=winner.variant if winner else None,
+        winner_load=winner.load.name if winner else None,
+        cells=tuple(figures),
     )
-    where, plan = f"{machine.cores} cores of {machine.processor}", results.plan
-    return Entry(results.finished, plan.out.name, plan.model, _commit(), where, winner, cells)
 
 
 def append(entry: Entry, path: Path) -> None:

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from loadtest.analysis.comparison import Comparison, Verdict
-from loadtest.analysis.constraints import span
 from loadtest.analysis.results import Cell, Results
 from loadtest.analysis.validity import invalid_reason, is_valid
+from loadtest.decision.constraints import span
 from loadtest.plan import Load
 
 

@@ -30,6 +30,7 @@ from loadtest.analysis.percentiles import LatencyMs, percentiles, quantile_inter
 from loadtest.client.failures import Failure, merge
 from loadtest.client.metrics_page import Deltas, Facts
 from loadtest.client.payloads import Source
+from loadtest.generator.opinion import SecondOpinion
 from loadtest.measure.accuracy import Accuracy
 from loadtest.measure.host import Conditions
 from loadtest.measure.measurement import OK, Ceiling, Interleaved, ObjectLatency, Search, Stop, steady
@@ -111,14 +112,19 @@ class Cell:
     """Cores that load generator and server used together."""
     ceiling_rps: float | None
     """Answers per second that the load generator gets from a server that answers at once."""
-    generator_limited: bool
-    """Whether the load generator may have been the limit (`stats.is_generator_limited`)."""
+    generator_limit: stats.GeneratorLimit | None
+    """By which rule the load generator may have been the limit (`stats.generator_limit`)."""
     rounds: int
     """Slices; a variant that was stopped has fewer than others."""
     server: ServerSide
     facts: Facts
     failure_texts: tuple[Failure, ...] = ()
     """What was said of the calls that failed, the most frequent first."""
+
+    @property
+    def generator_limited(self) -> bool:
+        """Returns whether the load generator may have been the limit."""
+        return self.generator_limit is not None
 
 
 @dataclass(frozen=True)
@@ -146,6 +152,7 @@ class Results:
     searches: tuple[Search, ...] = ()
     objects: tuple[ObjectLatency, ...] = ()
     """Latency by the number of objects, where the task has them."""
+    second_opinion: SecondOpinion | None = None
     schema: int = SCHEMA
 
     @property
@@ -276,7 +283,7 @@ def _figures(load: Load, rows: Rows, slices: Rows, ceiling: float | None, alpha:
         "generator_process_cpu": process / whole if whole else 0.0,
         "generator_us_per_request": _ratio(process, float(slices["calls"].sum()), 1e6),
         "cores_used": None if math.isnan(server) or not whole else (process + server) / whole,
-        "generator_limited": stats.is_generator_limited(thread / whole if whole else 0.0, rps, reached),
+        "generator_limit": stats.generator_limit(thread / whole if whole else 0.0, rps, reached),
     }
 
 

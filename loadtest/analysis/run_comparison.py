@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from loadtest import stats
 from loadtest.analysis.comparison import ALPHA, LIKELY, Verdict
 from loadtest.analysis.figure_intervals import FEWEST_PARTS, Ends, Estimate, estimates, mean_correlation, ratio_interval
 from loadtest.analysis.results import Cell, Results, load_results
@@ -30,6 +31,8 @@ from loadtest.plan import Load
 from loadtest.users.recorder import Samples, load_samples
 from protos.errors import UsageError
 
+UNBOUNDED = "its calls are too few, or its rounds too unlike, to bound it"
+"""Why a figure that both runs have cannot be compared."""
 Direction = Literal["slower", "faster"]
 Run = tuple[Results, Samples]
 
@@ -129,7 +132,9 @@ class Changes:
 
     def notes(self) -> Iterator[str]:
         """Says what was not compared, and what else was not the same."""
-        yield from (f"left out: {text}" for text in self.left_out)
+        for reason in dict.fromkeys(each.reason for each in self.left_out):
+            names = (f"{each.variant}, {each.what}" for each in self.left_out if each.reason == reason)
+            yield f"left out: {'; '.join(names)}: {reason}"
         yield from (f"not the same: {text}" for text in self.differences)
 
     def document(self) -> str:
@@ -167,9 +172,13 @@ def _read(folder: Path) -> Run:
     try:
         results = load_results(path)
         path = folder / "samples.npz"
-        return results, load_samples(io.BytesIO(path.read_bytes()))
+        samples = load_samples(io.BytesIO(path.read_bytes()))
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UsageError(f"'{path}': {error}") from None
+    names = {(variant, load) for variant in samples.variants for load in samples.loads}
+    if lacking := [cell for cell in results.cells if (cell.variant, cell.load.key) not in names]:
+        raise UsageError(f"'{path}': got no calls of {lacking[0].variant}, expected all of results.json")
+    return results, samples
 
 
 def _why_not(first: Cell | None, second: Cell | None) -> str:
@@ -181,8 +190,8 @@ def _why_not(first: Cell | None, second: Cell | None) -> str:
 
 
 def _invalid_reasons(which: str, cell: Cell) -> Iterator[str]:
-    if cell.generator_limited:
-        yield f"limited by the generator in the {which} run"
+    if cell.generator_limit:
+        yield f"{stats.LIMIT_TEXTS[cell.generator_limit]} in the {which} run"
     if cell.failures:
         yield f"{cell.failures} of {cell.requests} calls failed in the {which} run"
 
@@ -217,7 +226,7 @@ def _judge(pair: _Pair, correlation: float, comparisons: int) -> Change | LeftOu
     )
     variant, load, before, after = pair.cell.variant, pair.cell.load.name, pair.before.value, pair.after.value
     if sure == (None, None):
-        return LeftOut(variant, f"{load}, {pair.figure}", "too few calls to bound it")
+        return LeftOut(variant, f"{load}, {pair.figure}", UNBOUNDED)
     verdict: Verdict = "clear" if _excludes_one(sure) else "likely" if _excludes_one(likely) else "too close to call"
     direction: Direction = "slower" if after > before else "faster"
     return Change(variant, load, pair.figure, before, after, after / before, sure, verdict, direction)

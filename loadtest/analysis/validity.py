@@ -7,8 +7,9 @@ never ships. It shows nothing either way: a variant that the generator limited i
 import math
 from collections.abc import Iterable, Sequence
 
-from loadtest.analysis.accuracy import frontier
+from loadtest import stats
 from loadtest.analysis.results import Cell
+from loadtest.decision.accuracy import frontier
 from loadtest.tasks.table import title
 from protos.frontier import FP32, fp32_baseline
 
@@ -30,8 +31,8 @@ def invalid_reason(cell: Cell) -> str:
         reasons.append("1 call failed" if cell.failures == 1 else f"{cell.failures} calls failed")
     if cell.latency_ms.p99 is None:
         reasons.append("too few samples")
-    if cell.generator_limited:
-        reasons.append("limited by the generator")
+    if cell.generator_limit:
+        reasons.append(stats.LIMIT_TEXTS[cell.generator_limit])
         if not cell.failures and cell.latency_ms.p99 is not None:
             reasons.append(f"p99 at most {cell.latency_ms.p99:.2f} ms")
     return ", ".join(reasons)

@@ -1,6 +1,5 @@
 """What a reader must know before trusting the cells of a run: its warnings, one sentence each."""
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from loadtest import stats
@@ -16,7 +15,7 @@ def make_warnings(
     cores: int | None = None,
     accuracy: Sequence[Accuracy] = (),
 ) -> tuple[str, ...]:
-    """Returns the warnings of the whole run, then of each cell; `cores` if load generator and server share them."""
+    """Returns the warnings of the whole run, then of cells; `cores` if load generator and server share them."""
     texts = [f"{variant} was not measured: {reason}" for variant, reason in skipped.items()]
     texts += [*notes, *_of_sharing(cells, cores)]
     for checked in accuracy:
@@ -24,7 +23,15 @@ def make_warnings(
     for cell in cells:
         name = f"{cell.variant}, {cell.load.name}"
         texts += [f"{name}: {text}" for text in _of_cell(cell)]
-    return tuple(texts)
+    return (*texts, *_of_samples(cells))
+
+
+def _of_samples(cells: Sequence[Cell]) -> Iterator[str]:
+    """Yields a sentence for each percentile that cells lack."""
+    for name in ("p50", "p95", "p99"):
+        if few := [cell for cell in cells if getattr(cell.latency_ms, name) is None]:
+            listed = ", ".join(f"{cell.variant} at {cell.load.name} ({cell.samples})" for cell in few)
+            yield f"too few samples for {name}: {listed}"
 
 
 def _of_sharing(cells: Sequence[Cell], cores: int | None) -> Iterator[str]:
@@ -53,14 +60,19 @@ def _of_cell(cell: Cell) -> Iterator[str]:
         said = f", most often: {cell.failure_texts[0].text}" if cell.failure_texts else ""
         yield f"{cell.failures} of {cell.requests} calls failed ({failed}){said}"
     if cell.generator_limited:
-        yield (
-            f"the load generator's thread used {cell.generator_cpu:.0%} of a core and may have been the limit: the cell"
-            " is on no frontier"
-        )
-    if missing := [name for name, value in dataclasses.asdict(cell.latency_ms).items() if value is None]:
-        yield f"{cell.samples} samples are too few for {', '.join(missing)}"
+        yield f"{_limit(cell)} and may have been the limit: the cell is on no frontier"
     if cell.server.requests not in (None, cell.requests) and not cell.failures:
         yield (
             f"{cell.requests} calls were sent but the server counted {cell.server.requests}:"
             " it served other clients too, or the metrics page is another server's"
         )
+
+
+def _limit(cell: Cell) -> str:
+    """Returns what the cell shows of the rule by which the load generator may have been the limit."""
+    if cell.generator_limit == "ceiling":
+        return (
+            f"the load generator gets {cell.ceiling_rps:,.0f} requests/s from a server that answers at once, got"
+            f" {cell.throughput_rps:,.0f} here"
+        )
+    return f"the load generator's thread used {cell.generator_cpu:.0%} of a core"

@@ -3,6 +3,9 @@
 Two short closed loops come first, so that the search begins at a sensible rate. One user's latency is the least that
 any rate can have; the answers to all connections are about the most that any rate can reach. An interrupted search
 begins again with the closed loops and trials of the checkpoint instead of load, and so comes to where it was.
+
+A trial ends early where its objective is broken beyond doubt (`RunContext.measure`), so that no long queue is built
+and waited for.
 """
 
 from dataclasses import dataclass, field, replace
@@ -15,7 +18,7 @@ from loadtest.client.failures import merge as merge_failures
 from loadtest.measure.block import RunContext
 from loadtest.measure.checkpoint import Checkpoint
 from loadtest.measure.measurement import OK, Measurement, Search, steady_latencies
-from loadtest.measure.rate_search import Found, Objective, Trial, find_max_rate
+from loadtest.measure.rate_search import Found, Objective, Trial, conclude, describe, find_max_rate
 from loadtest.plan import Block, Load
 from loadtest.users.recorder import STEADY, Samples, merge
 from protos.support import significance
@@ -69,15 +72,16 @@ class _VariantSearch:
         waited = significance.quantile(steady_latencies(alone.samples.rows) * 1e3, 0.5)
         answered = together.answered / together.seconds
         if not answered or (waited is not None and waited > limit):
-            return Found(None, None, "p99" if answered else "errors", False, None, ())
+            return Found(None, None, None, "p99" if answered else "errors", ())
         start = START * answered
         found = find_max_rate(self._try, self.objective, start, start / DEPTH, plan.duration)
-        self._say(self._so_far())
+        self._say(describe(found))
         return found
 
     def _try(self, rate: float, seconds: float) -> Trial:
         number = len(self.trials) + 1
-        about = f"trial {number}, {rate:.4g} per second for {seconds:.1f} s; {self._so_far()}"
+        so_far = describe(conclude(self.trials, self.objective))
+        about = f"trial {number}, {rate:.4g} per second for {seconds:.1f} s; so far {so_far}"
         measured = self._measure(Load("server", rate), seconds, number, about)
         self.samples.append(measured.samples)
         trial = _trial(measured, rate, seconds)
@@ -99,18 +103,9 @@ class _VariantSearch:
             self._say(about)
         users, rates = ((int(load.level),), ()) if load.scenario == "closed" else ((), (load.level,))
         plan = replace(self.context.plan, users=users, rates=rates, offline=(), duration=seconds)
-        measured = replace(self.context, plan=plan).measure(block)
+        measured = replace(self.context, plan=plan).measure(block, self.objective if rates else None)
         self.checkpoint.keep(name, measured)
         return measured
-
-    def _so_far(self) -> str:
-        """Says what each trial alone has shown so far."""
-        outcomes = [(trial.rate, trial.outcome(self.objective)) for trial in self.trials]
-        held = [rate for rate, outcome in outcomes if outcome == "holds"]
-        broke = [rate for rate, outcome in outcomes if outcome in ("p99", "errors")]
-        texts = [f"held {max(held):.4g}"] if held else []
-        texts += [f"broke at {min(broke):.4g}"] if broke else []
-        return "so far " + (", ".join(texts) or "nothing is known")
 
     def _say(self, text: str) -> None:
         title = f"[{self.number}/{len(self.context.variants)}] {self.variant}"
@@ -118,13 +113,17 @@ class _VariantSearch:
 
 
 def _trial(measured: Measurement, rate: float, seconds: float) -> Trial:
-    """Returns what a search must know of a block. The generator never sent the arrivals for which it was too late."""
+    """Returns what a search must know of a block that was to last `seconds`.
+
+    Calls that were due and never sent are the generator's doing, unless they were due after an early end.
+    """
     rows = measured.samples.rows[measured.samples.rows["phase"] == STEADY]
     return Trial(
         rate=rate,
-        achieved=len(rows) / seconds,
+        achieved=rate * len(rows) / measured.due if measured.due else 0.0,
         calls=len(rows),
         failures=int((rows["status"] != OK).sum()),
         p99_ms=significance.quantile(steady_latencies(rows) * 1e3, 0.99),
-        generator_limited=stats.is_generator_limited(measured.thread_seconds / measured.seconds),
+        generator_limited=stats.generator_limit(measured.thread_seconds / measured.seconds) is not None,
+        ended_early=measured.seconds < seconds,
     )

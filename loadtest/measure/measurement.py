@@ -39,6 +39,8 @@ class Record:
     """What the machine did over the whole block."""
     failures: tuple[Failure, ...] = ()
     """What was said of the calls that failed."""
+    due: int = 0
+    """Calls of an open loop that were due in the steady state."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +89,7 @@ class Stop:
     """Its last one."""
     reason: str
     alpha: float
-    """In which share of runs the look at which it stopped may claim something wrong (`analysis.race`)."""
+    """In which share of runs the look at which it stopped may claim something wrong (`decision.race`)."""
 
 
 @dataclass(frozen=True)

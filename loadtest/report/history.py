@@ -19,7 +19,7 @@ from protos.support.plot_style import PALETTE, SHAPES
 LAST = 10
 """How many runs the table has."""
 FIGURES = {"p50_ms": "p50, ms", "p99_ms": "p99, ms", "throughput_rps": "answers per second"}
-ROW_PIXELS = 260
+ROW_PIXELS, MOST_TICKS = 260, 10
 
 
 def table(entries: Sequence[Entry]) -> Table:
@@ -47,7 +47,7 @@ def page(entries: Sequence[Entry]) -> str:
         plot.update_yaxes(title=title, row=row, col=1)
         for column, load in enumerate(loads, 1):
             plot.add_traces([*_lines(entries, load, figure, legend=row == column == 1)], rows=row, cols=column)
-    plot.update_xaxes(axis(""))
+    plot.update_xaxes(axis(""), tick0=1, dtick=math.ceil(len(entries) / MOST_TICKS))
     plot.update_xaxes(title="run", row=len(FIGURES))
     for number, (before, after) in enumerate(itertools.pairwise(entries), 1):
         if before.machine != after.machine:
@@ -57,7 +57,8 @@ def page(entries: Sequence[Entry]) -> str:
 
 
 def _row(entry: Entry) -> tuple[str, ...]:
-    mine = [cell for cell in entry.cells if cell.variant == entry.winner] or entry.cells
+    winner = entry.winner, entry.winner_load
+    mine = [cell for cell in entry.cells if (cell.variant, cell.load) == winner] or entry.cells
     best = min(mine, key=lambda cell: math.inf if cell.p50_ms is None else cell.p50_ms, default=None)
     shown = (best.variant, best.load, *map(_number, (best.p50_ms, best.p99_ms, best.throughput_rps))) if best else ()
     return (entry.finished, entry.run, (entry.commit or "")[:10], *shown)

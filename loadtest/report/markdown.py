@@ -7,21 +7,23 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 
-from loadtest.analysis.decision import Decision, LoadDecision
+from loadtest.analysis.max_rates import fastest
 from loadtest.analysis.ranking import Ranking, by_p50
 from loadtest.analysis.results import Cell, Results
+from loadtest.decision.decision import Decision, LoadDecision
+from loadtest.generator.opinion import sentences
 from loadtest.report.flips import Gallery
-from loadtest.report.table import BRIEF, COLUMNS, titled
+from loadtest.report.table import BRIEF, COLUMNS, SEARCH_COLUMNS, search_row, titled
 from protos.support import options, significance
 from protos.support.markdown import inert, table
 
 
 def cells_csv(cells: Sequence[Cell]) -> str:
-    """Returns all columns of the report's table, and whether the load generator may have been the limit."""
+    """Returns all columns of the report's table, and by which rule the load generator may have been the limit."""
     writer = csv.writer(text := io.StringIO(), lineterminator="\n")
-    writer.writerow([*(column.title for column in titled(COLUMNS, cells)), "generator limited"])
+    writer.writerow([*(column.title for column in titled(COLUMNS, cells)), "generator limit"])
     for cell in cells:
-        writer.writerow([*(column.value(cell) for column in COLUMNS), cell.generator_limited])
+        writer.writerow([*(column.value(cell) for column in COLUMNS), cell.generator_limit])
     return text.getvalue()
 
 
@@ -32,15 +34,13 @@ def markdown(results: Results, decision: Decision, ranked: Sequence[Ranking], se
         f"# {results.plan.model}: which variant to ship",
         f"{results.server or 'A server without a name'} at {results.plan.target}, measured {results.started} on"
         f" {machine.cores} cores of {machine.cpu}.",
-        *_decision(decision),
-        "## p50 against the fastest",
-        *(_ranks(each) for each in ranked),
-        "## All cells",
-        table(
-            [column.title for column in titled(BRIEF, results.cells)],
-            [[column.text(cell) for column in BRIEF] for cell in by_p50(results.cells)],
-        ),
+        *_searches(results),
     ]
+    if results.cells:
+        heads = [column.title for column in titled(BRIEF, results.cells)]
+        sections += [*_decision(decision), "## p50 against the fastest", *(_ranks(each) for each in ranked)]
+        sections.append("## All cells")
+        sections.append(table(heads, [[column.text(cell) for column in BRIEF] for cell in by_p50(results.cells)]))
     if failed := [[*where, each.count, inert(each.status), inert(each.text)] for *where, each in results.failure_texts]:
         sections += ["## What failed", table(["variant", "load", "calls", "status", "text"], failed)]
     if seen.flips:
@@ -56,10 +56,23 @@ def markdown(results: Results, decision: Decision, ranked: Sequence[Ranking], se
             [o.variant, f"{o.fewest} to {o.most}", o.samples, _ms(o.p50_ms), _ms(o.p99_ms)] for o in results.objects
         ]
         sections += ["## Latency by the number of objects in an image", table(heads, shown)]
+    if said := tuple(sentences(results.second_opinion)):
+        sections += ["## A second opinion", *said]
     if results.warnings:
         sections += ["## Warnings", "\n".join(f"- {warning}" for warning in results.warnings)]
     sections += ["## Plan", f"```toml\n{options.to_toml(results.plan)}```"]
     return "\n\n".join(sections) + "\n"
+
+
+def _searches(results: Results) -> Iterator[str]:
+    if not results.searches:
+        return
+    objective = results.searches[0].objective
+    yield "## The highest rate that holds"
+    if best := fastest(results.searches):
+        yield f"**{best.search.variant}** carries the highest rate per second: {best.sentence}."
+    yield f"p99 within {objective.p99_ms:g} ms, at most {100 * objective.error_rate:g}% failures:"
+    yield table(SEARCH_COLUMNS, [search_row(search) for search in results.searches])
 
 
 def _decision(decision: Decision) -> Iterator[str]:

@@ -16,16 +16,18 @@ from markupsafe import Markup
 
 from loadtest import stats
 from loadtest.analysis.breakdown import PARTS, break_down, summary
-from loadtest.analysis.decision import Decision
+from loadtest.analysis.max_rates import fastest
 from loadtest.analysis.ranking import Ranking, by_p50, rank_cells
 from loadtest.analysis.results import Cell, Results
 from loadtest.analysis.validity import p99_frontier, throughput_frontier, title_of
+from loadtest.decision.decision import Decision
+from loadtest.generator.opinion import sentences
 from loadtest.measure.measurement import OBJECT_LEVELS
 from loadtest.plan import Scenario
-from loadtest.report import markdown, plots
+from loadtest.report import markdown, plots, search_plot
 from loadtest.report.flips import gallery
 from loadtest.report.plot_style import PlotStyle
-from loadtest.report.table import COLUMNS, confirmed, titled
+from loadtest.report.table import COLUMNS, SEARCH_COLUMNS, search_row, titled
 from loadtest.report.timeline import timeline
 from loadtest.users.recorder import Samples
 from protos.support import options, significance
@@ -48,7 +50,9 @@ def write_report(results: Results, decision: Decision, samples: Samples, path: P
     rankings = [rank_cells(results, load) for load in results.plan.loads]
     page = _template().render(
         results=results,
-        variants=tuple(dict.fromkeys(cell.variant for cell in cells)),
+        variants=tuple(dict.fromkeys([c.variant for c in cells] + [s.variant for s in results.searches])),
+        fastest=fastest(results.searches),
+        trials=tuple(_trials(results)),
         decision=decision,
         metric=title_of(cells),
         accuracy_known=any(cell.facts.quality is not None for cell in cells),
@@ -60,6 +64,7 @@ def write_report(results: Results, decision: Decision, samples: Samples, path: P
         levels=OBJECT_LEVELS,
         lacking=[level for level in OBJECT_LEVELS if level not in {each.level for each in results.objects}],
         failed=tuple(results.failure_texts),
+        opinions=tuple(sentences(results.second_opinion)),
         columns=[c for c in titled(COLUMNS, cells) if c.percentile or any(c.value(cell) is not None for cell in cells)],
         style=style,
     )
@@ -75,7 +80,8 @@ def _template() -> Template:
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"show": _show, "toml": options.to_toml}
-    environment.globals |= {"parts": PARTS, "stats": stats, "significance": significance, "confirmed": confirmed}
+    environment.globals |= {"parts": PARTS, "stats": stats, "significance": significance, "search_row": search_row}
+    environment.globals |= {"search_columns": SEARCH_COLUMNS}
     environment.globals |= {"plotly": Markup(plotly.offline.get_plotlyjs())}
     for name in ("report.css", "report.js"):
         text = (Path(__file__).parent / name).read_text(encoding="utf-8")
@@ -109,6 +115,13 @@ def _group(results: Results, ranking: Ranking, samples: Samples, style: PlotStyl
         ),
         "busiest": max(mine, key=lambda cell: cell.throughput_rps),
     }
+
+
+def _trials(results: Results) -> Iterator[Plot]:
+    """Yields a plot of the trials of each search."""
+    for number, search in enumerate(results.searches):
+        drawn = search_plot.trials(search) if search.found.trials else None
+        yield _plot(f"trials-{number}", search.variant, drawn, "No rate was tried: one call alone takes too long.")
 
 
 def _curves(cells: Sequence[Cell], style: PlotStyle) -> Iterator[Plot]:

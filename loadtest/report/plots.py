@@ -8,10 +8,10 @@ import numpy as np
 import plotly.graph_objects as go
 
 from loadtest import stats
-from loadtest.analysis.accuracy import frontier
 from loadtest.analysis.breakdown import PARTS, Breakdown
 from loadtest.analysis.results import Cell
 from loadtest.analysis.validity import is_valid, p99_frontier, throughput_frontier, title_of
+from loadtest.decision.accuracy import frontier
 from loadtest.measure.measurement import steady_latencies
 from loadtest.plan import Scenario
 from loadtest.report.plot_style import INK, PlotStyle, escape, layout, log_ticks, of_variant, rounded
@@ -204,7 +204,7 @@ def _hover(cell: Cell) -> str:
     if cell.facts.artifact_bytes:
         parts.append(f"{cell.facts.artifact_bytes / 1e6:.2f} MB")
     if not is_valid(cell):
-        parts.append("limited by the load generator" if cell.generator_limited else "calls failed")
+        parts.append(stats.LIMIT_TEXTS[cell.generator_limit] if cell.generator_limit else "calls failed")
     return "<br>".join(parts)
 
 

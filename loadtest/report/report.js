@@ -36,7 +36,7 @@ document.addEventListener("click", (event) => pick(event.target.closest("[data-p
 
 // Sorting: a click on a heading sorts by it, a second click turns the order; what was not measured stays last.
 const table = document.querySelector("table.cells");
-const headings = [...table.tHead.rows[0].cells];
+const headings = [...(table?.tHead.rows[0].cells ?? [])];  // a run that only searched has no such table
 
 function key(row, index) {
   const value = row.cells[index].dataset.value;

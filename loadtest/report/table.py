@@ -1,18 +1,18 @@
-"""The columns that show a cell, and the tables that a run prints, in which no number is ever cut."""
+"""The columns that show a cell, and the tables and lines that a run prints, in which no number is ever cut."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from loadtest.analysis.accuracy import drop_interval
 from loadtest.analysis.ranking import by_p50
 from loadtest.analysis.results import Cell, Results
 from loadtest.analysis.validity import is_valid, title_of
+from loadtest.decision.accuracy import drop_interval
+from loadtest.decision.decision import Decision
 from loadtest.measure.measurement import Search
-from loadtest.measure.rate_search import BEYOND
 from protos.support.significance import percent
 
 
@@ -69,6 +69,10 @@ BRIEF = tuple(column for column in COLUMNS if column.title in TERMINAL)
 """Columns that the terminal and the Markdown export show."""
 
 
+SEARCH_COLUMNS = ("variant", "rate to rely on", "half of the trials hold at", "95% interval", "bounded by", "trials")
+"""Columns that show a search for the highest rate."""
+
+
 def titled(columns: Sequence[Column], cells: Sequence[Cell]) -> list[Column]:
     """Returns the columns with the name of the cells' metric."""
     return [replace(column, title=column.title.replace(QUALITY, title_of(cells))) for column in columns]
@@ -88,29 +92,48 @@ def table(results: Results, width: int) -> Table:
     return grid
 
 
+def decision_lines(decision: Decision) -> Iterator[str]:
+    """Yields what a terminal shows of the decision: all variants under the load that decides, the best under others."""
+    shown = decision.shown
+    if not decision.asked or shown is None:
+        return
+    if shown.winner:
+        yield f"ship {shown.winner.variant}: {shown.winner.sentence}"
+    else:
+        yield f"ship nothing: no variant meets all constraints at {shown.load.name}"
+    for each in (each for each in shown.standings if each is not shown.winner):
+        label = "not" if each in shown.losers else each.place
+        yield f"  {label} {each.variant}: {'; '.join(each.reasons)}"
+    for other in (each for each in decision.loads if each is not shown):
+        best, said = other.standings[0], "ship" if other.winner else "ship nothing; nearest"
+        yield f"at {other.load.name}: {said} {best.variant}: {best.sentence}"
+
+
 def searches_table(results: Results) -> Table:
-    """Returns the highest rate of each variant, as the interval that was found, and whether it was confirmed."""
+    """Returns what was found of each variant's highest rate, the columns those of `SEARCH_COLUMNS`."""
     objective = results.searches[0].objective
     title = f"highest rate with p99 within {objective.p99_ms:g} ms, failures {100 * objective.error_rate:g}%"
     grid = Table(title=title, box=box.SIMPLE_HEAD, collapse_padding=True)
-    grid.add_column("variant", overflow="fold")
-    for heading in ("rate that\nholds", "lowest that\nbroke", "bounded by", "confirmed"):
-        grid.add_column(heading, justify="right" if "\n" in heading else "left")
+    for heading in SEARCH_COLUMNS:
+        grid.add_column(heading, justify="right" if heading in SEARCH_COLUMNS[1:4] else "left", overflow="fold")
     for search in results.searches:
-        found = search.found
-        rates = ("none" if rate is None else f"{rate:,.1f}" for rate in (found.held, found.broke))
-        grid.add_row(search.variant, *rates, found.bounded_by, confirmed(search))
+        grid.add_row(*search_row(search))
     return grid
 
 
-def confirmed(search: Search) -> str:
-    """Says whether the rate that was found held when it was measured again."""
+def search_row(search: Search) -> list[str]:
+    """Returns the texts of `SEARCH_COLUMNS`; trials that held above the interval or broke below it are counted."""
     found = search.found
-    if found.held is None:
-        return "n/a"
-    if not found.held_again:
-        return "no"
-    return f"holds again, breaks at {BEYOND:g} times" if found.breaks_beyond else "holds again"
+    contradict = found.contradicting(search.objective)
+    outside = f", of which {contradict} contradict{'s' if contradict == 1 else ''}" if contradict else ""
+    return [
+        search.variant,
+        "none" if found.held is None else f"{found.held:,.1f}",
+        "n/a" if found.crossing is None else f"{found.crossing:,.1f}",
+        "n/a" if found.interval is None else "{:,.1f} to {:,.1f}".format(*found.interval),
+        found.bounded_by,
+        f"{len(found.trials)}{outside}",
+    ]
 
 
 def _grid(results: Results, columns: Sequence[Column]) -> Table:

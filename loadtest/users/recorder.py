@@ -179,6 +179,13 @@ class Recorder:
         ended = np.array(self._ended)
         return int(((ended >= window[0]) & (ended < window[1]) & (np.array(self._status) == 0)).sum())
 
+    def within(self, window: tuple[float, float], seconds: float) -> int:
+        """Returns the number of successful calls that were due within `window` and took at most `seconds`."""
+        latency = np.array(self._latency)
+        due = np.array(self._ended) - latency
+        good = (np.array(self._status) == 0) & (latency <= seconds)
+        return int((good & (due >= window[0]) & (due < window[1])).sum())
+
     def samples(
         self,
         origin: float,

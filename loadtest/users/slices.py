@@ -235,7 +235,9 @@ def standing_users(
     own.request.add_listener(listener)  # type: ignore[no-untyped-call]
     environment = Environment(user_classes=kinds, events=own, stop_timeout=deadline + STOP_GRACE_SECONDS)
     runner = environment.create_local_runner()
-    runner.start(users * len(hosts), spawn_rate=users * len(hosts), wait=True)
+    runner.start(users * len(hosts), spawn_rate=users * len(hosts))
+    assert runner.spawning_greenlet
+    runner.spawning_greenlet.join()
     standing = StandingUsers(members, sleep)
     ticking = gevent.spawn(tick, standing.lags)
     try:

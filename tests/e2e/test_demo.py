@@ -90,7 +90,7 @@ def able(demo: Demo) -> set[str]:
     return {
         cell["variant"]
         for cell in cells
-        if not cell["failures"] and not cell["generator_limited"]
+        if not cell["failures"] and not cell["generator_limit"]
         and cell["latency_ms"]["p99"] is not None and cell["latency_ms"]["p99"] <= 20
         and cell["facts"]["quality"] >= fp32 - 0.01 - 1e-11 and cell["facts"]["memory_bytes"] <= 250e6
     }  # fmt: skip

@@ -72,7 +72,7 @@ def test_each_variant_has_a_cell_for_each_load(run: Run) -> None:
         assert cell["throughput_rps"] == pytest.approx(cell["samples"] / cell["seconds"], rel=1e-12)
         assert 0 < cell["latency_ms"]["p50"] <= cell["latency_ms"]["p95"]
         assert cell["first_call_ms"] > 0
-        assert isinstance(cell["generator_limited"], bool)
+        assert cell["generator_limit"] in (None, "thread", "ceiling")
         assert 0 < cell["generator_cpu"] < 0.95 * cell["generator_process_cpu"]  # gRPC has threads of its own
         assert cell["generator_us_per_request"] > 0
         assert cell["cores_used"] > cell["generator_process_cpu"]
@@ -182,12 +182,13 @@ def test_a_run_folder_holds_results_samples_and_report_and_only_a_line_of_histor
     assert sorted(path.name for path in run.out.iterdir()) == names
     assert {path.name for path in run.out.parent.iterdir()} == {run.out.name, "history.jsonl"}
     (entry,) = read_history(run.out.parent / "history.jsonl")
-    assert entry == entry_of(load_results(run.out / "results.json"), entry.winner)
+    results = load_results(run.out / "results.json")
+    assert entry == entry_of(results, None)
 
 
 def test_a_server_that_dies_is_counted_and_its_variants_stop(repository: Path, tmp_path: Path) -> None:
     with serving(repository) as server:
-        more = ("--users", "2", "--duration", "60", "--warmup", "0", "--ceiling", "0")
+        more = ("--users", "2", "--duration", "60", "--warmup", "0", "--ceiling", "0", "--second-opinion", "1")
         with started([*LOADTEST, *flags(server, repository, tmp_path / "run", *more)]) as process:
             until(lambda: len(requests_of(server)) == 2)
             server.signal(signal.SIGKILL)
@@ -202,6 +203,7 @@ def test_a_server_that_dies_is_counted_and_its_variants_stop(repository: Path, t
         stopped = f"{cell['variant']}, 2 users: stopped after round {cell['rounds']}, no call was answered\n"
         assert stopped in stderr
     assert [each["reason"] for each in results["stops"]] == ["no call was answered"] * 2
+    assert results["second_opinion"] is None  # no valid cell
     assert json.loads(stdout.splitlines()[-1])["failures"] == sum(cell["failures"] for cell in results["cells"])
     assert (tmp_path / "run" / "report.html").is_file()
 
@@ -279,7 +281,7 @@ from loadtest.__main__ import main
 write = runner.write_report
 runner.write_report = lambda *given: (os.kill(os.getpid(), {int(signal.SIGTERM)}), write(*given))
 sys.exit(main(["run", "--target", "{server.address}", "--model", "{MODEL}", "--out", "{tmp_path / "run"}",
-               "--users", "1", "--warmup", "0", "--duration", "0.1"]))
+               "--users", "1", "--warmup", "0", "--duration", "0.1", "--second-opinion", "0"]))
 """
         done = finished(python(script))
     assert (done.returncode, done.stdout) == (143, "")
@@ -364,7 +366,9 @@ sys.exit(main({given}))
     assert ceiling["load"] == {"scenario": "closed", "level": 4}
     assert ceiling["rps"] > 0
     assert all(cell["throughput_rps"] > 0 for cell in results["cells"])
-    assert all(cell["generator_limited"] and cell["ceiling_rps"] == ceiling["rps"] for cell in results["cells"])
+    assert all(
+        cell["generator_limit"] == "thread" and cell["ceiling_rps"] == ceiling["rps"] for cell in results["cells"]
+    )
     assert "No answer: no cell is valid" in (tmp_path / "run" / "report.html").read_text()
 
 
@@ -379,7 +383,8 @@ def test_a_server_that_fills_the_generator_s_own_machine_is_warned_of(tmp_path: 
 
     with foreign(("1",)) as server, pages(busy) as url:
         target = ("--target", server.address, "--metrics-url", url, "--model", MODEL, "--out", str(tmp_path / "run"))
-        done = loadtest("run", *target, "--users", "1", "--warmup", "0", "--duration", "0.1")
+        short = ("--users", "1", "--warmup", "0", "--duration", "0.1", "--second-opinion", "0")
+        done = loadtest("run", *target, *short)
     assert "warning: in 1 of 1 cell the load generator and the server used at least 95%" in done.stdout
 
 
@@ -395,7 +400,7 @@ def test_the_steady_state_begins_when_every_user_has_had_its_first_call(tmp_path
 
     with foreign(("1",), late) as server:
         target = ("--target", server.address, "--model", MODEL, "--out", str(tmp_path / "run"), "--users", "2")
-        short = ("--warmup", "0", "--duration", "0.3", "--deadline", "30")
+        short = ("--warmup", "0", "--duration", "0.3", "--deadline", "30", "--second-opinion", "0")
         done = loadtest("run", *target, "--repository", str(tmp_path), *short)
     assert done.returncode == 0, done.stderr
     samples = load_samples(tmp_path / "run" / "samples.npz")
@@ -513,7 +518,7 @@ def test_a_variant_that_fails_stops_with_the_server_s_words_and_the_others_go_on
         return zeros(request, context)
 
     with foreign(("1", "2"), refuse) as server:
-        short = ("--users", "1", "--duration", "0.4", "--warmup", "0", "--ceiling", "0")
+        short = ("--users", "1", "--duration", "0.4", "--warmup", "0", "--ceiling", "0", "--second-opinion", "0")
         target = ("--target", server.address, "--model", MODEL, "--repository", str(tmp_path / "none"))
         done = loadtest("run", *target, *short, "--out", str(tmp_path / "run"))
     results = results_of(tmp_path / "run")
@@ -546,7 +551,7 @@ def test_a_foreign_server_is_measured_with_made_up_inputs_and_no_server_figures(
     with foreign(("1", "cold-2")) as server:
         arguments = ("--target", server.address, "--model", MODEL, "--users", "2", "--duration", "0.3")
         paths = ("--out", str(tmp_path / "run"), "--repository", str(tmp_path / "none"))
-        done = loadtest("run", *arguments, "--ceiling", "0", *paths)
+        done = loadtest("run", *arguments, "--ceiling", "0", "--second-opinion", "0", *paths)
     results = results_of(tmp_path / "run")
     (cell,) = results["cells"]
     assert done.returncode == 1  # not every variant was measured
@@ -561,8 +566,9 @@ def test_a_foreign_server_is_measured_with_made_up_inputs_and_no_server_figures(
 def test_a_server_that_is_still_starting_is_waited_for(repository: Path, tmp_path: Path) -> None:
     port = quiet_port()
     server = ServerProcess(["--repository", str(repository), "--port", str(port), "--metrics-port", "0"])
-    short = ["--users", "1", "--duration", "0.2", "--warmup", "0.1", "--out", str(tmp_path / "r")]
+    short = ["--users", "1", "--duration", "0.2", "--warmup", "0.1", "--second-opinion", "0"]
     at = ["--target", f"127.0.0.1:{port}", "--model", toy.MODEL, "--repository", str(repository)]
+    at += ["--out", str(tmp_path / "r")]
     try:
         done = loadtest("run", *at, *short, "--wait", "60")
     finally:

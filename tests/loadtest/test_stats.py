@@ -6,9 +6,15 @@ import pytest
 from loadtest import stats
 
 
-@pytest.mark.parametrize(("share", "limited"), [(0.0, False), (0.9, False), (0.901, True), (1.4, True)])
-def test_a_generator_above_nine_tenths_of_a_core_is_the_limit(share: float, limited: bool) -> None:
-    assert stats.is_generator_limited(share) is limited
+@pytest.mark.parametrize(
+    ("share", "rps", "rule"),
+    [(0.0, 0.0, None), (0.9, 90.0, None), (0.901, 0.0, "thread"), (1.4, 99.0, "thread"), (0.5, 90.1, "ceiling")],
+)
+def test_a_generator_above_nine_tenths_of_a_core_or_of_its_ceiling_is_the_limit(
+    share: float, rps: float, rule: str | None
+) -> None:
+    assert stats.generator_limit(share, rps, 100.0) == rule
+    assert stats.generator_limit(share, rps) == (None if rule == "ceiling" else rule)
 
 
 def test_thinned_ranks_keep_both_ends_and_are_denser_towards_the_last() -> None:

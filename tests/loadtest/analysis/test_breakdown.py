@@ -68,7 +68,7 @@ def test_a_cell_without_an_answer_has_no_breakdown() -> None:
 
 
 def split(variant: str, compute: float, total: float, limited: bool = False) -> Breakdown:
-    made = cell(variant, server=side(compute, 0.0, compute), generator_limited=limited)
+    made = cell(variant, server=side(compute, 0.0, compute), generator_limit="thread" if limited else None)
     return Breakdown(made, total, {"compute": compute, "queue": 0.0, "remains": total - compute})
 
 

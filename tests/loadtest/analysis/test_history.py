@@ -20,17 +20,19 @@ ENTRY = Entry(
     "c0ffee",
     "2 cores",
     "a-x",
+    "1 user",
     (CellFigures("a-x", "1 user", 1, None, 9, 0.9),),
 )
 
 
 def test_a_line_has_what_the_run_found() -> None:
-    entry = entry_of(results(cell("a-x", 8.0, 0.75, rps=50.0), cell("b-x", None, None)), "a-x")
+    won = cell("a-x", 8.0, 0.75, rps=50.0)
+    entry = entry_of(results(won, cell("b-x", None, None)), won)
     assert entry.cells == (
         CellFigures("a-x", "1 user", 2.0, 8.0, 50.0, 0.75),
         CellFigures("b-x", "1 user", 1.0, None, 100.0, None),
     )
-    assert (entry.run, entry.model, entry.winner) == ("x", "toy", "a-x")
+    assert (entry.run, entry.model, entry.winner, entry.winner_load) == ("x", "toy", "a-x", "1 user")
     assert (entry.finished, entry.machine) == ("2026-01-01T00:01:00+00:00", "2 cores of Some CPU (avx2)")
 
 

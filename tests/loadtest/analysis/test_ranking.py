@@ -33,19 +33,19 @@ def test_only_the_comparison_by_p50_under_this_load_counts() -> None:
 def test_cells_that_are_not_valid_are_left_out_with_the_reason() -> None:
     cells = (
         cell("a-x"),
-        cell("b-x", generator_limited=True),
+        cell("b-x", generator_limit="thread"),
         replace(cell("c-x"), latency_ms=LatencyMs(None, None, None)),
     )
     found = rank_cells(results(*cells), closed(1))
     assert [each.cell.variant for each in found.places] == ["a-x"]
     assert [(left.variant, why) for left, why in found.left_out] == [
-        ("b-x", "limited by the generator, p99 at most 1.00 ms"),
+        ("b-x", "limited by the generator (its thread was busy for more than 90% of the time), p99 at most 1.00 ms"),
         ("c-x", "too few samples"),
     ]
 
 
 def test_without_a_single_valid_cell_nothing_is_compared() -> None:
-    assert rank_cells(results(cell("a-x", generator_limited=True)), closed(1)).places == ()
+    assert rank_cells(results(cell("a-x", generator_limit="thread")), closed(1)).places == ()
 
 
 def test_cells_are_sorted_load_by_load_and_those_without_p50_come_last() -> None:

@@ -14,12 +14,13 @@ FP32 = cell("fp32-pytorch", p99=8.0, quality=0.98)
 
 
 def test_an_invalid_cell_says_why_and_what_is_known_all_the_same() -> None:
-    assert invalid_reason(cell("a-x", 2.5, generator_limited=True)) == "limited by the generator, p99 at most 2.50 ms"
+    limited = cell("a-x", 2.5, generator_limit="ceiling")
+    assert invalid_reason(limited) == "limited by the generator (within 10% of its ceiling), p99 at most 2.50 ms"
     assert invalid_reason(cell("a-x", None)) == "too few samples"
     assert invalid_reason(cell("a-x", 2.5, failures=1)) == "1 call failed"
     assert (
-        invalid_reason(cell("a-x", 2.5, failures=3, generator_limited=True))
-        == "3 calls failed, limited by the generator"
+        invalid_reason(cell("a-x", 2.5, failures=3, generator_limit="thread"))
+        == "3 calls failed, limited by the generator (its thread was busy for more than 90% of the time)"
     )
 
 
@@ -57,5 +58,5 @@ def test_one_image_of_600_puts_no_slower_variant_on_a_frontier() -> None:
 
 
 def test_a_generator_limited_cell_is_not_on_a_frontier() -> None:
-    cells = [FP32, cell("int8-openvino", 1.0, 0.99, rps=999, generator_limited=True)]
+    cells = [FP32, cell("int8-openvino", 1.0, 0.99, rps=999, generator_limit="thread")]
     assert names(p99_frontier(cells)) == names(throughput_frontier(cells)) == ["fp32-pytorch"]

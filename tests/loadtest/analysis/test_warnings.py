@@ -8,15 +8,20 @@ from tests.support.loadtest.cells import NO_SERVER, cell
 
 
 def test_warnings_name_what_was_skipped_failed_limited_and_too_short() -> None:
-    cells = [cell("a-x", failures=2), cell("b-x", generator_limited=True, users=8), cell("c-x", p99=None)]
+    cells = [cell("a-x", failures=2), cell("b-x", generator_limit="thread", users=8), cell("c-x", p99=None)]
     assert make_warnings(cells, {"d-x": "not ready"}, ["no page"]) == (
         "d-x was not measured: not ready",
         "no page",
         "a-x, 1 user: 2 of 1000 calls failed (2 UNAVAILABLE)",
         "b-x, 8 users: the load generator's thread used 97% of a core and may have been the limit: the cell is on no"
         " frontier",
-        "c-x, 1 user: 120 samples are too few for p99",
+        "too few samples for p99: c-x at 1 user (120)",
     )
+
+
+def test_the_cells_without_a_percentile_are_listed_in_one_sentence() -> None:
+    cells = [cell("a-x", None), cell("b-x"), cell("a-x", None, users=8)]
+    assert make_warnings(cells, {}) == ("too few samples for p99: a-x at 1 user (120), a-x at 8 users (120)",)
 
 
 def test_calls_that_failed_come_with_what_was_said_most_often() -> None:

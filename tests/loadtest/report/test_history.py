@@ -16,7 +16,7 @@ from tests.support.loadtest.runs import LOADTEST
 from tests.support.serving import ROOT
 
 A, B = CellFigures("a-x", "1 user", 1.0, 4.0, 90.0, 0.9), CellFigures("b-x", "1 user", 2.0, None, 50.0, None)
-ENTRY = Entry("2026-01-01T00:01:00+00:00", "x", "toy", "c0ffee", "2 cores", "b-x", (A, B))
+ENTRY = Entry("2026-01-01T00:01:00+00:00", "x", "toy", "c0ffee", "2 cores", "b-x", "1 user", (A, B))
 
 
 def lines(text: str) -> list[tuple[str, list[object]]]:

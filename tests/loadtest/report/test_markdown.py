@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from loadtest.analysis.decision import Decision, decide
 from loadtest.analysis.ranking import rank_cells
 from loadtest.analysis.results import Results
+from loadtest.decision.decision import Decision, decide
 from loadtest.report.flips import gallery
 from loadtest.report.markdown import cells_csv, markdown
 from loadtest.report.page import write_report
@@ -20,11 +20,11 @@ NO_FLIPS = gallery(results(cell("a-x")))
 
 
 def test_the_csv_has_every_column_as_it_was_measured() -> None:
-    cells = [cell("a,x", 1 / 3, 0.5), cell("b-x", None, generator_limited=True)]
+    cells = [cell("a,x", 1 / 3, 0.5), cell("b-x", None, generator_limit="thread")]
     first, second = csv.DictReader(cells_csv(cells).splitlines())
-    assert list(first) == [*(column.title for column in titled(COLUMNS, cells)), "generator limited"]
-    assert (first["variant"], first["p99 ms"], first["generator limited"]) == ("a,x", "0.3333333333333333", "False")
-    assert (second["p99 ms"], second["generator limited"]) == ("", "True")
+    assert list(first) == [*(column.title for column in titled(COLUMNS, cells)), "generator limit"]
+    assert (first["variant"], first["p99 ms"], first["generator limit"]) == ("a,x", "0.3333333333333333", "")
+    assert (second["p99 ms"], second["generator limit"]) == ("", "thread")
 
 
 def made(run: Results, **constraints: float) -> str:

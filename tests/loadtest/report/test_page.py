@@ -13,10 +13,11 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
-from loadtest.analysis.decision import decide
 from loadtest.analysis.results import Cell, Results, ServerSide
+from loadtest.decision.decision import decide
 from loadtest.measure.accuracy import Accuracy
-from loadtest.measure.measurement import Ceiling, ObjectLatency
+from loadtest.measure.measurement import Ceiling, ObjectLatency, Search
+from loadtest.measure.rate_search import Found, Objective, Trial
 from loadtest.report.page import write_report
 from loadtest.tasks.classification import ClassFlip
 from loadtest.tasks.detection import ObjectFlip
@@ -92,22 +93,17 @@ def test_each_load_has_a_table_of_variants_and_constraints(tmp_path: Path) -> No
         cell("fp32-x", 18.5, rps=80, megabytes=500),
         cell("int8-x", 30.0, users=8),
     )
-    shows = (
-        comparison("int8-x", "half-x", 1.21, "too close to call"),
-        comparison("int8-x", "near-x", 4.0),
-    )
+    shows = comparison("int8-x", "half-x", 1.21, "too close to call"), comparison("int8-x", "near-x", 4.0)
     page = text(under(results(*cells, users=(1, 8), comparisons=shows), p99=20.0, max_memory=100.0), tmp_path)
-    assert (
-        "1 user variant p99 within 20 ms at most 100 MB verdict int8-x 9.00 (8.10 to 9.90) met 50.0 met ships" in page
-    )
-    close, clear = (
-        "1.21 times as long per answer (0.83 to 1.33), too close to call",
-        "4.00 times as long per answer (2.00 to 8.00), clear",
-    )
-    assert f"half-x 9.50 (8.55 to 10.45) met 50.0 met runner-up; takes {close}" in page
-    assert f"near-x 9.50 (8.55 to 10.45) met 50.0 met takes {clear}" in page
+    heads = "variant p99 within 20 ms at most 100 MB verdict"
+    assert f"1 user: ship int8-x {heads} int8-x 9.00 (8.10 to 9.90) met 50.0 met ships" in page
+    close = "takes 1.21 times as long per answer (0.83 to 1.33), too close to call"
+    assert f"half-x 9.50 (8.55 to 10.45) met 50.0 met runner-up; {close}" in page
+    clear = "takes 4.00 times as long per answer (2.00 to 8.00), clear"
+    assert f"near-x 9.50 (8.55 to 10.45) met 50.0 met {clear}" in page
     assert "fp32-x 18.50 (16.65 to 20.35) unknown 500.0 broken 500.0 MB of memory, 400.0 more than" in page
-    assert "8 users variant p99 within 20 ms at most 100 MB verdict int8-x 30.00 (27.00 to 33.00) broken n/a" in page
+    nearest = "8 users: nothing to ship, nearest is int8-x"
+    assert f"{nearest} {heads} int8-x 30.00 (27.00 to 33.00) broken n/a unknown" in page
     marked = (tmp_path / "report.html").read_text()
     assert [marked.count(f'<td class="{state}"') for state in ("met", "unknown", "broken")] == [6, 2, 2]
 
@@ -125,7 +121,7 @@ def test_a_winner_without_enough_samples_for_p99_says_so(tmp_path: Path) -> None
 def test_without_constraints_the_frontier_of_each_load_is_told(tmp_path: Path) -> None:
     cells = (cell("a-x", 1.0, 0.8), cell("b-x", 2.0, 0.9), cell("a-x", 4.0, 0.8, users=8))
     page = text(results(*cells, users=(1, 8)), tmp_path)
-    assert "1 user a-x p99 1.00 ms and 100 requests/s at 1 user, top-1 80.00%; the fastest of all. b-x p99 2.00" in page
+    assert "1 user a-x p99 1.00 ms and 100 requests/s at 1 user, top-1 80.00%; the fastest. b-x p99 2.00" in page
     assert "8 users a-x p99 4.00 ms" in page
     assert "No answer" not in page
 
@@ -134,7 +130,7 @@ def test_without_constraints_the_frontier_of_each_load_is_told(tmp_path: Path) -
     ("made", "why"),
     [
         (cell("a-x", quality=None), "the server does not say how accurate its variants are"),
-        (cell("a-x", generator_limited=True), "no cell is valid, see the warnings"),
+        (cell("a-x", generator_limit="thread"), "no cell is valid, see the warnings"),
     ],
 )
 def test_an_empty_frontier_says_why(made: Cell, why: str, tmp_path: Path) -> None:
@@ -143,7 +139,7 @@ def test_an_empty_frontier_says_why(made: Cell, why: str, tmp_path: Path) -> Non
 
 def test_p50_is_compared_with_the_fastest_and_sorted_by(tmp_path: Path) -> None:
     shows = (comparison("a-x", "b-x", 4.0, figure="p50"),)
-    cells = cell("b-x", 8.0), cell("a-x", 2.0), cell("c-x", generator_limited=True)
+    cells = cell("b-x", 8.0), cell("a-x", 2.0), cell("c-x", generator_limit="thread")
     page = text(results(*cells, comparisons=shows), tmp_path)
     assert "1 user variant p50 ms times the fastest a-x 0.50 b-x 2.00 4.00 (2.00 to 8.00), clear" in page
     assert "Not compared: c-x (limited by the generator, p99 at most 1.00 ms)." in page
@@ -209,6 +205,36 @@ def test_a_detector_s_page_tells_objects_and_average_precision(tmp_path: Path) -
     assert "| int8-x | 1 to 3 | 400 | 2.50 | 3.75 |" in (tmp_path / "report.md").read_text()
 
 
+def searched() -> Results:
+    """A run that only searched: one variant that was narrowed, and one that nothing was tried of."""
+    shown = [(80.0, 10.0, False), (100.0, 19.0, False), (101.0, 30.0, False), (125.0, None, True), (50.0, 40.0, False)]
+    trials = tuple(Trial(rate, rate, 1000, 0, p99, False, early) for rate, p99, early in shown)
+    found = (Found(90.0, 100.5, (95.0, 106.0), "p99", trials), Found(None, None, None, "p99", ()))
+    searches = (Search(name, Objective(20.0), each) for name, each in zip(("int8-x", "fp32-x"), found, strict=True))
+    run = results(users=())
+    plan = replace(run.plan, find_max_rate=True, p99=20.0, repository=Path("none"))
+    return replace(run, plan=plan, searches=tuple(searches))
+
+
+def test_a_run_that_only_searched_names_the_variant_with_the_highest_rate(tmp_path: Path) -> None:
+    page = text(searched(), tmp_path)
+    said = "half of the trials hold at 100.5 (95% interval 95 to 106), rely on 90"
+    assert "2 variants served by" in page
+    assert f"int8-x carries the highest rate per second: {said}." in page
+    assert "int8-x 90.0 100.5 95.0 to 106.0 p99 5, of which 1 contradicts fp32-x none n/a n/a p99 0" in page
+    assert "No rate was tried" in page
+    assert "Ranks by p50" not in page
+    exported = (tmp_path / "report.md").read_text()
+    assert f"**int8-x** carries the highest rate per second: {said}." in exported
+    assert "| int8-x | 90.0 | 100.5 | 95.0 to 106.0 | p99 | 5, of which 1 contradicts |" in exported
+    assert "## All cells" not in exported
+
+
+def test_a_run_in_which_no_rate_held_names_no_variant(tmp_path: Path) -> None:
+    run = searched()
+    assert "No answer: no rate held for any variant." in text(replace(run, searches=run.searches[1:]), tmp_path)
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     with chromium(tmp_path_factory.mktemp("chromium")) as running:
@@ -223,7 +249,17 @@ def made_up(repository: Path) -> Results:
         for made, size in (
             (cell("fp32-pytorch", 100.0, 0.98, users=users, server=ServerSide(1, 0.1, 0.6, 900.0, 0.8)), 4000),
             (cell("int8-openvino", 9.0, 0.97, users=users, rps=300.0), 1000),
-            (cell("int8-onnxruntime", None, 0.97, users=users, rps=999.0, generator_limited=users == 8), 1100),
+            (
+                cell(
+                    "int8-onnxruntime",
+                    None,
+                    0.97,
+                    users=users,
+                    rps=999.0,
+                    generator_limit="thread" if users == 8 else None,
+                ),
+                1100,
+            ),
         )
     ]
     run = results(*cells, users=(1, 8))
@@ -296,6 +332,11 @@ def test_every_plot_of_a_real_run_is_drawn_and_nothing_is_loaded(run: Run, brows
     assert [name for name in loaded if not name.startswith("data:")] == []
 
 
+def test_the_trials_of_a_search_are_drawn(browser: Chrome, tmp_path: Path) -> None:
+    open_page(browser, write(searched(), tmp_path))
+    assert drawn(browser) == ["trials-0"]
+
+
 def test_every_plot_of_made_up_cells_is_drawn(page: Chrome) -> None:
     assert drawn(page) == PLOTS
 
@@ -343,7 +384,7 @@ def test_a_name_and_the_menu_filter_too(page: Chrome) -> None:
 def test_a_cell_that_the_generator_limited_is_red_and_hollow(page: Chrome) -> None:
     (row,) = find(page, "table.cells tr.bad")
     assert row.text.split("\n")[0].startswith("int8-onnxruntime")
-    assert "generator limit" in row.text
+    assert "generator thread" in row.text
     script = "return document.getElementById('rps-closed-8').data.map(trace => trace.marker?.symbol)"
     assert page.execute_script(script) == [None, "circle", "square", "square-open"]
 

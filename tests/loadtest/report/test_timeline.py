@@ -68,7 +68,7 @@ def test_server_and_machine_are_drawn_where_the_stretch_lies() -> None:
 
 
 def test_curves_go_through_the_loads_of_a_variant_and_need_two() -> None:
-    cells = [cell("a-x", 20.0, rps=400.0, users=8), cell("a-x", 10.0, rps=200.0, users=1, generator_limited=True)]
+    cells = [cell("a-x", 20.0, rps=400.0, users=8), cell("a-x", 10.0, rps=200.0, users=1, generator_limit="thread")]
     figure = load_curves(cells, "closed", "p99", PlotStyle(cells))
     assert figure is not None
     (line,) = figure.data

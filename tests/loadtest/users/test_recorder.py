@@ -92,6 +92,14 @@ def test_answers_count_by_when_they_came_and_failures_do_not() -> None:
     assert recorder.answered((0.0, float("inf"))) == 4
 
 
+def test_calls_in_time_are_those_due_in_the_window_that_succeeded_soon_enough() -> None:
+    recorder = recorded((2.4, 500.0), (2.6, 500.0), (3.1, 501.0), (3.6, 500.0))
+    with patch("loadtest.users.recorder.perf_counter", return_value=2.9):
+        recorder.on_request(name="a", response_time=1.0, exception=CallError("UNAVAILABLE", "gone"))
+    assert recorder.within((2.0, 3.0), 0.5) == 1
+    assert recorder.within((2.0, 3.0), 0.6) == 2
+
+
 def test_users_are_waited_for_until_each_has_had_its_first_call() -> None:
     recorder, slept = Recorder(), list[float]()
 

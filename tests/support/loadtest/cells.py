@@ -9,6 +9,7 @@ from loadtest.analysis.results import Cell, Results, ServerSide
 from loadtest.analysis.warnings import make_warnings
 from loadtest.client.metrics_page import Facts
 from loadtest.plan import Load, Plan
+from loadtest.stats import GeneratorLimit
 from protos.support.machine import Machine
 
 PLAN = Plan(target="localhost:1", model="toy", out=Path("runs/x"), users=(1,))
@@ -29,7 +30,7 @@ def cell(
     rps: float = 100.0,
     users: int = 1,
     failures: int = 0,
-    generator_limited: bool = False,
+    generator_limit: GeneratorLimit | None = None,
     server: ServerSide = NO_SERVER,
     cores_used: float | None = None,
     megabytes: float | None = None,
@@ -63,12 +64,12 @@ def cell(
         late_ms_p99=0.0,
         lag_ms_p99=0.25,
         first_call_ms=5.0,
-        generator_cpu=0.97 if generator_limited else 0.5,
+        generator_cpu=0.97 if generator_limit else 0.5,
         generator_process_cpu=0.75,
         generator_us_per_request=250.0,
         cores_used=cores_used,
         ceiling_rps=6000.0,
-        generator_limited=generator_limited,
+        generator_limit=generator_limit,
         rounds=50,
         server=server,
         facts=facts if quality is not None else Facts(),

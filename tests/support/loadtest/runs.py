@@ -36,7 +36,8 @@ def flags(server: ServerProcess, repository: Path, out: Path, *more: str) -> lis
     return [
         *("run", "--target", server.grpc_address, "--metrics-url", f"http://{server.metrics_address}/metrics"),
         *("--model", toy.MODEL, "--repository", str(repository), "--out", str(out)),
-        *("--users", "1,4", "--duration", "0.6", "--slice", "0.1", "--warmup", "0.2", "--ceiling", "0.2", *more),
+        *("--users", "1,4", "--duration", "0.6", "--slice", "0.1", "--warmup", "0.2", "--ceiling", "0.2"),
+        *("--second-opinion", "0", *more),
     ]
 
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from loadtest.analysis import accuracy
 from loadtest.analysis.results import Cell
 from loadtest.analysis.validity import invalid_reason, title_of
+from loadtest.decision import accuracy
 from loadtest.plan import Plan
 from protos.support import significance
 
@@ -87,14 +87,11 @@ def judge(cell: Cell, baseline: Cell | None, plan: Plan) -> tuple[Judgement, ...
     return tuple(each for each in judgements if each)
 
 
-def span(low: float | None, high: float | None, form: str = "{:.2f}") -> str:
+def span(low: float | None, high: float | None) -> str:
     """Returns an interval in brackets, after a space; empty where neither end is known."""
     if low is None or high is None:
-        known = [
-            f"{word} {form.format(end)}" for word, end in (("at least", low), ("at most", high)) if end is not None
-        ]
-        return f" ({known[0]})" if known else ""
-    return f" ({form.format(low)} to {form.format(high)})"
+        return "" if low == high else f" (at most {high:.2f})" if low is None else f" (at least {low:.2f})"
+    return f" ({low:.2f} to {high:.2f})"
 
 
 def drop_text(drop: accuracy.Drop) -> str:
@@ -108,7 +105,7 @@ def drop_text(drop: accuracy.Drop) -> str:
 def _judge_p99(cell: Cell, limit: float) -> Judgement:
     p99, (low, high), where = cell.latency_ms.p99, cell.p99_interval_ms, f"at {cell.load.name}"
     state: State = "unknown"
-    if high is not None and high <= limit and not cell.failures:
+    if p99 is not None and high is not None and high <= limit and not cell.failures:
         state = "met"
     elif low is not None and low > limit and not cell.generator_limited:
         state = "broken"
@@ -117,7 +114,7 @@ def _judge_p99(cell: Cell, limit: float) -> Judgement:
         if not cell.failures:
             said = f"{cell.samples} samples, {significance.samples_needed(0.99)} needed"
         return Judgement("p99", state, None, _UNKNOWN, limit, f"p99 {where} is not known: {said}")
-    said = f"p99 {where} is {'not known' if p99 is None else f'{p99:.2f} ms'}{span(low, high)}"
+    said = f"p99 {where} is at least {low:.2f} ms" if p99 is None else f"p99 {where} is {p99:.2f} ms{span(low, high)}"
     miss = (low or 0.0) - limit if p99 is None else p99 - limit
     doubt = _LIMITED if cell.generator_limited and miss > 0 else "not 95% sure"
     text = _text(said, state, f"{miss:.2f} more than the {limit:g} allowed" if miss > 0 else "", doubt)
@@ -145,7 +142,8 @@ def _judge_drop(cell: Cell, baseline: Cell | None, limit: float) -> Judgement:
     state, miss = accuracy.within(drop, limit), drop.points - limit
     over = f"{miss:.2f} more than the {limit:g} allowed" if miss > _ROUNDING else ""
     text = _text(f"{title_of([cell])} is {drop_text(drop)}", state, over)
-    return Judgement("max_drop", state, drop.points, (drop.low, drop.high), limit, text)
+    ends = _UNKNOWN if drop.low == drop.high else (drop.low, drop.high)
+    return Judgement("max_drop", state, drop.points, ends, limit, text)
 
 
 def _judge_memory(cell: Cell, limit: float) -> Judgement:

@@ -17,9 +17,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from loadtest.analysis.comparison import ALPHA, Comparison, Slices, compare_all
-from loadtest.analysis.decision import Standing, Versus, decide_load, deciding_figures
 from loadtest.analysis.results import Cell, make_cells
 from loadtest.client.metrics_page import Facts
+from loadtest.decision.decision import Standing, Versus, decide_load, deciding_figures
 from loadtest.measure.measurement import Interleaved, Stop
 from loadtest.plan import Load, Plan
 

@@ -17,11 +17,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
-from loadtest.analysis.accuracy import drop_of, more_accurate
 from loadtest.analysis.comparison import Comparison, Figure
-from loadtest.analysis.constraints import Judgement, drop_text, judge, span
 from loadtest.analysis.results import Cell, Results
 from loadtest.analysis.validity import baseline_of, invalid_reason, p99_frontier, title_of
+from loadtest.decision.accuracy import drop_of, more_accurate
+from loadtest.decision.constraints import Judgement, drop_text, judge, span
 from loadtest.measure.measurement import Stop
 from loadtest.plan import Load, Plan
 from protos.support import significance
@@ -157,7 +157,7 @@ def _shown(loads: Sequence[LoadDecision], plan: Plan) -> LoadDecision:
             return first
     if won:
         return min(won, key=lambda each: _cost(each[0], _by_throughput(plan)))[1]
-    return min(loads, key=lambda each: _distance(each.nearest) if each.nearest else (0, 0.0))
+    return min(loads, key=lambda each: _distance(each.nearest) if each.nearest else (0, 0, 0.0))
 
 
 def decide_load(results: Known, load: Load) -> LoadDecision:
@@ -217,12 +217,8 @@ class Versus:
 
     def winner(self, able: Sequence[Cell]) -> Cell:
         """Returns the winner of variants that come the best first."""
-        unbeaten = [
-            cell
-            for cell in able
-            if cell is able[0] or self.between(cell, able[0])
-            if not any(self.beats(other, cell) for other in able)
-        ]
+        compared = [cell for cell in able if cell is able[0] or self.between(cell, able[0])]
+        unbeaten = [cell for cell in compared if not any(self.beats(other, cell) for other in able)]
         best = [cell for cell in unbeaten if not any(more_accurate(other, cell) for other in unbeaten)]
         return min(best or able[:1], key=_size)
 
@@ -260,10 +256,11 @@ def _cost(cell: Cell, by_throughput: bool) -> tuple[float, float]:
     return (-cell.throughput_rps, p99) if by_throughput else (p99, p50)
 
 
-def _distance(standing: Standing) -> tuple[int, float]:
-    """Returns how many constraints a variant breaks, and by which shares of their limits together."""
-    excesses = [each.excess for each in standing.judgements if not each.admits]
-    return len(excesses) + bool(standing.cell.failures), sum(excesses)
+def _distance(standing: Standing) -> tuple[int, int, float]:
+    """Returns how many constraints a variant breaks, how many it is not known to meet, and the share that it misses."""
+    missed = [each for each in standing.judgements if not each.admits]
+    broken = sum(each.state == "broken" for each in missed) + bool(standing.cell.failures)
+    return broken, len(missed) - broken, sum(each.excess for each in missed)
 
 
 def _size(cell: Cell) -> float:
@@ -290,7 +287,7 @@ def _frontier(cells: Sequence[Cell], baseline: Cell | None) -> tuple[Standing, .
     best, standings = p99_frontier(cells), list[Standing]()
     for faster, cell in zip([None, *best], best, strict=False):
         if faster is None:
-            text = "the fastest of all" if len(best) > 1 else "the fastest, and none is more accurate"
+            text = "the fastest" if len(best) > 1 else "the fastest, and none is more accurate"
         else:
             more = 100 * ((cell.facts.quality or 0.0) - (faster.facts.quality or 0.0))
             times = (cell.latency_ms.p99 or 0.0) / (faster.latency_ms.p99 or 1.0)

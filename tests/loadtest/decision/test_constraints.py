@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from loadtest.analysis.constraints import Judgement, judge
 from loadtest.analysis.results import Cell
+from loadtest.decision.constraints import Judgement, judge, span
 from loadtest.plan import Load
 from tests.support.loadtest.cells import PLAN, cell
 
@@ -18,7 +18,7 @@ def judged(made: Cell, baseline: Cell | None = BASE, **constraint: float) -> Jud
 
 
 def arrivals(rps: float, level: float = 200.0, *, limited: bool = False) -> Cell:
-    made = cell("a-x", 5.0, rps=rps, load=Load("server", level), generator_limited=limited)
+    made = cell("a-x", 5.0, rps=rps, load=Load("server", level), generator_limit="thread" if limited else None)
     return replace(made, asked_rps=level)
 
 
@@ -69,13 +69,13 @@ def test_too_few_samples_leave_it_to_the_interval() -> None:
     )
     slow = judged(cell("a-x", None, p99_interval=(15.0, None)), p99=10.0)
     assert (slow.state, slow.excess, slow.value) == ("broken", 0.5, None)
-    assert slow.text == "p99 at 1 user is not known (at least 15.00), 5.00 more than the 10 allowed"
+    assert slow.text == "p99 at 1 user is at least 15.00 ms, 5.00 more than the 10 allowed"
 
 
 def test_a_p99_that_the_generator_limited_is_met_or_not_known() -> None:
-    fast = judged(cell("a-x", 9.0, generator_limited=True), p99=10.0)
+    fast = judged(cell("a-x", 9.0, generator_limit="thread"), p99=10.0)
     assert (fast.state, fast.admits) == ("met", True)
-    slow = judged(cell("a-x", 20.0, generator_limited=True), p99=10.0)
+    slow = judged(cell("a-x", 20.0, generator_limit="thread"), p99=10.0)
     assert (slow.state, slow.admits) == ("unknown", False)
     assert slow.text.endswith("10.00 more than the 10 allowed, but the load generator was the limit")
 
@@ -92,7 +92,7 @@ def test_a_p99_of_calls_of_which_some_failed_is_broken_or_not_known() -> None:
         (cell("a-x", rps=200), "met", True, "200 requests/s at 1 user"),
         (cell("a-x", rps=150), "broken", False, "150 requests/s at 1 user, 50 fewer than the 200 asked for"),
         (
-            cell("a-x", rps=150, generator_limited=True),
+            cell("a-x", rps=150, generator_limit="thread"),
             "unknown",
             False,
             "150 requests/s at 1 user, 50 fewer than the 200 asked for, but the load generator was the limit",
@@ -158,6 +158,11 @@ def test_memory_is_what_it_is() -> None:
         ("broken", False, "201.0 MB of memory, 1.0 more than the 200 allowed"),
         ("unknown", False, "how much memory it takes is not known"),
     ]
+
+
+def test_an_interval_is_shown_as_far_as_it_is_known() -> None:
+    shown = [span(0.25, 2.0), span(1.0, None), span(None, 3.0), span(None, None)]
+    assert shown == [" (0.25 to 2.00)", " (at least 1.00)", " (at most 3.00)", ""]
 
 
 def test_there_is_a_judgement_for_each_constraint_of_the_plan() -> None:

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from loadtest.analysis.comparison import Comparison
-from loadtest.analysis.decision import Decision, LoadDecision, asked, decide
 from loadtest.analysis.results import Cell, Results
+from loadtest.decision.decision import Decision, LoadDecision, asked, decide
 from loadtest.measure.measurement import Stop
 from loadtest.plan import Load
 from tests.support.loadtest.cells import PLAN, cell, closed, comparison, results
@@ -109,6 +109,16 @@ def test_where_none_is_admitted_the_nearest_breaks_the_fewest_and_by_the_least()
     assert answer.nearest.reasons == ("350 requests/s at 1 user, 50 fewer than the 400 asked for",)
 
 
+def test_what_is_not_known_to_break_a_constraint_is_nearer_than_what_breaks_it() -> None:
+    answer = shown(
+        cell("a-x", 21.0, p99_interval=(20.5, 22.0)),
+        cell("b-x", None),
+        cell("c-x", 30.0, p99_interval=(9.0, 40.0)),
+        p99=20,
+    )
+    assert places(answer) == [("c-x", "nearest"), ("b-x", "ruled out"), ("a-x", "ruled out")]
+
+
 def test_a_detector_is_told_points_of_ap() -> None:
     base, dull = (cell(name, 9.0, quality, metric="ap") for name, quality in (("fp32-x", 0.92), ("int8-x", 0.912)))
     assert decided(base, dull, max_drop=0.5).asked == "AP at most 0.5 points below FP32"
@@ -199,7 +209,7 @@ def test_what_was_not_compared_with_the_best_does_not_win_for_its_accuracy() -> 
 
 def test_a_loser_that_the_generator_limited_may_be_faster() -> None:
     shows = (comparison("a-x", "b-x", 2.0, figure="p99"),)
-    answer = shown(BASE, cell("a-x"), cell("b-x", 2.0, generator_limited=True), comparisons=shows, max_drop=9.0)
+    answer = shown(BASE, cell("a-x"), cell("b-x", 2.0, generator_limit="thread"), comparisons=shows, max_drop=9.0)
     assert reasons(answer)["b-x"][0].endswith("clear, but the load generator was the limit")
 
 
@@ -272,7 +282,7 @@ def test_arrivals_are_compared_by_p99_as_their_rate_is_given() -> None:
 
 def test_a_variant_that_was_stopped_is_told_when_and_why() -> None:
     run = results(BASE, SLOW)
-    stop = Stop("slow-pytorch", closed(1), 12, "p99 is above 20 ms")
+    stop = Stop("slow-pytorch", closed(1), 12, "p99 is above 20 ms", 0.025)
     answer = decide(replace(run, plan=replace(run.plan, p99=20.0), stops=(stop,))).shown
     assert answer
     assert reasons(answer)["slow-pytorch"][-1] == "stopped after round 12: p99 is above 20 ms"
@@ -286,7 +296,7 @@ def test_without_constraints_the_frontier_of_each_load_is_named_point_by_point()
         ("fp32-pytorch", "frontier"),
     ]
     assert answer.standings[0].sentence.startswith("p99 1.00 ms and 900 requests/s at 1 user")
-    assert answer.standings[0].reasons == ("the fastest of all",)
+    assert answer.standings[0].reasons == ("the fastest",)
     assert answer.standings[2].reasons == ("0.10 points more accurate than large-onnxruntime, and 4.0 times its p99",)
     assert places(other) == [("dull-openvino", "frontier")]
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from loadtest.analysis.accuracy import Drop, drop_of, frontier, more_accurate, within
 from loadtest.analysis.results import Cell
+from loadtest.decision.accuracy import Drop, drop_of, frontier, more_accurate, within
 from protos.support.significance import paired_drop_interval
 from tests.support.loadtest.cells import cell
 

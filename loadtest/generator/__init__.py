@@ -1,0 +1,1 @@
+"""The load generator under suspicion: what another one says, and what the server could do if ours took nothing."""

@@ -1,0 +1,59 @@
+"""The trials of a search for the highest rate, as a plot: what each showed, and the crossing that they say together."""
+
+import math
+
+import numpy as np
+import plotly.graph_objects as go
+
+from loadtest.measure.measurement import Search
+from loadtest.measure.rate_search import UNPROVEN, Trial
+from loadtest.report.plot_style import INK, layout, log_ticks, of_variant, rounded
+
+OUTCOMES = {
+    "holds": ("#0f766e", "circle", ("holds",)),
+    "broken": ("#d92d20", "x", ("p99", "errors")),
+    "proves nothing": (INK, "diamond-open", UNPROVEN),
+}
+"""What a trial may show, with its colour, its marker, and the outcomes that it stands for."""
+
+TICKS = 7
+"""Ticks of the axis of rates, which rarely spans a power of ten."""
+
+
+def trials(search: Search) -> go.Figure:
+    """Plots the p99 of each trial over its rate, the limit as a line, the crossing as another in its shaded interval.
+
+    A trial without enough calls for a p99 stands at the top of the plot, or at the limit if that is higher.
+    """
+    found, limit, plot = search.found, search.objective.p99_ms, go.Figure()
+    top = max([limit, *(trial.p99_ms for trial in found.trials if trial.p99_ms is not None)])
+    for name, (color, symbol, outcomes) in OUTCOMES.items():
+        shown = [trial for trial in found.trials if trial.outcome(search.objective) in outcomes]
+        plot.add_scatter(
+            x=rounded(trial.rate for trial in shown),
+            y=rounded(top if trial.p99_ms is None else trial.p99_ms for trial in shown),
+            text=[_hover(trial) for trial in shown],
+            mode="markers",
+            marker={"color": color, "symbol": symbol, "size": 9, "line": {"width": 1.5, "color": color}},
+            **{**of_variant(search.variant, f", %{{x}} per second: {name}<br>%{{text}}"), "name": name},
+        )
+    plot.update_layout(layout("arrivals per second", "p99 latency, ms", 360))
+    plot.update_layout(showlegend=True, legend={"orientation": "h", "y": 1.12}, margin={"t": 36})
+    plot.add_hline(limit, line={"color": INK, "width": 1.5, "dash": "dot"})
+    if found.interval and found.crossing:
+        low, high = found.interval
+        plot.add_vrect(low, high, fillcolor=INK, opacity=0.18, line_width=0)
+        plot.add_vline(found.crossing, line={"color": INK, "width": 1.5})
+    if found.trials:
+        rates = [trial.rate for trial in found.trials]
+        reach = [math.log10(min(rates)) - 0.05, math.log10(max(rates)) + 0.05]
+        ticks = [float(f"{10**power:.2g}") for power in np.linspace(reach[0], reach[1], TICKS)]
+        plot.update_xaxes(type="log", range=reach, tickvals=ticks)
+        plot.update_yaxes(type="log", tickvals=log_ticks(y for trace in plot.data for y in trace.y))
+    return plot
+
+
+def _hover(trial: Trial) -> str:
+    p99 = "too few calls for a p99" if trial.p99_ms is None else f"p99 {trial.p99_ms:.2f} ms"
+    failed = f", {trial.failures:,} failed" if trial.failures else ""
+    return f"{p99} of {trial.calls:,} calls{failed}" + ("; ended early" if trial.ended_early else "")
