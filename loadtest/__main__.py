@@ -1,6 +1,6 @@
 """`pareto-loadtest`: loads the variants of a model on a running server and reports which to ship.
 
-    pareto-loadtest run --target 127.0.0.1:8001 --model digits --users 1,8 --duration 3 --rounds 3 --out runs/demo
+    pareto-loadtest run --target 127.0.0.1:8001 --model digits --users 1,8 --duration 3 --out runs/demo
     pareto-loadtest compare runs/before runs/after
     pareto-loadtest history runs
     pareto-loadtest doctor 127.0.0.1:8001
