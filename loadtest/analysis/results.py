@@ -103,11 +103,11 @@ class Cell:
     first_call_ms: float | None
     """Median of the first calls, each of which opened a connection."""
     generator_cpu: float
-    """Share of the steady state in which the thread that runs the users had a core."""
+    """Share of its slices, or of the block without a break, in which the thread that runs the users had a core."""
     generator_process_cpu: float
-    """Cores that the load generator used in the steady state, gRPC's own threads included."""
+    """Cores that the load generator used in this time, gRPC's own threads included."""
     generator_us_per_request: float | None
-    """CPU time of the load generator per call of the steady state."""
+    """CPU time of the load generator per call in this time, warm-up included."""
     cores_used: float | None
     """Cores that load generator and server used together."""
     ceiling_rps: float | None

@@ -54,7 +54,7 @@ def given(keys: dict[str, str], *without: str) -> list[str]:
 def test_a_run_is_let_in_and_shows_its_token_to_nobody_else(
     transport: str, locked: ServerProcess, repository: Path, keys: dict[str, str], tmp_path: Path
 ) -> None:
-    more = ("--rounds", "1", "--transport", transport, "--check-accuracy", "--ceiling", "3", *given(keys))
+    more = ("--duration", "0.3", "--transport", transport, "--check-accuracy", "--ceiling", "1", *given(keys))
     done = loadtest(*flags(locked, repository, tmp_path / "run", *more))
     assert done.returncode == 0, done.stderr
     results = results_of(tmp_path / "run")
@@ -69,7 +69,7 @@ def test_a_run_is_let_in_and_shows_its_token_to_nobody_else(
 def test_a_run_is_made_again_with_the_files_that_its_plan_names(
     locked: ServerProcess, repository: Path, keys: dict[str, str], tmp_path: Path
 ) -> None:
-    more = ("--rounds", "1", "--users", "1", "--duration", "0.2", "--ceiling", "0", *given(keys))
+    more = ("--users", "1", "--duration", "0.2", "--ceiling", "0", *given(keys))
     assert loadtest(*flags(locked, repository, tmp_path / "a", *more)).returncode == 0
     assert loadtest("replay", str(tmp_path / "a"), "--out", str(tmp_path / "b")).returncode == 0
 

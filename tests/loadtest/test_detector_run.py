@@ -60,7 +60,7 @@ def repository(root: Path) -> Path:
 
 
 def run(root: Path, server: ServerProcess, out: Path, *more: str) -> Run:
-    short = ("--users", "2", "--rounds", "1", "--duration", "0.3", "--warmup", "0.1", "--ceiling", "0.1")
+    short = ("--users", "2", "--duration", "0.3", "--warmup", "0.1", "--ceiling", "0.1")
     done = loadtest(*flags(server, root, out, "--model", MODEL, *short, *more))
     assert done.returncode == 0, done.stderr + done.stdout
     return Run(out, done.stdout, done.stderr, done.returncode, {})

@@ -22,12 +22,22 @@ from loadtest.analysis.history import entry_of, read_history
 from loadtest.analysis.results import load_results
 from loadtest.measure.measurement import steady_latencies
 from loadtest.plan import Load
-from loadtest.users.recorder import FIRST, STEADY, load_samples
+from loadtest.users.recorder import FIRST, STEADY, WARMUP, load_samples
 from protos.v1 import inference_pb2 as pb
 from tests.support import toy
 from tests.support.loadtest.foreign import MODEL, foreign, zeros
 from tests.support.loadtest.pages import pages
-from tests.support.loadtest.runs import LOADTEST, Run, flags, loadtest, results_of, wait_for_block
+from tests.support.loadtest.runs import (
+    LOADTEST,
+    Run,
+    flags,
+    loadtest,
+    requests_of,
+    results_of,
+    until,
+    wait_for_load,
+    wait_for_part,
+)
 from tests.support.processes import finished, python, started
 from tests.support.serving import ServerProcess, quiet_port, serving
 
@@ -59,14 +69,14 @@ def test_each_variant_has_a_cell_for_each_load(run: Run) -> None:
         assert cell["failures"] == 0
         assert cell["statuses"] == {"OK": cell["requests"]}
         assert cell["requests"] > cell["samples"] > 0
-        assert cell["throughput_rps"] == pytest.approx(cell["samples"] / cell["seconds"], rel=0.05)  # at the edges
+        assert cell["throughput_rps"] == pytest.approx(cell["samples"] / cell["seconds"], rel=1e-12)
         assert 0 < cell["latency_ms"]["p50"] <= cell["latency_ms"]["p95"]
         assert cell["first_call_ms"] > 0
         assert cell["generator_limit"] in (None, "thread", "ceiling")
         assert 0 < cell["generator_cpu"] < 0.95 * cell["generator_process_cpu"]  # gRPC has threads of its own
         assert cell["generator_us_per_request"] > 0
         assert cell["cores_used"] > cell["generator_process_cpu"]
-        assert len(cell["rounds"]) == 2
+        assert cell["rounds"] == 6
 
 
 def test_the_server_counted_the_very_calls_that_were_sent(run: Run) -> None:
@@ -98,7 +108,7 @@ def test_results_bear_machine_plan_and_inputs(run: Run) -> None:
     assert results["machine"]["cores"] >= 1
     assert results["machine"]["cpu"]
     assert set(results["machine"]["libraries"]) >= {"locust", "grpcio", "numpy"}
-    assert (results["plan"]["users"], results["plan"]["rounds"]) == ([1, 4], 2)
+    assert (results["plan"]["users"], results["plan"]["slice"]) == ([1, 4], 0.1)
     assert (results["inputs"], results["skipped"]) == ("golden", {})
     assert results["started"] < results["finished"]
 
@@ -111,12 +121,41 @@ def test_percentiles_can_be_worked_out_again_from_the_raw_samples(run: Run) -> N
         assert cell["latency_ms"]["p50"] == pytest.approx(np.quantile(steady_latencies(rows), 0.5) * 1e3, rel=1e-12)
 
 
-def test_the_first_call_of_each_user_is_apart(run: Run) -> None:
+def test_each_user_opens_one_connection_and_begins_each_slice_with_a_call_that_does_not_count(run: Run) -> None:
     samples = load_samples(run.out / "samples.npz")
     for variant in VARIANTS:
-        for users in (1, 4):
-            assert len(samples.of(variant, Load("closed", users), FIRST)) == users * 2  # rounds
-            assert len(samples.of(variant, Load("closed", users), STEADY)) > 0
+        one, four = (Load("closed", users) for users in (1, 4))
+        assert [len(samples.of(variant, load, FIRST)) for load in (one, four)] == [1, 3]  # the first one goes on
+        for load in (one, four):
+            assert set(samples.of(variant, load, STEADY)["round"]) == {1, 2, 3, 4, 5, 6}
+            for round_ in range(2, 7):
+                calls = samples.of(variant, load)
+                calls = calls[calls["round"] == round_]
+                warmup, steady = (calls[calls["phase"] == phase] for phase in (WARMUP, STEADY))
+                ends = np.sort(warmup["due"] + warmup["latency"])
+                assert ends[int(load.level) - 1] <= steady["due"].min() + 1e-6  # by then each user has had one
+
+
+def test_a_round_is_a_slice_of_each_variant_and_the_table_of_slices_has_their_time(run: Run) -> None:
+    samples = load_samples(run.out / "samples.npz")
+    for users in (1, 4):
+        slices = np.stack([samples.slices_of(variant, Load("closed", users)) for variant in VARIANTS])
+        assert slices["round"].tolist() == [[1, 2, 3, 4, 5, 6]] * 2
+        assert (slices["begun"].max(axis=0)[:-1] < slices["begun"].min(axis=0)[1:]).all()
+        assert ((slices["seconds"] > 0) & (slices["seconds"] <= slices["whole"])).all()
+        assert (slices["thread"] > 0).all()
+        assert (slices["server"].sum(axis=1) > 0).all()
+
+
+def test_each_stretch_has_what_the_machine_and_the_server_did_in_it(run: Run) -> None:
+    stretches = run.results["stretches"]
+    assert [(each["load"]["level"], each["first_round"], each["last_round"]) for each in stretches] == [
+        (1, 1, 6), (4, 1, 6),
+    ]  # fmt: skip
+    for each in stretches:
+        assert each["probe_seconds"] > 0
+        assert set(each["server"]) == set(VARIANTS)
+        assert 0 < each["conditions"]["own"] <= 1
 
 
 def test_the_last_line_of_standard_output_says_where_the_results_are(run: Run) -> None:
@@ -134,9 +173,7 @@ def test_the_table_names_every_variant(run: Run) -> None:
 
 def test_progress_says_what_is_measured_now_and_how_far(run: Run) -> None:
     lines = [line for line in run.stderr.splitlines() if line.startswith("[")]
-    assert len(lines) == 8
-    assert lines[0].startswith("[1/8] fp32-o")
-    assert lines[0].endswith("1 user, round 1, 8 s left")
+    assert lines[0] == "[0%] 1 user, round 1 of 6, 2 of 2 variants, 2 s left"
 
 
 def test_a_run_folder_holds_results_samples_and_report_and_only_a_line_of_history_is_beside_it(run: Run) -> None:
@@ -148,20 +185,25 @@ def test_a_run_folder_holds_results_samples_and_report_and_only_a_line_of_histor
     assert entry == entry_of(results, None)
 
 
-def test_a_server_that_dies_is_counted_and_the_run_ends(repository: Path, tmp_path: Path) -> None:
+def test_a_server_that_dies_is_counted_and_its_variants_stop(repository: Path, tmp_path: Path) -> None:
     with serving(repository) as server:
-        more = ("--users", "2", "--rounds", "1", "--duration", "1.5", "--warmup", "0")
+        more = ("--users", "2", "--duration", "60", "--warmup", "0", "--ceiling", "0", "--second-opinion", "1")
         with started([*LOADTEST, *flags(server, repository, tmp_path / "run", *more)]) as process:
-            wait_for_block(process, 2)
+            until(lambda: len(requests_of(server)) == 2)
             server.signal(signal.SIGKILL)
-            stdout, _ = process.communicate(timeout=60)
+            stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 1
-    cells = results_of(tmp_path / "run")["cells"]
-    assert sorted(cell["failures"] > 0 for cell in cells) == [False, True]
-    (failed,) = [cell for cell in cells if cell["failures"]]
-    assert failed["statuses"]["UNAVAILABLE"] == failed["failures"]
-    assert failed["server"]["compute_ms_mean"] is None
-    assert json.loads(stdout.splitlines()[-1])["failures"] == failed["failures"]
+    results = results_of(tmp_path / "run")
+    for cell in results["cells"]:
+        assert cell["statuses"]["UNAVAILABLE"] == cell["failures"] > 0
+        assert cell["statuses"]["OK"] > 0
+        assert cell["rounds"] < 600
+        assert cell["server"]["compute_ms_mean"] is None
+        stopped = f"{cell['variant']}, 2 users: stopped after round {cell['rounds']}, no call was answered\n"
+        assert stopped in stderr
+    assert [each["reason"] for each in results["stops"]] == ["no call was answered"] * 2
+    assert results["second_opinion"] is None  # no valid cell
+    assert json.loads(stdout.splitlines()[-1])["failures"] == sum(cell["failures"] for cell in results["cells"])
     assert (tmp_path / "run" / "report.html").is_file()
 
 
@@ -170,7 +212,7 @@ def test_an_interrupted_run_leaves_nothing(
     number: signal.Signals, server: ServerProcess, repository: Path, tmp_path: Path
 ) -> None:
     with started([*LOADTEST, *flags(server, repository, tmp_path / "run", "--duration", "60")]) as process:
-        wait_for_block(process, 1)
+        wait_for_load(process)
         process.send_signal(number)
         stdout, stderr = process.communicate(timeout=30)
     assert (process.returncode, stdout) == (128 + number, "")
@@ -188,7 +230,7 @@ def test_an_interrupted_run_does_not_wait_for_calls_that_hang(tmp_path: Path) ->
 
     with foreign(("1",), hang) as server:
         command = ("run", "--target", server.address, "--model", MODEL, "--out", str(tmp_path / "run"))
-        more = ("--repository", str(tmp_path), "--deadline", "600", "--duration", "60")
+        more = ("--repository", str(tmp_path), "--deadline", "600", "--duration", "60", "--ceiling", "0")
         with started([*LOADTEST, *command, *more]) as process:
             assert called.wait(30)
             process.send_signal(signal.SIGINT)
@@ -238,37 +280,44 @@ from loadtest.__main__ import main
 write = runner.write_report
 runner.write_report = lambda *given: (os.kill(os.getpid(), {int(signal.SIGTERM)}), write(*given))
 sys.exit(main(["run", "--target", "{server.address}", "--model", "{MODEL}", "--out", "{tmp_path / "run"}",
-               "--users", "1", "--rounds", "1", "--warmup", "0", "--duration", "0.1", "--second-opinion", "0"]))
+               "--users", "1", "--warmup", "0", "--duration", "0.1", "--ceiling", "0", "--second-opinion", "0"]))
 """
         done = finished(python(script))
     assert (done.returncode, done.stdout) == (143, "")
     kept = tmp_path / "run.partial"
-    assert done.stderr.endswith(f"SIGTERM, '{kept}' keeps what was measured, 1 blocks: the same command goes on\n")
+    assert done.stderr.endswith(f"SIGTERM, '{kept}' keeps what was measured, 1 parts: the same command goes on\n")
     assert [path.name for path in tmp_path.iterdir()] == [kept.name]
 
 
-def test_an_interrupted_run_goes_on_with_the_blocks_that_it_has(
+def test_an_interrupted_run_goes_on_with_the_stretches_that_it_has(
     server: ServerProcess, repository: Path, tmp_path: Path
 ) -> None:
-    given = flags(server, repository, tmp_path / "run", "--users", "2", "--rounds", "1", "--ceiling", "0")
+    given = flags(server, repository, tmp_path / "run", "--users", "2", "--duration", "3", "--ceiling", "0")
     with started([*LOADTEST, *given]) as process:
-        wait_for_block(process, 2)
+        wait_for_part(process, tmp_path / "run", "closed-2-1")
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
-    first = load_samples(tmp_path / "run.partial" / "1.npz")
+    first = load_samples(tmp_path / "run.partial" / "closed-2-1.npz")
+    last = int(first.rows["round"].max())
     assert loadtest(*given, "--seed", "1").stderr.endswith("remove it, or take another --out\n")
     done = loadtest(*given)
     assert done.returncode == 0, done.stderr
     samples = load_samples(tmp_path / "run" / "samples.npz")
-    variant = samples.variants[first.rows["variant"][0]]
-    np.testing.assert_array_equal(samples.of(variant, Load("closed", 2)), first.rows)
+    for taken, kept in ((samples.rows, first.rows), (samples.slices, first.slices)):
+        np.testing.assert_array_equal(taken[taken["round"] <= last], kept)
+    for variant in VARIANTS:
+        assert samples.slices_of(variant, Load("closed", 2))["round"].tolist() == [*range(1, 31)]
+    assert samples.rows["due"][samples.rows["round"] > last].min() > first.rows["due"].max()
+    stretches = [(each["first_round"], each["last_round"]) for each in results_of(tmp_path / "run")["stretches"]]
+    assert stretches[0] == (1, last)
+    assert stretches[1][0] == last + 1
     assert {path.name for path in tmp_path.iterdir()} == {"run", "history.jsonl"}
 
 
 def test_a_run_is_made_again_from_its_folder_with_flags_that_change_its_plan(
     run: Run, server: ServerProcess, repository: Path, tmp_path: Path
 ) -> None:
-    short = ("--users", "2", "--rounds", "1", "--duration", "0.1", "--ceiling", "0")
+    short = ("--users", "2", "--duration", "0.1", "--ceiling", "0")
     metrics = f"http://{server.metrics_address}/metrics"
     done = loadtest(
         *("replay", str(run.out), "--out", str(tmp_path / "run"), *short),
@@ -276,7 +325,7 @@ def test_a_run_is_made_again_from_its_folder_with_flags_that_change_its_plan(
     )
     assert done.returncode == 0, done.stderr
     before, after = (tomllib.loads((folder / "plan.toml").read_text()) for folder in (run.out, tmp_path / "run"))
-    changed = {"users": [2], "rounds": 1, "duration": 0.1, "ceiling": 0.0}
+    changed = {"users": [2], "duration": 0.1, "ceiling": 0.0}
     assert after == before | changed | {"target": server.grpc_address, "metrics_url": metrics}
 
 
@@ -289,7 +338,7 @@ def test_the_folder_of_no_run_is_named(tmp_path: Path) -> None:
 def test_accuracy_over_the_wire_is_the_manifest_s_and_flips_are_listed(
     server: ServerProcess, repository: Path, tmp_path: Path
 ) -> None:
-    short = ("--users", "2", "--rounds", "1", "--duration", "0.1", "--ceiling", "0", "--check-accuracy")
+    short = ("--users", "2", "--duration", "0.1", "--ceiling", "0", "--check-accuracy")
     done = loadtest(*flags(server, repository, tmp_path / "run", *short))
     assert done.returncode == 0, done.stderr
     checked = results_of(tmp_path / "run")["accuracy"]
@@ -301,7 +350,7 @@ def test_accuracy_over_the_wire_is_the_manifest_s_and_flips_are_listed(
 def test_the_generator_s_ceiling_is_measured_and_a_cell_beyond_its_limit_is_marked(
     server: ServerProcess, repository: Path, tmp_path: Path
 ) -> None:
-    given = flags(server, repository, tmp_path / "run", "--users", "4", "--rounds", "1", "--ceiling", "2")
+    given = flags(server, repository, tmp_path / "run", "--users", "4", "--duration", "0.3", "--ceiling", "0.5")
     script = f"""
 import sys
 from loadtest import stats
@@ -333,7 +382,7 @@ def test_a_server_that_fills_the_generator_s_own_machine_is_warned_of(tmp_path: 
 
     with foreign(("1",)) as server, pages(busy) as url:
         target = ("--target", server.address, "--metrics-url", url, "--model", MODEL, "--out", str(tmp_path / "run"))
-        short = ("--users", "1", "--rounds", "1", "--warmup", "0", "--duration", "0.1", "--second-opinion", "0")
+        short = ("--users", "1", "--warmup", "0", "--duration", "0.1", "--ceiling", "0", "--second-opinion", "0")
         done = loadtest("run", *target, *short)
     assert "warning: in 1 of 1 cell the load generator and the server used at least 95%" in done.stdout
 
@@ -350,14 +399,12 @@ def test_the_steady_state_begins_when_every_user_has_had_its_first_call(tmp_path
 
     with foreign(("1",), late) as server:
         target = ("--target", server.address, "--model", MODEL, "--out", str(tmp_path / "run"), "--users", "2")
-        short = ("--rounds", "1", "--warmup", "0", "--duration", "0.3", "--deadline", "30", "--second-opinion", "0")
+        short = ("--warmup", "0", "--duration", "0.3", "--deadline", "30", "--ceiling", "0", "--second-opinion", "0")
         done = loadtest("run", *target, "--repository", str(tmp_path), *short)
     assert done.returncode == 0, done.stderr
     samples = load_samples(tmp_path / "run" / "samples.npz")
     first, steady = (samples.of("1", Load("closed", 2), phase) for phase in (FIRST, STEADY))
     assert (first["due"] + first["latency"]).max() <= steady["due"].min()
-    (cell,) = results_of(tmp_path / "run")["cells"]
-    assert [each["users_begun"] for each in cell["rounds"]] == [2]
 
 
 @pytest.mark.parametrize(
@@ -404,43 +451,42 @@ def test_a_disk_that_is_full_is_one_line_before_the_load(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("block", "kept"), [(3, 2), (4, 4)])
+@pytest.mark.parametrize(("room", "kept"), [(100, 1), (2_000_000, 2)], ids=["no stretch", "no report"])
 def test_a_disk_that_fills_up_loses_nothing_that_was_kept_and_the_run_goes_on(
-    block: int, kept: int, server: ServerProcess, repository: Path, tmp_path: Path
+    room: int, kept: int, server: ServerProcess, repository: Path, tmp_path: Path
 ) -> None:
-    command = flags(server, repository, tmp_path / "run", "--rounds", "1", "--ceiling", "0")
+    command = flags(server, repository, tmp_path / "run", "--duration", "0.4", "--ceiling", "0")
     with started([*LOADTEST, *command]) as process:
-        wait_for_block(process, block)
-        room = 100 if kept < block else 2_000_000  # bytes: for no block, or for each but not for the report
+        wait_for_part(process, tmp_path / "run", "closed-1-1")
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (room, room))
         stdout, stderr = process.communicate(timeout=60)
     left = tmp_path / "run.partial"
     assert (process.returncode, stdout) == (2, "")
     assert stderr.splitlines()[-1] == (
-        f"pareto-loadtest: --out: [Errno 27] File too large; '{left}' keeps what was measured, {kept} blocks:"
+        f"pareto-loadtest: --out: [Errno 27] File too large; '{left}' keeps what was measured, {kept} parts:"
         " the same command goes on"
     )
-    files = {path.name: path.read_bytes() for path in left.iterdir()}
-    assert {f"{number}.json" for number in range(1, kept + 1)} <= files.keys()
+    assert {path.name for path in left.glob("closed*.json")} == {"closed-1-1.json", "closed-4-1.json"} - (
+        {"closed-4-1.json"} if kept == 1 else set()
+    )
     done = loadtest(*command)
     assert done.returncode == 0, done.stderr
     assert len(results_of(tmp_path / "run")["cells"]) == 4
     assert {path.name for path in tmp_path.iterdir()} == {"run", "history.jsonl"}
 
 
-def test_the_block_that_meets_a_full_disk_is_kept_in_the_reserve(
+def test_the_stretch_that_meets_a_full_disk_is_kept_in_the_reserve(
     server: ServerProcess, repository: Path, tmp_path: Path
 ) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    command = flags(server, repository, disk / "run", "--rounds", "1", "--ceiling", "0")
+    command = flags(server, repository, disk / "run", "--duration", "0.4", "--ceiling", "0")
     with small_disk(disk), started([*LOADTEST, *command]) as process:
-        wait_for_block(process, 3)
+        wait_for_part(process, disk / "run", "closed-1-1")
         fill(disk / "other")
         _, stderr = process.communicate(timeout=60)
         assert process.returncode == 2
-        begun = 3 + sum(line.startswith("[") for line in stderr.splitlines())
-        assert f"No space left on device; '{disk / 'run.partial'}' keeps what was measured, {begun} blocks" in stderr
+        assert f"No space left on device; '{disk / 'run.partial'}' keeps what was measured, 2 parts" in stderr
         (disk / "other").unlink()
         assert loadtest(*command).returncode == 0
         assert {path.name for path in disk.iterdir()} == {"run", "history.jsonl"}
@@ -464,22 +510,24 @@ def fill(path: Path) -> None:
             pass
 
 
-def test_the_words_of_a_server_that_refuses_are_in_results_and_report(tmp_path: Path) -> None:
-    def refuse(_: pb.ModelInferRequest, context: grpc.ServicerContext) -> pb.ModelInferResponse:
-        context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "<b>full</b>")
-        raise AssertionError
+def test_a_variant_that_fails_stops_with_the_server_s_words_and_the_others_go_on(tmp_path: Path) -> None:
+    def refuse(request: pb.ModelInferRequest, context: grpc.ServicerContext) -> pb.ModelInferResponse:
+        if request.model_version == "1":
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "<b>full</b>")
+        return zeros(request, context)
 
-    with foreign(("1",), refuse) as server:
-        done = loadtest(
-            *("run", "--target", server.address, "--model", MODEL, "--users", "1", "--duration", "0.3"),
-            *("--rounds", "2", "--ceiling", "0", "--reruns", "0", "--out", str(tmp_path / "run")),
-        )
+    with foreign(("1", "2"), refuse) as server:
+        short = ("--users", "1", "--duration", "0.4", "--warmup", "0", "--ceiling", "0", "--second-opinion", "0")
+        target = ("--target", server.address, "--model", MODEL, "--repository", str(tmp_path / "none"))
+        done = loadtest("run", *target, *short, "--out", str(tmp_path / "run"))
     results = results_of(tmp_path / "run")
-    (cell,) = results["cells"]
-    assert results["second_opinion"] is None  # no valid cell
-    assert cell["failure_texts"] == [
-        {"status": "RESOURCE_EXHAUSTED", "text": "<b>full</b>", "count": cell["failures"]},
+    failed, other = results["cells"]
+    assert failed["failure_texts"] == [
+        {"status": "RESOURCE_EXHAUSTED", "text": "<b>full</b>", "count": failed["failures"]},
     ]
+    assert (failed["failures"], failed["samples"], failed["throughput_rps"]) == (failed["requests"], 0, 0.0)
+    assert (other["failures"], other["rounds"]) == (0, 4)
+    assert [(each["variant"], each["reason"]) for each in results["stops"]] == [("1", "no call was answered")]
     assert done.returncode == 1
     assert "most often: <b>full</b>" in done.stdout
     page = (tmp_path / "run" / "report.html").read_text()
@@ -500,21 +548,9 @@ def test_an_out_folder_that_holds_something_is_not_touched(
 
 def test_a_foreign_server_is_measured_with_made_up_inputs_and_no_server_figures(tmp_path: Path) -> None:
     with foreign(("1", "cold-2")) as server:
-        arguments = ("--target", server.address, "--model", MODEL, "--users", "2", "--duration", "0.5", "--rounds", "1")
-        done = loadtest(
-            "run",
-            *arguments,
-            "--ceiling",
-            "0",
-            "--reruns",
-            "0",
-            "--second-opinion",
-            "0",
-            "--out",
-            str(tmp_path / "run"),
-            "--repository",
-            str(tmp_path / "none"),
-        )
+        arguments = ("--target", server.address, "--model", MODEL, "--users", "2", "--duration", "0.3")
+        paths = ("--out", str(tmp_path / "run"), "--repository", str(tmp_path / "none"))
+        done = loadtest("run", *arguments, "--ceiling", "0", "--second-opinion", "0", *paths)
     results = results_of(tmp_path / "run")
     (cell,) = results["cells"]
     assert done.returncode == 1  # not every variant was measured
@@ -529,9 +565,9 @@ def test_a_foreign_server_is_measured_with_made_up_inputs_and_no_server_figures(
 def test_a_server_that_is_still_starting_is_waited_for(repository: Path, tmp_path: Path) -> None:
     port = quiet_port()
     server = ServerProcess(["--repository", str(repository), "--port", str(port), "--metrics-port", "0"])
-    short = ["--users", "1", "--rounds", "1", "--duration", "0.2", "--warmup", "0.1", "--out", str(tmp_path / "r")]
-    short += ["--second-opinion", "0"]
+    short = ["--users", "1", "--duration", "0.2", "--warmup", "0.1", "--ceiling", "0", "--second-opinion", "0"]
     at = ["--target", f"127.0.0.1:{port}", "--model", toy.MODEL, "--repository", str(repository)]
+    at += ["--out", str(tmp_path / "r")]
     try:
         done = loadtest("run", *at, *short, "--wait", "60")
     finally:
