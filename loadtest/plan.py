@@ -144,8 +144,8 @@ class Plan(Access):
     """seconds without a break of each of --rates on each variant, after the slices, for its percentiles: queues grow
     for longer than a slice; 0 takes them from the slices"""
     until_decided: bool = False
-    """stop a variant under a load as soon as it breaks a constraint or the best one beats it beyond doubt; --duration
-    is the most that the others get"""
+    """stop a variant under a load as soon as it breaks a constraint or the best one beats it beyond doubt; each gets a
+    quarter of --duration, and the others at most all of it"""
     warmup: float = field(default=0.5, metadata=units.at_least(0))
     """seconds of load on each variant before its first slice; these calls are kept apart"""
     ceiling: float = field(default=1.0, metadata=units.at_least(0))

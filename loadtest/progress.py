@@ -21,7 +21,7 @@ class Progress:
 
     def __init__(self, console: Console, plan: Plan, variants: Sequence[str]) -> None:
         columns = (BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.description}"))
-        self._bar = Bar(*columns, console=console, auto_refresh=False, disable=not (plan.loads and console.is_terminal))
+        self._bar = Bar(*columns, console=console, auto_refresh=False, disable=not console.is_terminal)
         self._console, self._plan, self._variants = console, plan, variants
         self._left = {load: plan.rounds * len(variants) for load in plan.loads}
         """Slices that are still to come under each load."""

@@ -107,9 +107,10 @@ def read_history(path: Path) -> list[Entry]:
 
 def _commit() -> str | None:
     """Returns the commit of the working folder."""
-    git = shutil.which("git")
+    if (git := shutil.which("git")) is None:
+        return None
     try:
-        asked = subprocess.run([git or "", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=GIT_SECONDS)
+        asked = subprocess.run([git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=GIT_SECONDS)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return asked.stdout.strip() or None if asked.returncode == 0 else None

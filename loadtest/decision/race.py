@@ -25,8 +25,8 @@ from loadtest.plan import Load, Plan
 
 EQUAL = 1.02
 """Times that differ by at most this ratio need not be told apart."""
-FIRST_LOOK = 5
-"""Rounds before anybody looks: with fewer hardly anything is known of the noise."""
+FEWEST_ROUNDS, FIRST_SHARE = 5, 0.25
+"""Nobody looks before so many rounds, and before this share of all: every variant gets figures that can be shown."""
 SILENT = 3
 
 
@@ -52,7 +52,8 @@ class Race:
         going = [variant for variant in self._facts if variant not in gone]
         reasons = {variant: "no call was answered" for variant in going if _is_silent(measured, variant, load)}
         alpha = share_of_look(len(measured.stretches))
-        if self._plan.until_decided and FIRST_LOOK <= last < self._plan.rounds:
+        first = max(FEWEST_ROUNDS, FIRST_SHARE * self._plan.rounds)
+        if self._plan.until_decided and first <= last < self._plan.rounds:
             found = self._decided(load, measured, alpha, [name for name in going if name not in reasons])
             reasons |= dict(found)
         return [Stop(variant, load, last, reason, alpha) for variant, reason in reasons.items()]

@@ -32,7 +32,7 @@ from loadtest.measure.noise_probe import NoiseProbe
 from loadtest.plan import Block, Load, Plan, order
 from loadtest.progress import Progress
 from loadtest.users.arrivals import poisson
-from loadtest.users.recorder import SLICE, STEADY, Recorder, Rows, Samples, join
+from loadtest.users.recorder import SAMPLE, SLICE, STEADY, Recorder, Rows, Samples, join
 
 STRETCH_SECONDS = 5.0
 """A stretch ends with the first round that ends after this time."""
@@ -73,6 +73,8 @@ def measure_loads(context: RunContext, checkpoint: Checkpoint, console: Console,
     """Measures all loads of the plan, those parts excepted that the checkpoint has."""
     plan, variants = context.plan, tuple(context.variants)
     states = {load: _LoadState(variants) for load in plan.loads}
+    if not states:
+        return Interleaved((), (), (), Samples(np.zeros(0, SAMPLE), variants))
     with Progress(console, plan, variants) as progress:
         with _Slices.standing(context) as slices:
             while going := [load for load in states if states[load].going and states[load].rounds < plan.rounds]:

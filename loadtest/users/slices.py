@@ -127,7 +127,8 @@ class OpenTurn:
         calls.join()
 
     def _send(self, user: "StandingUser", due: float) -> None:
-        self.answered += user.call(due, {PHASE: STEADY, LATE: perf_counter() - due})
+        succeeded = user.call(due, {PHASE: STEADY, LATE: perf_counter() - due})
+        self.answered += succeeded  # after the call: others are answered meanwhile
 
 
 class StandingUser(OipUser):

@@ -161,7 +161,7 @@ def test_a_search_that_was_interrupted_goes_on_where_it_was(tmp_path: Path) -> N
             assert first.stderr is not None
             said = next(line for line in first.stderr if ": trial 3," in line)
             first.send_signal(signal.SIGINT)
-            assert f"keeps what was measured, {2 + 2} blocks" in first.stderr.read()
+            assert f"keeps what was measured, {2 + 2} parts" in first.stderr.read()
         assert first.returncode == 130
         again = search(server.address, out, *goal)
     assert again.returncode == 0, again.stderr
