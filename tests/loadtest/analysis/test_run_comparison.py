@@ -135,8 +135,8 @@ def test_what_the_generator_limited_or_failed_is_left_out_and_said(compare: Comp
     found = compare(run(generator_limit="thread"), run(failures=3))
     assert found.changes == ()
     assert [*map(str, found.left_out)] == [
-        "a-openvino, 1 user: limited by the generator (its thread was busy for more than 90% of the time) in the first run,"
-        " 3 of 1000 calls failed in the second run"
+        "a-openvino, 1 user: limited by the generator (its thread was busy for more than 90% of the time) in the first"
+        " run, 3 of 1000 calls failed in the second run"
     ]
     assert found.exit_code == 2
 

@@ -44,7 +44,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Results:
     publish(root, slow, replace(plain, variant=DELAYED, files=repository.describe_files(slow), footprint=small))
     out = tmp_path_factory.mktemp("runs") / "run"
     with serving(root) as server:
-        given = flags(server, root, out, "--users", "1", "--duration", "1", "--ceiling", "0")
+        given = flags(server, root, out, "--users", "1", "--duration", "0.6", "--ceiling", "0")
         done = subprocess.run([*LOADTEST, *given], cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     return load_results(out / "results.json")
