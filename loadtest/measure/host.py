@@ -1,12 +1,12 @@
-"""What the load generator's machine did while a block was measured: two readings, and what lies between them.
+"""What the load generator's machine did while something was measured: two readings, and what lies between them.
 
     before = read()
-    ...            the block
+    ...            seconds of load
     during = between(before, read(), server_seconds)
 
 What this system does not say (steal outside Linux, throttling outside a cgroup) is None, never zero. In a container
 the shares are still those of the whole machine: that is where the neighbours are. The kernel counts in hundredths of a
-second, which suits blocks of a second or more.
+second, which suits a second or more.
 """
 
 import os

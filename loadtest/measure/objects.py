@@ -1,6 +1,6 @@
 """Latency by how many objects an image holds: fuller images have more boxes to suppress, to sort and to send.
 
-After the blocks one user sends images of the test split to each variant, one of each group in turn, so that whatever
+After the slices one user sends images of the test split to each variant, one of each group in turn, so that whatever
 drifts meets all groups alike. The images are as they are: where those of one group are larger, that is in its latency
 too.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from loadtest.measure.block import RunContext  # makes a process Locust's, which the figures alone need not be
 
 SECONDS = 8.0
-"""The most that all variants take together; each has at most the time of a block."""
+"""The most that all variants take together; each has at most `--duration`."""
 MOST_IMAGES = 8
 """Of each group, those whose number of objects is nearest to it."""
 

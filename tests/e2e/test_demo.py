@@ -90,7 +90,7 @@ def able(demo: Demo) -> set[str]:
     return {
         cell["variant"]
         for cell in cells
-        if not cell["failures"] and not cell["generator_limit"]
+        if not cell["failures"]
         and cell["latency_ms"]["p99"] is not None and cell["latency_ms"]["p99"] <= 20
         and cell["facts"]["quality"] >= fp32 - 0.01 - 1e-11 and cell["facts"]["memory_bytes"] <= 250e6
     }  # fmt: skip
@@ -116,7 +116,7 @@ def test_its_report_opens_in_a_browser_without_a_word_in_the_console(demo: Demo,
     [
         (signal.SIGINT, "data set digits"),
         (signal.SIGINT, "serving grpc="),
-        (signal.SIGTERM, r"\b3/64\b"),
+        (signal.SIGTERM, r"\[[1-9]\d*%\]"),
     ],
     ids=["Ctrl-C in the build", "Ctrl-C while loading", "SIGTERM under load"],
 )
@@ -134,7 +134,7 @@ def test_an_interruption_stops_everything_it_started(tmp_path: Path, number: sig
     process.stderr.close()
     assert process.wait(60) != 0
     assert survivors(process.pid) == []
-    assert {path.name for path in tmp_path.iterdir()} <= {"run.partial"}  # blocks that were measured are kept
+    assert {path.name for path in tmp_path.iterdir()} <= {"run.partial"}  # what was measured is kept
     if any("serving grpc=" in line for line in log):
         assert any("stopped" in line for line in log), "the server was not given the time to drain"
 
