@@ -1,5 +1,6 @@
 """What is measured now, how far the run is, and how long it will still take; for a person, on stderr."""
 
+import math
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -26,7 +27,7 @@ class Progress:
         self._left = {load: plan.rounds * len(variants) for load in plan.loads}
         """Slices that are still to come under each load."""
         self._task = self._bar.add_task("", total=sum(self._left.values()))
-        self._begun, self._said, self._measured, self._all = time.monotonic(), 0.0, 0, sum(self._left.values())
+        self._begun, self._said, self._measured, self._all = time.monotonic(), -math.inf, 0, sum(self._left.values())
 
     def __enter__(self) -> "Progress":
         self._bar.start()

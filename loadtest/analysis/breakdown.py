@@ -2,8 +2,8 @@
 
 `PARTS` says how each part is known. The wire is what the same load takes against a server that answers at once (see
 `measure.ceiling`): an upper bound, since there the users wait longer for each other's turn. The client's means are of
-the steady state, the server's of whole blocks, and the wire's is a median: a remainder below zero comes from that
-mixture and is shown as zero. What was not measured is not made up.
+the steady state, the server's of all calls, warm-up included, and the wire's is a median: a remainder below zero comes
+from that mixture and is shown as zero. What was not measured is not made up.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,7 +41,7 @@ class Breakdown:
 
 def break_down(cell: Cell, samples: Samples, ceiling: Ceiling | None) -> Breakdown | None:
     """Returns where the time of a cell goes, or None where no call of it succeeded in the steady state."""
-    rows, server = steady(samples.of(cell.variant, cell.load)), cell.server
+    rows, server = steady(samples.of_figures(cell.variant, cell.load)), cell.server
     if not len(rows):
         return None
     total, late = float(rows["latency"].mean()) * 1e3, float(rows["late"].mean()) * 1e3

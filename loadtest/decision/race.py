@@ -50,10 +50,11 @@ class Race:
         """Returns who stops now, by all that was measured under a load so far."""
         last, gone = measured.stretches[-1].last_round, {stop.variant for stop in measured.stops}
         going = [variant for variant in self._facts if variant not in gone]
-        reasons = {variant: "no call was answered" for variant in going if _is_silent(measured, variant, load)}
+        more = last < self._plan.rounds
+        reasons = {name: "no call was answered" for name in going if more and _is_silent(measured, name, load)}
         alpha = share_of_look(len(measured.stretches))
         first = max(FEWEST_ROUNDS, FIRST_SHARE * self._plan.rounds)
-        if self._plan.until_decided and first <= last < self._plan.rounds:
+        if self._plan.until_decided and more and first <= last:
             found = self._decided(load, measured, alpha, [name for name in going if name not in reasons])
             reasons |= dict(found)
         return [Stop(variant, load, last, reason, alpha) for variant, reason in reasons.items()]

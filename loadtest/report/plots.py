@@ -51,7 +51,7 @@ def distributions(cells: Sequence[Cell], samples: Samples, style: PlotStyle) -> 
     """
     within, longer = go.Figure(), go.Figure()
     for cell in cells:
-        values = np.sort(steady_latencies(samples.of(cell.variant, cell.load)) * 1e3)
+        values = np.sort(steady_latencies(samples.of_figures(cell.variant, cell.load)) * 1e3)
         ranks = stats.thin(len(values), CURVE_POINTS)
         xs, count = rounded(np.take(values, ranks)), max(1, len(values))
         line = {"color": style.color(cell), "dash": style.shape(cell).dash, "width": 1.8}

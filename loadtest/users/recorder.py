@@ -83,6 +83,12 @@ class Samples:
         rows = self._of(self.rows, variant, load)
         return rows if phase is None else np.compress(rows["phase"] == phase, rows)
 
+    def of_figures(self, variant: str, load: Load) -> Rows:
+        """Returns the rows of which a cell's figures are made: those of its block without a break, or else all."""
+        rows = self.of(variant, load)
+        unbroken = rows["round"] == 0
+        return np.compress(unbroken, rows) if unbroken.any() else rows
+
     def slices_of(self, variant: str, load: Load) -> Rows:
         """Returns the slices of one cell."""
         return self._of(self.slices, variant, load)
