@@ -1,7 +1,8 @@
 """Which variants need no more slices: what `--until-decided` asks after every stretch of a load.
 
     a constraint is broken       beyond doubt: by the interval of its p99, or by what its manifest says
-    the winner is faster         clearly, and meets all constraints itself
+    the winner is faster         clearly, and meets all constraints itself; or the variant's p99 is not lower either, so
+                                 that it would break what the winner may still break
     nothing is left to decide    one variant is left, or all that are left are within `EQUAL` of the winner
 
 Looking often finds more by chance. So of the share of runs that may be wrong, `ALPHA`, one half is for the looks on the
@@ -13,6 +14,7 @@ Under an open loop slices show only that a p99 is too high, never that it holds:
 In every run a variant of which no call was answered in `SILENT` rounds stops too.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -72,13 +74,18 @@ class Race:
         broken = {name: why for name in going if (why := _broken(standings[name]))}
         yield from broken.items()
         winner = decision.winner
-        if winner is None or not _holds(winner, self._plan):
+        if winner is None or (load.scenario == "server" and self._plan.sustained):
             return
         others = [standings[name] for name in going if name not in broken and name != winner.variant]
-        beaten = [each for each in others if versus.beats(winner.cell, each.cell)]
+        holds = all(each.state == "met" for each in winner.judgements if each.constraint in ("p99", "rate"))
+        beaten = [
+            each
+            for each in others
+            if versus.beats(winner.cell, each.cell) and (holds or _p99(each.cell) >= _p99(winner.cell))
+        ]
         yield from ((each.variant, versus.text(each.cell, winner.cell)) for each in beaten)
         left = [each for each in others if each not in beaten]
-        if all(_is_equal(versus.between(each.cell, winner.cell)) for each in left):
+        if holds and all(_is_equal(versus.between(each.cell, winner.cell)) for each in left):
             yield from ((each.variant, f"within {EQUAL - 1:.0%} of {winner.variant}") for each in left)
             if winner.variant in going:
                 yield winner.variant, "decided"
@@ -103,11 +110,8 @@ def _broken(standing: Standing) -> str:
     return "; ".join(each.text for each in standing.judgements if each.state == "broken")
 
 
-def _holds(winner: Standing, plan: Plan) -> bool:
-    """Returns whether further slices can hardly show that the winner breaks a constraint."""
-    if winner.cell.load.scenario == "server":
-        return not plan.sustained
-    return all(each.state == "met" for each in winner.judgements if each.constraint in ("p99", "rate"))
+def _p99(cell: Cell) -> float:
+    return math.inf if cell.latency_ms.p99 is None else cell.latency_ms.p99
 
 
 def _is_equal(found: Comparison | None) -> bool:
