@@ -9,6 +9,7 @@ import logging
 import math
 import urllib.parse
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -84,6 +85,14 @@ class Page:
         return [each for each in self.samples if each.name == name and labels.items() <= each.labels.items()]
 
 
+_DURATIONS = (telemetry.QUEUE_DURATION, telemetry.COMPUTE_DURATION, telemetry.REQUEST_DURATION, telemetry.BATCH_SIZE)
+_MOVING = (
+    *(telemetry.REQUESTS.series[0], CPU_SECONDS),
+    *(f"{metric.name}_{what}" for metric in _DURATIONS for what in ("sum", "count")),
+)
+"""The series that `deltas` looks at: without the buckets of histograms a page is a twentieth as long."""
+
+
 @dataclass(frozen=True)
 class Deltas:
     """What the server did for one variant between two readings; None where it does not say."""
@@ -102,8 +111,13 @@ class Deltas:
     """Executions of the engine."""
 
 
-def scrape(url: str) -> Page:
-    """Reads the page; raises `ScrapeError` where there is none."""
+def scrape(url: str, names: Sequence[str] = ()) -> Page:
+    """Reads the page, of these series where any are named; raises `ScrapeError` where there is none.
+
+    Prometheus' own client makes a page of only what `name[]` asks for, so that asking costs little; others ignore it.
+    """
+    if names:
+        url += ("&" if "?" in url else "?") + "&".join(f"name[]={name}" for name in names)
     try:
         _ = urllib.parse.urlsplit(url).port  # raises where it is above 65535: a socket would take another one
         with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response:
@@ -115,12 +129,9 @@ def scrape(url: str) -> Page:
 
 
 def cpu_seconds(url: str | None) -> float:
-    """Returns the CPU time of the server's processes so far, nan where it does not say.
-
-    Prometheus' own client makes a page of only what `name[]` asks for, so that asking costs little; others ignore it.
-    """
+    """Returns the CPU time of the server's processes so far, nan where it does not say."""
     try:
-        page = scrape(f"{url}?name[]={CPU_SECONDS}") if url else Page(())
+        page = scrape(url, [CPU_SECONDS]) if url else Page(())
     except ScrapeError:
         return math.nan
     total = page.total(CPU_SECONDS)
@@ -128,9 +139,9 @@ def cpu_seconds(url: str | None) -> float:
 
 
 def read_again(url: str | None) -> Page | None:
-    """Reads a page that was there before; returns None where there was none, or the server is gone."""
+    """Reads what `deltas` needs of a page that was there before; None where there was none, or the server is gone."""
     try:
-        return scrape(url) if url else None
+        return scrape(url, _MOVING) if url else None
     except ScrapeError as error:
         logging.warning("%s", error)
         return None

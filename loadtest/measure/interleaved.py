@@ -147,6 +147,8 @@ class _Slices:
     warm: set[tuple[str, Load]] = field(default_factory=set)
     pages: dict[str, Page | None] = field(default_factory=dict)
     """The metrics pages as they were last read; nobody sends anything between two stretches."""
+    _cpu: dict[str | None, float] = field(default_factory=dict)
+    """The CPU time of the server that was asked last, after its slice: it rests until the next."""
 
     @classmethod
     @contextmanager
@@ -173,7 +175,7 @@ class _Slices:
     ) -> MeasuredStretch:
         """Measures rounds from `first` on, for `STRETCH_SECONDS` or until the last round."""
         plan, begun, idle = self.context.plan, time.perf_counter(), host.read()
-        self.pages = self.pages or self._read_pages()
+        self.pages, self._cpu = self.pages or self._read_pages(), {}
         parts = list[Samples]()
         lags = {variant: list[float]() for variant in variants}
         failures = {variant: list[Failure]() for variant in variants}
@@ -222,16 +224,16 @@ class _Slices:
     def _slice(self, block: Block, turn: Turn, failures: list[Failure]) -> Samples:
         """Lets a variant's users work; returns their calls and the slice."""
         url = self.context.variants[block.variant].metrics_url
-        server, opened = cpu_seconds(url), _clocks()
+        server, opened = self._cpu.pop(url, None) or cpu_seconds(url), _clocks()
         self.users.take(block.variant, turn)
         whole, thread, process = (end - start for start, end in zip(opened, _clocks(), strict=True))
-        spent = cpu_seconds(url) - server
+        self._cpu = {url: cpu_seconds(url)}
         names, keys = tuple(self.context.variants), tuple(each.key for each in self.context.plan.loads)
         samples = self.recorder.samples(self.context.origin, (0.0, 0.0), block, names, keys)
         failures += self.recorder.failures
         self.recorder.clear()
         where = names.index(block.variant), keys.index(block.load.key), block.round, opened[0] - self.context.origin
-        row = (*where, turn.seconds, turn.answered, whole, len(samples.rows), thread, process, spent)
+        row = (*where, turn.seconds, turn.answered, whole, len(samples.rows), thread, process, self._cpu[url] - server)
         return replace(samples, slices=np.array([row], SLICE))
 
     def _read_pages(self) -> dict[str, Page | None]:
