@@ -18,7 +18,7 @@ INSTALLED := .venv/.installed
 demo: RUN ?= runs/demo
 demo: $(INSTALLED)
 	@PATH="$(BIN):$$PATH" bash deploy/demo.sh digits $(PORT) $(METRICS_PORT) $(RUN) --users 1,8 --warmup 0.25 \
-		--duration 5 --until-decided --second-opinion 1 --p99 20ms --max-drop 1.0 --max-memory 250MB
+		--duration 8 --until-decided --second-opinion 1 --p99 20ms --max-drop 1.0 --max-memory 250MB
 
 # The same with the study `scenes`, a detector, in about four minutes; writes runs/demo-detection/report.html.
 demo-detection: RUN ?= runs/demo-detection
@@ -27,7 +27,7 @@ demo-detection: $(INSTALLED)
 		--duration 4 --until-decided --ceiling 0.5 --second-opinion 0.5 --p99 50ms --max-drop 2.0
 
 test: $(INSTALLED) tools
-	PATH="$(TOOLS):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	PATH="$(TOOLS):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

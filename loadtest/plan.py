@@ -137,7 +137,7 @@ class Plan(Access):
     """send each request as a call (ModelInfer), or all of a connection on one stream (ModelStreamInfer)"""
     duration: float = field(default=5.0, metadata=ABOVE_ZERO)
     """seconds of load, in slices, on each variant under each load; the least that a trial of --find-max-rate lasts"""
-    slice: float = field(default=0.1, metadata=ABOVE_ZERO)
+    slice: float = field(default=0.05, metadata=ABOVE_ZERO)
     """seconds of a slice: a round is one slice of each variant in random order, and what changes on the machine
     meanwhile meets all of them"""
     sustained: float = field(default=3.0, metadata=units.at_least(0))

@@ -6,8 +6,8 @@ hold; where those are too few for a percentile (299 for p99), as many rounds in 
 
     figure        p50, p95, p99 of a group's calls in ms, or ms per answer; the ratios' logarithms are compared
     estimate      trimmed mean over the groups, so that no few of them carry a claim. The share left out at either end,
-                  10 to 40%, is the one of the smallest error over all pairs: on a quiet machine little, beside busy
-                  neighbours nearly all but the median
+                  10 to 40%, is the one that makes the narrowest intervals over all pairs: on a quiet machine little,
+                  beside busy neighbours nearly all but the median
     error         from the Winsorized variance of the same ratios (Tukey & McLaughlin 1963; Yuen 1974,
                   https://doi.org/10.1093/biomet/61.1.165). With fewer than `POOLED_BELOW` groups it is little known,
                   and the error over all variants (randomized complete blocks) fills up the degrees of freedom
@@ -48,11 +48,11 @@ LIKELY = 0.2
 """A difference is likely where only intervals that hold together in 80 of 100 runs show it."""
 TRIMS = (0.1, 0.2, 0.3, 0.4)
 """Shares of the groups that may be left out at either end."""
-KEPT = 10
-"""A share that leaves fewer groups than this is not chosen, unless it is the smallest."""
+FEWEST_CORRELATED = 10
+"""With fewer groups their correlation is not estimated."""
 ANYTHING = 1000.0
 """An interval that is wider to either side than this ratio says nothing."""
-POOLED_BELOW = 20
+POOLED_BELOW = 30
 """With at least so many groups a pair's own error is known well enough."""
 Series = NDArray[np.float64]
 
@@ -127,7 +127,7 @@ def compare_all(slices: Slices, figure: Figure, alphas: Mapping[str, float] | No
     differences = {pair: each for pair in pairs if len(each := _differences(slices, figure, *pair)) >= 2}
     if not differences:
         return []
-    trim = _best_trim([*differences.values()])
+    trim = _best_trim([*differences.values()], len(slices.variants))
     shared = _Shared(trim, _correlation([*differences.values()], trim), *_pooled(slices, figure))
     count, given = len(slices.variants), alphas or {}
     judged = (
@@ -184,12 +184,15 @@ def _judge(
     return Comparison(load, figure, faster, slower, math.exp(size), interval, verdict, len(differences))
 
 
-def _best_trim(all_differences: Sequence[Series]) -> float:
-    """Returns the share of `TRIMS` with the smallest error over all pairs, by their geometric mean."""
-    count = min(map(len, all_differences))
-    able = [trim for trim in TRIMS if count - 2 * int(trim * count) >= KEPT] or [TRIMS[0]]
+def _best_trim(all_differences: Sequence[Series], variants: int) -> float:
+    """Returns the share of `TRIMS` with the narrowest intervals over all pairs, by their geometric mean."""
     tiny = np.finfo(float).tiny
-    return min(able, key=lambda trim: float(np.mean([np.log(_trimmed(d, trim)[1] + tiny) for d in all_differences])))
+
+    def width(trim: float) -> float:
+        known = [_trimmed(each, trim)[1:] for each in all_differences]
+        return float(np.mean([math.log(v + tiny) / 2 + math.log(_bound(variants, df, ALPHA)) for v, df in known]))
+
+    return min(TRIMS, key=width)
 
 
 def _trimmed(values: Series, trim: float) -> tuple[float, float, int]:
@@ -211,7 +214,7 @@ def _winsorized(values: Series, trim: float) -> Series:
 def _correlation(all_differences: Sequence[Series], trim: float) -> float:
     """Returns the correlation of neighbouring groups over all pairs with enough of them, from 0 to 0.9."""
     found = []
-    for differences in (each for each in all_differences if len(each) >= KEPT):
+    for differences in (each for each in all_differences if len(each) >= FEWEST_CORRELATED):
         kept = _winsorized(differences, trim)
         centred = kept - kept.mean()
         power = float((centred**2).sum())

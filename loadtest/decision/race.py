@@ -52,11 +52,11 @@ class Race:
         """Returns who stops now, by all that was measured under a load so far."""
         last, gone = measured.stretches[-1].last_round, {stop.variant for stop in measured.stops}
         going = [variant for variant in self._facts if variant not in gone]
-        more = last < self._plan.rounds
+        more, first = last < self._plan.rounds, max(FEWEST_ROUNDS, FIRST_SHARE * self._plan.rounds)
         reasons = {name: "no call was answered" for name in going if more and _is_silent(measured, name, load)}
-        alpha = share_of_look(len(measured.stretches))
-        first = max(FEWEST_ROUNDS, FIRST_SHARE * self._plan.rounds)
-        if self._plan.until_decided and more and first <= last:
+        looks = sum(each.last_round >= first for each in measured.stretches)
+        alpha = share_of_look(max(1, looks))
+        if self._plan.until_decided and more and looks:
             found = self._decided(load, measured, alpha, [name for name in going if name not in reasons])
             reasons |= dict(found)
         return [Stop(variant, load, last, reason, alpha) for variant, reason in reasons.items()]
@@ -92,7 +92,7 @@ class Race:
 
 
 def share_of_look(number: int) -> float:
-    """Returns the share of runs in which the look after so many stretches may claim something wrong."""
+    """Returns the share of runs in which the `number`-th look, from 1, may claim something wrong."""
     return ALPHA / 2 / (number * (number + 1))
 
 
