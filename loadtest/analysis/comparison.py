@@ -192,7 +192,8 @@ def _best_trim(all_differences: Sequence[Series], variants: int) -> float:
         known = [_trimmed(each, trim)[1:] for each in all_differences]
         return float(np.mean([math.log(v + tiny) / 2 + math.log(_bound(variants, df, ALPHA)) for v, df in known]))
 
-    return min(TRIMS, key=width)
+    fewest = min(map(len, all_differences))
+    return min((trim for trim in TRIMS if trim == TRIMS[0] or fewest - 2 * int(trim * fewest) > 2), key=width)
 
 
 def _trimmed(values: Series, trim: float) -> tuple[float, float, int]:
