@@ -14,17 +14,17 @@ INSTALLED := .venv/.installed
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
-# Builds the study `digits`, serves it, load-tests every variant, writes runs/demo/report.html.
+# Builds the study `digits`, serves it, load-tests every variant, writes runs/demo/report.html; ARGS has more flags.
 demo: RUN ?= runs/demo
 demo: $(INSTALLED)
 	@PATH="$(BIN):$$PATH" bash deploy/demo.sh digits $(PORT) $(METRICS_PORT) $(RUN) --users 1,8 --warmup 0.25 \
-		--duration 8 --until-decided --second-opinion 1 --p99 20ms --max-drop 1.0 --max-memory 250MB
+		--duration 8 --until-decided --second-opinion 1 --p99 20ms --max-drop 1.0 --max-memory 250MB $(ARGS)
 
 # The same with the study `scenes`, a detector, in about four minutes; writes runs/demo-detection/report.html.
 demo-detection: RUN ?= runs/demo-detection
 demo-detection: $(INSTALLED)
 	@PATH="$(BIN):$$PATH" bash deploy/demo.sh scenes $(PORT) $(METRICS_PORT) $(RUN) --users 1,4 --warmup 0.25 \
-		--duration 4 --until-decided --ceiling 0.5 --second-opinion 0.5 --p99 50ms --max-drop 2.0
+		--duration 4 --until-decided --ceiling 0.5 --second-opinion 0.5 --p99 50ms --max-drop 2.0 $(ARGS)
 
 test: $(INSTALLED) tools
 	PATH="$(TOOLS):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)

@@ -66,7 +66,7 @@ class Demo:
 
 @pytest.fixture(scope="session")
 def demo() -> Demo:
-    process = start_demo(stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = start_demo("ARGS=--duration 1", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         stdout, stderr = process.communicate(timeout=1200)
     finally:
