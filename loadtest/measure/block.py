@@ -59,9 +59,9 @@ class RunContext:
             begun = running.begin() + plan.warmup
             due = [begun - plan.warmup + after for after in times or () if after >= plan.warmup]
             self.sleep(begun - time.perf_counter())
-            ready, opened = recorder.first_calls, _clocks()
+            ready, opened = recorder.first_calls, clocks()
             open_seconds = self._last(opened[0] + plan.duration, recorder, due, objective)
-            closed = _clocks()
+            closed = clocks()
         after, done = read_again(served.metrics_url), host.read()
         seconds, thread, process = (end - start for start, end in zip(opened, closed, strict=True))
         window, loads = (begun, begun + seconds - open_seconds), tuple(each.key for each in plan.loads)
@@ -109,6 +109,6 @@ def _missed(recorder: Recorder, due: Sequence[float], seconds: float) -> int:
     return bisect.bisect_left(due, until) - recorder.within((due[0], until), seconds) if due else 0
 
 
-def _clocks() -> tuple[float, float, float]:
+def clocks() -> tuple[float, float, float]:
     """Wall time, CPU time of this thread, which runs all users, and CPU time of this process, in seconds."""
     return time.perf_counter(), time.thread_time(), time.process_time()

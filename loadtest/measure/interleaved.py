@@ -25,7 +25,7 @@ from rich.console import Console
 from loadtest.client.failures import Failure, merge
 from loadtest.client.metrics_page import Deltas, Page, cpu_seconds, deltas, read_again
 from loadtest.measure import host
-from loadtest.measure.block import RunContext
+from loadtest.measure.block import RunContext, clocks
 from loadtest.measure.checkpoint import Checkpoint
 from loadtest.measure.measurement import Interleaved, MeasuredStretch, Measurement, Stop
 from loadtest.measure.noise_probe import NoiseProbe
@@ -224,9 +224,9 @@ class _Slices:
     def _slice(self, block: Block, turn: Turn, failures: list[Failure]) -> Samples:
         """Lets a variant's users work; returns their calls and the slice."""
         url = self.context.variants[block.variant].metrics_url
-        server, opened = self._cpu.pop(url, None) or cpu_seconds(url), _clocks()
+        server, opened = self._cpu.pop(url, None) or cpu_seconds(url), clocks()
         self.users.take(block.variant, turn)
-        whole, thread, process = (end - start for start, end in zip(opened, _clocks(), strict=True))
+        whole, thread, process = (end - start for start, end in zip(opened, clocks(), strict=True))
         self._cpu = {url: cpu_seconds(url)}
         names, keys = tuple(self.context.variants), tuple(each.key for each in self.context.plan.loads)
         samples = self.recorder.samples(self.context.origin, (0.0, 0.0), block, names, keys)
@@ -263,8 +263,3 @@ def _arrivals(plan: Plan, variant: str, load: Load, round_: int) -> NDArray[np.f
     random = np.random.default_rng([plan.seed, zlib.crc32(f"{variant} {load.key}".encode())])
     times = poisson(load.level, plan.rounds * plan.slice, random) - (round_ - 1) * plan.slice
     return np.compress((times >= 0) & (times < plan.slice), times)
-
-
-def _clocks() -> tuple[float, float, float]:
-    """Wall time, CPU time of this thread, which runs all users, and CPU time of this process, in seconds."""
-    return time.perf_counter(), time.thread_time(), time.process_time()
