@@ -59,7 +59,7 @@ class RunContext:
             begun = running.begin() + plan.warmup
             due = [begun - plan.warmup + after for after in times or () if after >= plan.warmup]
             self.sleep(begun - time.perf_counter())
-            ready, opened = recorder.first_calls, clocks()
+            opened = clocks()
             open_seconds = self._last(opened[0] + plan.duration, recorder, due, objective)
             closed = clocks()
         after, done = read_again(served.metrics_url), host.read()
@@ -70,7 +70,6 @@ class RunContext:
         return Measurement(
             block=block,
             answered=recorder.answered(window),
-            users_begun=ready,
             seconds=seconds,
             thread_seconds=thread,
             process_seconds=process,

@@ -24,8 +24,6 @@ class Record:
     block: Block
     answered: int
     """Successful answers."""
-    users_begun: int
-    """Users whose first call had ended when the steady state began."""
     seconds: float
     thread_seconds: float
     """CPU time of the one thread that runs all users."""

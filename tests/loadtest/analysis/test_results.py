@@ -75,7 +75,6 @@ def block(*calls: tuple[int, int, float], server: Deltas | None = None, **of_sli
     return Measurement(
         block=Block("a", LOADS[2], 0),
         answered=len(calls),
-        users_begun=8,
         seconds=2.0,
         thread_seconds=1.0,
         process_seconds=1.0,
