@@ -18,7 +18,7 @@ INSTALLED := .venv/.installed
 demo: RUN ?= runs/demo
 demo: $(INSTALLED)
 	@PATH="$(BIN):$$PATH" bash deploy/demo.sh digits $(PORT) $(METRICS_PORT) $(RUN) --users 1,8 --warmup 0.25 \
-		--duration 8 --until-decided --second-opinion 1 --p99 20ms --max-drop 1.0 --max-memory 250MB $(ARGS)
+		--duration 8 --until-decided --second-opinion 0.5 --p99 20ms --max-drop 1.0 --max-memory 250MB $(ARGS)
 
 # The same with the study `scenes`, a detector, in about four minutes; writes runs/demo-detection/report.html.
 demo-detection: RUN ?= runs/demo-detection

@@ -9,7 +9,7 @@ import logging
 import math
 import urllib.parse
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -145,6 +145,11 @@ def read_again(url: str | None) -> Page | None:
     except ScrapeError as error:
         logging.warning("%s", error)
         return None
+
+
+def read_pages(urls: Iterable[str | None]) -> dict[str, Page | None]:
+    """Reads each page once, however many variants one server has."""
+    return {url: read_again(url) for url in {*urls} if url}
 
 
 def deltas(before: Page, after: Page, model: str, variant: str) -> Deltas:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from loadtest.client.failures import Failure, merge
-from loadtest.client.metrics_page import Deltas, Page, cpu_seconds, deltas, read_again
+from loadtest.client.metrics_page import Deltas, Page, cpu_seconds, deltas, read_pages
 from loadtest.measure import host
 from loadtest.measure.block import RunContext, clocks
 from loadtest.measure.checkpoint import Checkpoint
@@ -237,7 +237,7 @@ class _Slices:
         return replace(samples, slices=np.array([row], SLICE))
 
     def _read_pages(self) -> dict[str, Page | None]:
-        return {url: read_again(url) for each in self.context.variants.values() if (url := each.metrics_url)}
+        return read_pages(each.metrics_url for each in self.context.variants.values())
 
     def _moved(self, before: Mapping[str, Page | None]) -> dict[str, Deltas]:
         """Returns what the servers did for each variant between these pages and the last ones."""

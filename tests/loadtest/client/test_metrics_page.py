@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from loadtest.client.metrics_page import Deltas, Facts, Page, Sample, ScrapeError, deltas, scrape
+from loadtest.client.metrics_page import Deltas, Facts, Page, Sample, ScrapeError, deltas, read_pages, scrape
 from tests.support.loadtest.pages import pages
 
 BEFORE = """\
@@ -54,6 +54,18 @@ def test_only_what_moved_between_two_readings_counts() -> None:
         compute_count=None,
         cpu_seconds=0.5,
     )
+
+
+def test_the_page_of_one_server_is_read_once_for_all_its_variants() -> None:
+    readings = []
+
+    def page() -> str:
+        readings.append(AFTER)
+        return AFTER
+
+    with pages(page) as url:
+        assert list(read_pages([url, None, url, url])) == [url]
+    assert len(readings) == 1
 
 
 def test_the_handlers_time_and_the_engines_batches_are_read() -> None:
