@@ -1,6 +1,6 @@
 """`report.html`: one file that opens from disk, with no network, and answers which variant to ship.
 
-The page is `report.html.j2` with its style sheet, its script and Plotly's own library written into it. What it says
+The page is `web/report.html.j2` with its sections, style sheets, scripts and Plotly's library in it. What it says
 comes from `Results`; distributions, the run over time and the breakdowns come from the raw samples. `report.md` and
 `cells.csv` beside it say the same without plots (see `markdown`).
 """
@@ -31,6 +31,9 @@ from loadtest.report.table import COLUMNS, SEARCH_COLUMNS, search_row, titled
 from loadtest.report.timeline import timeline
 from loadtest.users.recorder import Samples
 from protos.support import options, significance
+
+WEB = "web"
+"""The folder of templates, style sheets and scripts."""
 
 
 @dataclass(frozen=True)
@@ -75,18 +78,20 @@ def write_report(results: Results, decision: Decision, samples: Samples, path: P
 
 def _template() -> Template:
     """Returns the page's template with what is the same for every run."""
-    loader = PackageLoader("loadtest.report", ".")
+    loader = PackageLoader("loadtest.report", WEB)
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"show": _show, "toml": options.to_toml}
     environment.globals |= {"parts": PARTS, "stats": stats, "significance": significance, "search_row": search_row}
     environment.globals |= {"search_columns": SEARCH_COLUMNS}
-    environment.globals |= {"plotly": Markup(plotly.offline.get_plotlyjs())}
-    for name in ("report.css", "report.js"):
-        text = (Path(__file__).parent / name).read_text(encoding="utf-8")
-        environment.globals[name.removeprefix("report.")] = Markup(text)
+    environment.globals |= {"plotly": Markup(plotly.offline.get_plotlyjs()), "inline": _inline}
     return environment.get_template("report.html.j2")
+
+
+def _inline(name: str) -> Markup:
+    """Returns a style sheet or a script of the page, to be written into it."""
+    return Markup((Path(__file__).parent / WEB / name).read_text(encoding="utf-8"))
 
 
 def _group(results: Results, ranking: Ranking, samples: Samples, style: PlotStyle) -> dict[str, object]:
