@@ -104,9 +104,10 @@ def _stop(environment: Environment, message: str) -> NoReturn:
     """Ends a test before its load, with the message as one line of Locust's log."""
     environment.process_exit_code = 2
     options = environment.parsed_options
-    if isinstance(environment.runner, MasterRunner) and options and options.headless:  # a master lets StopTest pass
+    if isinstance(environment.runner, MasterRunner):  # a master lets StopTest pass
         logging.error(message)
-        environment.runner.quit()
+        if options and options.headless:
+            environment.runner.quit()
         raise GreenletExit
     raise StopTest(message) from None
 
