@@ -59,9 +59,9 @@ def shown(url: str) -> dict[str, Any]:
     return arguments
 
 
-def start(url: str, host: str, *classes: str, **fields: str) -> None:
+def start(url: str, host: str, *classes: str, users: int = 2, **fields: str) -> None:
     """Sends the form, filled in for two users; what is not given is left empty, or as it was."""
-    form = [("user_count", 2), ("spawn_rate", 2), ("host", host), ("variants", ""), ("rate", "0.0")]
+    form = [("user_count", users), ("spawn_rate", 2), ("host", host), ("variants", ""), ("rate", "0.0")]
     form += [*fields.items(), *(("user_classes", name) for name in classes)]
     assert json.loads(get(url + "/swarm", urllib.parse.urlencode(form).encode()))["success"]
 
@@ -105,6 +105,12 @@ def test_only_the_variants_that_are_picked_get_users(known: str, server: ServerP
     until(lambda: counted(known) == names)
     shares = {name: share["ratio"] for name, share in read(known + "/tasks")["per_class"].items()}
     assert shares == {name: 1 / len(picked) for name in picked}
+    stop(known)
+
+
+def test_fewer_users_than_variants_are_told_so(known: str, server: ServerProcess) -> None:
+    start(known, server.grpc_address, *CLASSES, users=1, model=toy.MODEL)
+    until(lambda: "-u: got 1, expected 2 or more: some variants get no user" in str(read(known + "/logs")["master"]))
     stop(known)
 
 
