@@ -82,7 +82,7 @@ class VariantUsers:
         for name in former:
             available.pop(name, None)
             tasks.pop(name, None)
-        available.update(self._made)
+        available.update(self._made)  # type: ignore[arg-type]  # they are classes, whatever Locust's annotation says
         tasks.update({name: list(user.tasks) for name, user in self._made.items()})
         if isinstance(runner, MasterRunner) and runner._users_dispatcher:  # it has begun to deal out the former ones
             workers = runner.clients.ready + runner.clients.running + runner.clients.spawning
