@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from selenium.webdriver.common.by import By
 
 from tests.support import toy
+from tests.support.browser import chromium
 from tests.support.loadtest.foreign import MODEL, foreign
 from tests.support.loadtest.runs import two_workers, until
 from tests.support.serving import ROOT, ServerProcess, quiet_port
 
 VARIANTS = {"fp32-onnxruntime", "fp32-openvino"}
-CLASSES = ["fp32_onnxruntime", "fp32_openvino"]
+CLASSES = ["Fp32Onnxruntime", "Fp32Openvino"]
 
 
 @contextmanager
@@ -72,6 +74,11 @@ def stop(url: str) -> None:
     until(lambda: read(url + "/stats/requests")["state"] == "stopped")
 
 
+def shares(url: str) -> dict[str, float]:
+    """Which share of the users each class has, as on the page's tab of ratios."""
+    return {name: share["ratio"] for name, share in read(url + "/tasks")["per_class"].items()}
+
+
 def counted(url: str) -> set[str]:
     """The names under which Locust has counted calls."""
     return {row["name"] for row in read(url + "/stats/requests")["stats"]} - {"Aggregated"}
@@ -98,13 +105,21 @@ def test_the_class_picker_shows_the_variants_before_any_test(known: str) -> None
     assert list(arguments["users"]) == CLASSES
 
 
-@pytest.mark.parametrize("picked", [CLASSES[1:], CLASSES], ids=["one", "both"])
-def test_only_the_variants_that_are_picked_get_users(known: str, server: ServerProcess, picked: list[str]) -> None:
-    start(known, server.grpc_address, *picked, model=toy.MODEL)
-    names = {name.replace("_", "-") for name in picked}
-    until(lambda: counted(known) == names)
-    shares = {name: share["ratio"] for name, share in read(known + "/tasks")["per_class"].items()}
-    assert shares == {name: 1 / len(picked) for name in picked}
+def test_a_variant_that_is_left_out_on_the_page_gets_no_users(known: str, tmp_path: Path) -> None:
+    with chromium(tmp_path) as browser:
+        browser.get(known)
+        browser.implicitly_wait(30)
+        browser.find_element(By.XPATH, "//tr[contains(., 'Fp32Onnxruntime')]//input[@type='checkbox']").click()
+        browser.find_element(By.XPATH, "//button[@type='submit']").click()
+        until(lambda: counted(known) == {"fp32-openvino"})
+    assert shares(known) == {"Fp32Openvino": 1.0}
+    stop(known)
+
+
+def test_all_variants_that_are_picked_share_the_users(known: str, server: ServerProcess) -> None:
+    start(known, server.grpc_address, *CLASSES, model=toy.MODEL)
+    until(lambda: counted(known) == VARIANTS)
+    assert shares(known) == dict.fromkeys(CLASSES, 0.5)
     stop(known)
 
 
@@ -118,7 +133,7 @@ def test_another_server_in_the_form_is_asked_for_its_variants(known: str) -> Non
     with foreign(("1", "a-b", "a_b")) as other:
         start(known, other.address, *CLASSES, users=3, model=MODEL, rate="5")
         until(lambda: counted(known) == {"1", "a-b", "a_b"})
-        assert shown(known)["available_user_classes"] == ["a_b", "a_b_", "v1"]
+        assert shown(known)["available_user_classes"] == ["AB", "AB2", "V1"]
         stop(known)
 
 
