@@ -1,8 +1,9 @@
 """`report.html`: one file that opens from disk, with no network, and answers which variant to ship.
 
 The page is `web/report.html.j2` with its sections, style sheets, scripts and Plotly's library in it. What it says
-comes from `Results`; distributions, the run over time and the breakdowns come from the raw samples. `report.md` and
-`cells.csv` beside it say the same without plots (see `markdown`).
+comes from `Results`; distributions, the run over time and the breakdowns come from the raw samples. Its first screen
+decides anew when a reader moves a limit (see `live`). `report.md` and `cells.csv` beside it say the same without plots
+(see `markdown`).
 """
 
 from collections.abc import Iterator, Sequence

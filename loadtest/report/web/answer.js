@@ -22,6 +22,7 @@
 
   const loadName = (key) => run.loads.find((load) => load.key === key).name;
   const count = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
+  const isAsked = (limits) => Object.keys(limits).every((name) => limits[name] === run.limits[name]);
   const meeting = (standings) => standings.filter(({ place }) => !["nearest", "ruled out"].includes(place));
   const sentence = ({ cell, reasons }) => ` ${[cell.figures, ...reasons].join("; ")}.`;
 
@@ -45,7 +46,7 @@
       const named = make("b", {}, name(second.variant));
       parts.push(make("p", { class: "runner-up" }, "Runner-up: ", named, sentence(second)));
     }
-    return [...parts, make("p", { class: "soft" }, served(best.cell))];
+    return [...parts, make("p", { class: "soft" }, served(best.cell)), ...early()];
   }
 
   function numbers({ p50, p99, samples, rps, facts }) {
@@ -98,6 +99,13 @@
     if (rows !== null) parts.push(format("{:.1f} rows in each run of the engine on average", rows));
     if (cpu !== null) parts.push(format("{:,.0f} µs of server CPU per request", cpu));
     return parts.join("; ");
+  }
+
+  // Who was stopped early was stopped for the limits that were asked.
+  function early() {
+    const said = "The run measured until the limits that were asked had an answer: variants that it stopped early have "
+      + "fewer calls, so under these limits less is sure.";
+    return isAsked(chosen.limits) || !run.stops.length ? [] : [make("p", { class: "soft" }, said)];
   }
 
   function nearest({ load, standings: [best] }) {
@@ -168,7 +176,7 @@
     for (const input of form.querySelectorAll("input")) {
       if (limitOf(input.value) !== limits[input.name]) input.value = limits[input.name] ?? "";
     }
-    form.querySelector("button").disabled = Object.keys(limits).every((name) => limits[name] === run.limits[name]);
+    form.querySelector("button").disabled = isAsked(limits);
   }
 
   if (form) {

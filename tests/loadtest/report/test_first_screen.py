@@ -12,8 +12,9 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from loadtest.analysis.comparison import Comparison
 from loadtest.analysis.results import Cell, Results, ServerSide
+from loadtest.measure.measurement import Stop
 from loadtest.report.live import live
-from tests.support.loadtest.cells import cell, comparison, results
+from tests.support.loadtest.cells import cell, closed, comparison, results
 from tests.support.loadtest.report_pages import write
 
 CELLS = (
@@ -113,6 +114,13 @@ def test_doubts_about_the_winner_are_in_the_card(page: Chrome) -> None:
     card = told(page, results(cell("a-x", None, megabytes=5), cell("b-x", megabytes=90)), max_memory=9.0)
     assert "n/a p99: not enough samples (120 of 299)" in card
     assert "It is the only one of 2 variants that meets every limit at 1 user." in card
+
+
+def test_limits_other_than_those_a_run_was_stopped_early_for_are_less_sure(page: Chrome) -> None:
+    stop = Stop("half-pytorch", closed(8), 9, "40.00 ms", 0.01)
+    assert "less is sure" not in told(page, replace(ASKED, stops=(stop,)))
+    type_limit(page, "max_drop", "0.5")
+    assert "less is sure" in words(page, "#answer")
 
 
 def test_a_card_without_a_winner_says_what_comes_nearest(page: Chrome) -> None:
