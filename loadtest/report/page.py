@@ -1,8 +1,9 @@
 """`report.html`: one file that opens from disk, with no network, and answers which variant to ship.
 
 The page is `web/report.html.j2` with its sections, style sheets, scripts and Plotly's library in it. What it says
-comes from `Results`; distributions, the run over time and the breakdowns come from the raw samples. `report.md` and
-`cells.csv` beside it say the same without plots (see `markdown`).
+comes from `Results`; distributions, the run over time and the breakdowns come from the raw samples. Its first screen
+decides anew when a reader moves a limit (see `live`). `report.md` and `cells.csv` beside it say the same without plots
+(see `markdown`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,7 @@ from loadtest.measure.measurement import OBJECT_LEVELS
 from loadtest.plan import Scenario
 from loadtest.report import markdown, plots, search_plot
 from loadtest.report.flips import gallery
+from loadtest.report.live import live_script
 from loadtest.report.plot_style import PlotStyle
 from loadtest.report.table import COLUMNS, SEARCH_COLUMNS, search_row, titled
 from loadtest.report.timeline import timeline
@@ -58,7 +60,7 @@ def write_report(results: Results, decision: Decision, samples: Samples, path: P
         trials=tuple(_trials(results)),
         decision=decision,
         metric=title_of(cells),
-        accuracy_known=any(cell.facts.quality is not None for cell in cells),
+        live=live_script(results),
         groups=[_group(results, ranking, samples, style) for ranking in rankings],
         size=_scatter("size", "Accuracy against size", by_size, cells, "The size of the variants is not known."),
         curves=tuple(_curves(cells, style)),
