@@ -3,8 +3,6 @@
 Errors are raised as domain errors; `server.api.edge` makes statuses of them.
 """
 
-import importlib.metadata
-
 from protos.manifest import TensorSpec
 from protos.tasks.table import TASKS
 from protos.v1 import inference_pb2 as pb
@@ -16,8 +14,8 @@ from server.hosting.registry import Registry
 from server.hosting.sync import RepositorySync
 from server.observability.request_record import RequestRecord
 from server.settings import Settings
+from server.version import NAME, VERSION
 
-NAME = "paretoserve"
 EXTENSIONS = ("classification", "model_configuration", "statistics", "streaming")
 """The extensions that work, by Triton's names; `streaming`, which Triton does not list, is ModelStreamInfer."""
 CONTROL = "model_repository"
@@ -48,7 +46,7 @@ class Servicer(RepositoryServicer):
 
     async def ServerMetadata(self, request: pb.ServerMetadataRequest, context: object) -> pb.ServerMetadataResponse:
         """Names the server and the extensions that it has."""
-        return pb.ServerMetadataResponse(name=NAME, version=_version(), extensions=self._extensions)
+        return pb.ServerMetadataResponse(name=NAME, version=VERSION, extensions=self._extensions)
 
     async def ModelMetadata(self, request: pb.ModelMetadataRequest, context: object) -> pb.ModelMetadataResponse:
         """Describes inputs, outputs and variants of a model."""
@@ -84,10 +82,3 @@ class Servicer(RepositoryServicer):
 
 def _tensor_metadata(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:
     return pb.ModelMetadataResponse.TensorMetadata(name=spec.name, datatype=spec.datatype, shape=spec.shape)
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version(NAME)
-    except importlib.metadata.PackageNotFoundError:  # run from a checkout
-        return "unknown"
