@@ -64,7 +64,8 @@ START_SECONDS = 3.0
 
 def worth_measuring(settings: Settings, variant: Variant, cores: int) -> list[Configuration]:
     """Returns the configurations to measure, the default first; `UsageError` where there is nothing to choose from."""
-    load, batch_max = settings.load, settings.batch_max
+    load = settings.load
+    batch_max: Sequence[int] = settings.batch_max
     if not batch_max:
         most_rows = load.level if load.scenario == "closed" else math.inf
         batch_max = batch_limits(most_rows) if variant.joins_requests else (BATCH_MAX,)

@@ -107,11 +107,12 @@ def _sharing(cells: Sequence[Cell], cores: int) -> str:
 
 
 def _described(place: Place) -> dict[str, object]:
-    cell, against = place.cell, None
+    cell = place.cell
+    against: dict[str, object] | None = None
     if place.against and place.times:
-        ratio, low, high = place.times
-        figure = {"figure": place.against.figure, "times_the_default": ratio, "interval": [low, high]}
-        against = figure | {"verdict": place.against.verdict}
+        ratio, *interval = place.times
+        against = {"figure": place.against.figure, "times_the_default": ratio, "interval": interval}
+        against["verdict"] = place.against.verdict
     return _settings(place.configuration) | {
         "flags": list(place.configuration.flags),
         "p50_ms": cell.latency_ms.p50,

@@ -18,12 +18,15 @@ VARIANT = "fp32-onnxruntime"
 
 
 def command(repository: Path, folder: Path, *more: str) -> list[str]:
-    """Two configurations, a second on each; what servers need is below `folder`."""
+    """Two configurations, half a second on each; what servers need is below `folder`.
+
+    Ten users make three calls in each of ten slices at the least: 300, enough for a p99 on a slow machine, too.
+    """
     (folder / "temporary").mkdir()
     return [
         *("env", f"TMPDIR={folder / 'temporary'}", *LOADTEST, "tune", "--repository", str(repository)),
         *("--model", toy.MODEL, "--variant", VARIANT, "--threads", "1", "--workers", "1", "--batch-max", "1"),
-        *("--users", "2", "--duration", "0.5", "--out", str(folder / "tune"), *more),
+        *("--users", "10", "--duration", "0.5", "--out", str(folder / "tune"), *more),
     ]
 
 
@@ -60,7 +63,7 @@ def test_a_tuning_ends_well(tuned: "subprocess.CompletedProcess[str]") -> None:
 def test_the_plan_is_said_before_any_work(tuned: "subprocess.CompletedProcess[str]") -> None:
     first, *others = tuned.stderr.splitlines()
     assert re.fullmatch(
-        r"fp32-onnxruntime of toy, 2 users: 2 configurations that fit \d+ cores?"
+        r"fp32-onnxruntime of toy, 10 users: 2 configurations that fit \d+ cores?"
         r" \(threads 1; workers 1; batch-max 1, 16\), 0.5 s each at most, about 1 min",
         first,
     )
@@ -81,7 +84,7 @@ def test_each_configuration_has_its_own_figures(told: dict[str, Any]) -> None:
         assert each["throughput_rps"] > 0
         assert each["server_cpu_us_per_request"] > 0
         assert each["memory_bytes"] > 10e6
-        assert (each["may_not_be_used"], each["rounds"] >= 5) == ([], True)
+        assert (each["may_not_be_used"], each["rounds"]) == ([], 10)
     assert told["left_out"] == []
 
 
