@@ -4,6 +4,7 @@
     pareto-loadtest compare runs/before runs/after
     pareto-loadtest history runs
     pareto-loadtest doctor 127.0.0.1:8001
+    pareto-loadtest tune --repository models --model digits --variant int8-openvino --p99 20ms
 
 Progress and warnings go to stderr, the table to stdout, whose last line is one JSON document. The exit codes:
 
@@ -12,6 +13,8 @@ Progress and warnings go to stderr, the table to stdout, whose last line is one 
     compare        0 nothing was shown to be slower, 1 something was, 2 the runs cannot be compared
     history        0, 2 there is none
     doctor         0 `run` could load a variant, 1 it could not, 2 nobody answers
+    tune           0 it names the settings to use, 1 none meets the constraints or calls failed, 2 it cannot be carried
+                   out, 128 + signal when interrupted
 """
 
 import argparse
@@ -27,6 +30,7 @@ from loadtest import units
 from loadtest.doctor import findings
 from loadtest.interrupt import Interrupted, interruptible
 from loadtest.plan import PLAN, Plan
+from loadtest.tune.settings import Settings as Tuning
 from protos.errors import UsageError
 from protos.support import atomic, options
 
@@ -67,6 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     diagnose = commands.add_parser("doctor", help="say what a server of the protocol speaks, and what would fail")
     diagnose.add_argument("doctor", metavar="HOST:PORT", help="gRPC address of the server")
     options.add_flags(diagnose, findings.Settings)
+    tuning = commands.add_parser("tune", help="find the server settings that serve one variant best")
+    tuning.set_defaults(tune=True)
+    options.add_flags(tuning, Tuning)
     flags = parser.parse_args(arguments)
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC is imported later; what it would log is in its errors
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(message)s")
@@ -78,6 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _compare(flags.before, flags.after, options.read(Comparing, flags))
         if "history" in flags:
             return _history(flags.history, flags.out)
+        if "tune" in flags:
+            return _tune(options.read(Tuning, flags))
         if file := flags.run / PLAN if "run" in flags else flags.plan:
             options.fill(flags, Plan, file)
         return _run(options.read(Plan, flags))
@@ -132,6 +141,13 @@ def _history(path: Path, out: Path | None) -> int:
     Console(width=None if sys.stdout.isatty() else TABLE_WIDTH).print(shown.table(entries))
     print(json.dumps({"runs": len(entries), "page": str(page)}))
     return 0
+
+
+def _tune(settings: Tuning) -> int:
+    with interruptible() as sleep:
+        from loadtest.tune.tune import tune  # patches the process, and takes a second: only when needed
+
+        return tune(settings, sleep)
 
 
 def _write(flag: str, path: Path | None, text: str) -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from protos.errors import UsageError
 from protos.manifest import MOST_PIXELS
-from protos.support import options
+from protos.support import options, server_defaults
 from protos.support.options import Number
 from server.execution.batcher import BatchLimit, make_limits
 
@@ -31,13 +31,13 @@ class Settings:
     """The port for gRPC; 0 takes a free one, which the log names."""
     metrics_port: int = _number(8002, 0, 65535)
     """The port of the metrics page; 0 takes a free one, which the log names."""
-    threads: int = _number(1, 1, 1024)
+    threads: int = _number(server_defaults.THREADS, 1, 1024)
     """Threads that one execution of an engine uses; as many run at once as the available cores hold."""
-    workers: int = _number(1, 1, 1024)
+    workers: int = _number(server_defaults.WORKERS, 1, 1024)
     """Processes that share the port; workers x threads have to fit the available cores."""
     max_rows: int = _number(64, 1, 65536)
     """Rows that one request may hold."""
-    batch_max: int = _number(16, 1, 65536)
+    batch_max: int = _number(server_defaults.BATCH_MAX, 1, 65536)
     """Rows of one execution: requests that wait are executed together up to it; 1 executes each by itself."""
     batch_delay: float = _number(0.0, 0.0, 10.0)
     """Seconds that a request may wait for others to join it, where others are likely to come; 0 takes what waits."""
