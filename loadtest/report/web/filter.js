@@ -10,10 +10,8 @@ function pick(variant) {
   for (const element of document.querySelectorAll("[data-variant]")) {
     element.hidden = variant !== "" && element.dataset.variant !== variant;
   }
-  for (const plot of plots) {
-    const shown = plot.data.map(({ meta }) => variant === "" || meta === undefined || meta === variant);
-    Plotly.restyle(plot, { opacity: shown.map((yes) => (yes ? 1 : 0.08)) });
-  }
+  const detail = { ...view, picked: new Set(variant === "" ? [] : [variant]) };
+  document.dispatchEvent(new CustomEvent("decided", { detail }));
 }
 
 menu.addEventListener("change", () => pick(menu.value));

@@ -5,7 +5,6 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
-import numpy as np
 import pytest
 from selenium.webdriver import ActionChains, Chrome
 from selenium.webdriver.common.by import By
@@ -14,16 +13,14 @@ from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
 from loadtest.analysis.results import Cell, Results, ServerSide
-from loadtest.decision.decision import decide
 from loadtest.measure.accuracy import Accuracy
 from loadtest.measure.measurement import Ceiling, ObjectLatency, Search
 from loadtest.measure.rate_search import Found, Objective, Trial
-from loadtest.report.page import write_report
 from loadtest.tasks.classification import ClassFlip
 from loadtest.tasks.detection import ObjectFlip
-from loadtest.users.recorder import SAMPLE, STEADY, Samples
-from tests.support.browser import chromium, open_page
+from tests.support.browser import open_page
 from tests.support.loadtest.cells import cell, closed, comparison, results
+from tests.support.loadtest.report_pages import draw_all, write
 from tests.support.loadtest.runs import Run
 
 FACE = (10.0, 10.0, 30.0, 30.0)
@@ -46,20 +43,6 @@ class Text(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.words += [] if self.hidden else data.split()
-
-
-def write(run: Results, folder: Path) -> Path:
-    """The page of a run whose calls all took a millisecond."""
-    variants = tuple(dict.fromkeys(cell.variant for cell in run.cells))
-    loads = tuple(load.key for load in run.plan.loads)
-    rows = [
-        (variants.index(c.variant), loads.index(c.load.key), 1, STEADY, 0, i, 0, 0.001)
-        for c in run.cells
-        for i in range(10)
-    ]
-    samples = Samples(np.array(rows, SAMPLE), variants, loads)
-    write_report(run, decide(run), samples, folder / "report.html")
-    return folder / "report.html"
 
 
 def text(run: Results, folder: Path) -> str:
@@ -237,12 +220,6 @@ def test_a_run_in_which_no_rate_held_names_no_variant(tmp_path: Path) -> None:
     assert "No answer: no rate held for any variant." in text(replace(run, searches=run.searches[1:]), tmp_path)
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    with chromium(tmp_path_factory.mktemp("chromium")) as running:
-        yield running
-
-
 def made_up(repository: Path) -> Results:
     """Three variants under two loads: one is limited by the generator, one was checked and flipped an image."""
     cells = [
@@ -282,6 +259,7 @@ def page(browser: Chrome, written: Path) -> Iterator[Chrome]:
     """The made-up page as a reader opens it; nothing may have been said in the console when a test is done."""
     if browser.current_url != written.as_uri():
         open_page(browser, written)
+        draw_all(browser)
     yield browser
     browser.execute_script("pick('')")
     assert browser.get_log("browser") == []
@@ -301,9 +279,11 @@ def names(browser: Chrome) -> list[str]:
     return [name.text for name in find(browser, "table.cells tbody .name") if name.is_displayed()]
 
 
-def opacities(browser: Chrome, plot: str) -> dict[str, float]:
-    script = f"return document.getElementById('{plot}').data.filter(t => t.meta).map(t => [t.meta, t.opacity ?? 1])"
-    return dict(browser.execute_script(script))
+def coloured(browser: Chrome, plot: str) -> set[str]:
+    """The variants of a plot that are not greyed."""
+    script = """return document.getElementById(arguments[0]).data.filter(t => t.meta !== undefined)
+        .filter(t => (t.opacity ?? 1) === 1).map(t => t.meta)"""
+    return set(browser.execute_script(script, plot))
 
 
 def sort_by(browser: Chrome, title: str) -> None:
@@ -312,6 +292,7 @@ def sort_by(browser: Chrome, title: str) -> None:
 
 
 PLOTS = [
+    "picture",
     *(f"{kind}-closed-{users}" for users in (1, 8) for kind in ("p99", "rps")),
     *("size", "time-closed-1", "time-closed-8", "curve-p50-closed", "curve-p99-closed"),
     *(f"{kind}-closed-{users}" for users in (1, 8) for kind in ("latency", "tail")),
@@ -321,7 +302,7 @@ PLOTS = [
 
 def drawn(browser: Chrome) -> list[str]:
     """The plots in which at least one trace is drawn."""
-    traces = "svg.main-svg .trace"
+    traces = "svg.main-svg .trace, svg.main-svg .hm"
     return [
         str(plot.get_attribute("id")) for plot in find(browser, ".plot") if plot.find_elements(By.CSS_SELECTOR, traces)
     ]
@@ -329,13 +310,16 @@ def drawn(browser: Chrome) -> list[str]:
 
 def test_every_plot_of_a_real_run_is_drawn_and_nothing_is_loaded(run: Run, browser: Chrome) -> None:
     open_page(browser, run.out / "report.html")
-    assert drawn(browser) == [plot.replace("closed-8", "closed-4") for plot in PLOTS]
+    draw_all(browser)
+    shown = [plot for plot in drawn(browser) if not plot.startswith("heat-")]
+    assert shown == [plot.replace("closed-8", "closed-4") for plot in PLOTS]
     loaded = browser.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
     assert [name for name in loaded if not name.startswith("data:")] == []
 
 
 def test_the_trials_of_a_search_are_drawn(browser: Chrome, tmp_path: Path) -> None:
     open_page(browser, write(searched(), tmp_path))
+    draw_all(browser)
     assert drawn(browser) == ["trials-0"]
 
 
@@ -359,18 +343,18 @@ def test_a_click_on_a_heading_sorts_by_it_and_a_second_turns_the_order(page: Chr
 
 
 def test_a_click_on_a_point_filters_the_page_and_there_is_a_way_back(page: Chrome) -> None:
-    (point,) = find(page, "#size .scatterlayer .trace:nth-child(3) .point")
+    place = "return document.getElementById('size').data.findIndex(t => t.meta === 'int8-openvino')"
+    (point,) = find(page, f"#size .scatterlayer .trace:nth-child({page.execute_script(place) + 1}) .point")
     page.execute_script("arguments[0].scrollIntoView({block: 'center'})", point)
     ActionChains(page).move_to_element(point).pause(0.3).click().perform()
     WebDriverWait(page, 5).until(lambda _: find(page, "#filtered")[0].is_displayed())
     assert names(page) == ["int8-openvino"] * 2
     assert find(page, "#filtered")[0].text.startswith("Only int8-openvino is shown")
     for plot in PLOTS:
-        others = {"fp32-pytorch": 0.08, "int8-onnxruntime": 0.08}
-        assert opacities(page, plot).items() <= (others | {"int8-openvino": 1}).items()
+        assert coloured(page, plot) == {"int8-openvino"}
     find(page, "#filtered button")[0].click()
     assert len(names(page)) == 6
-    assert set(opacities(page, "timeline").values()) == {1}
+    assert coloured(page, "timeline") == {"int8-openvino", "fp32-pytorch"}
     assert not find(page, "#filtered")[0].is_displayed()
 
 
@@ -387,8 +371,10 @@ def test_a_cell_that_the_generator_limited_is_red_and_hollow(page: Chrome) -> No
     (row,) = find(page, "table.cells tr.bad")
     assert row.text.split("\n")[0].startswith("int8-onnxruntime")
     assert "generator thread" in row.text
-    script = "return document.getElementById('rps-closed-8').data.map(trace => trace.marker?.symbol)"
-    assert page.execute_script(script) == [None, "circle", "square", "square-open"]
+    script = """return Object.fromEntries(document.getElementById('rps-closed-8').data
+        .filter(trace => trace.meta !== undefined).map(trace => [trace.meta, trace.marker.symbol]))"""
+    symbols = {"fp32-pytorch": "circle", "int8-openvino": "square", "int8-onnxruntime": "square-open"}
+    assert page.execute_script(script) == symbols
 
 
 def test_images_of_flips_are_drawn_when_their_list_is_opened(page: Chrome) -> None:
@@ -406,6 +392,7 @@ def test_a_phone_does_not_scroll_sideways(page: Chrome) -> None:
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
     try:
         page.refresh()
+        draw_all(page)
         assert page.execute_script("return document.documentElement.scrollWidth") == 390
         assert drawn(page) == PLOTS
     finally:
