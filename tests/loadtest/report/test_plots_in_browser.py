@@ -190,7 +190,7 @@ def test_no_axis_has_the_same_label_twice(page: Chrome) -> None:
 
 def test_a_plot_is_drawn_when_it_comes_into_view(browser: Chrome, written: Path) -> None:
     open_page(browser, written)
-    drawn = f"{PLOT} return plot.querySelector('svg.main-svg') !== null"
+    drawn = "return document.getElementById(arguments[0]).querySelector('svg.main-svg') !== null"
     WebDriverWait(browser, 10).until(lambda _: browser.execute_script(drawn, "picture"))
     assert not browser.execute_script(drawn, "timeline")
     browser.execute_script("document.getElementById('timeline').scrollIntoView()")
