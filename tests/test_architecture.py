@@ -64,6 +64,7 @@ WRAPPED_IN = {
     },
     "opentelemetry": {"server.observability.tracing"},
     "plotly": {
+        "loadtest.report.heatmap",
         "loadtest.report.plots",
         "loadtest.report.page",
         "loadtest.report.search_plot",

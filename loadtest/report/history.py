@@ -8,13 +8,15 @@ import math
 from collections.abc import Iterator, Sequence
 
 import plotly.graph_objects as go
+import plotly.offline
 from plotly.subplots import make_subplots
 from rich import box
 from rich.table import Table
 
 from loadtest.analysis.history import Entry
 from loadtest.report.plot_style import INK, axis, escape, layout, of_variant
-from protos.support.plot_style import PALETTE, SHAPES
+from protos.support import plot_style
+from protos.support.plotly_bundle import cut
 
 LAST = 10
 """How many runs the table has."""
@@ -41,9 +43,9 @@ def page(entries: Sequence[Entry]) -> str:
     """Returns a page that opens from disk, with no network."""
     loads = [*dict.fromkeys(cell.load for entry in entries for cell in entry.cells)]
     plot = make_subplots(len(FIGURES), max(1, len(loads)), shared_xaxes=True, column_titles=[*map(escape, loads)])
-    plot.update_layout({**layout("", "", ROW_PIXELS * len(FIGURES)), "showlegend": True, "margin": {"t": 48}})
+    plot.update_layout({**layout("", "", ROW_PIXELS * len(FIGURES)), "margin": {"t": 48}})
     for row, (figure, title) in enumerate(FIGURES.items(), 1):
-        plot.update_yaxes(axis(""), rangemode="tozero", row=row)
+        plot.update_yaxes(axis(""), row=row)
         plot.update_yaxes(title=title, row=row, col=1)
         for column, load in enumerate(loads, 1):
             plot.add_traces([*_lines(entries, load, figure, legend=row == column == 1)], rows=row, cols=column)
@@ -52,8 +54,9 @@ def page(entries: Sequence[Entry]) -> str:
     for number, (before, after) in enumerate(itertools.pairwise(entries), 1):
         if before.machine != after.machine:
             plot.add_vline(number + 0.5, line={"color": INK, "dash": "dot", "width": 1})
-    text: str = plot.to_html(full_html=True, include_plotlyjs=True)
-    return text.replace("<head>", "<head><title>history of load tests</title>", 1)
+    text: str = plot.to_html(full_html=True, include_plotlyjs=False)
+    library = f"<script>{cut(plotly.offline.get_plotlyjs())}</script>"
+    return text.replace("<head>", f"<head><title>history of load tests</title>{library}", 1)
 
 
 def _row(entry: Entry) -> tuple[str, ...]:
@@ -70,21 +73,21 @@ def _number(value: float | None) -> str:
 
 def _lines(entries: Sequence[Entry], load: str, figure: str, legend: bool) -> Iterator[go.Scatter]:
     """Yields a line for each variant of each model under a load."""
-    for number, (model, variant) in enumerate(sorted({(e.model, cell.variant) for e in entries for cell in e.cells})):
+    for model, variant in sorted({(e.model, cell.variant) for e in entries for cell in e.cells}):
         mine = ((at, e, cell) for at, e in enumerate(entries, 1) if e.model == model for cell in e.cells)
         points = [each for each in mine if (each[2].variant, each[2].load) == (variant, load)]
         xs, ys, texts = _broken([(at, entry, getattr(cell, figure)) for at, entry, cell in points])
-        color, dash = PALETTE[number % len(PALETTE)], SHAPES[number // len(PALETTE) % len(SHAPES)].dash
-        name = f"{model} {variant}"
+        name, (recipe, _, runtime) = f"{model} {variant}", variant.partition(" @ ")[0].rpartition("-")
+        color, shape = plot_style.color(runtime), plot_style.shape(recipe)
         yield go.Scatter(
-            **of_variant(name, f", {escape(load)}<br>%{{y:.4g}}<br>%{{text}}") | {"name": escape(name)},
+            **of_variant(name, f", {escape(load)}<br>%{{y:.4g}}<br>%{{text}}"),
             x=xs,
             y=ys,
             text=texts,
             mode="lines+markers",
-            legendgroup=name,
             showlegend=legend,
-            line={"color": color, "dash": dash},
+            line={"color": color, "dash": shape.dash},
+            marker={"symbol": shape.marker},
         )
 
 

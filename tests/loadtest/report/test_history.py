@@ -12,6 +12,7 @@ from rich.console import Console
 
 from loadtest.analysis.history import CellFigures, Entry, append
 from loadtest.report.history import page, table
+from protos.support.plot_style import color, shape
 from tests.support.loadtest.runs import LOADTEST
 from tests.support.serving import ROOT
 
@@ -36,6 +37,12 @@ def test_the_page_has_a_line_for_each_variant_and_figure_broken_where_the_machin
         ("toy a-x", [90.0, 90.0, None, 90.0]),
         ("toy b-x", [50.0, 50.0]),
     ]
+
+
+def test_a_line_has_the_colour_of_its_runtime_and_the_dash_of_its_recipe() -> None:
+    text = page([replace(ENTRY, cells=(replace(A, variant="channels50-openvino @ triton"),))])
+    assert f'"line":{{"color":"{color("openvino")}","dash":"{shape("channels50").dash}"}}' in text
+    assert len(text) < 2e6
 
 
 def test_models_of_one_folder_are_apart() -> None:

@@ -19,7 +19,7 @@ from loadtest.tasks.classification import ClassFlip
 from loadtest.tasks.detection import ObjectFlip
 from tests.support.browser import open_page
 from tests.support.loadtest.cells import cell, closed, comparison, results
-from tests.support.loadtest.report_pages import write
+from tests.support.loadtest.report_pages import draw_all, write
 from tests.support.loadtest.runs import Run
 
 FACE = (10.0, 10.0, 30.0, 30.0)
@@ -187,6 +187,7 @@ def page(browser: Chrome, written: Path) -> Iterator[Chrome]:
     """The made-up page as a reader opens it; nothing may have been said in the console when a test is done."""
     if browser.current_url != written.as_uri():
         open_page(browser, written)
+        draw_all(browser)
     yield browser
     browser.execute_script("pick('')")
     assert browser.get_log("browser") == []
@@ -206,12 +207,20 @@ def names(browser: Chrome) -> list[str]:
     return [name.text for name in find(browser, "table.cells tbody .name") if name.is_displayed()]
 
 
+def coloured(browser: Chrome, plot: str) -> set[str]:
+    """The variants of a plot that are not greyed."""
+    script = """return document.getElementById(arguments[0]).data.filter(t => t.meta !== undefined)
+        .filter(t => (t.opacity ?? 1) === 1).map(t => t.meta)"""
+    return set(browser.execute_script(script, plot))
+
+
 def sort_by(browser: Chrome, title: str) -> None:
     (button,) = [each for each in find(browser, "table.cells th button") if each.text.split() == title.split()]
     button.click()
 
 
 PLOTS = [
+    "picture",
     *(f"{kind}-closed-{users}" for users in (1, 8) for kind in ("p99", "rps")),
     *("size", "time-closed-1", "time-closed-8", "curve-p50-closed", "curve-p99-closed"),
     *(f"{kind}-closed-{users}" for users in (1, 8) for kind in ("latency", "tail")),
@@ -221,7 +230,7 @@ PLOTS = [
 
 def drawn(browser: Chrome) -> list[str]:
     """The plots in which at least one trace is drawn."""
-    traces = "svg.main-svg .trace"
+    traces = "svg.main-svg .trace, svg.main-svg .hm"
     return [
         str(plot.get_attribute("id")) for plot in find(browser, ".plot") if plot.find_elements(By.CSS_SELECTOR, traces)
     ]
@@ -229,13 +238,16 @@ def drawn(browser: Chrome) -> list[str]:
 
 def test_every_plot_of_a_real_run_is_drawn_and_nothing_is_loaded(run: Run, browser: Chrome) -> None:
     open_page(browser, run.out / "report.html")
-    assert drawn(browser) == [plot.replace("closed-8", "closed-4") for plot in PLOTS]
+    draw_all(browser)
+    shown = [plot for plot in drawn(browser) if not plot.startswith("heat-")]
+    assert shown == [plot.replace("closed-8", "closed-4") for plot in PLOTS]
     loaded = browser.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
     assert [name for name in loaded if not name.startswith("data:")] == []
 
 
 def test_the_trials_of_a_search_are_drawn(browser: Chrome, tmp_path: Path) -> None:
     open_page(browser, write(searched(), tmp_path))
+    draw_all(browser)
     assert drawn(browser) == ["trials-0"]
 
 
@@ -259,14 +271,18 @@ def test_a_click_on_a_heading_sorts_by_it_and_a_second_turns_the_order(page: Chr
 
 
 def test_a_click_on_a_point_filters_the_page_and_there_is_a_way_back(page: Chrome) -> None:
-    (point,) = find(page, "#size .scatterlayer .trace:nth-child(3) .point")
+    place = "return document.getElementById('size').data.findIndex(t => t.meta === 'int8-openvino')"
+    (point,) = find(page, f"#size .scatterlayer .trace:nth-child({page.execute_script(place) + 1}) .point")
     page.execute_script("arguments[0].scrollIntoView({block: 'center'})", point)
     ActionChains(page).move_to_element(point).pause(0.3).click().perform()
     WebDriverWait(page, 5).until(lambda _: find(page, "#filtered")[0].is_displayed())
     assert names(page) == ["int8-openvino"] * 2
-    assert find(page, "#filtered")[0].text.startswith("Shown: int8-openvino")
+    assert find(page, "#filtered")[0].text.startswith("Only int8-openvino is shown")
+    for plot in PLOTS:
+        assert coloured(page, plot) == {"int8-openvino"}
     find(page, "#filtered button")[0].click()
     assert len(names(page)) == 6
+    assert coloured(page, "timeline") == {"int8-openvino", "fp32-pytorch"}
     assert not find(page, "#filtered")[0].is_displayed()
 
 
@@ -274,8 +290,10 @@ def test_a_cell_that_the_generator_limited_is_red_and_hollow(page: Chrome) -> No
     (row,) = find(page, "table.cells tr.bad")
     assert row.text.split("\n")[0].startswith("int8-onnxruntime")
     assert "generator thread" in row.text
-    script = "return document.getElementById('rps-closed-8').data.map(trace => trace.marker?.symbol)"
-    assert page.execute_script(script) == [None, "circle", "square", "square-open"]
+    script = """return Object.fromEntries(document.getElementById('rps-closed-8').data
+        .filter(trace => trace.meta !== undefined).map(trace => [trace.meta, trace.marker.symbol]))"""
+    symbols = {"fp32-pytorch": "circle", "int8-openvino": "square", "int8-onnxruntime": "square-open"}
+    assert page.execute_script(script) == symbols
 
 
 def test_images_of_flips_are_drawn_when_their_list_is_opened(page: Chrome) -> None:
@@ -293,6 +311,7 @@ def test_a_phone_does_not_scroll_sideways(page: Chrome) -> None:
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
     try:
         page.refresh()
+        draw_all(page)
         assert page.execute_script("return document.documentElement.scrollWidth") == 390
         assert drawn(page) == PLOTS
     finally:
