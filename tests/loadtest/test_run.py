@@ -177,7 +177,7 @@ def test_progress_says_what_is_measured_now_and_how_far(run: Run) -> None:
 
 
 def test_a_run_folder_holds_results_samples_and_report_and_only_a_line_of_history_is_beside_it(run: Run) -> None:
-    names = ["cells.csv", "plan.toml", "report.html", "report.md", "results.json", "samples.npz"]
+    names = ["measurements.csv", "plan.toml", "report.html", "report.md", "results.json", "samples.npz"]
     assert sorted(path.name for path in run.out.iterdir()) == names
     assert {path.name for path in run.out.parent.iterdir()} == {run.out.name, "history.jsonl"}
     (entry,) = read_history(run.out.parent / "history.jsonl")
