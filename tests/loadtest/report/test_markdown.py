@@ -51,9 +51,7 @@ def test_the_markdown_tells_the_decision_of_each_load_and_the_warnings() -> None
     missed = "p99 at 1 user is 30.00 ms (27.00 to 33.00), 10.00 more than the 20 allowed"
     assert f"| fp32-x | 30.00 (27.00 to 33.00) broken | {missed} |" in one
     assert "| int8-x | 25.00 (22.50 to 27.50) broken | nearest; p99 at 8 users is 25.00 ms " in eight
-    assert (
-        "- Calls failed in 1 of 5 measurements (fp32-x at 8 users, 2 of 1000: 2 UNAVAILABLE): see What failed" in text
-    )
+    assert "- Calls failed in 1 of 5 measurements (fp32-x at 8 users, 2 of 1000: 2 UNAVAILABLE): see What" in text
     assert '```toml\ntarget = "localhost:1"' in text
 
 
@@ -89,9 +87,8 @@ def test_cost_and_capacity_are_told_for_every_variant() -> None:
     cells.append(cell("a-x", 18.0, rps=450.4, users=8, generator_limit="thread"))
     text = made(results(*cells, users=(1, 8)), p99=20.0)
     heads = "| variant | CPU-seconds per thousand answers | highest rate per second | known from |"
-    assert (
-        f"## Cost and capacity\n\n{heads}\n| --- | --- | --- | --- |\n| a-x | 1.234 | at least 450 | 8 users |" in text
-    )
+    rules = "| --- | --- | --- | --- |"
+    assert f"## Cost and capacity\n\n{heads}\n{rules}\n| a-x | 1.234 | at least 450 | 8 users |\n" in text
     assert "\n| b-x | n/a | n/a | n/a |\n" in text
     run = results(*cells, users=(1, 8))
     rows = csv.DictReader(measurements_csv(replace(run, plan=replace(run.plan, p99=20.0))).splitlines())

@@ -1,10 +1,9 @@
 """Tables of the report in a real browser: their width, their winner, what a filter leaves, capacity, and warnings."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -127,17 +126,8 @@ def test_on_paper_tables_fit_the_sheet_with_fewer_columns(page: Chrome) -> None:
         (table,) = find(page, "table.cells")
         assert page.execute_script("return arguments[0].getBoundingClientRect().right", table) <= 718
         headings = [heading.text for heading in find(page, ".cells th") if heading.is_displayed()]
-        assert headings == [
-            "variant",
-            "load",
-            "p99 ms",
-            "rps",
-            "top-1",
-            "p50 ms",
-            "p95 ms",
-            "generator CPU",
-            "failures",
-        ]
+        always = ["variant", "load", "p99 ms", "rps", "top-1", "p50 ms", "p95 ms"]
+        assert headings == [*always, "generator CPU", "failures"]
 
 
 def marked(browser: Chrome, table: str) -> list[tuple[str, str]]:
@@ -173,12 +163,10 @@ def test_a_filter_leaves_no_empty_table_and_no_stray_label(page: Chrome) -> None
     assert all(find(page, f"#{heading}")[0].is_displayed() for heading in headings)
     (name,) = [each for each in find(page, "#capacity-table .name") if each.text == "int8-x"]
     page.execute_script("arguments[0].click()", name)
-    assert [find(page, f"#{heading}")[0].is_displayed() for heading in headings] == [False, True, True, True, True]
-    empty = "return [...document.querySelectorAll('main table:has([data-variant])')].filter((table) => "
-    empty += (
-        "table.checkVisibility() && ![...table.querySelectorAll('[data-variant]')].some((row) => !row.hidden)).length"
-    )
-    assert page.execute_script(empty) == 0
+    assert [find(page, f"#{heading}")[0].is_displayed() for heading in headings] == [False, False, True, True, True]
+    shown = [table for table in find(page, "main table:has([data-variant])") if table.is_displayed()]
+    assert len(shown) >= 4
+    assert all(table.find_elements(By.CSS_SELECTOR, "[data-variant]:not([hidden])") for table in shown)
     assert not any("Not compared" in each.text for each in find(page, ".left-out"))
 
 
@@ -199,11 +187,13 @@ def capacity(browser: Chrome) -> dict[str, list[str]]:
 
 
 def give(browser: Chrome, **values: object) -> None:
-    script = (
-        "const input = document.querySelector('#capacity-inputs').elements[arguments[0]]; input.value = arguments[1];"
-    )
+    script = """
+    const input = document.querySelector("#capacity-inputs").elements[arguments[0]];
+    input.value = arguments[1];
+    input.dispatchEvent(new Event("input", { bubbles: true }));
+    """
     for name, value in values.items():
-        browser.execute_script(f"{script} input.dispatchEvent(new Event('input', {{ bubbles: true }}))", name, value)
+        browser.execute_script(script, name, value)
 
 
 def test_capacity_is_computed_for_the_rate_and_the_price_that_are_given(page: Chrome) -> None:
@@ -266,12 +256,8 @@ def test_no_badge_is_on_nearly_all_measurements(limited: int, badges: int, brows
     assert find(browser, ".warnings")[0].text.count(said) == 1
 
 
-def rects(browser: Chrome, width: int) -> Mapping[str, Any]:
-    with as_wide_as(browser, width):
-        script = "const r = document.querySelector('.cells').parentElement.getBoundingClientRect(); return r.width"
-        return {"width": browser.execute_script(script)}
-
-
-def test_tables_use_the_width_of_the_page(page: Chrome) -> None:
-    assert rects(page, 1280)["width"] > 1280 - 60
-    assert rects(page, 1800)["width"] > 1680
+@pytest.mark.parametrize("width", [1280, 1800])
+def test_tables_use_the_width_of_the_page(width: int, page: Chrome) -> None:
+    with as_wide_as(page, width):
+        (card,) = find(page, ".scroll:has(> .cells)")
+        assert card.size["width"] >= min(width, 1760) - 60
