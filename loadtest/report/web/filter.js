@@ -10,6 +10,9 @@ function pick(variant) {
   for (const element of document.querySelectorAll("[data-variant]")) {
     element.hidden = variant !== "" && element.dataset.variant !== variant;
   }
+  for (const card of document.querySelectorAll("[data-of-variants]")) {
+    card.hidden = variant !== "" && !card.querySelector("[data-variant]:not([hidden])");
+  }
   for (const plot of plots) {
     const shown = plot.data.map(({ meta }) => variant === "" || meta === undefined || meta === variant);
     Plotly.restyle(plot, { opacity: shown.map((yes) => (yes ? 1 : 0.08)) });
