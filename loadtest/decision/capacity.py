@@ -39,7 +39,7 @@ class Rate:
     @property
     def text(self) -> str:
         """Returns the rate for people."""
-        return f"{'at least ' if self.at_least else ''}{self.rate:,.0f}"
+        return f"{'at least ' if self.at_least else ''}{self.rate:,.{0 if self.rate >= 10 else 2}f}"
 
 
 @dataclass(frozen=True)

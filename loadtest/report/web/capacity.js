@@ -46,7 +46,8 @@
       return unknown;
     }
     if (field === "at") return value;
-    const digits = field === "cost" ? { maximumSignificantDigits: 3 } : { maximumFractionDigits: field === "memory" ? 1 : 0 };
+    const fraction = { memory: 1, rate: value < 10 ? 2 : 0 }[field] ?? 0;
+    const digits = field === "cost" ? { maximumSignificantDigits: 3 } : { maximumFractionDigits: fraction };
     const bound = needed.atLeast ? (field === "rate" ? "at least " : "at most ") : "";
     return bound + value.toLocaleString("en", digits);
   }
