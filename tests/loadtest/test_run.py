@@ -384,7 +384,9 @@ def test_a_server_that_fills_the_generator_s_own_machine_is_warned_of(tmp_path: 
         target = ("--target", server.address, "--metrics-url", url, "--model", MODEL, "--out", str(tmp_path / "run"))
         short = ("--users", "1", "--warmup", "0", "--duration", "0.1", "--ceiling", "0", "--second-opinion", "0")
         done = loadtest("run", *target, *short)
-    assert "warning: Load generator and server competed for the cores of one machine in 1 of 1 measurement" in done.stdout
+    assert (
+        "warning: Load generator and server competed for the cores of one machine in 1 of 1 measurement" in done.stdout
+    )
 
 
 def test_the_steady_state_begins_when_every_user_has_had_its_first_call(tmp_path: Path) -> None:
