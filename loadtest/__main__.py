@@ -166,6 +166,7 @@ def _run(plan: Plan) -> int:
         # isort: split
         from rich.console import Console
 
+        from loadtest.analysis.grouped_warning import lines
         from loadtest.analysis.max_rates import fastest
         from loadtest.report.table import decision_lines, searches_table, table
 
@@ -178,8 +179,8 @@ def _run(plan: Plan) -> int:
         console.print(searches_table(results))
         if best := fastest(results.searches):
             print(f"highest rate: {best.search.variant}: {best.sentence}")
-    for warning in results.warnings:
-        print(f"warning: {warning}")
+    for line in lines(results.warnings):
+        print(f"warning: {line}")
     for line in decision_lines(decision) if results.cells else ():
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     files = {"results": str(plan.out / RESULTS), "report": str(plan.out / REPORT)}

@@ -158,8 +158,8 @@ class Plan(Access):
     """seconds for which h2load asks the fastest variant too, and with which the load generator's own share of the
     machine is extrapolated to none, about seven times as long in all; 0 skips both"""
     check_accuracy: bool = False
-    """also send the repository's test split under load: top-1 or AP must equal the manifest's, and all flips are
-    listed"""
+    """also send the repository's test split under load: top-1 or AP must equal the manifest's, and all changed
+    predictions are listed"""
     deadline: float = field(default=10.0, metadata=ABOVE_ZERO)
     """seconds until a call without an answer counts as failed"""
     wait: float = field(default=0.0, metadata=units.at_least(0))

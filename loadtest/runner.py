@@ -84,11 +84,21 @@ def run(plan: Plan, console: Console, sleep: Sleep, memory: ReadMemory | None = 
         ceilings = ceiling.measure(context, plan.ceiling) if plan.ceiling else ()
         measured = measure_loads(context, checkpoint, console, Race(plan, facts).look)
         searches, trials = search_all(context, checkpoint, console) if plan.find_max_rate else ((), None)
-        by_objects, notes = objects.measure(context)
+        by_objects, no_objects = objects.measure(context)
         checked = tuple(_check_accuracy(context, name, check, console) for name, check in checks.items())
         cells = make_cells(plan, measured, _facts(found, memory), ceilings)
         second = second_opinion.ask(context, cells, console)
-        shared_cores = where.cores if plan.on_one_machine else None
+        stretches = make_stretches(measured)
+        warnings = make_warnings(
+            cells,
+            found.skipped,
+            servers=len(found.servers),
+            no_figures=found.no_figures,
+            no_objects=no_objects,
+            cores=where.cores if plan.on_one_machine else None,
+            accuracy=checked,
+            stretches=stretches,
+        )
         results = Results(
             started=started,
             finished=_now(),
@@ -101,8 +111,8 @@ def run(plan: Plan, console: Console, sleep: Sleep, memory: ReadMemory | None = 
             cells=cells,
             accuracy=checked,
             skipped=dict(found.skipped),
-            warnings=make_warnings(cells, found.skipped, (*found.notes, *notes), shared_cores, checked),
-            stretches=make_stretches(measured),
+            warnings=warnings,
+            stretches=stretches,
             comparisons=tuple(_compare(plan, measured)),
             stops=measured.stops,
             searches=searches,

@@ -2,8 +2,8 @@
 
 The page is `web/report.html.j2` with its sections, style sheets, scripts and Plotly's library in it. What it says
 comes from `Results`; distributions, the run over time and the breakdowns come from the raw samples. Its first screen
-decides anew when a reader moves a limit (see `live`). `report.md` and `cells.csv` beside it say the same without plots
-(see `markdown`).
+decides anew when a reader moves a limit (see `live`). `report.md` and `measurements.csv` beside it say the same without
+plots (see `markdown`).
 """
 
 import json
@@ -18,10 +18,12 @@ from markupsafe import Markup
 
 from loadtest import stats
 from loadtest.analysis.breakdown import PARTS, break_down, summary
+from loadtest.analysis.grouped_warning import split
 from loadtest.analysis.max_rates import fastest
 from loadtest.analysis.ranking import Ranking, by_p50, rank_cells
 from loadtest.analysis.results import Cell, Results
 from loadtest.analysis.validity import baseline_of, p99_frontier, throughput_frontier, title_of
+from loadtest.decision.capacity import PRICE, capacities, default_rate, page_data
 from loadtest.decision.decision import Decision
 from loadtest.generator.opinion import sentences
 from loadtest.measure.measurement import OBJECT_LEVELS
@@ -30,12 +32,14 @@ from loadtest.report import markdown, plots, search_plot
 from loadtest.report.flips import gallery
 from loadtest.report.heatmap import latency_over_time
 from loadtest.report.live import live_script
-from loadtest.report.table import COLUMNS, SEARCH_COLUMNS, search_row, titled
+from loadtest.report.table import COLUMNS, SEARCH_COLUMNS, TERMINAL, search_row, titled
 from loadtest.report.timeline import timeline
 from loadtest.users.recorder import Samples
 from protos.support import options, significance
 from protos.support.plotly_bundle import cut
 
+NEARLY_ALL = 0.75
+"""No badge where more than this share of the measurements would bear it."""
 WEB = "web"
 """The folder of templates, style sheets and scripts."""
 
@@ -53,7 +57,7 @@ class Plot:
 
 
 def write_report(results: Results, decision: Decision, samples: Samples, path: Path) -> None:
-    """Renders the page of a run to `path`, and writes `report.md` and `cells.csv` beside it."""
+    """Renders the page of a run to `path`, and writes `report.md` and `measurements.csv` beside it."""
     cells, seen = results.cells, gallery(results)
     by_size = plots.accuracy_against_size(cells)
     rankings = [rank_cells(results, load) for load in results.plan.loads]
@@ -77,10 +81,17 @@ def write_report(results: Results, decision: Decision, samples: Samples, path: P
         lacking=[level for level in OBJECT_LEVELS if level not in {each.level for each in results.objects}],
         failed=tuple(results.failure_texts),
         opinions=tuple(sentences(results.second_opinion)),
-        columns=[c for c in titled(COLUMNS, cells) if c.percentile or any(c.value(cell) is not None for cell in cells)],
+        columns=[c for c in titled(COLUMNS, cells) if c.share or any(c.value(cell) is not None for cell in cells)],
+        brief=(*TERMINAL, title_of(cells)),
+        badges=_badges(cells),
+        winners=_winners(decision),
+        capacities=capacities(results),
+        capacity_data=page_data(results),
+        capacity_rate=f"{default_rate(results, decision):.10g}",
+        capacity_price=PRICE,
     )
     path.write_text(page, encoding="utf-8")
-    path.with_name("cells.csv").write_text(markdown.cells_csv(cells), encoding="utf-8")
+    path.with_name("measurements.csv").write_text(markdown.measurements_csv(results), encoding="utf-8")
     path.with_suffix(".md").write_text(markdown.markdown(results, decision, rankings, seen), encoding="utf-8")
 
 
@@ -92,7 +103,7 @@ def _template() -> Template:
     )
     environment.filters |= {"show": _show, "toml": options.to_toml}
     environment.globals |= {"parts": PARTS, "stats": stats, "significance": significance, "search_row": search_row}
-    environment.globals |= {"search_columns": SEARCH_COLUMNS}
+    environment.globals |= {"search_columns": SEARCH_COLUMNS, "split_warnings": split}
     environment.globals |= {"plotly": Markup(cut(plotly.offline.get_plotlyjs())), "inline": _inline}
     return environment.get_template("report.html.j2")
 
@@ -116,7 +127,7 @@ def _group(results: Results, ranking: Ranking, samples: Samples) -> dict[str, ob
         "load": load,
         "ranking": ranking,
         "cells": by_p50(mine),
-        "frontier": {cell.variant for cell in p99_frontier(mine) + throughput_frontier(mine)},
+        "frontier": {cell.variant for cell in _frontier(mine)},
         "plots": (
             _scatter(f"p99-{load.key}", "Accuracy against p99", by_p99, mine, "p99"),
             _scatter(f"rps-{load.key}", "Accuracy against throughput", by_rate, mine, "throughput"),
@@ -130,6 +141,30 @@ def _group(results: Results, ranking: Ranking, samples: Samples) -> dict[str, ob
         "over_time": _plot(f"heat-{load.key}", "Latency over time", heat, "No slice was measured.", silent),
         "busiest": max(mine, key=lambda cell: cell.throughput_rps),
     }
+
+
+def _frontier(cells: Sequence[Cell]) -> list[Cell]:
+    """Returns the measurements of one load that are on either frontier."""
+    return p99_frontier(cells) + throughput_frontier(cells)
+
+
+def _badges(cells: Sequence[Cell]) -> set[str]:
+    """Returns the badges that tell measurements apart: one of nearly all says nothing, and a warning says it once."""
+    loads = {cell.load for cell in cells}
+    best = [each for load in loads for each in _frontier([cell for cell in cells if cell.load == load])]
+    bearers = {
+        "frontier": len({(cell.variant, cell.load) for cell in best}),
+        "generator": sum(cell.generator_limited for cell in cells),
+        "failures": sum(cell.failures > 0 for cell in cells),
+    }
+    return {badge for badge, count in bearers.items() if count <= NEARLY_ALL * len(cells)}
+
+
+def _winners(decision: Decision) -> dict[str, str]:
+    """Returns the winner under each load by the load's key, and under the one that decides by an empty one."""
+    shown = {"": decision.shown} if decision.shown else {}
+    loads = {each.load.key: each for each in decision.loads} | shown
+    return {key: each.winner.variant for key, each in loads.items() if each.winner}
 
 
 def _trials(results: Results) -> Iterator[Plot]:
@@ -178,7 +213,7 @@ def _scatter(
     drawn: go.Figure,
     cells: Sequence[Cell],
     what: plots.What,
-    empty: str = "No cell has enough samples.",
+    empty: str = "No measurement has enough samples.",
 ) -> Plot:
     """Returns a plot of accuracy; `empty` says why there are no points in it, where accuracy is known."""
     if all(cell.facts.quality is None for cell in cells):

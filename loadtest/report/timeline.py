@@ -2,10 +2,10 @@
 
 A point is a stretch: a few seconds of slices under one load. Loads take turns, so the stretches of one load lie apart.
 
-    latency       p50 and p99 of each variant's calls in a stretch; where those are too few, of several in a row
-    server        mean time in queue and engine
-    noise probe   what a fixed piece of work took after the stretch
-    CPU           share of the run itself, of others, and of steal
+    latency           p50 and p99 of each variant's calls in a stretch; where those are too few, of several in a row
+    server            mean time in queue and engine
+    CPU-speed check   what a fixed piece of work took after the stretch
+    CPU               share of the run itself, of others, and of steal
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,12 @@ from loadtest.users.recorder import Samples
 from protos.support import significance
 from protos.support.plot_style import log_axis
 
-_HEIGHTS = {"latency, ms": (0.62, 1.0), "server, ms": (0.39, 0.57), "noise probe, ms": (0.19, 0.34), "CPU": (0.0, 0.14)}
+_HEIGHTS = {
+    "latency, ms": (0.62, 1.0),
+    "server, ms": (0.39, 0.57),
+    "CPU-speed check, ms": (0.19, 0.34),
+    "CPU": (0.0, 0.14),
+}
 """The parts of the height that the four plots take, from the top."""
 
 Point = tuple[float, float]
@@ -110,7 +115,7 @@ def _add_noise_probe(plot: go.Figure, stretches: Sequence[Stretch]) -> None:
         mode="lines+markers",
         line={"color": INK, "width": 1},
         marker={"color": INK, "size": 5},
-        hovertemplate="noise probe %{y:.1f} ms<br>after %{text}<extra></extra>",
+        hovertemplate="CPU-speed check %{y:.1f} ms<br>after %{text}<extra></extra>",
     )
 
 

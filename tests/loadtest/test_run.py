@@ -177,7 +177,7 @@ def test_progress_says_what_is_measured_now_and_how_far(run: Run) -> None:
 
 
 def test_a_run_folder_holds_results_samples_and_report_and_only_a_line_of_history_is_beside_it(run: Run) -> None:
-    names = ["cells.csv", "plan.toml", "report.html", "report.md", "results.json", "samples.npz"]
+    names = ["measurements.csv", "plan.toml", "report.html", "report.md", "results.json", "samples.npz"]
     assert sorted(path.name for path in run.out.iterdir()) == names
     assert {path.name for path in run.out.parent.iterdir()} == {run.out.name, "history.jsonl"}
     (entry,) = read_history(run.out.parent / "history.jsonl")
@@ -384,7 +384,9 @@ def test_a_server_that_fills_the_generator_s_own_machine_is_warned_of(tmp_path: 
         target = ("--target", server.address, "--metrics-url", url, "--model", MODEL, "--out", str(tmp_path / "run"))
         short = ("--users", "1", "--warmup", "0", "--duration", "0.1", "--ceiling", "0", "--second-opinion", "0")
         done = loadtest("run", *target, *short)
-    assert "warning: in 1 of 1 cell the load generator and the server used at least 95%" in done.stdout
+    assert (
+        "warning: Load generator and server competed for the cores of one machine in 1 of 1 measurement" in done.stdout
+    )
 
 
 def test_the_steady_state_begins_when_every_user_has_had_its_first_call(tmp_path: Path) -> None:
@@ -558,7 +560,7 @@ def test_a_foreign_server_is_measured_with_made_up_inputs_and_no_server_figures(
     assert results["skipped"] == {"cold-2": "the server says that it is not ready"}
     assert (cell["variant"], cell["failures"], cell["requests"]) == ("1", 0, len(server.requests))
     assert set(cell["server"].values()) == set(cell["facts"].values()) == {None}
-    assert "cold-2 was not measured" in done.stdout
+    assert "No measurement for 1 of 2 variants (cold-2, the server says that it is not ready): " in done.stdout
     assert {tuple(request.inputs[1].shape) for request in server.requests} == {(1, 5)}
 
 

@@ -164,8 +164,8 @@ def test_another_machine_other_versions_and_another_plan_are_named(compare: Comp
         "version of locust: 2.47 in the first run, 2.48 in the second",
         "plan: rows: 1 in the first run, 2 in the second",
         "a-openvino: artifact_bytes: 1000 in the first run, 2000 in the second",
-        "the noise probe, the same piece of work, took 1.50 times as long in the second run: the machine itself was"
-        " not the same, and differences of up to 1.50 times prove nothing",
+        "the CPU-speed check, the same piece of work, took 1.50 times as long in the second run: the machine itself"
+        " was not the same, and differences of up to 1.50 times prove nothing",
     )
 
 
@@ -179,8 +179,8 @@ def test_runs_without_a_common_cell_are_refused(compare: Compare) -> None:
     [
         (None, "No such file"),
         ("{", "Expecting property name"),
-        ("[]", "got schema None, expected 3"),
-        ('{"schema": 3, "server": "", "inputs": "golden"}', "'started' is missing"),
+        ("[]", "got schema None, expected 4"),
+        ('{"schema": 4, "server": "", "inputs": "golden"}', "'started' is missing"),
     ],
 )
 def test_a_folder_that_is_no_run_is_one_line(text: str | None, message: str, tmp_path: Path) -> None:

@@ -2,13 +2,17 @@
 
 import io
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from loadtest.analysis.results import Cell, Results, ServerSide
+from loadtest.client.failures import Failure
 from loadtest.decision.decision import decide
-from loadtest.report.table import COLUMNS, decision_lines, table, titled
+from loadtest.measure.measurement import Search
+from loadtest.measure.rate_search import Found, Objective
+from loadtest.report.table import COLUMNS, SEARCH_COLUMNS, decision_lines, search_row, table, titled
 from tests.support.loadtest.cells import cell, comparison, results
 
 
@@ -110,3 +114,32 @@ def test_a_terminal_names_the_nearest_where_nothing_ships_and_says_nothing_witho
     assert first == "ship nothing: no variant meets all constraints at 1 user"
     assert (second[:16], third[:10]) == ("  nearest b-x: p", "  not a-x:")
     assert lines(run) == []
+
+
+@pytest.mark.parametrize(
+    ("bounded_by", "status", "words"),
+    [
+        ("p99", None, "p99"),
+        ("errors", "RESOURCE_EXHAUSTED", "rejected requests"),
+        ("errors", "UNAVAILABLE", "failed requests"),
+        ("generator", None, "the load generator"),
+        ("highest", None, "nothing: all trials held"),
+    ],
+)
+def test_a_search_says_in_words_what_limits_the_rate(bounded_by: Any, status: str | None, words: str) -> None:
+    said = (Failure(status, "full", 3),) if status else ()
+    search = Search("a-x", Objective(20.0), Found(90.0, None, None, bounded_by, ()), said)
+    assert dict(zip(SEARCH_COLUMNS, search_row(search), strict=True))["limited by"] == words
+
+
+def test_every_column_says_why_a_measurement_has_no_value() -> None:
+    reasons = {column.title: column.reason(cell("v1", None, None)) for column in COLUMNS}
+    assert reasons["p99 ms"] == "too few samples: 120, 299 needed"
+    assert reasons["p50 ms"] == "too few samples: 120, 5 needed"
+    assert reasons["asked rps"] == "the server sets the pace of this load"
+    assert reasons["compute ms"] == "the server's metrics page does not say it"
+
+
+def test_cpu_is_that_of_a_thousand_answers() -> None:
+    used = cell("v1", server=ServerSide(1, None, None, 896.4))
+    assert shown(used)["CPU s per 1,000"] == "0.896"

@@ -33,7 +33,7 @@ def traces(samples: Samples, *stretches: Stretch) -> dict[str, list[tuple[float,
     """Points by what the traces' hover texts call them."""
     made = replace(results(cell("a-x")), stretches=stretches)
     figure = timeline(made, samples)
-    words = ("p50", "p99", "compute", "queue", "noise probe", "the run itself", "others", "steal")
+    words = ("p50", "p99", "compute", "queue", "CPU-speed check", "the run itself", "others", "steal")
     assert len(figure.data) == len(words)
     return {
         word: [(x, y) for x, y in zip(trace.x, trace.y, strict=True) if x is not None]
@@ -63,7 +63,7 @@ def test_stretches_of_another_load_are_no_calls_of_this_one() -> None:
 def test_server_and_machine_are_drawn_where_the_stretch_lies() -> None:
     drawn = traces(calls(300), stretch(1))
     assert (drawn["compute"], drawn["queue"]) == ([(12.5, 1.5)], [(12.5, 0.25)])
-    assert drawn["noise probe"] == [(15.0, 30.0)]
+    assert drawn["CPU-speed check"] == [(15.0, 30.0)]
     assert (drawn["the run itself"], drawn["others"], drawn["steal"]) == ([(12.5, 0.4)], [(12.5, 0.01)], [(12.5, 0.0)])
 
 
