@@ -86,14 +86,13 @@ class _TimeLeft:
         self._seconds, self._slices = dict.fromkeys(plan.loads, 0.0), dict.fromkeys(plan.loads, 0)
         self._cold, self._going = set(plan.loads), dict.fromkeys(plan.loads, variants)
         self._round: tuple[Load, int, float] | None = None
-        """The load, the slices and the beginning of the round under way, unless it is a load's first."""
+        """The load, the slices and the beginning of the round under way."""
 
     def round_begins(self, load: Load, variants: int) -> float:
         """Takes a round's beginning; returns the time."""
         now = self._clock()
         self._round_ends(now)
-        self._round = None if load in self._cold else (load, variants, now)
-        self._cold.discard(load)
+        self._round = load, variants, now
         return now
 
     def stretch_ends(self, load: Load, going: int) -> None:
@@ -116,10 +115,13 @@ class _TimeLeft:
         return f"{'at most ' if self._plan.until_decided else ''}{_minutes(seconds)} left"
 
     def _round_ends(self, now: float) -> None:
-        if self._round:
-            load, slices, begun = self._round
+        if self._round is None:
+            return
+        load, slices, begun = self._round
+        if load not in self._cold:
             self._seconds[load] += now - begun
             self._slices[load] += slices
+        self._cold.discard(load)
         self._round = None
 
 
