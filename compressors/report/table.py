@@ -171,6 +171,7 @@ def _missing(entries: list[Entry]) -> dict[str, str]:
 def _measured(variants: list[Variant], base: Variant | None) -> list[str]:
     """Says on what data and on which machine the variants were measured."""
     against = f" Speed-up: against {base.variant}." if base else ""
+    against += " Memory: the most that loading it adds." if any(v.footprint for v in variants) else ""
     images = max((v.quality.samples for v in variants if v.quality), default=0)
     calls = sorted({v.latency.samples for v in variants if v.latency})
     each = " to ".join(str(count) for count in dict.fromkeys(calls[:1] + calls[-1:]))

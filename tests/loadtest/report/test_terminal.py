@@ -28,10 +28,19 @@ def printed(run: Results, width: int) -> str:
 
 def test_each_load_has_a_table_with_the_fastest_first() -> None:
     cells = cell("fp32-pytorch", 8.0), cell("int8-openvino", 2.0), cell("int8-openvino", 9.0, users=8)
-    assert [line.rstrip() for line in printed(results(*cells, users=(1, 8)), 62).splitlines()] == [
+    heading = [
+        "                        p50   p95   p99       compute  generator",
+        "variant         top-1    ms    ms    ms  rps       ms        CPU  failures",
+        "─" * 74,
+    ]
+    assert [line.rstrip() for line in printed(results(*cells, users=(1, 8)), 80).splitlines()] == [
         "1 user",
-        "                       p50   p95   p99                generator",
-        "variant         top-1   ms    ms    ms  rps  failures       CPU",
+        *heading,
+        "int8-openvino  90.00%  0.50  1.00  2.00  100      n/a        50%         0",
+        "fp32-pytorch   90.00%  2.00  4.00  8.00  100      n/a        50%         0",
+        "8 users",
+        *heading,
+        "int8-openvino  90.00%  2.25  4.50  9.00  100      n/a        50%         0",
     ]
 
 
@@ -149,7 +158,16 @@ def test_the_history_has_the_winner_of_each_run_or_the_fastest() -> None:
 
 
 def test_80_columns_have_all_of_the_history_but_the_commit() -> None:
-    assert history(80, replace(ENTRY, run="nightly-2"), replace(ENTRY, winner=None, run="nightly-3")) == []
+    assert history(80, replace(ENTRY, run="nightly-2"), replace(ENTRY, winner=None, run="nightly-3")) == [
+        "the last 2 of 2 runs",
+        "                                                              p50   p99",
+        "finished    run        variant                      load       ms    ms    rps",
+        "─" * 78,
+        "2026-01-01  nightly-2  b-x                          100 per  2.00   n/a  1,234",
+        "00:01                                               second",
+        "2026-01-01  nightly-3  channels50-int8-onnxruntime  1 user   1.00  4.00     90",
+        "00:01",
+    ]
 
 
 def test_a_line_parts_machines() -> None:
