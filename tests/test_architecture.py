@@ -77,6 +77,7 @@ WRAPPED_IN = {
 
 OPTIONAL = {
     "protos.support.significance": {"scipy"},
+    "protos.support.terminal": {"rich"},
     "protos.images": {"PIL"},
     "protos.tasks.nms": {"cv2"},
     "protos.tasks.coco": {"pycocotools"},

@@ -1,4 +1,4 @@
-"""The history of a folder's runs: a table of the last ones, and a page with p50, p99 and throughput of all.
+"""The history of a folder's runs: a page with p50, p99 and throughput of all.
 
 A line of a plot is one variant under one load. It breaks where the machine changed: figures travel with it.
 """
@@ -10,33 +10,14 @@ from collections.abc import Iterator, Sequence
 import plotly.graph_objects as go
 import plotly.offline
 from plotly.subplots import make_subplots
-from rich import box
-from rich.table import Table
 
 from loadtest.analysis.history import Entry
 from loadtest.report.plot_style import INK, axis, escape, layout, of_variant
 from protos.support import plot_style
 from protos.support.plotly_bundle import cut
 
-LAST = 10
-"""How many runs the table has."""
 FIGURES = {"p50_ms": "p50, ms", "p99_ms": "p99, ms", "throughput_rps": "answers per second"}
 ROW_PIXELS, MOST_TICKS = 260, 10
-
-
-def table(entries: Sequence[Entry]) -> Table:
-    """Returns a row for each of the last runs, with its winner's figures or, without one, those of its lowest p50."""
-    grid = Table(title=f"the last {min(LAST, len(entries))} of {len(entries)} runs", box=box.SIMPLE_HEAD)
-    for heading in ("finished", "run", "commit", "variant", "load"):
-        grid.add_column(heading, overflow="fold")
-    for heading in ("p50 ms", "p99 ms", "answers/s"):
-        grid.add_column(heading, justify="right", no_wrap=True)
-    for before, entry in itertools.pairwise((None, *entries[-LAST:])):
-        if before and entry and before.machine != entry.machine:
-            grid.add_section()
-        if entry:
-            grid.add_row(*_row(entry))
-    return grid
 
 
 def page(entries: Sequence[Entry]) -> str:
@@ -57,18 +38,6 @@ def page(entries: Sequence[Entry]) -> str:
     text: str = plot.to_html(full_html=True, include_plotlyjs=False)
     library = f"<script>{cut(plotly.offline.get_plotlyjs())}</script>"
     return text.replace("<head>", f"<head><title>history of load tests</title>{library}", 1)
-
-
-def _row(entry: Entry) -> tuple[str, ...]:
-    winner = entry.winner, entry.winner_load
-    mine = [cell for cell in entry.cells if (cell.variant, cell.load) == winner] or entry.cells
-    best = min(mine, key=lambda cell: math.inf if cell.p50_ms is None else cell.p50_ms, default=None)
-    shown = (best.variant, best.load, *map(_number, (best.p50_ms, best.p99_ms, best.throughput_rps))) if best else ()
-    return (entry.finished, entry.run, (entry.commit or "")[:10], *shown)
-
-
-def _number(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.2f}"
 
 
 def _lines(entries: Sequence[Entry], load: str, figure: str, legend: bool) -> Iterator[go.Scatter]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from loadtest.analysis.grouped_warning import lines
 from loadtest.analysis.results import Cell, Results
 from loadtest.tune.candidates import DEFAULT, Configuration, counted
 from loadtest.tune.verdict import Place, Verdict
@@ -38,7 +39,7 @@ def notes(verdict: Verdict, results: Results, left_out: Mapping[Configuration, s
     for place in verdict.places:
         if place.unmet:
             yield f"not to be used: {place.configuration.label}: {'; '.join(place.unmet)}"
-    yield from (f"warning: {each}" for each in results.warnings)
+    yield from (f"warning: {line}" for line in lines(results.warnings))
     yield _sharing(results.cells, results.machine.cores)
     if conditions := [each.conditions for each in results.stretches]:
         load = max((each.load for each in conditions if each.load is not None), default=0.0)
