@@ -45,7 +45,7 @@ def latency_over_time(results: Results, load: Load, samples: Samples) -> go.Figu
             showscale=False,
         )
     plot.update_layout(layout("seconds since the run began", "latency, ms", HEIGHT))
-    plot.update_layout(showlegend=False, meta={"stacked": True})
+    plot.update_layout(showlegend=False, meta={"stacks": True})
     plot.update_yaxes(log_axis([*edges]))
     return plot
 

@@ -50,7 +50,7 @@ def accuracy_against_throughput(cells: Sequence[Cell]) -> go.Figure:
     best = throughput_frontier(cells)[::-1]
     plot = _accuracy(points, best, "throughput, requests per second", "vh", _measured)
     arrive = any(cell.load.scenario == "server" for cell in cells)  # the throughput is what came, not what could be
-    return plot.update_layout(meta={"limit": None if arrive else "rate", "base": _base(cells)})
+    return plot.update_layout(meta={"limit": "none" if arrive else "rate", "base": _base(cells)})
 
 
 def accuracy_against_size(cells: Sequence[Cell]) -> go.Figure:

@@ -1,12 +1,12 @@
-// Plots: each .plot holds its figure as JSON. It is drawn when it comes into view, and anew whenever the decision
-// changes: the variants that matter have their colours, the others are grey, and limits are where the reader set them.
+// Plots: each .plot holds its figure as JSON. It is drawn when it comes into view, and anew when the decision has changed
+// and it is in view: variants that matter have their colours, the others are grey, limits are where the reader set them.
 const OTHERS = "#94a3b8", INK = "#64748b", LIMIT = "#c2410c", RINGED = 24, BESIDE = 520, LEGEND = 150, MOST_STACKED = 4;
 const SETTINGS = { responsive: true, displaylogo: false, displayModeBar: false };
-const THE_OTHERS = { name: "others:<br>point to them", legendgroup: "others" };
+const THE_OTHERS = { name: "others<br>(hover to name)", legendgroup: "others" };
 const plots = [...document.querySelectorAll(".plot")];
 const figures = new Map(plots.map((plot) => [plot.id, JSON.parse(plot.querySelector("script").textContent)]));
 const picture = figures.get("picture");  // no figure, but what Python decided: the page's state until it decides itself
-const drawn = new Set();
+const drawn = new Set(), stale = new Set(plots);
 let view = { picked: new Set(), ...(picture ?? { decision: { loads: [], shown: null }, limits: {} }) };
 const escaped = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 
@@ -167,17 +167,18 @@ function draw(plot) {
   if (!figure || !plot.clientWidth) return;
   const first = !drawn.has(plot), printing = document.body.classList.contains("printing");
   const beside = plot.clientWidth >= BESIDE, legend = beside ? {} : { orientation: "h", x: 0, y: -0.22, yanchor: "top" };
-  let { data, layout } = figure.layout.meta?.stacked ? stacked(figure) : { data: traces(figure.data), layout: figure.layout };
-  layout = { ...layout, legend: { ...layout.legend, ...legend, font: { size: printing ? 8 : beside ? 12 : 10.5 } }, font: { ...layout.font, size: printing ? 9 : beside ? 13 : 10.5 } };
-  if (layout.meta?.limit !== undefined) {
-    ({ data, layout } = withLimits(data, layout, plot.clientWidth - (beside ? LEGEND : 0)));
-  }
+  const { limit, stacks } = figure.layout.meta ?? {}, letters = printing ? 9 : beside ? 13 : 10.5;
+  let { data, layout } = stacks ? stacked(figure) : { data: traces(figure.data), layout: figure.layout };
+  layout = { ...layout, font: { ...layout.font, size: letters },
+    legend: { ...layout.legend, ...legend, font: { size: letters - 1 } } };
+  if (limit) ({ data, layout } = withLimits(data, layout, plot.clientWidth - (beside ? LEGEND : 0)));
   if (printing) layout = { ...layout, width: plot.clientWidth, annotations: layout.annotations?.map(smaller) };
   if (first) plot.replaceChildren();
   Plotly.react(plot, data, layout, SETTINGS);
   if (first) plot.on("plotly_click", (event) => pick(event.points[0].data.meta));
   if (first) plot.on("plotly_legendclick", ({ data: all, curveNumber }) => pickListed(all[curveNumber]));
   drawn.add(plot);
+  stale.delete(plot);
 }
 
 function smaller(annotation) {
@@ -210,14 +211,19 @@ const observer = new IntersectionObserver((entries) => {
   }
 }, { rootMargin: "150px" });
 
+// Draws a plot now if it is in view, or else when it comes into view.
+function drawInView(plot) {
+  stale.add(plot);
+  observer.unobserve(plot);
+  observer.observe(plot);
+}
+
 for (const plot of plots) {
   plot.style.minHeight = `${figureOf(plot)?.layout.height ?? 0}px`;
-  observer.observe(plot);
+  drawInView(plot);
 }
 
 document.addEventListener("decided", ({ detail }) => {
   view = { ...detail, picked: new Set(detail.picked) };
-  for (const plot of drawn) draw(plot);
-  const shown = plots.find(({ id }) => id === "picture");
-  if (shown && !drawn.has(shown)) observer.observe(shown);
+  plots.forEach(drawInView);
 });

@@ -209,8 +209,9 @@ def names(browser: Chrome) -> list[str]:
 
 def coloured(browser: Chrome, plot: str) -> set[str]:
     """The variants of a plot that are not greyed."""
-    script = """return document.getElementById(arguments[0]).data.filter(t => t.meta !== undefined)
-        .filter(t => (t.opacity ?? 1) === 1).map(t => t.meta)"""
+    script = """const plot = document.getElementById(arguments[0]);
+        stale.has(plot) && draw(plot);
+        return plot.data.filter(t => t.meta !== undefined).filter(t => (t.opacity ?? 1) === 1).map(t => t.meta)"""
     return set(browser.execute_script(script, plot))
 
 

@@ -25,7 +25,7 @@ WINNER, SECOND, FP32, SLOW, SILENT = (
     "half-onnxruntime",
 )
 CONDITIONS = Conditions(5.0, steal=0.0, throttled_seconds=None, load=0.5, own=0.4, others=0.01)
-PLOT = "const plot = document.getElementById(arguments[0]); drawn.has(plot) || draw(plot);"
+PLOT = "const plot = document.getElementById(arguments[0]); stale.has(plot) && draw(plot);"
 
 
 def made_up() -> Results:
@@ -135,7 +135,8 @@ def test_limits_and_the_load_that_is_shown_follow_the_reader(page: Chrome) -> No
     assert shapes(page, "rps-closed-1")["limit"][:2] == [150.0, 150.0]
     assert beside(page, "picture", "h3") == "Accuracy against p99, 1 user"
     decide(page)
-    assert shapes(page, "picture") == {}
+    gone = "return document.querySelectorAll('#picture .shapelayer path').length === 0"
+    WebDriverWait(page, 10).until(lambda _: page.execute_script(gone))
 
 
 def test_a_limit_beyond_the_axis_is_told_at_its_end(page: Chrome) -> None:
