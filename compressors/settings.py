@@ -102,7 +102,9 @@ class ListOptions(RepositoryOptions):
     """the figures that `remeasure` took on this host, in place of the manifests'"""
 
     def __post_init__(self) -> None:
-        """Raises `UsageError` for columns of what always has all."""
+        """Raises `UsageError` for two forms, and for columns of one that always has all."""
+        if self.json and self.format != "table":
+            raise UsageError(f"--json: got it with --format {self.format}, expected one of them")
         if (self.json or self.format == "csv") and (self.columns or self.wide):
             raise UsageError("--columns, --wide: got one of them with --json or --format csv, which have all columns")
 
