@@ -17,7 +17,7 @@ from loadtest.analysis.comparison import Comparison
 from loadtest.analysis.results import Cell, Results
 from loadtest.analysis.validity import invalid_reason
 from loadtest.decision.constraints import judge
-from loadtest.decision.decision import Versus
+from loadtest.decision.versus import Versus
 from loadtest.tune.candidates import DEFAULT, Configuration
 
 
@@ -71,7 +71,7 @@ class Verdict:
 
 def make_verdict(results: Results, configurations: Mapping[str, Configuration]) -> Verdict:
     """Returns the verdict on a run; `configurations` has the server of each variant, by its name in the results."""
-    versus = Versus(results, results.cells[0].load)
+    versus = Versus(results.plan, results.comparisons, results.cells[0].load)
     default = next(cell for cell in results.cells if configurations[cell.variant] == DEFAULT)
     places = [
         Place(
