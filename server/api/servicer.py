@@ -4,6 +4,7 @@ Errors are raised as domain errors; `server.api.edge` makes statuses of them.
 """
 
 from protos.manifest import TensorSpec
+from protos.support import program
 from protos.tasks.table import TASKS
 from protos.v1 import inference_pb2 as pb
 from server.api import model_config
@@ -14,7 +15,6 @@ from server.hosting.registry import Registry
 from server.hosting.sync import RepositorySync
 from server.observability.request_record import RequestRecord
 from server.settings import Settings
-from server.version import NAME, VERSION
 
 EXTENSIONS = ("classification", "model_configuration", "statistics", "streaming")
 """The extensions that work, by Triton's names; `streaming`, which Triton does not list, is ModelStreamInfer."""
@@ -46,7 +46,7 @@ class Servicer(RepositoryServicer):
 
     async def ServerMetadata(self, request: pb.ServerMetadataRequest, context: object) -> pb.ServerMetadataResponse:
         """Names the server and the extensions that it has."""
-        return pb.ServerMetadataResponse(name=NAME, version=VERSION, extensions=self._extensions)
+        return pb.ServerMetadataResponse(name=program.NAME, version=program.version(), extensions=self._extensions)
 
     async def ModelMetadata(self, request: pb.ModelMetadataRequest, context: object) -> pb.ModelMetadataResponse:
         """Describes inputs, outputs and variants of a model."""

@@ -19,13 +19,13 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from protos import telemetry
 from protos.manifest import Variant
+from protos.support import program
 from protos.support.machine import measured
 from server.execution.engine import Reason
 from server.observability.instruments import Histogram, make
 from server.observability.request_record import RequestRecord
 from server.observability.statistics import Statistics
 from server.status import ENDINGS
-from server.version import VERSION
 
 State = Literal["LOADING", "READY", "FAILED", "UNLOADING"]
 STATES: tuple[State, ...] = get_args(State)
@@ -57,7 +57,7 @@ class Metrics:
         self.memory_bytes = make(registry, Gauge, telemetry.VARIANT_MEMORY_BYTES)
         self.of_variants: list[MetricWrapperBase] = list(vars(self).values())
         self.handled = make(registry, Counter, telemetry.GRPC_HANDLED)
-        make(registry, Gauge, telemetry.BUILD_INFO).labels(VERSION, platform.python_version()).set(1)
+        make(registry, Gauge, telemetry.BUILD_INFO).labels(program.version(), platform.python_version()).set(1)
         self.variants: set[VariantMetrics] = set()
 
     def collect(self) -> Iterable[prometheus_client.Metric]:
