@@ -78,6 +78,7 @@ def test_the_time_left_is_estimated_by_the_rounds_after_the_first_which_warms_up
     told.rounds(closed(1), 1, 1, 60.0)
     told.rounds(closed(1), 2, 5, 0.6)  # 0.3 s a slice
     told.progress.stretch_ends(closed(1), 5, 2, [], "")
+    told.clock.now += 5
     told.progress.round_begins(closed(8), 1, 2)
     assert ", 10 s left;" in told.lines[-1]  # 30 slices and 2 warm-ups
 
