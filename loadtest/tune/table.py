@@ -20,7 +20,8 @@ BUSY = 0.05
 def table(verdict: Verdict, results: Results) -> Table:
     """Returns a row for each configuration, by rank; bold is the one to use, dim what may not be used."""
     title = f"{results.plan.variants[0]} of {results.plan.model}, {results.cells[0].load.name}"
-    grid = Table(title=title, box=None, pad_edge=False)  # lines between the columns would take more than 80
+    # lines between the columns would take more than 80
+    grid = Table(title=title, box=None, collapse_padding=True, pad_edge=False)
     for heading in HEADINGS:
         grid.add_column(heading, justify="right", no_wrap=True)
     grid.add_column(f"times the default's\n{_figure(verdict)}", no_wrap=True)

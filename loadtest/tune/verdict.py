@@ -10,7 +10,7 @@ was the limit of the default, the default may be faster than was measured, and n
 """
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from loadtest.analysis.comparison import Comparison
@@ -29,6 +29,8 @@ class Place:
     cell: Cell
     unmet: tuple[str, ...]
     """Why it may not be used; empty where it may."""
+    unsure: tuple[str, ...]
+    """Constraints that it meets by what was measured, and not 95% surely."""
     against: Comparison | None
     """The comparison with the default; None for the default itself, and where there were too few calls."""
 
@@ -77,18 +79,18 @@ def make_verdict(results: Results, configurations: Mapping[str, Configuration]) 
         Place(
             configurations[cell.variant],
             cell,
-            _unmet(cell, results),
+            *_constraints(cell, results),
             None if cell is default else versus.between(cell, default),
         )
         for cell in sorted(results.cells, key=versus.cost)
     ]
     able = [place for place in places if not place.unmet]
     ranked = (*able, *(place for place in places if place.unmet))
-    kept = next((place for place in able if place.cell is default), None)
+    kept = next(place for place in places if place.cell is default)
     if not able:
         return Verdict(ranked, None, _none(places))
-    if kept is None:
-        return Verdict(ranked, able[0].configuration, _instead(able[0], ranked, results))
+    if kept.unmet:
+        return Verdict(ranked, *_instead(able, kept, results))
     faster = [place for place in able if place.faster and not default.generator_limited]
     shown = next((place for place in faster if place.against and place.against.verdict == "clear"), None)
     if shown:
@@ -96,9 +98,12 @@ def make_verdict(results: Results, configurations: Mapping[str, Configuration]) 
     return Verdict(ranked, DEFAULT, _default_stays(default, faster))
 
 
-def _unmet(cell: Cell, results: Results) -> tuple[str, ...]:
+def _constraints(cell: Cell, results: Results) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Returns why a configuration may not be used, and what it meets without certainty."""
+    judged = judge(cell, None, results.plan)
     failed = (invalid_reason(cell),) if cell.failures else ()
-    return failed + tuple(each.text for each in judge(cell, None, results.plan) if not each.admits)
+    unsure = (each.text for each in judged if each.admits and each.state != "met")
+    return (*failed, *(each.text for each in judged if not each.admits)), tuple(unsure)
 
 
 def _command(place: Place, results: Results) -> str:
@@ -118,9 +123,12 @@ def _default_stays(default: Cell, faster: list[Place]) -> str:
     )
 
 
-def _instead(best: Place, places: tuple[Place, ...], results: Results) -> str:
-    broken = next(place.unmet for place in places if place.configuration == DEFAULT)
-    return f"use: {_command(best, results)} (the default may not be used: {'; '.join(broken)})"
+def _instead(able: Sequence[Place], default: Place, results: Results) -> tuple[Configuration, str]:
+    """Returns what takes the place of a default that may not be used: the first that surely meets the constraints."""
+    best = next((place for place in able if not place.unsure), able[0])
+    met = "; ".join(best.unsure) or "it meets the constraints"
+    sentence = f"use: {_command(best, results)} ({met}; the default may not be used: {'; '.join(default.unmet)})"
+    return best.configuration, sentence
 
 
 def _none(places: list[Place]) -> str:
