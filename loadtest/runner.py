@@ -45,7 +45,7 @@ from loadtest.plan import PLAN, Plan
 from loadtest.report.page import write_report
 from loadtest.users.recorder import Samples
 from protos.errors import UsageError
-from protos.support import atomic, machine, options
+from protos.support import atomic, machine, options, program
 
 LIBRARIES = ("locust", "gevent", "grpcio", "protobuf", "numpy", "plotly")
 """Libraries whose versions are saved with the results."""
@@ -71,24 +71,38 @@ def run(plan: Plan, console: Console, sleep: Sleep, memory: ReadMemory | None = 
     check_out(plan.out)
     credentials = read_credentials(plan)
     started, where = _now(), machine.describe(*LIBRARIES)
-    found = discover(plan, sleep, credentials)
+    with program.doing(f"connecting to {plan.target}"):
+        found = discover(plan, sleep, credentials)
     metadata = next(iter(found.by_name.values())).metadata
     plan = replace(plan, form=form_of(plan.form, plan.model, metadata, plan.repository))
-    payloads, source = _payloads(plan, found)
+    with program.doing(f"making requests for {len(found.by_name)} variants"):
+        payloads, source = _payloads(plan, found)
     ours = {each.variant: each.metadata for each in found.by_name.values() if not each.target.name}
     checks = accuracy.prepare(plan.repository, plan.model, ours) if plan.check_accuracy else {}
     facts = _facts(found, memory)
     with checkpointed(plan, facts, resumable=memory is None) as checkpoint:
         origin = time.perf_counter() - (time.time() - checkpoint.began)
         context = RunContext(plan, found.by_name, payloads, origin, sleep, credentials)
-        ceilings = ceiling.measure(context, plan.ceiling) if plan.ceiling else ()
+        with program.doing(f"measuring what the load generator can do, {plan.ceiling:g} s for each load"):
+            ceilings = ceiling.measure(context, plan.ceiling) if plan.ceiling else ()
         measured = measure_loads(context, checkpoint, console, Race(plan, facts).look)
         searches, trials = search_all(context, checkpoint, console) if plan.find_max_rate else ((), None)
-        by_objects, notes = objects.measure(context)
+        with program.doing("measuring latency by the number of objects, where images have them"):
+            by_objects, no_objects = objects.measure(context)
         checked = tuple(_check_accuracy(context, name, check, console) for name, check in checks.items())
         cells = make_cells(plan, measured, _facts(found, memory), ceilings)
         second = second_opinion.ask(context, cells, console)
-        shared_cores = where.cores if plan.on_one_machine else None
+        stretches = make_stretches(measured)
+        warnings = make_warnings(
+            cells,
+            found.skipped,
+            servers=len(found.servers),
+            no_figures=found.no_figures,
+            no_objects=no_objects,
+            cores=where.cores if plan.on_one_machine else None,
+            accuracy=checked,
+            stretches=stretches,
+        )
         results = Results(
             started=started,
             finished=_now(),
@@ -101,8 +115,8 @@ def run(plan: Plan, console: Console, sleep: Sleep, memory: ReadMemory | None = 
             cells=cells,
             accuracy=checked,
             skipped=dict(found.skipped),
-            warnings=make_warnings(cells, found.skipped, (*found.notes, *notes), shared_cores, checked),
-            stretches=make_stretches(measured),
+            warnings=warnings,
+            stretches=stretches,
             comparisons=tuple(_compare(plan, measured)),
             stops=measured.stops,
             searches=searches,
@@ -111,7 +125,8 @@ def run(plan: Plan, console: Console, sleep: Sleep, memory: ReadMemory | None = 
         )
         decision = decide(results)
         checkpoint.release()
-        _write(results, decision, measured.samples, trials, sleep)
+        with program.doing("writing the report"):
+            _write(results, decision, measured.samples, trials, sleep)
         winner = decision.shown.winner.cell if decision.shown and decision.shown.winner else None
         history.append(history.entry_of(results, winner), plan.out.parent / history.HISTORY)
     return results, decision

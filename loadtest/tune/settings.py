@@ -40,8 +40,6 @@ class Settings:
     """most seconds of load, in slices, on each configuration; with a constraint those that are beaten stop earlier"""
     out: Path = Path("runs/tune")
     """new folder for samples, results and report"""
-    json: bool = False
-    """print one JSON document, and nothing else on standard output"""
 
     def __post_init__(self) -> None:
         """Checks that there is one load."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from loadtest.analysis.grouped_warning import lines
 from loadtest.analysis.results import Cell, Results
 from loadtest.tune.candidates import DEFAULT, Configuration, counted
 from loadtest.tune.verdict import Place, Verdict
@@ -36,10 +37,8 @@ def notes(verdict: Verdict, results: Results, left_out: Mapping[Configuration, s
     """Yields what has to be known beside the ranking, a line each."""
     for configuration, reason in left_out.items():
         yield f"left out: {configuration.label}: {reason}"
-    for place in verdict.places:
-        if place.unmet:
-            yield f"not to be used: {place.configuration.label}: {'; '.join(place.unmet)}"
-    yield from (f"warning: {each}" for each in results.warnings)
+    yield from _unmet(verdict.places)
+    yield from (f"warning: {line}" for line in lines(results.warnings))
     yield _sharing(results.cells, results.machine.cores)
     if conditions := [each.conditions for each in results.stretches]:
         load = max((each.load for each in conditions if each.load is not None), default=0.0)
@@ -69,6 +68,16 @@ def document(verdict: Verdict, results: Results, left_out: Mapping[Configuration
             "report": str(report),
         }
     )
+
+
+def _unmet(places: Sequence[Place]) -> Iterator[str]:
+    """Yields which configurations may not be used, a line for each constraint."""
+    without = dict[str, list[str]]()
+    for place in places:
+        failed = ("calls without a failure",) if place.cell.failures else ()
+        for what in (*failed, *(each.heading for each in place.judgements if not each.admits)):
+            without.setdefault(what, []).append(place.configuration.label)
+    yield from (f"not to be used, without {what}: {', '.join(labels)}" for what, labels in without.items())
 
 
 def _row(place: Place, best: bool) -> list[str]:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from loadtest.analysis.comparison import Comparison
 from loadtest.analysis.results import Cell, Results
 from loadtest.analysis.validity import invalid_reason
-from loadtest.decision.constraints import judge
-from loadtest.decision.decision import Versus
+from loadtest.decision.constraints import Judgement, judge
+from loadtest.decision.versus import Versus
 from loadtest.tune.candidates import DEFAULT, Configuration
 
 
@@ -27,12 +27,21 @@ class Place:
 
     configuration: Configuration
     cell: Cell
-    unmet: tuple[str, ...]
-    """Why it may not be used; empty where it may."""
-    unsure: tuple[str, ...]
-    """Constraints that it meets by what was measured, and not 95% surely."""
+    judgements: tuple[Judgement, ...]
+    """How it stands to each constraint."""
     against: Comparison | None
     """The comparison with the default; None for the default itself, and where there were too few calls."""
+
+    @property
+    def unmet(self) -> tuple[str, ...]:
+        """Returns why it may not be used; nothing where it may."""
+        failed = (invalid_reason(self.cell),) if self.cell.failures else ()
+        return (*failed, *(each.text for each in self.judgements if not each.admits))
+
+    @property
+    def unsure(self) -> tuple[str, ...]:
+        """Returns what it meets by what was measured, and not 95% surely."""
+        return tuple(each.text for each in self.judgements if each.admits and each.state != "met")
 
     @property
     def times(self) -> tuple[float, float, float] | None:
@@ -73,13 +82,13 @@ class Verdict:
 
 def make_verdict(results: Results, configurations: Mapping[str, Configuration]) -> Verdict:
     """Returns the verdict on a run; `configurations` has the server of each variant, by its name in the results."""
-    versus = Versus(results, results.cells[0].load)
+    versus = Versus(results.plan, results.comparisons, results.cells[0].load)
     default = next(cell for cell in results.cells if configurations[cell.variant] == DEFAULT)
     places = [
         Place(
             configurations[cell.variant],
             cell,
-            *_constraints(cell, results),
+            judge(cell, None, results.plan),
             None if cell is default else versus.between(cell, default),
         )
         for cell in sorted(results.cells, key=versus.cost)
@@ -98,14 +107,6 @@ def make_verdict(results: Results, configurations: Mapping[str, Configuration]) 
     return Verdict(ranked, DEFAULT, _default_stays(default, faster))
 
 
-def _constraints(cell: Cell, results: Results) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Returns why a configuration may not be used, and what it meets without certainty."""
-    judged = judge(cell, None, results.plan)
-    failed = (invalid_reason(cell),) if cell.failures else ()
-    unsure = (each.text for each in judged if each.admits and each.state != "met")
-    return (*failed, *(each.text for each in judged if not each.admits)), tuple(unsure)
-
-
 def _command(place: Place, results: Results) -> str:
     plan = results.plan
     return shlex.join(["pareto-serve", "--repository", str(plan.repository), *place.configuration.flags])
@@ -118,9 +119,7 @@ def _default_stays(default: Cell, faster: list[Place]) -> str:
     likely = next((place for place in faster if place.against and place.against.verdict == "likely"), None)
     if likely is None:
         return text
-    return (
-        f"{text}; {' '.join(likely.configuration.flags)} is likely to be ({likely.evidence}): try a longer --duration"
-    )
+    return f"{text}; {likely.configuration.label} is likely to be ({likely.evidence}): try a longer --duration"
 
 
 def _instead(able: Sequence[Place], default: Place, results: Results) -> tuple[Configuration, str]:

@@ -137,8 +137,7 @@ def test_what_has_to_be_known_is_said_below_the_table() -> None:
     said = list(notes(make_verdict(found, NAMES), found, {TWO_WORKERS: "out of memory"}))
     assert said == [
         "left out: --workers 2: out of memory",
-        "not to be used: --batch-max 1: p99 at 1 user is 12.00 ms (10.80 to 13.20), 1.00 more than the 11 allowed,"
-        " not 95% sure",
+        "not to be used, without p99 within 11 ms: --batch-max 1",
         "the load generator took 0.8 to 0.8 of the 2 cores that it shares with the servers",
     ]
 
