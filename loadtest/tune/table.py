@@ -14,8 +14,6 @@ from loadtest.tune.verdict import Place, Verdict
 HEADINGS = ("threads x\nworkers x\nbatch-max", "p50\nms", "p99\nms", "answers\nper s", "CPU µs\neach", "MB")
 CLOSE = {"too close to call": "too close"}
 """How the table shortens a verdict."""
-BUSY = 0.05
-"""Share of the CPU that other programs may take before it is said."""
 
 
 def table(verdict: Verdict, results: Results) -> Table:
@@ -40,11 +38,6 @@ def notes(verdict: Verdict, results: Results, left_out: Mapping[Configuration, s
     yield from _unmet(verdict.places)
     yield from (f"warning: {line}" for line in lines(results.warnings))
     yield _sharing(results.cells, results.machine.cores)
-    if conditions := [each.conditions for each in results.stretches]:
-        load = max((each.load for each in conditions if each.load is not None), default=0.0)
-        others = [each.others for each in conditions if each.others is not None]
-        if others and (mean := sum(others) / len(others)) > BUSY:
-            yield f"other programs took {mean:.0%} of the CPU meanwhile, the load average went up to {load:.1f}"
     if verdict.best and verdict.best.workers > 1:
         yield (
             f"its {verdict.best.workers} workers shared {results.cells[0].connections} connections as the kernel dealt"
