@@ -16,7 +16,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from loadtest import units
 from loadtest.access import Access
@@ -83,9 +83,15 @@ _HOST = re.compile(r"[^\s:/@\[\]]+|\[[0-9a-fA-F:.]+(%\w+)?\]")
 """A name or an IPv4 address, or an IPv6 address in brackets."""
 _PORT = re.compile("[0-9]{1,5}")
 
-CONSTRAINTS = ("--p99", "--rate", "--max-drop", "--max-memory")
+Constraint = Literal["p99", "rate", "max_drop", "max_memory", "max_size"]
+"""What a variant to ship must meet, as the field of `Plan` that has the limit is named."""
+CONSTRAINTS = tuple(f"--{name.replace('_', '-')}" for name in get_args(Constraint))
 
-TARGETS: Rule = {"accepts": _are_targets, "expected": "HOST:PORT, and others as NAME=HOST:PORT"}
+TARGETS: Rule = {
+    "accepts": _are_targets,
+    "expected": "HOST:PORT, and others as NAME=HOST:PORT",
+    "metavar": "HOST:PORT,...",
+}
 
 DEFAULT_USERS = (1, 8)
 
@@ -100,7 +106,7 @@ class Plan(Access):
     target: str = field(metadata=TARGETS)
     """gRPC address of the server, HOST:PORT without http:// or dns:///; more servers follow with a name:
     HOST:PORT,triton=HOST:PORT"""
-    model: str
+    model: str = field(metadata={"metavar": "NAME"})
     """model to load, as the server names it"""
     out: Path
     """new folder for samples, results and report"""
@@ -124,6 +130,8 @@ class Plan(Access):
     """how far a variant to ship may be below FP32, in percentage points of its metric, top-1 or AP"""
     max_memory: float | None = field(default=None, metadata=units.MEGABYTES)
     """most memory of a variant to ship, such as 200MB"""
+    max_size: float | None = field(default=None, metadata=units.MEGABYTES)
+    """largest artifact on disk of a variant to ship, such as 20MB"""
     error_rate: float = field(default=0.001, metadata=units.SHARE)
     """share of the calls that may fail at a rate that --find-max-rate finds, such as 0.1%"""
     connections: int = field(default=8, metadata=units.COUNT)
@@ -162,7 +170,7 @@ class Plan(Access):
     """seconds to wait for a server that is still starting"""
     repository: Path = Path("models")
     """repository whose golden.npz holds real inputs; without it, random inputs are made from the model's metadata"""
-    metrics_url: str | None = None
+    metrics_url: str | None = field(default=None, metadata={"metavar": "URL"})
     """the server's metrics page; without it, the port above the target's is tried"""
     seed: int = 0
     """seed for the order of the variants and for random inputs"""
@@ -176,9 +184,20 @@ class Plan(Access):
             raise UsageError("--until-decided: got no constraint, expected one of " + ", ".join(CONSTRAINTS))
 
     @property
+    def limits(self) -> dict[Constraint, float | None]:
+        """Returns what a variant to ship must meet; None where there is no limit."""
+        return {
+            "p99": self.p99,
+            "rate": self.rate,
+            "max_drop": self.max_drop,
+            "max_memory": self.max_memory,
+            "max_size": self.max_size,
+        }
+
+    @property
     def constrained(self) -> bool:
         """Returns whether a variant to ship must meet anything."""
-        return any(limit is not None for limit in (self.p99, self.rate, self.max_drop, self.max_memory))
+        return any(limit is not None for limit in self.limits.values())
 
     @property
     def rounds(self) -> int:

@@ -162,7 +162,7 @@ def _manifests(plan: Plan) -> dict[str, Variant]:
 
 
 def _with_manifest(facts: Facts, manifest: Variant | None) -> Facts:
-    """Adds what the manifest says and no server exports: memory, and the intervals of the quality that it exports."""
+    """Adds what the manifest says: memory, and the intervals of the quality, which no server exports."""
     if manifest is None:
         return facts
     if manifest.footprint:

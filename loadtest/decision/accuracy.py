@@ -7,10 +7,9 @@ from before intervals were taken, the values alone are compared.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from loadtest.analysis.results import Cell
-from protos.frontier import RESOLUTION, KnownAccuracy, drop_below_fp32, is_more_accurate, pareto_frontier
+from protos.frontier import KnownAccuracy, drop_below_fp32, is_more_accurate, pareto_frontier
 from protos.support.significance import Interval, difference_interval
 
 
@@ -60,13 +59,6 @@ def drop_of(cell: Cell, baseline: Cell | None) -> Drop | None:
         return Drop(points)
     low, high = difference_interval(mine.drop, base.drop)
     return Drop(points, 100 * low, 100 * high)
-
-
-def within(drop: Drop, limit: float) -> Literal["met", "broken", "unknown"]:
-    """Returns whether a drop is at most `limit` points, 95% sure; without an interval the points alone decide."""
-    low, high = (drop.points if end is None else end for end in (drop.low, drop.high))
-    most = limit + 100 * RESOLUTION
-    return "met" if high <= most else "broken" if low > most else "unknown"
 
 
 def _known(cell: Cell) -> KnownAccuracy | None:

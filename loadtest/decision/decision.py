@@ -10,23 +10,30 @@ Under each load the variants that the constraints admit (see `constraints`) are 
 
 Of the loads the one that `--rate` is decides, or else the smallest that carries it; without a rate the one at which the
 winner does best. Without constraints nothing is decided: the frontier of each load is named, point by point.
+
+In the report's page a reader moves the limits, so `report/web/decide.js` decides there as `decide_load` does here; a
+test compares the two.
 """
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
-from loadtest.analysis.comparison import Comparison, Figure
+from loadtest.analysis.comparison import Comparison
 from loadtest.analysis.results import Cell, Results
 from loadtest.analysis.validity import baseline_of, invalid_reason, p99_frontier, title_of
-from loadtest.decision.accuracy import drop_of, more_accurate
-from loadtest.decision.constraints import Judgement, drop_text, judge, span
+from loadtest.decision import words
+from loadtest.decision.accuracy import drop_of
+from loadtest.decision.constraints import Judgement, drop_text, judge
+from loadtest.decision.versus import Versus, cost_of, highest_throughput
 from loadtest.measure.measurement import Stop
 from loadtest.plan import Load, Plan
 from protos.support import significance
 
 Place = Literal["winner", "runner-up", "close", "beaten", "nearest", "ruled out", "frontier"]
+
+_NUMBER = re.compile(r"[0-9][0-9.,]*")
 
 
 class Known(Protocol):
@@ -47,13 +54,6 @@ class Known(Protocol):
     @property
     def stops(self) -> Sequence[Stop]:
         """Returns who was stopped, and why."""
-
-
-COMPARED: Mapping[Figure, str] = {
-    "throughput": "takes {:.2f} times as long per answer",
-    "p99": "its p99 is {:.2f} times as long",
-    "p50": "its p50 is {:.2f} times as long",
-}
 
 
 @dataclass(frozen=True)
@@ -132,13 +132,8 @@ class Decision:
 
 def asked(plan: Plan, metric: str) -> str:
     """Says in words what the variant to ship must meet; empty without constraints. `metric` is the metric's title."""
-    limits = {
-        "p99 within {:g} ms": plan.p99,
-        "{:g} requests per second": plan.rate,
-        metric + " at most {:g} points below FP32": plan.max_drop,
-        "at most {:g} MB of memory": plan.max_memory,
-    }
-    return ", ".join(words.format(limit) for words, limit in limits.items() if limit is not None)
+    texts = {**words.HEADINGS, "max_drop": f"{metric} {words.HEADINGS['max_drop']}"}
+    return ", ".join(texts[name].format(limit) for name, limit in plan.limits.items() if limit is not None)
 
 
 def decide(results: Results) -> Decision:
@@ -156,7 +151,7 @@ def _shown(loads: Sequence[LoadDecision], plan: Plan) -> LoadDecision:
         if first := next(iter([*asked_for, *sorted((each for _, each in won), key=lambda each: each.load)]), None):
             return first
     if won:
-        return min(won, key=lambda each: _cost(each[0], _by_throughput(plan)))[1]
+        return min(won, key=lambda each: cost_of(each[0], highest_throughput(plan)))[1]
     return min(loads, key=lambda each: _distance(each.nearest) if each.nearest else (0, 0, 0.0))
 
 
@@ -165,27 +160,29 @@ def decide_load(results: Known, load: Load) -> LoadDecision:
     plan, baseline = results.plan, baseline_of(results.cells)
     cells = [cell for cell in results.cells if cell.load == load]
     if not plan.constrained:
-        return LoadDecision(load, _frontier(cells, baseline))
-    versus = Versus(results, load)
-    stops = {stop.variant: stop for stop in results.stops if stop.load == load}
-    able, unable = list[Standing](), list[Standing]()
-    for cell in sorted(cells, key=versus.cost):
-        judgements = judge(cell, baseline, plan)
-        broken = [each.text for each in judgements if not each.admits]
-        broken += [invalid_reason(cell)] if cell.failures and plan.p99 is None else []
-        reasons = broken or [each.text for each in judgements if each.state != "met"]
-        if stop := stops.get(cell.variant):
-            reasons.append(f"stopped after round {stop.round}: {stop.reason}")
-        place: Place = "ruled out" if broken else "close"
-        standing = Standing(cell, place, _figures(cell, baseline), tuple(reasons), judgements)
-        (unable if broken else able).append(standing)
-    unable.sort(key=_distance)
+        return LoadDecision(load, frontier_of(cells, baseline))
+    versus = Versus(plan, results.comparisons, load)
+    standings = [_judged(cell, baseline, plan) for cell in sorted(cells, key=versus.cost)]
+    able = [each for each in standings if each.place == "close"]
+    unable = sorted((each for each in standings if each.place == "ruled out"), key=_distance)
     if not able:
         unable[0] = replace(unable[0], place="nearest")
-    return LoadDecision(load, (*_placed(able, versus), *unable))
+    stops = {stop.variant: stop for stop in results.stops if stop.load == load}
+    placed = (*_placed(able, versus), *unable)
+    return LoadDecision(load, tuple(_with_stop(each, stops.get(each.variant)) for each in placed))
 
 
-def _placed(able: Sequence[Standing], versus: "Versus") -> Iterator[Standing]:
+def _judged(cell: Cell, baseline: Cell | None, plan: Plan) -> Standing:
+    """Returns how a variant stands to the constraints: ruled out, or close until it is compared with others."""
+    judgements = judge(cell, baseline, plan)
+    broken = [each.text for each in judgements if not each.admits]
+    broken += [invalid_reason(cell)] if cell.failures and plan.p99 is None else []
+    reasons = broken or [each.text for each in judgements if each.state != "met"]
+    place: Place = "ruled out" if broken else "close"
+    return Standing(cell, place, figures_text(cell, baseline), tuple(reasons), judgements)
+
+
+def _placed(able: Sequence[Standing], versus: Versus) -> Iterator[Standing]:
     """Yields the admitted variants, the winner first; they come the best first."""
     if not able:
         return
@@ -198,62 +195,14 @@ def _placed(able: Sequence[Standing], versus: "Versus") -> Iterator[Standing]:
         yield replace(each, place="runner-up" if each is others[0] else place, reasons=reasons)
 
 
-def deciding_figures(plan: Plan, load: Load) -> tuple[Figure, ...]:
-    """Returns by which figures variants are compared under a load: the first, or the next where that is not clear."""
-    return ("throughput",) if _by_throughput(plan) and load.scenario != "server" else ("p99", "p50")
-
-
-class Versus:
-    """The variants under one load, compared by the figure that decides there."""
-
-    def __init__(self, results: Known, load: Load) -> None:
-        self._figures = deciding_figures(results.plan, load)
-        self.by_throughput = self._figures == ("throughput",)
-        self._known = {(c.figure, frozenset((c.faster, c.slower))): c for c in results.comparisons if c.load == load}
-
-    def cost(self, cell: Cell) -> tuple[float, float]:
-        """Returns what the best variant has least of."""
-        return _cost(cell, self.by_throughput)
-
-    def winner(self, able: Sequence[Cell]) -> Cell:
-        """Returns the winner of variants that come the best first."""
-        compared = [cell for cell in able if cell is able[0] or self.between(cell, able[0])]
-        unbeaten = [cell for cell in compared if not any(self.beats(other, cell) for other in able)]
-        best = [cell for cell in unbeaten if not any(more_accurate(other, cell) for other in unbeaten)]
-        return min(best or able[:1], key=_size)
-
-    def between(self, one: Cell, other: Cell) -> Comparison | None:
-        """Returns the comparison by the first figure that is clear, or else by the first that there is."""
-        pair = frozenset((one.variant, other.variant))
-        found = [each for figure in self._figures if (each := self._known.get((figure, pair)))]
-        return next((each for each in found if each.verdict == "clear"), next(iter(found), None))
-
-    def beats(self, one: Cell, other: Cell) -> bool:
-        """Returns whether the first is clearly faster."""
-        found = self.between(one, other)
-        return found is not None and found.verdict == "clear" and found.faster == one.variant
-
-    def text(self, cell: Cell, winner: Cell) -> str:
-        """Says how a variant compares with the winner, and where it is not clearly slower why it did not win."""
-        found = self.between(cell, winner)
-        if found is None:
-            return "too few calls to compare it"
-        ratio, interval = found.of(cell.variant)
-        text = f"{COMPARED[found.figure].format(ratio)}{span(*interval)}, {found.verdict}"
-        if self.beats(winner, cell):
-            return f"{text}, but the load generator was the limit" if cell.generator_limited else text
-        less = more_accurate(winner, cell)
-        return f"{text}, {'less accurate' if less else 'larger'}" if less or _size(cell) > _size(winner) else text
-
-
-def _by_throughput(plan: Plan) -> bool:
-    """Returns whether the highest throughput within a p99 is asked for, rather than the lowest p99."""
-    return plan.rate is None and plan.p99 is not None
-
-
-def _cost(cell: Cell, by_throughput: bool) -> tuple[float, float]:
-    p50, p99 = (math.inf if value is None else value for value in (cell.latency_ms.p50, cell.latency_ms.p99))
-    return (-cell.throughput_rps, p99) if by_throughput else (p99, p50)
+def _with_stop(standing: Standing, stop: Stop | None) -> Standing:
+    """Adds that a variant was stopped, and why unless its reasons say so already, be it with other numbers."""
+    if stop is None:
+        return standing
+    said = {_NUMBER.sub("", text) for text in standing.reasons}
+    repeated = all(_NUMBER.sub("", text) in said for text in stop.reason.split("; "))
+    text = words.STOPPED.format(stop.round) + ("" if repeated else f": {stop.reason}")
+    return replace(standing, reasons=(*standing.reasons, text))
 
 
 def _distance(standing: Standing) -> tuple[int, int, float]:
@@ -263,11 +212,8 @@ def _distance(standing: Standing) -> tuple[int, int, float]:
     return broken, len(missed) - broken, sum(each.excess for each in missed)
 
 
-def _size(cell: Cell) -> float:
-    return math.inf if cell.facts.artifact_bytes is None else cell.facts.artifact_bytes
-
-
-def _figures(cell: Cell, baseline: Cell | None) -> str:
+def figures_text(cell: Cell, baseline: Cell | None) -> str:
+    """Says what was measured of a variant; `baseline` is the FP32 cell (`validity.baseline_of`)."""
     p99, drop = cell.latency_ms.p99, drop_of(cell, baseline)
     needed = significance.samples_needed(0.99)
     said = f"unknown (not enough samples: {cell.samples} of {needed})" if p99 is None else f"{p99:.2f} ms"
@@ -282,7 +228,7 @@ def _figures(cell: Cell, baseline: Cell | None) -> str:
     return ", ".join(parts)
 
 
-def _frontier(cells: Sequence[Cell], baseline: Cell | None) -> tuple[Standing, ...]:
+def frontier_of(cells: Sequence[Cell], baseline: Cell | None) -> tuple[Standing, ...]:
     """Returns the cells of a load that nothing beats in p99 and accuracy, the fastest first."""
     best, standings = p99_frontier(cells), list[Standing]()
     for faster, cell in zip([None, *best], best, strict=False):
@@ -292,5 +238,5 @@ def _frontier(cells: Sequence[Cell], baseline: Cell | None) -> tuple[Standing, .
             more = 100 * ((cell.facts.quality or 0.0) - (faster.facts.quality or 0.0))
             times = (cell.latency_ms.p99 or 0.0) / (faster.latency_ms.p99 or 1.0)
             text = f"{more:.2f} points more accurate than {faster.variant}, and {times:.1f} times its p99"
-        standings.append(Standing(cell, "frontier", _figures(cell, baseline), (text,)))
+        standings.append(Standing(cell, "frontier", figures_text(cell, baseline), (text,)))
     return tuple(standings)

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from loadtest.analysis.comparison import ALPHA, Comparison, Slices, compare_all
 from loadtest.analysis.results import Cell, make_cells
 from loadtest.client.metrics_page import Facts
-from loadtest.decision.decision import Standing, Versus, decide_load, deciding_figures
+from loadtest.decision.decision import Standing, decide_load
+from loadtest.decision.versus import Versus, deciding_figures
 from loadtest.measure.measurement import Interleaved, Stop
 from loadtest.plan import Load, Plan
 
@@ -69,7 +70,7 @@ class Race:
         compared = [c for figure in deciding_figures(self._plan, load) for c in compare_all(slices, figure, alphas)]
         cells = make_cells(self._plan, measured, self._facts, loads=(load,), alpha=alpha)
         known = _SoFar(self._plan, cells, compared)
-        decision, versus = decide_load(known, load), Versus(known, load)
+        decision, versus = decide_load(known, load), Versus(self._plan, compared, load)
         standings = {each.variant: each for each in decision.standings}
         broken = {name: why for name in going if (why := _broken(standings[name]))}
         yield from broken.items()

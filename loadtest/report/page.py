@@ -1,10 +1,12 @@
 """`report.html`: one file that opens from disk, with no network, and answers which variant to ship.
 
 The page is `web/report.html.j2` with its sections, style sheets, scripts and Plotly's library in it. What it says
-comes from `Results`; distributions, the run over time and the breakdowns come from the raw samples. `report.md` and
-`measurements.csv` beside it say the same without plots (see `markdown`).
+comes from `Results`; distributions, the run over time and the breakdowns come from the raw samples. Its first screen
+decides anew when a reader moves a limit (see `live`). `report.md` and `measurements.csv` beside it say the same without
+plots (see `markdown`).
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,7 @@ from loadtest.analysis.grouped_warning import split
 from loadtest.analysis.max_rates import fastest
 from loadtest.analysis.ranking import Ranking, by_p50, rank_cells
 from loadtest.analysis.results import Cell, Results
-from loadtest.analysis.validity import p99_frontier, throughput_frontier, title_of
+from loadtest.analysis.validity import baseline_of, p99_frontier, throughput_frontier, title_of
 from loadtest.decision.capacity import PRICE, capacities, default_rate, page_data
 from loadtest.decision.decision import Decision
 from loadtest.generator.opinion import sentences
@@ -28,11 +30,13 @@ from loadtest.measure.measurement import OBJECT_LEVELS
 from loadtest.plan import Scenario
 from loadtest.report import markdown, plots, search_plot
 from loadtest.report.flips import gallery
-from loadtest.report.plot_style import PlotStyle
+from loadtest.report.heatmap import latency_over_time
+from loadtest.report.live import live_script
 from loadtest.report.table import COLUMNS, SEARCH_COLUMNS, TERMINAL, search_row, titled
 from loadtest.report.timeline import timeline
 from loadtest.users.recorder import Samples
 from protos.support import options, significance
+from protos.support.plotly_bundle import cut
 
 NEARLY_ALL = 0.75
 """No badge where more than this share of the measurements would bear it."""
@@ -48,12 +52,14 @@ class Plot:
     title: str
     json: Markup | None
     missing: str = ""
+    left_out: str = ""
+    """The variants that it does not show, with the reasons."""
 
 
 def write_report(results: Results, decision: Decision, samples: Samples, path: Path) -> None:
     """Renders the page of a run to `path`, and writes `report.md` and `measurements.csv` beside it."""
-    style, cells, seen = PlotStyle(results.cells), results.cells, gallery(results)
-    by_size = plots.accuracy_against_size(cells, style)
+    cells, seen = results.cells, gallery(results)
+    by_size = plots.accuracy_against_size(cells)
     rankings = [rank_cells(results, load) for load in results.plan.loads]
     page = _template().render(
         results=results,
@@ -62,11 +68,14 @@ def write_report(results: Results, decision: Decision, samples: Samples, path: P
         trials=tuple(_trials(results)),
         decision=decision,
         metric=title_of(cells),
-        accuracy_known=any(cell.facts.quality is not None for cell in cells),
-        groups=[_group(results, ranking, samples, style) for ranking in rankings],
-        size=_scatter("size", "Accuracy against size", by_size, cells, "The size of the variants is not known."),
-        curves=tuple(_curves(cells, style)),
-        timeline=_plot("timeline", "What clients, server and machine saw", timeline(results, samples, style)),
+        live=live_script(results),
+        groups=[_group(results, ranking, samples) for ranking in rankings],
+        picture=_picture(results, decision),
+        size=_scatter(
+            "size", "Accuracy against size", by_size, cells, "size", "The size of the variants is not known."
+        ),
+        curves=tuple(_curves(cells)),
+        timeline=_plot("timeline", "What clients, server and machine saw", timeline(results, samples)),
         gallery=seen,
         levels=OBJECT_LEVELS,
         lacking=[level for level in OBJECT_LEVELS if level not in {each.level for each in results.objects}],
@@ -80,7 +89,6 @@ def write_report(results: Results, decision: Decision, samples: Samples, path: P
         capacity_data=page_data(results),
         capacity_rate=f"{default_rate(results, decision):.10g}",
         capacity_price=PRICE,
-        style=style,
     )
     path.write_text(page, encoding="utf-8")
     path.with_name("measurements.csv").write_text(markdown.measurements_csv(results), encoding="utf-8")
@@ -96,7 +104,7 @@ def _template() -> Template:
     environment.filters |= {"show": _show, "toml": options.to_toml}
     environment.globals |= {"parts": PARTS, "stats": stats, "significance": significance, "search_row": search_row}
     environment.globals |= {"search_columns": SEARCH_COLUMNS, "split_warnings": split}
-    environment.globals |= {"plotly": Markup(plotly.offline.get_plotlyjs()), "inline": _inline}
+    environment.globals |= {"plotly": Markup(cut(plotly.offline.get_plotlyjs())), "inline": _inline}
     return environment.get_template("report.html.j2")
 
 
@@ -105,30 +113,32 @@ def _inline(name: str) -> Markup:
     return Markup((Path(__file__).parent / WEB / name).read_text(encoding="utf-8"))
 
 
-def _group(results: Results, ranking: Ranking, samples: Samples, style: PlotStyle) -> dict[str, object]:
+def _group(results: Results, ranking: Ranking, samples: Samples) -> dict[str, object]:
     """Returns what the page shows for one load."""
     load = ranking.load
     mine = [cell for cell in results.cells if cell.load == load]
     ceiling = next((each for each in results.ceilings if each.load == load), None)
     split = [each for cell in mine if (each := break_down(cell, samples, ceiling))]
-    within, longer = plots.distributions(mine, samples, style)
-    by_rate = plots.accuracy_against_throughput(mine, style)
-    bars = plots.breakdown_bars(split) if split else None
+    within, longer = plots.distributions(mine, samples)
+    by_p99, by_rate = plots.accuracy_against_p99(mine), plots.accuracy_against_throughput(mine)
+    bars, heat = plots.breakdown_bars(split) if split else None, latency_over_time(results, load, samples)
+    silent = plots.absent(mine, "answers")
     return {
         "load": load,
         "ranking": ranking,
         "cells": by_p50(mine),
         "frontier": {cell.variant for cell in _frontier(mine)},
         "plots": (
-            _scatter(f"p99-{load.key}", "Accuracy against p99", plots.accuracy_against_p99(mine, style), mine),
-            _scatter(f"rps-{load.key}", "Accuracy against throughput", by_rate, mine),
+            _scatter(f"p99-{load.key}", "Accuracy against p99", by_p99, mine, "p99"),
+            _scatter(f"rps-{load.key}", "Accuracy against throughput", by_rate, mine, "throughput"),
         ),
-        "breakdown": _plot(f"time-{load.key}", load.name, bars, "No call succeeded in the steady state."),
+        "breakdown": _plot(f"time-{load.key}", load.name, bars, "No call succeeded in the steady state.", silent),
         "saved": summary(split),
         "distributions": (
-            _plot(f"latency-{load.key}", "Share of answers within a time", within),
-            _plot(f"tail-{load.key}", "The tail: share that takes longer", longer),
+            _plot(f"latency-{load.key}", "Share of answers within a time", within, left_out=silent),
+            _plot(f"tail-{load.key}", "The tail: share that takes longer", longer, left_out=silent),
         ),
+        "over_time": _plot(f"heat-{load.key}", "Latency over time", heat, "No slice was measured.", silent),
         "busiest": max(mine, key=lambda cell: cell.throughput_rps),
     }
 
@@ -164,27 +174,62 @@ def _trials(results: Results) -> Iterator[Plot]:
         yield _plot(f"trials-{number}", search.variant, drawn, "No rate was tried: one call alone takes too long.")
 
 
-def _curves(cells: Sequence[Cell], style: PlotStyle) -> Iterator[Plot]:
+def _curves(cells: Sequence[Cell]) -> Iterator[Plot]:
     units: dict[Scenario, str] = {"closed": "users", "server": "arrivals per second", "offline": "rows per request"}
+    percentiles: tuple[plots.Percentile, ...] = ("p50", "p99")
     for scenario, unit in units.items():
-        for percentile in ("p50", "p99"):
-            if drawn := plots.load_curves(cells, scenario, percentile, style):
+        for percentile in percentiles:
+            if drawn := plots.load_curves(cells, scenario, percentile):
+                lacking = plots.absent_points(cells, scenario, percentile)
                 title = f"{percentile} against throughput, over {unit}"
-                yield _plot(f"curve-{percentile}-{scenario}", title, drawn)
+                yield _plot(f"curve-{percentile}-{scenario}", title, drawn, left_out=lacking)
+
+
+def _picture(results: Results, decision: Decision) -> Plot:
+    """Returns what `plots.js` draws the first screen's plot of until it hears of another decision.
+
+    It has the names and the form of what that is told: where variants stand under each load, and the limits.
+    """
+    loads = {
+        each.load.key: [{"variant": its.variant, "place": its.place} for its in each.standings]
+        for each in decision.loads
+    }
+    plan, baseline = results.plan, baseline_of(results.cells)
+    view = {
+        "decision": {
+            "loads": [{"load": key, "standings": standings} for key, standings in loads.items()],
+            "shown": decision.shown and decision.shown.load.key,
+        },
+        "limits": {"p99": plan.p99, "rate": plan.rate, "max_drop": plan.max_drop},
+        "fp32": baseline and baseline.variant,
+        "loads": {load.key: load.name for load in plan.loads},
+    }
+    return Plot("picture", "Accuracy against p99", _script(json.dumps(view)))
 
 
 def _scatter(
-    id_: str, title: str, drawn: go.Figure, cells: Sequence[Cell], empty: str = "No measurement has enough samples."
+    id_: str,
+    title: str,
+    drawn: go.Figure,
+    cells: Sequence[Cell],
+    what: plots.What,
+    empty: str = "No measurement has enough samples.",
 ) -> Plot:
     """Returns a plot of accuracy; `empty` says why there are no points in it, where accuracy is known."""
     if all(cell.facts.quality is None for cell in cells):
         empty = "The accuracy of the variants is not known: the server does not export it."
-    return _plot(id_, title, drawn if any(trace.mode == "markers" for trace in drawn.data) else None, empty)
+    shown = drawn if any(trace.mode == "markers" for trace in drawn.data) else None
+    once = [*{cell.variant: cell for cell in cells}.values()]
+    return _plot(id_, title, shown, empty, plots.absent(once, what) if shown else "")
 
 
-def _plot(id_: str, title: str, drawn: go.Figure | None, missing: str = "") -> Plot:
-    """Returns a plot as JSON that cannot end the script element it stands in."""
-    return Plot(id_, title, Markup(drawn.to_json().replace("<", "\\u003c")) if drawn else None, missing)
+def _plot(id_: str, title: str, drawn: go.Figure | None, missing: str = "", left_out: str = "") -> Plot:
+    return Plot(id_, title, _script(drawn.to_json()) if drawn else None, missing, left_out)
+
+
+def _script(document: str) -> Markup:
+    """Returns JSON that cannot end the script element it stands in."""
+    return Markup(document.replace("<", "\\u003c"))
 
 
 def _show(value: str | float | None, form: str) -> str:

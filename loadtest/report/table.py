@@ -1,17 +1,11 @@
-"""The columns that show a measurement, and the tables and lines that a run prints, in which no number is ever cut."""
+"""The columns that show a measurement, in the page, on a terminal and in Markdown, and those that show a search."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
-from loadtest.analysis.ranking import by_p50
-from loadtest.analysis.results import Cell, Results
-from loadtest.analysis.validity import is_valid, title_of
+from loadtest.analysis.results import Cell
+from loadtest.analysis.validity import title_of
 from loadtest.decision.accuracy import drop_interval
-from loadtest.decision.decision import Decision
 from loadtest.measure.measurement import Search
 from protos.support import significance
 
@@ -124,49 +118,6 @@ def titled(columns: Sequence[Column], cells: Sequence[Cell]) -> list[Column]:
     return [replace(column, title=column.title.replace(QUALITY, title_of(cells))) for column in columns]
 
 
-def table(results: Results, width: int) -> Table:
-    """Returns a row for each measurement, the best p50 first within a load; red where it is not valid.
-
-    Leaves out as many of the `LEAVE_OUT` as it must to fit into `width` characters. If that is not enough, it folds
-    names.
-    """
-    brief = titled(BRIEF, results.cells)
-    for count in range(len(LEAVE_OUT) + 1):
-        grid = _grid(results, [column for column in brief if column.title not in LEAVE_OUT[:count]])
-        if Console(width=10_000).measure(grid).maximum <= width:
-            break
-    return grid
-
-
-def decision_lines(decision: Decision) -> Iterator[str]:
-    """Yields what a terminal shows of the decision: all variants under the load that decides, the best under others."""
-    shown = decision.shown
-    if not decision.asked or shown is None:
-        return
-    if shown.winner:
-        yield f"ship {shown.winner.variant}: {shown.winner.sentence}"
-    else:
-        yield f"ship nothing: no variant meets all constraints at {shown.load.name}"
-    for each in (each for each in shown.standings if each is not shown.winner):
-        label = "not" if each in shown.losers else each.place
-        yield f"  {label} {each.variant}: {'; '.join(each.reasons)}"
-    for other in (each for each in decision.loads if each is not shown):
-        best, said = other.standings[0], "ship" if other.winner else "ship nothing; nearest"
-        yield f"at {other.load.name}: {said} {best.variant}: {best.sentence}"
-
-
-def searches_table(results: Results) -> Table:
-    """Returns what was found of each variant's highest rate, the columns those of `SEARCH_COLUMNS`."""
-    objective = results.searches[0].objective
-    title = f"highest rate with p99 within {objective.p99_ms:g} ms, failures {100 * objective.error_rate:g}%"
-    grid = Table(title=title, box=box.SIMPLE_HEAD, collapse_padding=True)
-    for heading in SEARCH_COLUMNS:
-        grid.add_column(heading, justify="right" if heading in SEARCH_COLUMNS[1:4] else "left", overflow="fold")
-    for search in results.searches:
-        grid.add_row(*search_row(search))
-    return grid
-
-
 def search_row(search: Search) -> list[str]:
     """Returns the texts of `SEARCH_COLUMNS`; trials that held above the interval or broke below it are counted."""
     found = search.found
@@ -191,16 +142,3 @@ def _limited_by(search: Search) -> str:
 
 
 _LIMITS = {"generator": "the load generator", "highest": "nothing: all trials held"}
-
-
-def _grid(results: Results, columns: Sequence[Column]) -> Table:
-    grid = Table(title=f"{results.plan.model} on {results.plan.target}", box=box.SIMPLE_HEAD, collapse_padding=True)
-    for column in columns:
-        if column.title == "variant":
-            grid.add_column(column.title, overflow="fold")
-        else:
-            grid.add_column(column.title.replace(" ", "\n"), justify="right", no_wrap=True)
-    for cell in by_p50(results.cells):
-        style = None if is_valid(cell) else "red"
-        grid.add_row(*(column.text(cell, brief=True) for column in columns), style=style)
-    return grid

@@ -92,6 +92,7 @@ def test_the_help_of_a_list_shows_it_as_it_is_given() -> None:
         ("--rate", "0", "a number above 0"),
         ("--max-drop", "-1", "a number of at least 0"),
         ("--max-memory", "2km", "a size such as 200MB or 1.5GB"),
+        ("--max-size", "0", "a size such as 200MB or 1.5GB"),
         ("--rows", "0", "a whole number of at least 1"),
         ("--form", "png", "one of tensor, pixels, jpeg"),
         ("--transport", "http", "one of unary, stream"),
@@ -135,14 +136,24 @@ def test_a_variant_has_as_many_rounds_as_slices_fill_its_time(duration: str, sli
 
 @pytest.mark.parametrize(
     ("flag", "constrained"),
-    [("--p99=9ms", True), ("--rate=50", True), ("--max-drop=0", True), ("--max-memory=1MB", True), ("--rows=2", False)],
+    [
+        ("--p99=9ms", True),
+        ("--rate=50", True),
+        ("--max-drop=0", True),
+        ("--max-memory=1MB", True),
+        ("--max-size=1MB", True),
+        ("--rows=2", False),
+    ],
 )
 def test_what_is_to_be_decided_is_a_constraint(flag: str, constrained: bool) -> None:
     assert plan(flag).constrained is constrained
     if constrained:
         assert plan(flag, "--until-decided").until_decided
     else:
-        with pytest.raises(UsageError, match="--until-decided: got no constraint, expected one of --p99, --rate, "):
+        expected = (
+            "--until-decided: got no constraint, expected one of --p99, --rate, --max-drop, --max-memory, --max-size"
+        )
+        with pytest.raises(UsageError, match=f"^{expected}$"):
             plan(flag, "--until-decided")
 
 

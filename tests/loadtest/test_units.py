@@ -28,6 +28,7 @@ def plan(*flags: str) -> Plan:
         ("max_memory", "200MB", 200.0),
         ("max_memory", "1.5GB", 1500.0),
         ("max_memory", "1MiB", 1.048576),
+        ("max_size", "500kB", 0.5),
         ("error_rate", "0.1%", 0.001),
         ("error_rate", "0.001", 0.001),
         ("error_rate", "1e-05", 0.00001),

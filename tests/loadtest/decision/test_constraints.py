@@ -7,6 +7,7 @@ import pytest
 from loadtest.analysis.results import Cell
 from loadtest.decision.constraints import Judgement, judge, span
 from loadtest.plan import Load
+from protos.support.significance import paired_drop_interval
 from tests.support.loadtest.cells import PLAN, cell
 
 BASE = cell("fp32-pytorch", 8.0, 0.98)
@@ -151,6 +152,32 @@ def test_without_an_fp32_variant_nobody_knows_the_drop() -> None:
     assert judged(cell("int8-x"), None, max_drop=1.0).text == "how much accuracy it lost is not known"
 
 
+@pytest.mark.parametrize(
+    ("lost", "gained", "state"),
+    [(0, 0, "met"), (1, 0, "met"), (0, 6, "met"), (6, 0, "unknown"), (18, 0, "broken"), (600, 0, "broken")],
+)
+def test_within_a_point_of_600_images(lost: int, gained: int, state: str) -> None:
+    """Of no flips up to 0.33 points may be lost, of one 0.63, of six 0.13 to 1.86, of 18 at least 1.58."""
+    interval = paired_drop_interval(lost, gained, 600)
+    assert (
+        judged(cell("a-x", quality=0.98 - (lost - gained) / 600, drop_interval=interval), max_drop=1.0).state == state
+    )
+
+
+def test_20_images_without_a_flip_do_not_show_that_a_point_is_kept() -> None:
+    made = cell("a-x", quality=0.98, drop_interval=paired_drop_interval(0, 0, 20))
+    assert judged(made, max_drop=1.0).state == "unknown"
+
+
+def test_without_an_interval_the_points_decide() -> None:
+    assert [judged(cell("a-x", quality=each), max_drop=1.0).state for each in (0.97, 0.9699)] == ["met", "broken"]
+
+
+def test_a_limit_of_nothing_is_met_by_the_baseline_and_by_what_rounding_makes_of_it() -> None:
+    rounded = cell("a-x", quality=0.98 - 1e-7, drop_interval=(-1e-7, 4e-7))
+    assert [judged(each, max_drop=0.0).state for each in (BASE, rounded)] == ["met", "met"]
+
+
 def test_memory_is_what_it_is() -> None:
     made = [judged(cell("a-x", megabytes=size), max_memory=200.0) for size in (200, 201, None)]
     assert [(each.state, each.admits, each.text) for each in made] == [
@@ -160,18 +187,30 @@ def test_memory_is_what_it_is() -> None:
     ]
 
 
+def test_size_is_that_of_the_artifact_on_disk() -> None:
+    one = cell("a-x")
+    sized = [replace(one, facts=replace(one.facts, artifact_bytes=size)) for size in (20_000_000, 20_100_000, None)]
+    found = [judged(each, max_size=20.0) for each in sized]
+    assert [(each.state, each.admits, each.text) for each in found] == [
+        ("met", True, "20.00 MB on disk"),
+        ("broken", False, "20.10 MB on disk, 0.10 more than the 20 allowed"),
+        ("unknown", False, "how large it is on disk is not known"),
+    ]
+
+
 def test_an_interval_is_shown_as_far_as_it_is_known() -> None:
     shown = [span(0.25, 2.0), span(1.0, None), span(None, 3.0), span(None, None)]
     assert shown == [" (0.25 to 2.00)", " (at least 1.00)", " (at most 3.00)", ""]
 
 
 def test_there_is_a_judgement_for_each_constraint_of_the_plan() -> None:
-    plan = replace(PLAN, p99=20.0, rate=50.0, max_drop=0.0, max_memory=100.0)
+    plan = replace(PLAN, p99=20.0, rate=50.0, max_drop=0.0, max_memory=100.0, max_size=5.0)
     found = judge(cell("int8-x", 9.0, 0.97, megabytes=50, drop_interval=(0.0, 0.02)), BASE, plan)
     assert [(each.heading, each.shown) for each in found] == [
         ("p99 within 20 ms", "9.00 (8.10 to 9.90)"),
         ("50 requests/s", "100"),
         ("at most 0 points below FP32", "1.00 (0.00 to 2.00)"),
-        ("at most 100 MB", "50.0"),
+        ("at most 100 MB of memory", "50.0"),
+        ("at most 5 MB on disk", "0.00"),
     ]
     assert judge(BASE, BASE, PLAN) == ()

@@ -47,6 +47,8 @@ def places(answer: LoadDecision) -> list[tuple[str, str]]:
         ({"max_memory": 50}, "dull-openvino", "good-openvino"),
         ({"rate": 400, "max_drop": 1.0}, "large-onnxruntime", None),
         ({"rate": 400, "max_memory": 200}, "dull-openvino", None),
+        ({"max_size": 0.001}, "dull-openvino", "large-onnxruntime"),
+        ({"max_size": 0.0009}, None, None),
         ({"rate": 100, "max_drop": 0.2}, "large-onnxruntime", "fp32-pytorch"),
         ({"max_drop": 0.0, "max_memory": 30}, "slow-pytorch", None),
         ({"p99": 9, "max_drop": 0.0}, "fp32-pytorch", None),
@@ -70,9 +72,10 @@ def test_the_variant_to_ship_meets_all_constraints_and_is_the_best_that_does(
         ({}, ""),
         ({"max_drop": 0.5}, "top-1 at most 0.5 points below FP32"),
         (
-            {"p99": 20.0, "rate": 200.0, "max_drop": 1.0, "max_memory": 150.0},
-            "p99 within 20 ms, 200 requests per second, top-1 at most 1 points below FP32, at most 150 MB of memory",
+            {"p99": 20.0, "rate": 200.0, "max_drop": 1.0},
+            "p99 within 20 ms, 200 requests/s, top-1 at most 1 points below FP32",
         ),
+        ({"max_memory": 150.0, "max_size": 2.5}, "at most 150 MB of memory, at most 2.5 MB on disk"),
     ],
 )
 def test_what_is_asked_for_is_said_in_words(constraints: dict[str, float], words: str) -> None:
@@ -286,6 +289,30 @@ def test_a_variant_that_was_stopped_is_told_when_and_why() -> None:
     answer = decide(replace(run, plan=replace(run.plan, p99=20.0), stops=(stop,))).shown
     assert answer
     assert reasons(answer)["slow-pytorch"][-1] == "stopped after round 12: p99 is above 20 ms"
+
+
+@pytest.mark.parametrize(
+    ("limits", "then", "now"),
+    [
+        (
+            {"p99": 20.0},
+            "p99 at 1 user is 39.00 ms (at least 30.00), 19.00 more than the 20 allowed",
+            "p99 at 1 user is 40.00 ms (at least 36.00), 20.00 more than the 20 allowed",
+        ),
+        (
+            {"max_drop": 5.0},
+            "its p99 is 6.02 times as long (3.05 to 9.00), clear",
+            "its p99 is 5.00 times as long (2.24 to 11.18), clear",
+        ),
+    ],
+)
+def test_why_a_variant_was_stopped_is_said_once(limits: dict[str, float], then: str, now: str) -> None:
+    slow = replace(SLOW, p99_interval_ms=(36.0, None))
+    run = results(BASE, slow, comparisons=(comparison("fp32-pytorch", "slow-pytorch", 5.0, figure="p99"),))
+    stop = Stop("slow-pytorch", closed(1), 41, then, 0.025)
+    answer = decide(replace(run, plan=replace(run.plan, **limits), stops=(stop,))).shown
+    assert answer
+    assert reasons(answer)["slow-pytorch"] == (now, "stopped after round 41")
 
 
 def test_without_constraints_the_frontier_of_each_load_is_named_point_by_point() -> None:

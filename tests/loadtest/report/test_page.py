@@ -5,25 +5,21 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
-import numpy as np
 import pytest
 from selenium.webdriver import ActionChains, Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
-from loadtest.analysis.results import Cell, Results, ServerSide
-from loadtest.decision.decision import decide
+from loadtest.analysis.results import Results, ServerSide
 from loadtest.measure.accuracy import Accuracy
 from loadtest.measure.measurement import Ceiling, ObjectLatency, Search
 from loadtest.measure.rate_search import Found, Objective, Trial
-from loadtest.report.page import write_report
 from loadtest.tasks.classification import ClassFlip
 from loadtest.tasks.detection import ObjectFlip
-from loadtest.users.recorder import SAMPLE, STEADY, Samples
-from tests.support.browser import chromium, open_page
+from tests.support.browser import open_page
 from tests.support.loadtest.cells import cell, closed, comparison, results
+from tests.support.loadtest.report_pages import draw_all, write
 from tests.support.loadtest.runs import Run
 
 FACE = (10.0, 10.0, 30.0, 30.0)
@@ -48,93 +44,8 @@ class Text(HTMLParser):
         self.words += [] if self.hidden else data.split()
 
 
-def write(run: Results, folder: Path) -> Path:
-    """The page of a run whose calls all took a millisecond."""
-    variants = tuple(dict.fromkeys(cell.variant for cell in run.cells))
-    loads = tuple(load.key for load in run.plan.loads)
-    rows = [
-        (variants.index(c.variant), loads.index(c.load.key), 1, STEADY, 0, i, 0, 0.001)
-        for c in run.cells
-        for i in range(10)
-    ]
-    samples = Samples(np.array(rows, SAMPLE), variants, loads)
-    write_report(run, decide(run), samples, folder / "report.html")
-    return folder / "report.html"
-
-
 def text(run: Results, folder: Path) -> str:
     return " ".join(Text(write(run, folder).read_text()).words)
-
-
-def under(run: Results, **constraints: float) -> Results:
-    """The same run under constraints."""
-    return replace(run, plan=replace(run.plan, **constraints))
-
-
-def test_the_card_names_the_winner_with_its_load_and_the_runner_up(tmp_path: Path) -> None:
-    winner = cell("int8-openvino", 9.0, 0.94, rps=450, users=8, server=ServerSide(1, 0.1, 1.0, 900.0, None, 2.5))
-    winner = replace(winner, facts=replace(winner.facts, artifact_bytes=11_300_000))
-    second = cell("int8-onnxruntime", 9.5, 0.93, users=8, rps=400)
-    shows = (comparison("int8-openvino", "int8-onnxruntime", 1.21, "likely", users=8),)
-    page = text(under(results(winner, second, users=(8,), comparisons=shows), p99=20.0), tmp_path)
-    assert "Ship int8-openvino at 8 users 2.25 ms p50 9.00 ms p99 450 requests/s 94.00% top-1 11.3 MB on disk" in page
-    assert "p99 9.00 ms and 450 requests/s at 8 users, top-1 94.00%." in page
-    assert "fp32 by openvino; 2.5 rows per engine execution on average; 900 µs of server CPU per request" in page
-    assert (
-        "Runner-up: int8-onnxruntime p99 9.50 ms and 400 requests/s at 8 users, top-1 93.00%; takes 1.21 times" in page
-    )
-
-
-def test_each_load_has_a_table_of_variants_and_constraints(tmp_path: Path) -> None:
-    cells = (
-        cell("int8-x", 9.0, rps=300, megabytes=50),
-        cell("half-x", 9.5, rps=100, megabytes=50),
-        cell("near-x", 9.5, rps=90, megabytes=50),
-        cell("fp32-x", 18.5, rps=80, megabytes=500),
-        cell("int8-x", 30.0, users=8),
-    )
-    shows = comparison("int8-x", "half-x", 1.21, "too close to call"), comparison("int8-x", "near-x", 4.0)
-    page = text(under(results(*cells, users=(1, 8), comparisons=shows), p99=20.0, max_memory=100.0), tmp_path)
-    heads = "variant p99 within 20 ms at most 100 MB verdict"
-    assert f"1 user: ship int8-x {heads} int8-x 9.00 (8.10 to 9.90) met 50.0 met ships" in page
-    close = "takes 1.21 times as long per answer (0.83 to 1.33), too close to call"
-    assert f"half-x 9.50 (8.55 to 10.45) met 50.0 met runner-up; {close}" in page
-    clear = "takes 4.00 times as long per answer (2.00 to 8.00), clear"
-    assert f"near-x 9.50 (8.55 to 10.45) met 50.0 met {clear}" in page
-    assert "fp32-x 18.50 (16.65 to 20.35) unknown 500.0 broken 500.0 MB of memory, 400.0 more than" in page
-    nearest = "8 users: nothing to ship, nearest is int8-x"
-    assert f"{nearest} {heads} int8-x 30.00 (27.00 to 33.00) broken n/a unknown" in page
-    marked = (tmp_path / "report.html").read_text()
-    assert [marked.count(f'<td class="{state}"') for state in ("met", "unknown", "broken")] == [6, 2, 2]
-
-
-def test_a_card_without_a_winner_says_what_comes_nearest(tmp_path: Path) -> None:
-    page = text(under(results(cell("a-x", 30.0), cell("b-x", 25.0)), p99=20.0), tmp_path)
-    assert "No answer: no variant meets all constraints at 1 user. Nearest: b-x p99 25.00 ms and" in page
-
-
-def test_a_winner_without_enough_samples_for_p99_says_so(tmp_path: Path) -> None:
-    page = text(under(results(cell("a-x", None, megabytes=5)), max_memory=9.0), tmp_path)
-    assert "n/a p99: not enough samples (120 of 299)" in page
-
-
-def test_without_constraints_the_frontier_of_each_load_is_told(tmp_path: Path) -> None:
-    cells = (cell("a-x", 1.0, 0.8), cell("b-x", 2.0, 0.9), cell("a-x", 4.0, 0.8, users=8))
-    page = text(results(*cells, users=(1, 8)), tmp_path)
-    assert "1 user a-x p99 1.00 ms and 100 requests/s at 1 user, top-1 80.00%; the fastest. b-x p99 2.00" in page
-    assert "8 users a-x p99 4.00 ms" in page
-    assert "No answer" not in page
-
-
-@pytest.mark.parametrize(
-    ("made", "why"),
-    [
-        (cell("a-x", quality=None), "the server does not say how accurate its variants are"),
-        (cell("a-x", generator_limit="thread"), "no cell is valid, see the warnings"),
-    ],
-)
-def test_an_empty_frontier_says_why(made: Cell, why: str, tmp_path: Path) -> None:
-    assert f"No answer: {why}." in text(results(made), tmp_path)
 
 
 def test_p50_is_compared_with_the_fastest_and_sorted_by(tmp_path: Path) -> None:
@@ -237,12 +148,6 @@ def test_a_run_in_which_no_rate_held_names_no_variant(tmp_path: Path) -> None:
     assert "No answer: no rate held for any variant." in text(replace(run, searches=run.searches[1:]), tmp_path)
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    with chromium(tmp_path_factory.mktemp("chromium")) as running:
-        yield running
-
-
 def made_up(repository: Path) -> Results:
     """Three variants under two loads: one is limited by the generator, one was checked and flipped an image."""
     cells = [
@@ -282,6 +187,7 @@ def page(browser: Chrome, written: Path) -> Iterator[Chrome]:
     """The made-up page as a reader opens it; nothing may have been said in the console when a test is done."""
     if browser.current_url != written.as_uri():
         open_page(browser, written)
+        draw_all(browser)
     yield browser
     browser.execute_script("pick('')")
     assert browser.get_log("browser") == []
@@ -301,9 +207,12 @@ def names(browser: Chrome) -> list[str]:
     return [name.text for name in find(browser, "table.cells tbody .name") if name.is_displayed()]
 
 
-def opacities(browser: Chrome, plot: str) -> dict[str, float]:
-    script = f"return document.getElementById('{plot}').data.filter(t => t.meta).map(t => [t.meta, t.opacity ?? 1])"
-    return dict(browser.execute_script(script))
+def coloured(browser: Chrome, plot: str) -> set[str]:
+    """The variants of a plot that are not greyed."""
+    script = """const plot = document.getElementById(arguments[0]);
+        stale.has(plot) && draw(plot);
+        return plot.data.filter(t => t.meta !== undefined).filter(t => (t.opacity ?? 1) === 1).map(t => t.meta)"""
+    return set(browser.execute_script(script, plot))
 
 
 def sort_by(browser: Chrome, title: str) -> None:
@@ -312,6 +221,7 @@ def sort_by(browser: Chrome, title: str) -> None:
 
 
 PLOTS = [
+    "picture",
     *(f"{kind}-closed-{users}" for users in (1, 8) for kind in ("p99", "rps")),
     *("size", "time-closed-1", "time-closed-8", "curve-p50-closed", "curve-p99-closed"),
     *(f"{kind}-closed-{users}" for users in (1, 8) for kind in ("latency", "tail")),
@@ -321,7 +231,7 @@ PLOTS = [
 
 def drawn(browser: Chrome) -> list[str]:
     """The plots in which at least one trace is drawn."""
-    traces = "svg.main-svg .trace"
+    traces = "svg.main-svg .trace, svg.main-svg .hm"
     return [
         str(plot.get_attribute("id")) for plot in find(browser, ".plot") if plot.find_elements(By.CSS_SELECTOR, traces)
     ]
@@ -329,13 +239,16 @@ def drawn(browser: Chrome) -> list[str]:
 
 def test_every_plot_of_a_real_run_is_drawn_and_nothing_is_loaded(run: Run, browser: Chrome) -> None:
     open_page(browser, run.out / "report.html")
-    assert drawn(browser) == [plot.replace("closed-8", "closed-4") for plot in PLOTS]
+    draw_all(browser)
+    shown = [plot for plot in drawn(browser) if not plot.startswith("heat-")]
+    assert shown == [plot.replace("closed-8", "closed-4") for plot in PLOTS]
     loaded = browser.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
     assert [name for name in loaded if not name.startswith("data:")] == []
 
 
 def test_the_trials_of_a_search_are_drawn(browser: Chrome, tmp_path: Path) -> None:
     open_page(browser, write(searched(), tmp_path))
+    draw_all(browser)
     assert drawn(browser) == ["trials-0"]
 
 
@@ -359,36 +272,29 @@ def test_a_click_on_a_heading_sorts_by_it_and_a_second_turns_the_order(page: Chr
 
 
 def test_a_click_on_a_point_filters_the_page_and_there_is_a_way_back(page: Chrome) -> None:
-    (point,) = find(page, "#size .scatterlayer .trace:nth-child(3) .point")
+    place = "return document.getElementById('size').data.findIndex(t => t.meta === 'int8-openvino')"
+    (point,) = find(page, f"#size .scatterlayer .trace:nth-child({page.execute_script(place) + 1}) .point")
     page.execute_script("arguments[0].scrollIntoView({block: 'center'})", point)
     ActionChains(page).move_to_element(point).pause(0.3).click().perform()
     WebDriverWait(page, 5).until(lambda _: find(page, "#filtered")[0].is_displayed())
     assert names(page) == ["int8-openvino"] * 2
     assert find(page, "#filtered")[0].text.startswith("Only int8-openvino is shown")
     for plot in PLOTS:
-        others = {"fp32-pytorch": 0.08, "int8-onnxruntime": 0.08}
-        assert opacities(page, plot).items() <= (others | {"int8-openvino": 1}).items()
+        assert coloured(page, plot) == {"int8-openvino"}
     find(page, "#filtered button")[0].click()
     assert len(names(page)) == 6
-    assert set(opacities(page, "timeline").values()) == {1}
+    assert coloured(page, "timeline") == {"int8-openvino", "fp32-pytorch"}
     assert not find(page, "#filtered")[0].is_displayed()
-
-
-def test_a_name_and_the_menu_filter_too(page: Chrome) -> None:
-    page.execute_script("arguments[0].click()", find(page, ".answer .name, table.cells tbody .name")[-1])
-    picked = find(page, "#filtered b")[0].text
-    assert set(names(page)) == {picked}
-    assert page.execute_script("return document.querySelector('#menu').value") == picked
-    Select(find(page, "#menu")[0]).select_by_visible_text("fp32-pytorch")
-    assert names(page) == ["fp32-pytorch"] * 2
 
 
 def test_a_cell_that_the_generator_limited_is_red_and_hollow(page: Chrome) -> None:
     (row,) = find(page, "table.cells tr.bad")
     assert row.text.split("\n")[0].startswith("int8-onnxruntime")
     assert "generator thread" in row.text
-    script = "return document.getElementById('rps-closed-8').data.map(trace => trace.marker?.symbol)"
-    assert page.execute_script(script) == [None, "circle", "square", "square-open"]
+    script = """return Object.fromEntries(document.getElementById('rps-closed-8').data
+        .filter(trace => trace.meta !== undefined).map(trace => [trace.meta, trace.marker.symbol]))"""
+    symbols = {"fp32-pytorch": "circle", "int8-openvino": "square", "int8-onnxruntime": "square-open"}
+    assert page.execute_script(script) == symbols
 
 
 def test_images_of_flips_are_drawn_when_their_list_is_opened(page: Chrome) -> None:
@@ -406,6 +312,7 @@ def test_a_phone_does_not_scroll_sideways(page: Chrome) -> None:
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
     try:
         page.refresh()
+        draw_all(page)
         assert page.execute_script("return document.documentElement.scrollWidth") == 390
         assert drawn(page) == PLOTS
     finally:
