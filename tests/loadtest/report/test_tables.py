@@ -60,6 +60,7 @@ def page(browser: Chrome, written: Path) -> Iterator[Chrome]:
     """The made-up page as it is when it was just opened; nothing may be said in the console."""
     open_page(browser, written)
     yield browser
+    browser.execute_script("choose({ limits: run.limits, picked: [] })")
     assert browser.get_log("browser") == []
 
 
@@ -117,6 +118,11 @@ def test_on_paper_tables_fit_the_sheet_with_fewer_columns(page: Chrome) -> None:
         assert headings == [*always, "generator CPU", "failures"]
 
 
+def choose(browser: Chrome, **limits: float) -> None:
+    """Moves limits, as a reader does on the first screen."""
+    browser.execute_script("choose({ limits: arguments[0] })", limits)
+
+
 def marked(browser: Chrome, table: str) -> list[tuple[str, str]]:
     rows = find(browser, f"{table} tr[data-wins]")
     return [(str(row.get_attribute("data-variant")), str(row.get_attribute("data-load"))) for row in rows]
@@ -128,20 +134,8 @@ def test_the_winner_is_marked_in_tables_and_anew_when_another_is_decided(page: C
     color = "return getComputedStyle(document.querySelector(arguments[0])).backgroundColor"
     won, lost = (page.execute_script(color, f".cells tr{kind} td") for kind in ("[data-wins]", ":not([data-wins])"))
     assert won != lost
-    page.execute_script(
-        "document.dispatchEvent(new CustomEvent('decided', { detail: arguments[0] }))",
-        {
-            "decision": {
-                "loads": [
-                    {"load": "closed-1", "winner": LONG, "runner_up": None, "standings": []},
-                    {"load": "closed-8", "winner": None, "runner_up": None, "standings": []},
-                ],
-                "shown": "closed-1",
-            },
-            "limits": {"p99": 20, "rate": None, "max_drop": None, "max_memory": None, "max_size": None},
-        },
-    )
-    assert marked(page, ".cells") == [(LONG, "closed-1")]
+    choose(page, max_memory=45)
+    assert marked(page, ".cells") == [(LONG, "closed-1"), (LONG, "closed-8")]
     assert marked(page, "#capacity-table") == [(LONG, "")]
 
 
@@ -207,8 +201,7 @@ def test_capacity_is_computed_for_the_rate_and_the_price_that_are_given(page: Ch
 
 
 def test_another_p99_changes_the_rate_that_a_server_carries(page: Chrome) -> None:
-    decided = {"decision": {"loads": [], "shown": None}, "limits": {"p99": 10, "rate": 600}}
-    page.execute_script("document.dispatchEvent(new CustomEvent('decided', { detail: arguments[0] }))", decided)
+    choose(page, p99=10, rate=600)
     assert capacity(page)["int8-x"][1:] == ["2", "4", "100", "300", "1 user, p99 9.00 ms"]
     assert capacity(page)[LONG] == ["n/a"] * 6
 
