@@ -26,6 +26,11 @@ return [...document.querySelectorAll("nav select, main *")].filter(wide)
   .filter((element) => !element.parentElement.closest(".scroll, .plot, pre")).map((element) => element.outerHTML);
 """
 """What is cut at the right edge: not what scrolls inside its card."""
+SPILT = """
+return [...document.querySelectorAll("main table td:first-child")]
+  .filter((name) => name.scrollWidth > name.clientWidth + 1).map((name) => name.textContent);
+"""
+"""Names that run into the next column."""
 
 
 def page_of(run: Results, folder: Path, **constraints: float) -> Path:
@@ -85,6 +90,7 @@ def test_on_a_phone_nothing_is_cut_and_only_tables_scroll_sideways(page: Chrome)
     with as_wide_as(page, 390):
         assert page.execute_script("return document.documentElement.scrollWidth") == 390
         assert page.execute_script(BEYOND) == []
+        assert page.execute_script(SPILT) == []
         left = "return arguments[0].getBoundingClientRect().left"
         (card,) = find(page, ".scroll:has(> .cells)")
         page.execute_script("arguments[0].scrollLeft = 300", card)
