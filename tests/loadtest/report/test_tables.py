@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
@@ -14,13 +13,11 @@ from selenium.webdriver.support.select import Select
 
 from loadtest.analysis.results import Results
 from loadtest.client.failures import Failure
-from loadtest.decision.decision import decide
 from loadtest.measure.measurement import Search
 from loadtest.measure.rate_search import Found, Objective
-from loadtest.report.page import write_report
-from loadtest.users.recorder import SAMPLE, Samples
-from tests.support.browser import chromium, open_page
+from tests.support.browser import open_page
 from tests.support.loadtest.cells import NO_SERVER, cell, comparison, results
+from tests.support.loadtest.report_pages import write
 
 LONG = "channels50-int8-clustered-onnxruntime"
 BEYOND = """
@@ -29,15 +26,16 @@ return [...document.querySelectorAll("nav select, main *")].filter(wide)
   .filter((element) => !element.parentElement.closest(".scroll, .plot, pre")).map((element) => element.outerHTML);
 """
 """What is cut at the right edge: not what scrolls inside its card."""
+SPILT = """
+return [...document.querySelectorAll("main table td:first-child")]
+  .filter((name) => name.scrollWidth > name.clientWidth + 1).map((name) => name.textContent);
+"""
+"""Names that run into the next column."""
 
 
-def write(run: Results, folder: Path, **constraints: float) -> Path:
-    """The page of a run without raw samples, under constraints."""
-    run = replace(run, plan=replace(run.plan, **constraints))
-    nothing = Samples(np.zeros(0, SAMPLE), tuple({cell.variant for cell in run.cells}), ())
-    nothing = replace(nothing, loads=tuple(load.key for load in run.plan.loads))
-    write_report(run, decide(run), nothing, folder / "report.html")
-    return folder / "report.html"
+def page_of(run: Results, folder: Path, **constraints: float) -> Path:
+    """The page of a run under constraints."""
+    return write(replace(run, plan=replace(run.plan, **constraints)), folder)
 
 
 def made_up() -> Results:
@@ -58,14 +56,8 @@ def made_up() -> Results:
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    with chromium(tmp_path_factory.mktemp("chromium")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(made_up(), tmp_path_factory.mktemp("made-up"), p99=20.0)
+    return page_of(made_up(), tmp_path_factory.mktemp("made-up"), p99=20.0)
 
 
 @pytest.fixture
@@ -73,6 +65,7 @@ def page(browser: Chrome, written: Path) -> Iterator[Chrome]:
     """The made-up page as it is when it was just opened; nothing may be said in the console."""
     open_page(browser, written)
     yield browser
+    browser.execute_script("choose({ limits: run.limits, picked: [] })")
     assert browser.get_log("browser") == []
 
 
@@ -97,6 +90,7 @@ def test_on_a_phone_nothing_is_cut_and_only_tables_scroll_sideways(page: Chrome)
     with as_wide_as(page, 390):
         assert page.execute_script("return document.documentElement.scrollWidth") == 390
         assert page.execute_script(BEYOND) == []
+        assert page.execute_script(SPILT) == []
         left = "return arguments[0].getBoundingClientRect().left"
         (card,) = find(page, ".scroll:has(> .cells)")
         page.execute_script("arguments[0].scrollLeft = 300", card)
@@ -130,6 +124,11 @@ def test_on_paper_tables_fit_the_sheet_with_fewer_columns(page: Chrome) -> None:
         assert headings == [*always, "generator CPU", "failures"]
 
 
+def choose(browser: Chrome, **limits: float) -> None:
+    """Moves limits, as a reader does on the first screen."""
+    browser.execute_script("choose({ limits: arguments[0] })", limits)
+
+
 def marked(browser: Chrome, table: str) -> list[tuple[str, str]]:
     rows = find(browser, f"{table} tr[data-wins]")
     return [(str(row.get_attribute("data-variant")), str(row.get_attribute("data-load"))) for row in rows]
@@ -141,20 +140,8 @@ def test_the_winner_is_marked_in_tables_and_anew_when_another_is_decided(page: C
     color = "return getComputedStyle(document.querySelector(arguments[0])).backgroundColor"
     won, lost = (page.execute_script(color, f".cells tr{kind} td") for kind in ("[data-wins]", ":not([data-wins])"))
     assert won != lost
-    page.execute_script(
-        "document.dispatchEvent(new CustomEvent('decided', { detail: arguments[0] }))",
-        {
-            "decision": {
-                "loads": [
-                    {"load": "closed-1", "winner": LONG, "runner_up": None, "standings": []},
-                    {"load": "closed-8", "winner": None, "runner_up": None, "standings": []},
-                ],
-                "shown": "closed-1",
-            },
-            "limits": {"p99": 20, "rate": None, "max_drop": None, "max_memory": None, "max_size": None},
-        },
-    )
-    assert marked(page, ".cells") == [(LONG, "closed-1")]
+    choose(page, max_memory=45)
+    assert marked(page, ".cells") == [(LONG, "closed-1"), (LONG, "closed-8")]
     assert marked(page, "#capacity-table") == [(LONG, "")]
 
 
@@ -167,7 +154,9 @@ def test_a_filter_leaves_no_empty_table_and_no_stray_label(page: Chrome) -> None
     shown = [table for table in find(page, "main table:has([data-variant])") if table.is_displayed()]
     assert len(shown) >= 4
     assert all(table.find_elements(By.CSS_SELECTOR, "[data-variant]:not([hidden])") for table in shown)
-    assert not any("Not compared" in each.text for each in find(page, ".left-out"))
+    (left_out,) = [each.text for each in find(page, "p.left-out[data-of-variants]") if each.is_displayed()]
+    assert left_out.startswith("Not compared: int8-x (limited by the generator")
+    assert "fp32-x" not in left_out
 
 
 def test_what_is_not_known_says_why(page: Chrome) -> None:
@@ -218,15 +207,14 @@ def test_capacity_is_computed_for_the_rate_and_the_price_that_are_given(page: Ch
 
 
 def test_another_p99_changes_the_rate_that_a_server_carries(page: Chrome) -> None:
-    decided = {"decision": {"loads": [], "shown": None}, "limits": {"p99": 10, "rate": 600}}
-    page.execute_script("document.dispatchEvent(new CustomEvent('decided', { detail: arguments[0] }))", decided)
+    choose(page, p99=10, rate=600)
     assert capacity(page)["int8-x"][1:] == ["2", "4", "100", "300", "1 user, p99 9.00 ms"]
     assert capacity(page)[LONG] == ["n/a"] * 6
 
 
 def test_a_server_on_another_machine_is_asked_for_its_vcpus(browser: Chrome, tmp_path: Path) -> None:
     run = made_up()
-    open_page(browser, write(replace(run, plan=replace(run.plan, target="elsewhere:1")), tmp_path, p99=20.0))
+    open_page(browser, page_of(replace(run, plan=replace(run.plan, target="elsewhere:1")), tmp_path, p99=20.0))
     assert capacity(browser)[LONG][:4] == ["n/a", "2", "n/a", "80"]
     give(browser, cores=4)
     assert capacity(browser)[LONG][1:4] == ["2", "8", "80"]
@@ -250,7 +238,7 @@ def test_warnings_are_one_line_for_each_cause_and_their_details_folded(page: Chr
 def test_no_badge_is_on_nearly_all_measurements(limited: int, badges: int, browser: Chrome, tmp_path: Path) -> None:
     names = "abcd"
     cells = [cell(f"{name}-x", generator_limit="thread" if i < limited else None) for i, name in enumerate(names)]
-    open_page(browser, write(results(*cells), tmp_path))
+    open_page(browser, page_of(results(*cells), tmp_path))
     assert (len(find(browser, ".cells .badge.bad")), len(find(browser, ".cells tr.bad"))) == (badges, badges)
     said = f"The load generator may have been the limit in {limited} of 4 measurements"
     assert find(browser, ".warnings")[0].text.count(said) == 1
