@@ -294,6 +294,10 @@ def test_a_phone_does_not_scroll_sideways(page: Chrome) -> None:
     try:
         page.refresh()
         assert page.execute_script("return document.documentElement.scrollWidth") == 390
+        answer, limits = (find(page, selector)[0].rect["y"] for selector in ("#answer", "#limits"))
+        assert answer < limits
+        assert answer < 400
+        assert all(box.rect["x"] + box.rect["width"] <= 390 for box in find(page, "#limits input"))
         assert drawn(page) == PLOTS
     finally:
         page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
