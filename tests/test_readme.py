@@ -15,7 +15,8 @@ from protos.repository import Entry
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-OTHERS = "".join((ROOT / "docs" / name).read_text() for name in ("own-models.md", "detection.md"))
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "deploy" / "README.md", *(ROOT / "docs").rglob("*.md")]
+OTHERS = "".join((ROOT / "docs" / f"{name}.md").read_text() for name in ("own-models", "detection", "serving", "tune"))
 COMMANDS = [
     line.strip()
     for block in re.findall(r"```(?:sh|console)\n(.*?)```", README + OTHERS, re.DOTALL)
@@ -46,9 +47,17 @@ def test_every_program_knows_the_flags_that_it_is_shown_with(command: str) -> No
     assert [word for word in words if word.startswith("--") and word not in asked.stdout] == []
 
 
-def test_every_link_leads_somewhere() -> None:
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
-    assert [link for link in links if not (ROOT / link).exists()] == []
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)]+)\)", page.read_text()) if "://" not in link]
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_index_names_every_page_of_the_documentation() -> None:
+    index = (ROOT / "docs" / "README.md").read_text()
+    assert [
+        page.name for page in (ROOT / "docs").glob("*.md") if page.name not in {"README.md"} and page.name not in index
+    ] == []
 
 
 def test_its_table_is_what_the_manifests_say() -> None:

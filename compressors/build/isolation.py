@@ -2,6 +2,7 @@
 
 With torch 2.13, after FX quantization has run in a process, AOTInductor packs the int8 weights of the next
 network differently, and that artifact is 1.6 times slower. A library that crashes also costs only its own variant.
+The processes are forked from one that has imported torch and done nothing else, which costs the import once.
 """
 
 import importlib
@@ -19,15 +20,19 @@ import cloudpickle
 P = ParamSpec("P")
 T = TypeVar("T")
 
+IMPORTED = "compressors.networks.torchvision"
+"""What every process has imported: torchvision's networks do not unpickle without it, and it brings torch."""
+
 
 def in_fresh_process(function: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
-    """Runs `function` in a new interpreter and returns or raises what it does; what it returns must pickle.
+    """Runs `function` where nothing ran before and returns or raises what it does; what it returns must pickle.
 
     What it raises comes as a RuntimeError of the same text where that does not pickle. Its arguments go by
     cloudpickle: a user's network may hold lambdas, which pickle does not take.
     """
     packed = cloudpickle.dumps((function, arguments, keywords))
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _prepare) as pool:
+    multiprocessing.set_forkserver_preload([IMPORTED])
+    with ProcessPoolExecutor(1, multiprocessing.get_context("forkserver"), _prepare) as pool:
         return cast(T, pool.submit(_call, packed).result())
 
 
@@ -67,4 +72,4 @@ def _pickles(error: Exception) -> bool:
 def _prepare() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     logging.disable(logging.WARNING)  # what the libraries tell their own developers
-    importlib.import_module("compressors.networks.torchvision")  # torchvision's networks do not unpickle without it
+    importlib.import_module(IMPORTED)

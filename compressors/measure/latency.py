@@ -19,7 +19,7 @@ from server.runtimes import Runtime
 THREADS = 1
 KNOWN = 0.02
 """A p50 is known when half its interval is this share of it, or less."""
-SECONDS = 5.0
+SECONDS = 3.0
 """A runtime's share of the time, where nobody says otherwise."""
 BLOCK_SECONDS, BLOCK_CALLS = 0.05, 50
 """Calls of one runtime in one round: as many as fit in this time, from 1 to so many."""

@@ -96,7 +96,8 @@ def ratio_interval(before: Estimate, after: Estimate, correlation: float, alpha:
 
 def estimates(cell: Cell, samples: Samples) -> Iterator[tuple[str, Estimate | None]]:
     """Yields each figure of a cell by its name in reports; None where the run has too few calls or rounds for it."""
-    rows, slices = steady(samples.of(cell.variant, cell.load)), samples.slices_of(cell.variant, cell.load)
+    rows = steady(samples.of_figures(cell.variant, cell.load))
+    slices = samples.slices_of_figures(cell.variant, cell.load)
     calls, part, parts = _parts(rows, slices)
     enough = parts >= FEWEST_PARTS and len(calls) > 0
     for name, q in QUANTILES.items():
@@ -123,9 +124,9 @@ def _ms_per_answer(cell: Cell, calls: Series, slices: Rows) -> Estimate:
 
 
 def _parts(rows: Rows, slices: Rows) -> tuple[Series, NDArray[np.intp], int]:
-    """Returns the calls of a cell's figures in milliseconds, the part of each from 0, and how many parts there are."""
+    """Returns the calls in milliseconds, the part of each from 0, and how many parts there are."""
     if (slices["round"] == 0).any():
-        rows = np.sort(np.compress(rows["round"] == 0, rows), order="due")
+        rows = np.sort(rows, order="due")
         parts = min(PARTS, len(rows))
         part = np.arange(len(rows)) * parts // max(1, len(rows))
     else:

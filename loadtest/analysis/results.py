@@ -257,14 +257,12 @@ def _cell(
         facts=facts,
         server=_server_side(known, _ratio(float(slices["server"].sum()), float(slices["calls"].sum()), 1e6)),
         failure_texts=merge(itertools.chain(*failures)),
-        **_figures(load, rows, slices, ceiling, alpha),
+        **_figures(load, samples.of_figures(variant, load), samples.slices_of_figures(variant, load), ceiling, alpha),
     )
 
 
 def _figures(load: Load, rows: Rows, slices: Rows, ceiling: float | None, alpha: float) -> dict[str, Any]:
-    """Returns a cell's fields of the steady state: of the block without a break where there is one."""
-    if (slices["round"] == 0).any():
-        rows, slices = (np.compress(each["round"] == 0, each) for each in (rows, slices))
+    """Returns a cell's fields of the steady state."""
     taken, calls = steady(rows), int((rows["phase"] == STEADY).sum())
     seconds, whole = float(slices["seconds"].sum()), float(slices["whole"].sum())
     thread, process, server = (float(slices[name].sum()) for name in ("thread", "process", "server"))

@@ -86,8 +86,14 @@ class Samples:
     def of_figures(self, variant: str, load: Load) -> Rows:
         """Returns the rows of which a cell's figures are made: those of its block without a break, or else all."""
         rows = self.of(variant, load)
-        unbroken = rows["round"] == 0
-        return np.compress(unbroken, rows) if unbroken.any() else rows
+        has_block = bool((self.slices_of_figures(variant, load)["round"] == 0).any())
+        return np.compress(rows["round"] == 0, rows) if has_block else rows
+
+    def slices_of_figures(self, variant: str, load: Load) -> Rows:
+        """Returns the slices of the same: the block's one, or else all."""
+        slices = self.slices_of(variant, load)
+        block = np.compress(slices["round"] == 0, slices)
+        return block if len(block) else slices
 
     def slices_of(self, variant: str, load: Load) -> Rows:
         """Returns the slices of one cell."""

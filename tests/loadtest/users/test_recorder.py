@@ -1,6 +1,7 @@
 """Raw samples: what a listener of Locust's request event keeps of each call."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -174,6 +175,14 @@ def test_slices_are_joined_with_their_calls_and_found_by_cell() -> None:
     samples = join([sliced(0, 0, 1), sliced(1, 0, 1), sliced(0, 1, 1), sliced(0, 0, 2)])
     assert samples.slices_of("a", closed(1))["round"].tolist() == [1, 2]
     assert samples.slices_of("b", closed(8))["round"].tolist() == []
+
+
+def test_figures_are_made_of_the_block_without_a_break_even_if_it_has_no_call() -> None:
+    samples = join([sliced(0, 0, 1), sliced(0, 0, 0)])
+    silent = replace(samples, rows=samples.rows[samples.rows["round"] > 0])
+    for each, calls in ((samples, 2), (silent, 0)):
+        assert each.slices_of_figures("a", closed(1))["round"].tolist() == [0]
+        assert each.of_figures("a", closed(1))["round"].tolist() == [0] * calls
 
 
 def test_a_slice_that_only_warms_up_has_no_steady_call_and_no_figures() -> None:
