@@ -3,11 +3,13 @@
 pareto-compress build --study digits --repository models
 pareto-compress build --model resnet20:resnet20 --weights resnet20.th --data photos --name mine
 pareto-compress build --onnx mine.onnx --data photos.npz --name mine
-pareto-compress list models
-pareto-compress plot models --out plots
-pareto-compress verify models
-pareto-compress remeasure models && pareto-compress list models --host
-pareto-compress promote digits int8-openvino --repository models
+pareto-compress list
+pareto-compress plot --out plots
+pareto-compress verify
+pareto-compress remeasure && pareto-compress list --host
+pareto-compress promote digits int8-openvino
+
+All read or write the repository `models` unless `--repository` names another.
 """
 
 import argparse
@@ -15,64 +17,82 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from compressors.settings import BuildOptions, ListOptions, PlotOptions, PromoteOptions, UserModel
+from compressors.settings import BuildOptions, ListOptions, PlotOptions, RepositoryOptions, UserModel
 from protos import repository
-from protos.errors import ParetoServeError
-from protos.repository import Entry
-from protos.support import machine, options
+from protos.errors import ParetoServeError, UsageError
+from protos.repository import GOLDEN, MANIFEST, Entry
+from protos.support import machine, options, program
+
+LOADING = "loading PyTorch"
+"""What the first seconds are spent on."""
 
 
-def main() -> None:
-    """Runs the command line and ends the process with its exit code."""
-    arguments = _parser().parse_args()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    with program.quiet_end():
+        return _main(_parser().parse_args(arguments))
+
+
+def _main(arguments: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s", stream=sys.stderr)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # its warnings are for its own developers
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin are ruinous beside other work
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     try:
-        sys.exit(arguments.run(arguments))
+        return int(arguments.run(arguments))
     except (ParetoServeError, FileNotFoundError) as error:
         print(f"pareto-compress: {error}", file=sys.stderr)
-        sys.exit(2)
+        return 2
     except KeyboardInterrupt:
         print("interrupted; what is finished is kept, start again to go on", file=sys.stderr)
-        sys.exit(130)
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="pareto-compress", description="Build and inspect variants of a model.")
+    program.add_version(parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(run: Callable[[argparse.Namespace], int], text: str, *positional: str) -> argparse.ArgumentParser:
+    def command(
+        run: Callable[[argparse.Namespace], int], text: str, kind: type[options.Dataclass] = RepositoryOptions
+    ) -> argparse.ArgumentParser:
         made = commands.add_parser(run.__name__.removeprefix("_"), help=text)
         made.set_defaults(run=run)
-        for argument in positional:
-            made.add_argument(argument, type=Path if argument == "repository" else str)
+        options.add_flags(made, kind)
         return made
 
-    build = command(_build, "build the variants of a study or of your own model")
-    options.add_flags(build, BuildOptions)
+    build = command(_build, "build the variants of a study or of your own model", BuildOptions)
     options.add_flags(build.add_argument_group("your own model (docs/own-models.md)"), UserModel)
-    listing = command(_list, "the table of a repository, with ratios to FP32 PyTorch", "repository")
-    options.add_flags(listing, ListOptions)
-    options.add_flags(command(_plot, "a page of plots for each model of a repository", "repository"), PlotOptions)
-    command(_remeasure, "measure accuracy and latency on this host; the manifests stay as they are", "repository")
-    command(_verify, "check every variant's hashes and its answers on the golden inputs", "repository")
-    promote = command(_promote, "make a variant the one that a request without a version gets", "model", "variant")
-    options.add_flags(promote, PromoteOptions)
+    command(_list, "the table of a repository, and the frontier of accuracy and latency", ListOptions)
+    command(_plot, "a page of plots for each model of a repository", PlotOptions)
+    command(_remeasure, "measure accuracy and latency on this host; the manifests stay as they are")
+    command(_verify, "check every variant's hashes and its answers on the golden inputs")
+    promote = command(_promote, "make a variant the one that a request without a version gets")
+    promote.add_argument("model")
+    promote.add_argument("variant")
     return parser
 
 
+def _entries(root: Path) -> list[Entry]:
+    """Returns what a repository holds; raises `UsageError` where the folder is none."""
+    built = any((*root.glob(f"*/{GOLDEN}"), *root.glob(f"*/*/{MANIFEST}")))
+    if entries := repository.scan(root) if built else []:
+        return entries
+    expected = f"a folder with MODEL/VARIANT/{MANIFEST}, as `pareto-compress build` writes it"
+    raise UsageError(f"--repository: got '{root}', expected {expected}")
+
+
 def _build(arguments: argparse.Namespace) -> int:
-    from compressors import from_flags
-    from compressors.build import teachers
-    from compressors.build.pipeline import Build, read_data
-    from compressors.report import table
+    with program.doing(LOADING):
+        from compressors import from_flags
+        from compressors.build import teachers
+        from compressors.build.pipeline import Build, read_data
+        from compressors.report import table
 
     studies, data = from_flags.studies(arguments)
     folder = options.read(BuildOptions, arguments).repository
@@ -85,7 +105,7 @@ def _build(arguments: argparse.Namespace) -> int:
     for build in builds:
         build.run()
     entries = [e for e in repository.scan(folder) if e.model in {each.model for each in studies}]
-    print(table.show(entries, "table"))
+    print(table.show(entries))
     for build in builds:
         for name, cause in build.failures.items():
             print(f"FAILED {build.study.model}/{name}: {cause} (all of it: {build.log(name)})", file=sys.stderr)
@@ -93,10 +113,13 @@ def _build(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from compressors.report import table
+    chosen = options.read(ListOptions, arguments)
+    entries = _entries(chosen.repository)
+    with program.doing(LOADING):
+        from compressors.report import table
 
-    chosen, entries = options.read(ListOptions, arguments), repository.scan(arguments.repository)
-    print(table.show(_on_this_host(entries) if chosen.host else entries, chosen.format))
+    shown = _on_this_host(entries) if chosen.host else entries
+    print(table.as_json(shown) if chosen.json else table.show(shown, chosen.format, chosen.wide, chosen.columns))
     return 0
 
 
@@ -110,49 +133,58 @@ def _on_this_host(entries: list[Entry]) -> list[Entry]:
 
 
 def _remeasure(arguments: argparse.Namespace) -> int:
-    from compressors.measure import remeasure
-    from compressors.report import table
+    root = options.read(RepositoryOptions, arguments).repository
+    entries = _entries(root)
+    with program.doing(LOADING):
+        from compressors.measure import remeasure
+        from compressors.report import table
 
-    entries = repository.scan(arguments.repository)
     for model in sorted({entry.model for entry in entries}):
         variants = [entry for entry in entries if entry.model == model and entry.variant]
-        host = remeasure.remeasure(arguments.repository, model, variants)
-        print(table.show(_on_this_host(variants), "table"))
+        host = remeasure.remeasure(root, model, variants)
+        print(table.show(_on_this_host(variants)))
         changed = remeasure.changes([e.variant for e in variants if e.variant], host)
         print("", *changed or ["Nothing is otherwise than where it was built."], sep="\n")
     return 0
 
 
 def _plot(arguments: argparse.Namespace) -> int:
-    from compressors.report import plots
+    chosen = options.read(PlotOptions, arguments)
+    entries = _entries(chosen.repository)
+    with program.doing(LOADING):
+        from compressors.report import plots
 
-    for page in plots.write(repository.scan(arguments.repository), options.read(PlotOptions, arguments).out):
-        print(page)
+    for page in plots.write(entries, chosen.out):
+        print(f"Report: {page}")
     return 0
 
 
 def _verify(arguments: argparse.Namespace) -> int:
+    failures, root = 0, options.read(RepositoryOptions, arguments).repository
+    entries = _entries(root)
     from compressors.progress import first_line
     from server import runtimes
     from server.runtimes.golden import check_golden
 
-    failures = 0
-    for entry in repository.scan(arguments.repository):
+    for entry in entries:
+        said = f"ok      {entry.model}/{entry.name}"
         try:
             variant = repository.verify(entry)
             with closing(runtimes.load(entry.folder, variant, threads=1)) as adapter:
-                check_golden(adapter, variant, repository.load_golden(arguments.repository, entry.model))
-            print(f"ok      {entry.model}/{entry.name}")
+                check_golden(adapter, variant, repository.load_golden(root, entry.model))
         except Exception as error:  # a damaged artifact fails in its library's own way
             failures += 1
-            print(f"BROKEN  {entry.model}/{entry.name}: {first_line(error)}")
+            said = f"BROKEN  {entry.model}/{entry.name}: {first_line(error)}"
+        print(said, flush=True)
     return 1 if failures else 0
 
 
 def _promote(arguments: argparse.Namespace) -> int:
-    repository.promote(options.read(PromoteOptions, arguments).repository, arguments.model, arguments.variant)
+    root = options.read(RepositoryOptions, arguments).repository
+    _entries(root)
+    repository.promote(root, arguments.model, arguments.variant)
     return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

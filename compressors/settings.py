@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
+from protos.errors import UsageError
 from protos.manifest import RuntimeName, TaskName
 from protos.support.options import Rule, with_unit
 
@@ -65,7 +66,7 @@ class UserModel:
     """how a detector's outputs become boxes: scrfd, ultralytics, yolov5, boxes-scores, ... (docs/detection.md)"""
     keypoints: int | None = None
     """points of each box that a detector finds; without it, none"""
-    iou_threshold: float | None = None
+    iou_threshold: float | None = field(default=None, metadata={"metavar": "SHARE"})
     """overlap from which the box with the lower score goes; without it, 0.4"""
     calibration: int | None = None
     """training images for int8 ranges; without it, 256 or as many as there are"""
@@ -78,26 +79,39 @@ class UserModel:
 
 
 @dataclass(frozen=True)
-class ListOptions:
-    """How `list` shows a repository."""
+class RepositoryOptions:
+    """Which repository is read."""
 
-    format: Literal["table", "markdown", "csv", "json"] = "table"
-    """how to print it"""
-    host: bool = False
-    """the figures that `remeasure` took on this host, in place of the manifests'"""
+    repository: Path = MODELS
+    """folder of built variants"""
 
 
 @dataclass(frozen=True)
-class PlotOptions:
+class ListOptions(RepositoryOptions):
+    """How `list` shows a repository."""
+
+    format: Literal["table", "markdown", "csv"] = "table"
+    """how to print it; csv has all columns"""
+    wide: bool = False
+    """all columns of the table, not only the first ones"""
+    columns: tuple[str, ...] = field(default=(), metadata={"metavar": "NAME,..."})
+    """the columns of the table, by the names that --format csv gives them, such as top1,p50_ms"""
+    json: bool = False
+    """print the manifests and the columns as one JSON document"""
+    host: bool = False
+    """the figures that `remeasure` took on this host, in place of the manifests'"""
+
+    def __post_init__(self) -> None:
+        """Raises `UsageError` for two forms, and for columns of one that always has all."""
+        if self.json and self.format != "table":
+            raise UsageError(f"--json: got it with --format {self.format}, expected one of them")
+        if (self.json or self.format == "csv") and (self.columns or self.wide):
+            raise UsageError("--columns, --wide: got one of them with --json or --format csv, which have all columns")
+
+
+@dataclass(frozen=True)
+class PlotOptions(RepositoryOptions):
     """Where `plot` writes its pages."""
 
     out: Path = Path("plots")
     """folder to write to"""
-
-
-@dataclass(frozen=True)
-class PromoteOptions:
-    """Where `promote` finds the variant."""
-
-    repository: Path = MODELS
-    """folder of built variants"""

@@ -43,5 +43,4 @@ if [ "$ended" = "$server" ]; then
     echo "demo: the server ended before the load test did" >&2
     exit 1
 fi
-[ ! -f "$out/results.json" ] || echo "report: $out/report.html" >&2
 exit "$status"

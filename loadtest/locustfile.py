@@ -1,27 +1,31 @@
-"""What `locust -f` takes: the users of `loadtest.users.users`, and Locust's hooks that give them flags and payloads.
+"""What `locust -f` takes: the users of `loadtest.users`, and Locust's hooks that give them flags and payloads.
 
 By hand, with Locust's own web page and everything else that Locust can do:
 
-    locust -f loadtest/locustfile.py --host 127.0.0.1:8001 --model digits --variants int8-openvino
+    locust -f loadtest/locustfile.py --host 127.0.0.1:8001 --model digits --class-picker
     locust -f loadtest/locustfile.py --host 127.0.0.1:8001 --model digits --rate 50   # open loop, for each user
 
-`--processes 2` makes two workers beside the master; started by hand, workers may be on other machines. Our flags
-(`$OURS`: `--model` to `--token-file`) go to each process, Locust's own (`$RUN`: `--headless -u 8 -t 30s --host
-HOST:PORT`) to the master:
+Each variant has a class of users, `int8_openvino`, and each user sends to one variant. Locust deals `-u` users out to
+the classes, those that `--class-picker` lets one choose on the page. The page's form shows our flags, too, but for
+`--samples` and the flags of `loadtest.access`, which name files of this machine. Given at the start, `--host` and
+`--model` show the variants before the first test; given in the form alone, afterwards.
+
+`--processes 2` makes two workers beside the master; started by hand, workers may be on other machines. `$OURS`
+(`--host HOST:PORT`, `--model` to `--token-file`) go to each process, `$RUN` (`--headless -u 8 -t 30s`) to the master:
 
     locust -f loadtest/locustfile.py $RUN $OURS --processes 2
     locust -f loadtest/locustfile.py $RUN $OURS --master --expect-workers 2
     locust -f loadtest/locustfile.py $OURS --worker --master-host MASTER   # and another
 
-A server with TLS, mutual TLS or tokens is reached by the flags of `loadtest.access`, `--tls-ca` to `--token-file`. The
-master sends its flags to the workers, so that the files have to be at the same places everywhere.
+A server with TLS, mutual TLS or tokens is reached by the flags of `loadtest.access`, `--tls-ca` to `--token-file`.
 
 `--rate` is what each user sends, on whichever worker it is; `loadtest/rampfile.py` lets the rate rise. For payloads of
 your own, subclass `InferenceUser` (closed loop) or `PoissonUser` (open loop) in your own locustfile and give the class
 `payloads`. Locust's statistics have whole milliseconds; `--samples FILE` keeps the raw samples.
 """
 
-from loadtest.users.users import ArrivalUser, InferenceUser, PoissonUser, VariantUser  # before all else: see there
+from loadtest.users.users import InferenceUser, PoissonUser  # before all else: see there
+from loadtest.users.variant_users import VariantUser, VariantUsers
 
 # isort: split
 import errno
@@ -29,8 +33,6 @@ import io
 import logging
 import os
 import tempfile
-from argparse import Namespace
-from contextlib import closing
 from pathlib import Path
 from time import perf_counter, time
 from typing import NoReturn
@@ -43,68 +45,69 @@ from locust.exception import StopTest
 from locust.runners import MasterRunner, WorkerRunner
 
 from loadtest.access import Access
-from loadtest.client.credentials import Credentials, read_credentials
-from loadtest.client.discovery import list_variants
-from loadtest.client.oip import Client
-from loadtest.client.payloads import Payload, make_inputs, make_payloads
-from loadtest.plan import is_address
 from loadtest.users.recorder import Recorder, Samples, load_samples, merge
 from protos.errors import UsageError
 from protos.support.atomic import new_file
-from protos.support.options import add_flags, read
+from protos.support.options import add_flags
 
 ROOM = 1 << 20
 """Bytes that `--samples` must have room for before any load: some 100,000 calls."""
 
-__all__ = ["ArrivalUser", "InferenceUser", "PoissonUser", "VariantUser"]
+_RATE = "open loop: arrivals per second of each user; 0 is the closed loop, which waits for each answer"
+
+__all__ = ["InferenceUser", "PoissonUser", "VariantUser"]
 
 
 @events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
 def _add_flags(parser: LocustArgumentParser) -> None:
-    group = parser.add_argument_group("ParetoServe")
-    group.add_argument("--model", env_var="PARETO_MODEL", default="", help="model to load")
-    group.add_argument("--variants", env_var="PARETO_VARIANTS", default="", help="separated by commas; else all")
-    group.add_argument("--repository", env_var="PARETO_REPOSITORY", default="models", help="where golden inputs are")
-    group.add_argument("--rate", env_var="PARETO_RATE", type=float, default=0.0, help="open loop: arrivals per second")
-    group.add_argument("--deadline", env_var="PARETO_DEADLINE", type=float, default=10.0, help="seconds for each call")
+    """Adds the flags; Locust shows the parser's own in its form, and none of a group."""
+    parser.add_argument("--model", env_var="PARETO_MODEL", default="", help="model whose variants are called")
+    parser.add_argument("--variants", env_var="PARETO_VARIANTS", default="", help="separated by commas; else all")
+    parser.add_argument("--rate", env_var="PARETO_RATE", type=float, default=0.0, help=_RATE)
+    parser.add_argument("--deadline", env_var="PARETO_DEADLINE", type=float, default=10.0, help="seconds for each call")
+    parser.add_argument("--repository", env_var="PARETO_REPOSITORY", default="models", help="where golden inputs are")
+    group = parser.add_argument_group("Files of ParetoServe, not in the web form")
     group.add_argument("--samples", env_var="PARETO_SAMPLES", default="", help="file for the raw samples, .npz")
     add_flags(group, Access)
 
 
 @events.init.add_listener  # type: ignore[untyped-decorator]
-def _obey_flags(environment: Environment, **_: object) -> None:
-    """Takes users of the open loop with `--rate`, and keeps raw samples with `--samples`."""
+def _begin(environment: Environment, **_: object) -> None:
+    """Keeps raw samples with `--samples`, and has the variants' classes made when their time comes."""
     options = environment.parsed_options
-    if options is not None and options.rate:
-        ArrivalUser.rate = options.rate
-        environment.user_classes = [ArrivalUser if user is VariantUser else user for user in environment.user_classes]
-    if options is not None and options.samples:
-        _SampleKeeper(environment, Path(options.samples.removesuffix(".npz") + ".npz"))
-
-
-@events.test_start.add_listener  # type: ignore[untyped-decorator]
-def _make_payloads(environment: Environment, **_: object) -> None:
-    """Makes the payloads when a test starts: only then is the host known."""
-    options = environment.parsed_options
-    if options is None or not options.model:
+    if options is None:
         return
+    users = VariantUsers(environment, options)
+    environment.events.test_start.add_listener(lambda **_: _start(environment, users))  # type: ignore[no-untyped-call]
+    if options.samples:
+        _SampleKeeper(environment, Path(options.samples.removesuffix(".npz") + ".npz"))
+    if options.model and options.host and not options.headless:
+        try:
+            users.make()
+        except UsageError as error:
+            logging.warning("the variants are not known yet: %s", error)
+
+
+def _start(environment: Environment, users: VariantUsers) -> None:
+    """Asks for the variants anew: the form may name another host or model, and a worker learns of it only now."""
     try:
-        given = Namespace(**{name: value or None for name, value in vars(options).items()})  # a page sends empty texts
-        credentials = read_credentials(read(Access, given))
-        payloads = _payloads(environment.host or "", options, credentials)
+        users.make()
     except UsageError as error:
         _stop(environment, str(error))
-    for user in (VariantUser, ArrivalUser):
-        user.payloads, user.deadline, user.credentials = payloads, options.deadline, credentials
+    classes, options = environment.user_classes, environment.parsed_options
+    some = options.num_users if options and not isinstance(environment.runner, WorkerRunner) else None
+    if some and some < len(classes):
+        logging.warning("-u: got %s, expected %s or more: some variants get no user", some, len(classes))
 
 
 def _stop(environment: Environment, message: str) -> NoReturn:
     """Ends a test before its load, with the message as one line of Locust's log."""
     environment.process_exit_code = 2
     options = environment.parsed_options
-    if isinstance(environment.runner, MasterRunner) and options and options.headless:  # a master lets StopTest pass
+    if isinstance(environment.runner, MasterRunner):  # a master lets StopTest pass
         logging.error(message)
-        environment.runner.quit()
+        if options and options.headless:
+            environment.runner.quit()
         raise GreenletExit
     raise StopTest(message) from None
 
@@ -165,17 +168,3 @@ class _SampleKeeper:
         taken = self._recorder.samples(perf_counter() - time(), (0.0, perf_counter()))
         self._recorder.clear()
         return taken
-
-
-def _payloads(host: str, options: Namespace, credentials: Credentials) -> list[Payload]:
-    if not is_address(host):
-        raise UsageError(f"--host: got '{host}', expected HOST:PORT")
-    with closing(Client(host, options.deadline, credentials)) as client:
-        found = list_variants(client, options.model, tuple(filter(None, options.variants.split(","))))
-    for variant, reason in found.skipped.items():
-        logging.warning("variant %s is left out: %s", variant, reason)
-    payloads = []
-    for variant, metadata in found.ready.items():
-        inputs = make_inputs(options.model, metadata, Path(options.repository), seed=0)
-        payloads += make_payloads(options.model, variant, metadata, inputs)
-    return payloads

@@ -87,7 +87,11 @@ Constraint = Literal["p99", "rate", "max_drop", "max_memory", "max_size"]
 """What a variant to ship must meet, as the field of `Plan` that has the limit is named."""
 CONSTRAINTS = tuple(f"--{name.replace('_', '-')}" for name in get_args(Constraint))
 
-TARGETS: Rule = {"accepts": _are_targets, "expected": "HOST:PORT, and others as NAME=HOST:PORT"}
+TARGETS: Rule = {
+    "accepts": _are_targets,
+    "expected": "HOST:PORT, and others as NAME=HOST:PORT",
+    "metavar": "HOST:PORT,...",
+}
 
 DEFAULT_USERS = (1, 8)
 
@@ -102,7 +106,7 @@ class Plan(Access):
     target: str = field(metadata=TARGETS)
     """gRPC address of the server, HOST:PORT without http:// or dns:///; more servers follow with a name:
     HOST:PORT,triton=HOST:PORT"""
-    model: str
+    model: str = field(metadata={"metavar": "NAME"})
     """model to load, as the server names it"""
     out: Path
     """new folder for samples, results and report"""
@@ -158,15 +162,15 @@ class Plan(Access):
     """seconds for which h2load asks the fastest variant too, and with which the load generator's own share of the
     machine is extrapolated to none, about seven times as long in all; 0 skips both"""
     check_accuracy: bool = False
-    """also send the repository's test split under load: top-1 or AP must equal the manifest's, and all flips are
-    listed"""
+    """also send the repository's test split under load: top-1 or AP must equal the manifest's, and all changed
+    predictions are listed"""
     deadline: float = field(default=10.0, metadata=ABOVE_ZERO)
     """seconds until a call without an answer counts as failed"""
     wait: float = field(default=0.0, metadata=units.at_least(0))
     """seconds to wait for a server that is still starting"""
     repository: Path = Path("models")
     """repository whose golden.npz holds real inputs; without it, random inputs are made from the model's metadata"""
-    metrics_url: str | None = None
+    metrics_url: str | None = field(default=None, metadata={"metavar": "URL"})
     """the server's metrics page; without it, the port above the target's is tried"""
     seed: int = 0
     """seed for the order of the variants and for random inputs"""

@@ -2,24 +2,23 @@
 
     locust -f loadtest/rampfile.py --host 127.0.0.1:8001 --model digits --rate 10 -u 50 -t 60s --samples raw.npz
 
-Each of the `-u` users sends `--rate` requests per second, so here the load rises to 500 per second. The raw samples
-show where the server saturates: latencies and failures over the time they were due. The ramp has a file of its own
-because Locust uses any shape that it finds. Locust asks a shape once a second, so steps are no shorter.
+Each of the `-u` users sends `--rate` requests per second to one of the variants, so here the load rises to 500 per
+second; without `--rate` it is users of the closed loop that become more. The raw samples show where the server
+saturates: latencies and failures over the time they were due. The ramp has a file of its own because Locust uses any
+shape that it finds. Locust asks a shape once a second, so steps are no shorter.
 """
 
-from loadtest.locustfile import ArrivalUser  # makes this a Locust process, so before all else
+from loadtest.locustfile import VariantUser  # makes this a Locust process, so before all else
 
 # isort: split
 import math
 
 from locust import LoadTestShape
 
+__all__ = ["Ramp", "VariantUser"]
+
 SECONDS = 60
 """Length of a ramp without `-t`, as on the web page."""
-
-
-class RampUser(ArrivalUser):
-    """One step of the ramp: an independent Poisson process of `--rate` arrivals per second."""
 
 
 class Ramp(LoadTestShape):

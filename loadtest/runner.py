@@ -17,7 +17,7 @@ from loadtest.measure.block import Payloads, RunContext  # makes this a Locust p
 # isort: split
 import datetime
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from loadtest.analysis.results import Results, make_cells, make_stretches
 from loadtest.analysis.warnings import make_warnings
 from loadtest.client.credentials import read_credentials
 from loadtest.client.discovery import Discovery, discover
+from loadtest.client.metrics_page import Facts
 from loadtest.client.payloads import Payload, Source, form_of, make_inputs, make_payloads
 from loadtest.decision.decision import Decision, decide
 from loadtest.decision.race import Race, alphas_of
@@ -44,7 +45,7 @@ from loadtest.plan import PLAN, Plan
 from loadtest.report.page import write_report
 from loadtest.users.recorder import Samples
 from protos.errors import UsageError
-from protos.support import atomic, machine, options
+from protos.support import atomic, machine, options, program
 
 LIBRARIES = ("locust", "gevent", "grpcio", "protobuf", "numpy", "plotly")
 """Libraries whose versions are saved with the results."""
@@ -54,33 +55,54 @@ RESULTS, SAMPLES, TRIALS, REPORT = "results.json", "samples.npz", "trials.npz", 
 ROWS_OF_CHECK = 8
 """Images in one request of an accuracy check."""
 
+ReadMemory = Callable[[], Mapping[str, int]]
+"""Returns how many bytes the server of each variant takes by now, by the variant's name in the results."""
 
-def run(plan: Plan, console: Console, sleep: Sleep) -> tuple[Results, Decision]:
+
+def run(plan: Plan, console: Console, sleep: Sleep, memory: ReadMemory | None = None) -> tuple[Results, Decision]:
     """Carries out a plan and writes `plan.out`; progress goes to `console`.
 
     Raises `UsageError` before any load where the plan cannot be carried out, and whatever `sleep` raises. The blocks
     measured until then are kept (see `checkpoint`), and the same plan goes on with them.
+
+    With `memory` the plan's servers live no longer than this run, so that no other can go on with it, and what they
+    take counts in place of the manifests' figures.
     """
-    _check_out(plan.out)
+    check_out(plan.out)
     credentials = read_credentials(plan)
     started, where = _now(), machine.describe(*LIBRARIES)
-    found = discover(plan, sleep, credentials)
+    with program.doing(f"connecting to {plan.target}"):
+        found = discover(plan, sleep, credentials)
     metadata = next(iter(found.by_name.values())).metadata
     plan = replace(plan, form=form_of(plan.form, plan.model, metadata, plan.repository))
-    payloads, source = _payloads(plan, found)
+    with program.doing(f"making requests for {len(found.by_name)} variants"):
+        payloads, source = _payloads(plan, found)
     ours = {each.variant: each.metadata for each in found.by_name.values() if not each.target.name}
     checks = accuracy.prepare(plan.repository, plan.model, ours) if plan.check_accuracy else {}
-    with checkpointed(plan, found.facts) as checkpoint:
+    facts = _facts(found, memory)
+    with checkpointed(plan, facts, resumable=memory is None) as checkpoint:
         origin = time.perf_counter() - (time.time() - checkpoint.began)
         context = RunContext(plan, found.by_name, payloads, origin, sleep, credentials)
-        ceilings = ceiling.measure(context, plan.ceiling) if plan.ceiling else ()
-        measured = measure_loads(context, checkpoint, console, Race(plan, found.facts).look)
+        with program.doing(f"measuring what the load generator can do, {plan.ceiling:g} s for each load"):
+            ceilings = ceiling.measure(context, plan.ceiling) if plan.ceiling else ()
+        measured = measure_loads(context, checkpoint, console, Race(plan, facts).look)
         searches, trials = search_all(context, checkpoint, console) if plan.find_max_rate else ((), None)
-        by_objects, notes = objects.measure(context)
+        with program.doing("measuring latency by the number of objects, where images have them"):
+            by_objects, no_objects = objects.measure(context)
         checked = tuple(_check_accuracy(context, name, check, console) for name, check in checks.items())
-        cells = make_cells(plan, measured, found.facts, ceilings)
+        cells = make_cells(plan, measured, _facts(found, memory), ceilings)
         second = second_opinion.ask(context, cells, console)
-        shared_cores = where.cores if plan.on_one_machine else None
+        stretches = make_stretches(measured)
+        warnings = make_warnings(
+            cells,
+            found.skipped,
+            servers=len(found.servers),
+            no_figures=found.no_figures,
+            no_objects=no_objects,
+            cores=where.cores if plan.on_one_machine else None,
+            accuracy=checked,
+            stretches=stretches,
+        )
         results = Results(
             started=started,
             finished=_now(),
@@ -93,8 +115,8 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> tuple[Results, Decision]:
             cells=cells,
             accuracy=checked,
             skipped=dict(found.skipped),
-            warnings=make_warnings(cells, found.skipped, (*found.notes, *notes), shared_cores, checked),
-            stretches=make_stretches(measured),
+            warnings=warnings,
+            stretches=stretches,
             comparisons=tuple(_compare(plan, measured)),
             stops=measured.stops,
             searches=searches,
@@ -103,10 +125,17 @@ def run(plan: Plan, console: Console, sleep: Sleep) -> tuple[Results, Decision]:
         )
         decision = decide(results)
         checkpoint.release()
-        _write(results, decision, measured.samples, trials, sleep)
+        with program.doing("writing the report"):
+            _write(results, decision, measured.samples, trials, sleep)
         winner = decision.shown.winner.cell if decision.shown and decision.shown.winner else None
         history.append(history.entry_of(results, winner), plan.out.parent / history.HISTORY)
     return results, decision
+
+
+def _facts(found: Discovery, memory: ReadMemory | None) -> dict[str, Facts]:
+    """Returns what is known of each variant, with the memory of its server where that can be read."""
+    taken = memory() if memory else {}
+    return {name: replace(each, memory_bytes=taken.get(name, each.memory_bytes)) for name, each in found.facts.items()}
 
 
 def _compare(plan: Plan, measured: Interleaved) -> Iterator[Comparison]:
@@ -150,7 +179,7 @@ def _write(results: Results, decision: Decision, samples: Samples, trials: Sampl
         sleep(0)  # the last moment to give up
 
 
-def _check_out(out: Path) -> None:
+def check_out(out: Path) -> None:
     """Makes the folder as the end of the run will, filled to `ROOM`, and removes it; `UsageError` where that fails."""
     try:
         there = out.exists()

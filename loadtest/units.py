@@ -33,4 +33,4 @@ RATES: Rule = {**different(ABOVE_ZERO, "numbers above 0"), "metavar": "PER_SECON
 POINTS: Rule = {**at_least(0), "metavar": "POINTS"}
 COUNT = at_least(1, "a whole number")
 COUNTS = different(COUNT, "whole numbers of at least 1")
-NAMES = different({"accepts": bool}, "names")
+NAMES: Rule = {**different({"accepts": bool}, "names"), "metavar": "NAME,..."}

@@ -229,6 +229,12 @@ class Variant:
         return hashlib.sha256("".join(file.sha256 for file in self.files).encode()).hexdigest()
 
     @property
+    def joins_requests(self) -> bool:
+        """Whether a server may execute several requests together: the batch, and nothing else, is free."""
+        free = all(spec.shape[:1] == (-1,) and -1 not in spec.shape[1:] for spec in self.inputs)
+        return free and self.max_batch is None
+
+    @property
     def artifact_bytes(self) -> int:
         """Size on disk of the files that the runtime loads."""
         return sum(file.bytes for file in self.files)

@@ -14,7 +14,7 @@ SECONDS_BUCKETS = (
 )  # fmt: skip
 """Upper edges in seconds. Finer than 1 ms at the start: that is where the variants differ."""
 
-BATCH_BUCKETS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
+ROWS_BUCKETS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
 
 _VARIANT = ("model", "variant")
 
@@ -27,6 +27,8 @@ class Metric:
 
     name: str
     kind: Kind
+    unit: str
+    """What its value counts; 'flag' where that is 0 or 1."""
     help: str
     labels: tuple[str, ...] = _VARIANT
     buckets: tuple[float, ...] = SECONDS_BUCKETS
@@ -40,56 +42,78 @@ class Metric:
 
 
 REQUESTS = Metric(
-    "pareto_requests", "counter", "ModelInfer calls that named a loaded variant, by gRPC status code.",
+    "pareto_requests", "counter", "requests", "ModelInfer calls that named a loaded variant, by gRPC status code.",
     (*_VARIANT, "code"),
 )  # fmt: skip
 REQUEST_DURATION = Metric(
-    "pareto_request_duration_seconds", "histogram",
+    "pareto_request_duration_seconds", "histogram", "seconds",
     "From the parsed request to the finished response message, successes only; no parsing, no serializing, no network.",
 )  # fmt: skip
 QUEUE_DURATION = Metric(
-    "pareto_queue_duration_seconds", "histogram", "From admission until execution began, the wait for a slot included."
+    "pareto_queue_duration_seconds", "histogram", "seconds",
+    "From admission until execution began, the wait for a slot included.",
+)  # fmt: skip
+COMPUTE_DURATION = Metric("pareto_compute_duration_seconds", "histogram", "seconds", "Inside the engine.")
+BATCH_ROWS = Metric(
+    "pareto_batch_rows", "histogram", "rows", "Rows that one execution of the engine computed together.",
+    buckets=ROWS_BUCKETS,
+)  # fmt: skip
+INFLIGHT = Metric("pareto_inflight_requests", "gauge", "requests", "Requests that arrived and are not yet answered.")
+QUEUE_DEPTH = Metric("pareto_queue_depth", "gauge", "requests", "Requests that wait for the engine.")
+REJECTED = Metric(
+    "pareto_rejected", "counter", "requests", "Requests that were never executed, by reason.", (*_VARIANT, "reason")
 )
-COMPUTE_DURATION = Metric("pareto_compute_duration_seconds", "histogram", "Inside the engine.")
-BATCH_SIZE = Metric("pareto_batch_size", "histogram", "Rows of one execution of the engine.", buckets=BATCH_BUCKETS)
-INFLIGHT = Metric("pareto_inflight_requests", "gauge", "Requests that arrived and are not yet answered.")
-QUEUE_DEPTH = Metric("pareto_queue_depth", "gauge", "Requests that wait for the engine.")
-REJECTED = Metric("pareto_rejected", "counter", "Requests that were never executed, by reason.", (*_VARIANT, "reason"))
 LOAD_DURATION = Metric(
-    "pareto_model_load_duration_seconds", "gauge", "From the first byte read to READY, the golden check included."
-)
+    "pareto_model_load_duration_seconds", "gauge", "seconds",
+    "From the first byte read to READY, the golden check included.",
+)  # fmt: skip
 VARIANT_INFO = Metric(
-    "pareto_variant_info", "gauge",
+    "pareto_variant_info", "gauge", "flag",
     "Always 1; the labels say what the variant is, and whether it was measured here, on a CPU like this, or elsewhere.",
     (*_VARIANT, "recipe", "runtime", "precision", "measured"),
 )  # fmt: skip
 VARIANT_STATE = Metric(
-    "pareto_variant_state", "gauge",
+    "pareto_variant_state", "gauge", "flag",
     "1 for the state that the variant is in, 0 for the others; of several workers, 1 where any of them says so.",
     (*_VARIANT, "state"),
 )  # fmt: skip
+DEFAULT_VARIANT = Metric(
+    "pareto_default_variant", "gauge", "flag",
+    "1 for the variant that answers where a request names none, 0 for the model's others.",
+)  # fmt: skip
 VARIANT_QUALITY = Metric(
-    "pareto_variant_quality", "gauge", "As measured by compressors on the whole test set.", (*_VARIANT, "metric")
-)
+    "pareto_variant_quality", "gauge", "ratio", "As measured by compressors on the whole test set.",
+    (*_VARIANT, "metric"),
+)  # fmt: skip
 AGREEMENT = "agreement"
 """A value of its label `metric`: the share of FP32's predictions kept. The others are the metrics of the tasks; behind
 `_parent` and `_fp32` stands the same of the variant's parent and of the FP32 variant."""
 VARIANT_ARTIFACT_BYTES = Metric(
-    "pareto_variant_artifact_bytes", "gauge", "Size on disk of the files that the runtime loads."
+    "pareto_variant_artifact_bytes", "gauge", "bytes", "Size on disk of the files that the runtime loads."
 )
+VARIANT_MEMORY_BYTES = Metric(
+    "pareto_variant_memory_bytes", "gauge", "bytes",
+    "What loading it and answering once added to a process when it was built, at most; not what it takes now.",
+)  # fmt: skip
 GRPC_HANDLED = Metric(
-    "grpc_server_handled", "counter", "RPCs completed on the server, by service, method and status code.",
+    "grpc_server_handled", "counter", "calls", "RPCs completed on the server, by service, method and status code.",
     ("grpc_type", "grpc_service", "grpc_method", "grpc_code"),
+)  # fmt: skip
+BUILD_INFO = Metric(
+    "pareto_build_info", "gauge", "flag",
+    "Always 1; the labels say which version of the server this is, on which Python.",
+    ("version", "python"),
 )  # fmt: skip
 
 METRICS = (
-    REQUESTS, REQUEST_DURATION, QUEUE_DURATION, COMPUTE_DURATION, BATCH_SIZE, INFLIGHT, QUEUE_DEPTH, REJECTED,
-    LOAD_DURATION, VARIANT_INFO, VARIANT_STATE, VARIANT_QUALITY, VARIANT_ARTIFACT_BYTES, GRPC_HANDLED,
+    REQUESTS, REQUEST_DURATION, QUEUE_DURATION, COMPUTE_DURATION, BATCH_ROWS, INFLIGHT, QUEUE_DEPTH, REJECTED,
+    LOAD_DURATION, VARIANT_INFO, VARIANT_STATE, DEFAULT_VARIANT, VARIANT_QUALITY, VARIANT_ARTIFACT_BYTES,
+    VARIANT_MEMORY_BYTES, GRPC_HANDLED, BUILD_INFO,
 )  # fmt: skip
 
-WORKERS = Metric("pareto_workers", "gauge", "Worker processes that listen now.", ())
+WORKERS = Metric("pareto_workers", "gauge", "processes", "Worker processes that listen now.", ())
 WORKER_RESTARTS = Metric(
-    "pareto_worker_restarts", "counter",
+    "pareto_worker_restarts", "counter", "processes",
     "Worker processes that ended unasked and were started again, by the signal that ended them, or 'exit'.",
     ("reason",),
 )  # fmt: skip

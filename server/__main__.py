@@ -6,14 +6,19 @@ import sys
 from collections.abc import MutableMapping, Sequence
 
 from protos.errors import UsageError
+from protos.support import program
 from server.observability.logs import configure
 from server.settings import Settings, parse
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one server; returns the exit code: 0 after a signal, 2 where it cannot be started as asked."""
+    with program.quiet_end():
+        return _main(sys.argv[1:] if arguments is None else arguments)
+
+
+def _main(flags: Sequence[str]) -> int:
     try:
-        flags = sys.argv[1:] if arguments is None else arguments
         settings = parse(flags, os.environ)
         configure(settings.log_level, settings.log_format)
         prepare(os.environ, settings.threads)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from protos.errors import UsageError
 from protos.manifest import MOST_PIXELS
-from protos.support import options
+from protos.support import options, program, server_defaults
 from protos.support.options import Number
 from server.execution.batcher import BatchLimit, make_limits
 
@@ -23,25 +23,25 @@ def _number(default: Number, low: Number, high: Number) -> Number:
 class Settings:
     """All settings of one server; each field's docstring is its help text."""
 
-    repository: Path = field(metadata=options.EXISTING_FOLDER)
+    repository: Path = field(default=Path("models"), metadata=options.EXISTING_FOLDER)
     """The folder of built variants; serve only one that you trust, since artifacts are native code."""
-    host: str = "127.0.0.1"
+    host: str = field(default="127.0.0.1", metadata={"metavar": "ADDRESS"})
     """The address to listen on, for gRPC and for metrics; 0.0.0.0 for all of IPv4."""
     port: int = _number(8001, 0, 65535)
     """The port for gRPC; 0 takes a free one, which the log names."""
     metrics_port: int = _number(8002, 0, 65535)
     """The port of the metrics page; 0 takes a free one, which the log names."""
-    threads: int = _number(1, 1, 1024)
+    threads: int = _number(server_defaults.THREADS, 1, 1024)
     """Threads that one execution of an engine uses; as many run at once as the available cores hold."""
-    workers: int = _number(1, 1, 1024)
+    workers: int = _number(server_defaults.WORKERS, 1, 1024)
     """Processes that share the port; workers x threads have to fit the available cores."""
     max_rows: int = _number(64, 1, 65536)
     """Rows that one request may hold."""
-    batch_max: int = _number(16, 1, 65536)
+    batch_max: int = _number(server_defaults.BATCH_MAX, 1, 65536)
     """Rows of one execution: requests that wait are executed together up to it; 1 executes each by itself."""
     batch_delay: float = _number(0.0, 0.0, 10.0)
     """Seconds that a request may wait for others to join it, where others are likely to come; 0 takes what waits."""
-    batch: tuple[str, ...] = ()
+    batch: tuple[str, ...] = field(default=(), metadata={"metavar": "MODEL=ROWS,..."})
     """Limits of one model or variant, as MODEL=ROWS, MODEL/VARIANT=ROWS or either with :SECONDS for the delay."""
     queue_size: int = _number(128, 1, 1_000_000)
     """Requests that may wait for one variant; the next one is refused at once."""
@@ -75,7 +75,7 @@ class Settings:
     """Certificates (PEM) of the authorities that clients have to be certified by: mutual TLS."""
     token_file: Path | None = field(default=None, metadata=options.EXISTING_FILE)
     """Bearer tokens, one a line: a call has to bring one, unless it asks for the health. Use with TLS only."""
-    trace: str = ""
+    trace: str = field(default="", metadata={"metavar": "URL"})
     """Where to send OpenTelemetry traces (OTLP over gRPC), such as http://127.0.0.1:4317; OTEL_* variables hold too."""
 
     def __post_init__(self) -> None:
@@ -95,14 +95,23 @@ class Settings:
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     """The settings that flags and `PARETO_*` variables ask for; raises `UsageError`."""
+    settings = options.read(Settings, make_parser().parse_args(arguments), environment, "PARETO_")
+    if not settings.repository.is_dir():  # the default, which `read` takes as it is
+        raise UsageError(f"--repository: got '{settings.repository}', expected a folder that exists")
+    return settings
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the program's flags; it raises `UsageError` where they do not fit."""
     parser = _Parser(
         prog="pareto-serve",
         description="Serves every variant of a repository behind the Open Inference Protocol (gRPC).",
         epilog="Each option can also be given as an environment variable: --queue-size as PARETO_QUEUE_SIZE.",
         allow_abbrev=False,
     )
+    program.add_version(parser)
     options.add_flags(parser, Settings)
-    return options.read(Settings, parser.parse_args(arguments), environment, "PARETO_")
+    return parser
 
 
 class _Parser(argparse.ArgumentParser):

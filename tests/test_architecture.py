@@ -64,6 +64,7 @@ WRAPPED_IN = {
     },
     "opentelemetry": {"server.observability.tracing"},
     "plotly": {
+        "loadtest.report.heatmap",
         "loadtest.report.plots",
         "loadtest.report.page",
         "loadtest.report.search_plot",
@@ -76,6 +77,7 @@ WRAPPED_IN = {
 
 OPTIONAL = {
     "protos.support.significance": {"scipy"},
+    "protos.support.terminal": {"rich"},
     "protos.images": {"PIL"},
     "protos.tasks.nms": {"cv2"},
     "protos.tasks.coco": {"pycocotools"},

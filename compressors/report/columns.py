@@ -24,8 +24,8 @@ class Column:
     key: str
     value: Measured
     form: str
-    brief: bool = True
-    """Whether a narrow terminal shows it too."""
+    brief: bool = False
+    """Whether a table has it unless more is asked for."""
 
     def text(self, variant: Variant, base: Variant | None) -> str:
         """Returns the cell of a variant, for people."""
@@ -51,16 +51,17 @@ def _below_fp32(v: Variant, base: Variant | None) -> Value:
     return None if known is None else percent(drop_below_fp32(v.variant, known), "{:+z.2f}")
 
 
-INTERVALS = (
-    Column("95% interval", "interval", of_quality(lambda q: percent(q.interval)), "{}", brief=False),
-    Column("below FP32, 95%", "drop_interval", _below_fp32, "{}", brief=False),
+def _points_against_fp32(quality: Quality) -> float | None:
+    return None if quality.fp32 is None else 100 * (quality.value - quality.fp32)
+
+
+AGAINST = (
+    Column("against FP32", "points_vs_fp32", of_quality(_points_against_fp32), "{:+z.2f}", brief=True),
+    Column("against parent", "points_vs_parent", of_quality(lambda q: 100 * (q.value - q.parent)), "{:+z.2f}"),
+    Column("95% interval", "interval", of_quality(lambda q: percent(q.interval)), "{}"),
+    Column("below FP32, 95%", "drop_interval", _below_fp32, "{}"),
 )
-"""The 95% intervals of the metric, and of how many points it is below that of `fp32-pytorch`."""
-
-
-def points_below_fp32(quality: Quality) -> float | None:
-    """Returns by how many points the metric is below FP32's; None where no FP32 is known."""
-    return None if quality.fp32 is None else 100 * (quality.fp32 - quality.value)
+"""Points of the metric against FP32 and against what a recipe began with, and the 95% intervals of metric and drop."""
 
 
 def agreement(quality: Quality) -> float | None:

@@ -7,7 +7,7 @@ no other one beats in both. The pages open without a network: Plotly is inside.
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from html import escape
-from math import ceil, floor, inf, log10
+from math import inf, log10
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -19,7 +19,8 @@ from protos.errors import UsageError
 from protos.frontier import KnownAccuracy, drop_below_fp32, pareto_frontier
 from protos.manifest import Variant
 from protos.repository import Entry
-from protos.support.plot_style import GREY, colors, shapes
+from protos.support.plot_style import GREY, color, log_axis, shape
+from protos.support.plotly_bundle import cut
 
 _AMOUNTS = ("ratio", "sparsity")
 """Parameters of a step that say how much it removes."""
@@ -41,14 +42,15 @@ def write(entries: list[Entry], folder: Path) -> list[Path]:
     """Writes `<folder>/<model>.html` for each model, returns the paths; raises `UsageError` without any variant."""
     models = defaultdict[str, list[Variant]](list)
     for entry in entries:
-        if entry.variant and entry.variant.quality:
+        if entry.variant:
             models[entry.model].append(entry.variant)
-    if not models:
+    known = {model: variants for model, variants in models.items() if any(v.quality for v in variants)}
+    if not known:
         raise UsageError("the repository holds no variant with measured accuracy")
     folder.mkdir(parents=True, exist_ok=True)
-    for model, variants in models.items():
+    for model, variants in known.items():
         (folder / f"{model}.html").write_text(_page(model, variants))
-    return [folder / f"{model}.html" for model in models]
+    return [folder / f"{model}.html" for model in known]
 
 
 def of_model(variants: list[Variant]) -> dict[str, go.Figure]:
@@ -63,20 +65,32 @@ def of_model(variants: list[Variant]) -> dict[str, go.Figure]:
 
 
 def _page(model: str, variants: list[Variant]) -> str:
-    parts, first = [], variants[0]
-    for heading, figure in of_model(variants).items():
+    known, parts = [v for v in variants if v.quality], []
+    for heading, figure in of_model(known).items():
         plot = figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False})
         parts.append(f"<h2>{heading}</h2>\n{plot}")
+        parts += [f"<p>Not in this chart: {absent}.</p>"] if (absent := _absent(heading, variants)) else []
+    first = known[0]
     assert first.quality is not None
     images = f"{first.quality.samples} images of {first.quality.dataset}"
     measured = f"{STUDIED[first.task].heading} on {images}. Latency: batch 1, in process."
     machine = f"Machine: {first.machine.cpu}, {first.machine.cores} cores."
     return _PAGE.format(
         title=escape(model),
-        plotly=plotly.offline.get_plotlyjs(),
+        plotly=cut(plotly.offline.get_plotlyjs()),
         plots="\n".join(parts),
         measured=escape(f"{measured} {machine}"),
     )
+
+
+def _absent(heading: str, variants: list[Variant]) -> str:
+    """Names the variants that a plot of accuracy lacks, with the reason; pruning curves are of some variants only."""
+    if heading == "Pruning":
+        return ""
+    lacks = {v.variant: "accuracy unknown" for v in variants if not v.quality}
+    if heading == "Accuracy against latency":
+        lacks |= {v.variant: "latency not measured" for v in variants if v.quality and not v.latency}
+    return escape(", ".join(f"{variant} ({why})" for variant, why in lacks.items()))
 
 
 def _accuracy(v: Variant) -> float:
@@ -96,24 +110,23 @@ def _scatter(variants: list[Variant], costs: Sequence[float | None], title: str)
         return go.Figure()
     points.sort(key=lambda point: (point[0], -_accuracy(point[1])))
     x, y = [cost for cost, _ in points], [_accuracy(v) for _, v in points]
-    color, shape = colors(v.runtime for v in variants), shapes(v.recipe.name for v in variants)
     best = pareto_frontier(x, [_known(v) for _, v in points])
     figure = _empty(title, variants[0])
     figure.add_scatter(
         x=[x[i] for i in best], y=[y[i] for i in best], mode="lines", hoverinfo="skip", name="frontier",
         line={"color": GREY, "dash": "dot", "width": 1.5, "shape": "hv"},
     )  # fmt: skip
-    symbols = {"symbol": [shape[v.recipe.name].marker for _, v in points], "size": 11, "opacity": 0.8}
+    symbols = {"symbol": [shape(v.recipe.name).marker for _, v in points], "size": 11, "opacity": 0.8}
     figure.add_scatter(
-        x=x, y=y, mode="markers", showlegend=False, marker=symbols | {"color": [color[v.runtime] for _, v in points]},
+        x=x, y=y, mode="markers", showlegend=False, marker=symbols | {"color": [color(v.runtime) for _, v in points]},
         text=[v.variant for _, v in points], hovertemplate="<b>%{text}</b><br>%{y:.2%}, %{x:.3g}<extra></extra>",
     )  # fmt: skip
-    legend = [(runtime, color[runtime], "square") for runtime in sorted(color)]
-    legend += [(recipe, GREY, its.marker) for recipe, its in shape.items()]
+    legend = [(runtime, color(runtime), "circle") for runtime in sorted({v.runtime for v in variants})]
+    legend += [(recipe, GREY, shape(recipe).marker) for recipe in sorted({v.recipe.name for v in variants})]
     for name, paint, symbol in legend:  # lines of the legend that stand for no points of their own
         marker = {"color": paint, "symbol": symbol, "size": 10}
         figure.add_scatter(x=[None], y=[None], mode="markers", name=name, marker=marker)
-    figure.update_xaxes(type="log", tickvals=_ticks(x))
+    figure.update_xaxes(log_axis(x))
     figure.update_layout(annotations=_names([points[i] for i in best], points))
     return figure
 
@@ -138,7 +151,7 @@ def _pruning(variants: list[Variant]) -> go.Figure:
             x=[x for x, _ in points], y=[_accuracy(v) for _, v in points], mode="lines+markers", name=kind,
             text=[v.recipe.name for _, v in points], hovertemplate="<b>%{text}</b><br>%{y:.2%}, %{x:.1%} removed",
         )  # fmt: skip
-    figure.update_layout(xaxis_tickformat=".0%", showlegend=True)
+    figure.update_layout(xaxis_tickformat="~%", showlegend=True)
     return figure
 
 
@@ -164,16 +177,10 @@ def _names(best: Sequence[Point], points: Sequence[Point]) -> list[dict[str, obj
     return names
 
 
-def _ticks(values: Sequence[float]) -> list[float]:
-    """Returns 1, 2, 5, 10, ... around the values."""
-    powers = range(floor(log10(min(values))), ceil(log10(max(values))) + 1)
-    return [float(f"{step}e{power}") for power in powers for step in (1, 2, 5)]
-
-
 def _empty(title: str, of: Variant) -> go.Figure:
     figure = go.Figure()
     figure.update_layout(
         template="plotly_white", height=440, margin={"l": 70, "r": 20, "t": 60, "b": 50}, hovermode="closest",
-        xaxis_title=title, yaxis_title=STUDIED[of.task].axis, yaxis_tickformat=".1%", font={"color": "#475569"},
+        xaxis_title=title, yaxis_title=STUDIED[of.task].axis, yaxis_tickformat="~%", font={"color": "#475569"},
     )  # fmt: skip
     return figure

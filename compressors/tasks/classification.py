@@ -11,7 +11,7 @@ from torch.nn import functional
 from compressors.data.datasets import Dataset
 from compressors.networks.layers import OUTPUT, weighted
 from compressors.recipes.steps import Fit
-from compressors.report.columns import INTERVALS, Column, agreement, of_metric, of_quality
+from compressors.report.columns import AGAINST, Column, agreement, of_metric, of_quality
 from protos.manifest import Quality
 from protos.support.significance import mcnemar_p
 from protos.tasks.task import Arrays, Rows
@@ -42,14 +42,13 @@ class StudiedClassification:
 
     heading, axis = "Top-1", "top-1 accuracy"
     columns: tuple[Column, ...] = (
-        Column("top-1", "top1", of_quality(lambda q: q.value), "{:.2%}"),
-        Column("top-5", "top5", of_metric("top5"), "{:.2%}", brief=False),
-        Column("vs parent, points", "points_vs_parent", of_quality(lambda q: 100 * (q.value - q.parent)), "{:+.2f}"),
-        *INTERVALS,
-        Column("agrees with FP32", "agreement", of_quality(agreement), "{:.2%}", brief=False),
-        Column("lost", "lost", of_quality(lambda q: q.lost), "{}", brief=False),
-        Column("gained", "gained", of_quality(lambda q: q.gained), "{}", brief=False),
-        Column("McNemar p", "mcnemar_p", of_quality(lambda q: mcnemar(q)), "{:.2g}", brief=False),
+        Column("top-1", "top1", of_quality(lambda q: q.value), "{:.2%}", brief=True),
+        Column("top-5", "top5", of_metric("top5"), "{:.2%}"),
+        *AGAINST,
+        Column("agrees with FP32", "agreement", of_quality(agreement), "{:.2%}"),
+        Column("lost", "lost", of_quality(lambda q: q.lost), "{}"),
+        Column("gained", "gained", of_quality(lambda q: q.gained), "{}"),
+        Column("McNemar p", "mcnemar_p", of_quality(lambda q: mcnemar(q)), "{:.2g}"),
     )
 
     def fault(self, outputs: Arrays, data: Dataset) -> str | None:

@@ -12,7 +12,7 @@ from compressors.data.datasets import Dataset
 from compressors.data.detection import DetectionSplit
 from compressors.networks.scrfd import Scrfd
 from compressors.recipes.steps import Fit
-from compressors.report.columns import INTERVALS, Column, agreement, of_metric, of_quality
+from compressors.report.columns import AGAINST, Column, agreement, of_metric, of_quality
 from compressors.tasks.augmentation import augment
 from compressors.tasks.detection_loss import DetectionLoss
 from protos import images
@@ -45,16 +45,15 @@ class StudiedDetection:
 
     heading, axis = "AP", "average precision"
     columns: tuple[Column, ...] = (
-        Column("AP", "ap", of_quality(lambda q: q.value), "{:.2%}"),
+        Column("AP", "ap", of_quality(lambda q: q.value), "{:.2%}", brief=True),
         *(
-            Column(name.removeprefix("ap_"), name, of_metric(name), "{:.2%}", brief=name.endswith(("easy", "hard")))
+            Column(name.removeprefix("ap_"), name, of_metric(name), "{:.2%}")
             for name in ("ap_easy", "ap_medium", "ap_hard", "ap50", "ap75", "ap_small", "ap_large")
         ),
-        Column("vs parent, points", "points_vs_parent", of_quality(lambda q: 100 * (q.value - q.parent)), "{:+.2f}"),
-        *INTERVALS,
-        Column("boxes agree with FP32", "agreement", of_quality(agreement), "{:.2%}", brief=False),
-        Column("objects lost", "lost", of_quality(lambda q: q.lost), "{}", brief=False),
-        Column("objects gained", "gained", of_quality(lambda q: q.gained), "{}", brief=False),
+        *AGAINST,
+        Column("boxes agree with FP32", "agreement", of_quality(agreement), "{:.2%}"),
+        Column("objects lost", "lost", of_quality(lambda q: q.lost), "{}"),
+        Column("objects gained", "gained", of_quality(lambda q: q.gained), "{}"),
     )
 
     def fault(self, outputs: Arrays, data: Dataset) -> str | None:

@@ -73,6 +73,6 @@ def summary(breakdowns: Sequence[Breakdown]) -> str:
         f" In the engine it takes {fast.parts['compute']:.2f} ms instead of {slow.parts['compute']:.2f}, in the queue"
         f" {fast.parts['queue']:.2f} instead of {slow.parts['queue']:.2f}. The engine is"
         f" {slow.parts['compute'] / fast.parts['compute']:.1f} times faster, an answer"
-        f" {slow.total / fast.total:.1f} times. The other {outside:.2f} ms, {outside / fast.total:.0%} of it, are spent"
-        " outside both, and no faster engine shortens them."
+        f" {slow.total / fast.total:.1f} times. The overhead outside engine and queue is"
+        f" {outside:.2f} ms, {outside / fast.total:.0%} of it: no faster engine shortens that."
     )

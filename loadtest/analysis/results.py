@@ -26,6 +26,7 @@ import numpy as np
 
 from loadtest import stats
 from loadtest.analysis.comparison import Comparison
+from loadtest.analysis.grouped_warning import GroupedWarning
 from loadtest.analysis.percentiles import LatencyMs, percentiles, quantile_interval
 from loadtest.client.failures import Failure, merge
 from loadtest.client.metrics_page import Deltas, Facts
@@ -40,7 +41,7 @@ from protos.support import significance
 from protos.support.machine import Machine
 from protos.support.strict import decode
 
-SCHEMA = 3
+SCHEMA = 4
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ class Results:
     accuracy: tuple[Accuracy, ...]
     skipped: dict[str, str]
     """Variants that were not measured, each with the reason."""
-    warnings: tuple[str, ...]
+    warnings: tuple[GroupedWarning, ...]
     stretches: tuple[Stretch, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     """Of every two variants under each load, by each figure for which they had calls enough."""

@@ -7,8 +7,8 @@ intervals hold together (Bonferroni): of 100 pairs of runs between which nothing
 difference, and at most 20 a likely one.
 
 Not seen is what differs between two evenings on one machine, such as a neighbour or another clock of the CPU. So the
-noise probe's readings of both runs are compared too, and whatever else differed (machine, versions, flags) is named.
-To be sure, run several times before and after.
+CPU-speed checks (`noise_probe`) of both runs are compared too, and whatever else differed (machine, versions, flags) is
+named. To be sure, run several times before and after.
 """
 
 import io
@@ -250,8 +250,8 @@ def _differences(first: Results, second: Results) -> Iterator[str]:
     before, after = _noise_probe(first), _noise_probe(second)
     if before and after and abs(after / before - 1) > TOLERANCE:
         yield (
-            f"the noise probe, the same piece of work, took {after / before:.2f} times as long in the second run: the"
-            f" machine itself was not the same, and differences of up to {max(after / before, before / after):.2f}"
+            f"the CPU-speed check, the same piece of work, took {after / before:.2f} times as long in the second run:"
+            f" the machine itself was not the same, and differences of up to {max(after / before, before / after):.2f}"
             " times prove nothing"
         )
 

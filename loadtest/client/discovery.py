@@ -50,8 +50,8 @@ class Discovery:
     """Why each other variant cannot be measured."""
     servers: tuple[str, ...]
     """What the servers call themselves, in the plan's order."""
-    notes: tuple[str, ...]
-    """Why a server has no metrics page, for each that has none."""
+    no_figures: Mapping[str, str]
+    """Why a server has no metrics page, by the address of each that has none."""
 
     @property
     def facts(self) -> dict[str, Facts]:
@@ -71,13 +71,13 @@ class Listing:
 def discover(plan: Plan, sleep: Sleep, credentials: Credentials = PLAIN) -> Discovery:
     """Waits for the servers, then asks each for its variants; raises `UsageError` as `list_variants` does."""
     by_name, skipped = dict[str, ServedVariant](), dict[str, str]()
-    servers, notes, manifests = list[str](), list[str](), _manifests(plan)
+    servers, no_figures, manifests = list[str](), dict[str, str](), _manifests(plan)
     for target in plan.targets:
         with closing(Client(target.address, plan.deadline, credentials)) as client:
             wait_until_ready(client, plan.wait, sleep)
             found = list_variants(client, plan.model, () if target.name else plan.variants)
             serving = {variant: _serving(client, plan.model, variant) for variant in found.ready}
-        url, page = _metrics_page(plan, target, notes)
+        url, page = _metrics_page(plan, target, no_figures)
         for variant, metadata in found.ready.items():
             facts = page.facts(plan.model, variant) if page else Facts()
             facts = _with_manifest(replace(facts, serving=serving[variant]), manifests.get(variant))
@@ -86,7 +86,7 @@ def discover(plan: Plan, sleep: Sleep, credentials: Credentials = PLAIN) -> Disc
             skipped[target.name_of(variant)] = reason
             logger.warning("variant '%s' is left out: %s", target.name_of(variant), reason)
         servers.append(found.server)
-    return Discovery(by_name, skipped, tuple(servers), tuple(notes))
+    return Discovery(by_name, skipped, tuple(servers), no_figures)
 
 
 def wait_until_ready(client: Client, seconds: float, sleep: Sleep, clock: Callable[[], float] = time.monotonic) -> None:
@@ -137,10 +137,10 @@ def _serving(client: Client, model: str, variant: str) -> str | None:
     return f"{engine}batches of at most {batch} rows" if batch > 1 else f"{engine}no batching"
 
 
-def _metrics_page(plan: Plan, target: Target, notes: list[str]) -> tuple[str | None, Page | None]:
+def _metrics_page(plan: Plan, target: Target, no_figures: dict[str, str]) -> tuple[str | None, Page | None]:
     """Reads the page of `--metrics-url`, which must be there, or else at the port above the target's, if it is there.
 
-    Returns its address too. Where there is no page, `notes` gets the reason.
+    Returns its address too. Where there is no page, `no_figures` gets the reason.
     """
     given = None if target.name else plan.metrics_url
     host, _, port = target.address.rpartition(":")
@@ -150,8 +150,8 @@ def _metrics_page(plan: Plan, target: Target, notes: list[str]) -> tuple[str | N
     except ScrapeError as error:
         if given:
             raise UsageError(f"--metrics-url: {error}") from error
-        notes.append(f"no server-side figures: {error}; --metrics-url says where the page is")
-        logger.warning("%s", notes[-1])
+        no_figures[target.address] = str(error)
+        logger.warning("no server-side figures: %s; --metrics-url says where the page is", error)
         return None, None
 
 
@@ -162,7 +162,7 @@ def _manifests(plan: Plan) -> dict[str, Variant]:
 
 
 def _with_manifest(facts: Facts, manifest: Variant | None) -> Facts:
-    """Adds what the manifest says and no server exports: memory, and the intervals of the quality that it exports."""
+    """Adds what the manifest says: memory, and the intervals of the quality, which no server exports."""
     if manifest is None:
         return facts
     if manifest.footprint:

@@ -47,7 +47,7 @@ class Facts:
     agreement: float | None = None
     artifact_bytes: int | None = None
     memory_bytes: int | None = None
-    """What loading it and answering once adds to a process, by its manifest: the server does not export it."""
+    """What loading it and answering once added to a process when it was built."""
     serving: str | None = None
     """Threads and batches, by its configuration."""
 
@@ -69,6 +69,7 @@ class Page:
         infos = self._chosen(telemetry.VARIANT_INFO.name, labels)
         info = infos[0].labels if infos else {}
         size = self.total(telemetry.VARIANT_ARTIFACT_BYTES.name, **labels)
+        memory = self.total(telemetry.VARIANT_MEMORY_BYTES.name, **labels)
         values = {metric: self.total(quality, metric=metric, **labels) for metric in METRICS}
         metric = next((metric for metric, value in values.items() if value is not None), None)
         return Facts(
@@ -79,13 +80,14 @@ class Page:
             quality=values.get(metric or ""),
             agreement=self.total(quality, metric=telemetry.AGREEMENT, **labels),
             artifact_bytes=None if size is None else int(size),
+            memory_bytes=None if memory is None else int(memory),
         )
 
     def _chosen(self, name: str, labels: dict[str, str]) -> list[Sample]:
         return [each for each in self.samples if each.name == name and labels.items() <= each.labels.items()]
 
 
-_DURATIONS = (telemetry.QUEUE_DURATION, telemetry.COMPUTE_DURATION, telemetry.REQUEST_DURATION, telemetry.BATCH_SIZE)
+_DURATIONS = (telemetry.QUEUE_DURATION, telemetry.COMPUTE_DURATION, telemetry.REQUEST_DURATION, telemetry.BATCH_ROWS)
 _MOVING = (
     *(telemetry.REQUESTS.series[0], CPU_SECONDS),
     *(f"{metric.name}_{what}" for metric in _DURATIONS for what in ("sum", "count")),
@@ -169,5 +171,5 @@ def deltas(before: Page, after: Page, model: str, variant: str) -> Deltas:
         *sum_and_count(telemetry.COMPUTE_DURATION),
         moved(CPU_SECONDS),
         *sum_and_count(telemetry.REQUEST_DURATION),
-        *sum_and_count(telemetry.BATCH_SIZE),
+        *sum_and_count(telemetry.BATCH_ROWS),
     )

@@ -1,1 +1,1 @@
-"""Which variant to ship: accuracy and constraints with their intervals, the decision for each load, and the race."""
+"""Which variant to ship: accuracy, constraints, the decision for each load, the race, and how many servers it takes."""

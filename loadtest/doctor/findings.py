@@ -7,28 +7,24 @@ numbers are right.
 """
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from loadtest.access import Access
 from loadtest.client.failures import plain
 from protos.support import options
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
 Verdict = Literal["ok", "absent", "fails"]
 """It works; the server does not have it; it breaks the protocol, or a load test needs it and it is absent."""
-
-STYLES: dict[Verdict, str] = {"ok": "green", "absent": "yellow", "fails": "red"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(Access):
     """What the doctor examines, beside the server's address."""
 
-    model: str | None = None
+    model: str | None = field(default=None, metadata={"metavar": "NAME"})
     """model to examine, as the server names it; without it every model that the server lists, one of them closely"""
     repository: Path = Path("models")
     """repository whose golden.npz holds real inputs; without one, inputs are made from the model's metadata"""
@@ -77,16 +73,26 @@ def make_finding(about: str, what: str, verdict: Verdict, seen: str, means: str 
     return Finding(plain(about), what, verdict, plain(seen), plain(means))
 
 
-def table(diagnosis: Diagnosis) -> "Table":
-    """Returns a row for each finding, in the order in which they were made."""
-    from rich import box  # not with this module, which `run` imports too, before it patches the process
-    from rich.table import Table
-    from rich.text import Text
+def lines(diagnosis: Diagnosis, verbose: bool = False) -> Iterator[str]:
+    """Yields what a person reads: for each server, model and variant the checks that did not pass, and the verdict.
 
-    grid = Table(title=Text(f"{diagnosis.server} on {diagnosis.target}"), box=box.SIMPLE_HEAD, collapse_padding=True)
-    for title, ratio in (("about", 2), ("what", 3), ("verdict", None), ("seen", 7), ("for a load test", 6)):
-        grid.add_column(title, ratio=ratio, overflow="fold", no_wrap=title == "verdict")
-    for each in diagnosis.findings:
-        verdict = Text(each.verdict, STYLES[each.verdict])
-        grid.add_row(Text(each.about), Text(each.what), verdict, Text(each.seen), Text(each.means))
-    return grid
+    With `verbose` all checks are named.
+    """
+    yield f"{diagnosis.server} on {diagnosis.target}"
+    for about in dict.fromkeys(each.about for each in diagnosis.findings):
+        mine = [each for each in diagnosis.findings if each.about == about]
+        yield f"{about}: {sum(each.verdict == 'ok' for each in mine)} of {len(mine)} checks passed"
+        yield from _details([each for each in mine if verbose or each.verdict != "ok"])
+    failed = sum(each.verdict == "fails" for each in diagnosis.findings)
+    of = f"{failed} of {len(diagnosis.findings)} checks"
+    if diagnosis.ready_for_load:
+        yield "Ready for a load test" + (f", but {of} would fail" if failed else "")
+    else:
+        yield f"A load test would fail: {of}"
+
+
+def _details(findings: Sequence[Finding]) -> Iterator[str]:
+    for each in findings:
+        yield f"  {each.verdict:<6}  {each.what}: {each.seen}"
+        if each.means:
+            yield f"          so {each.means}"

@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 from rich.console import Console
+from rich.text import Text
 
 from loadtest.client.credentials import read_credentials
 from loadtest.client.failures import plain
@@ -60,12 +61,18 @@ def check_server(target: str, settings: Settings, console: Console, sleep: Sleep
         raise UsageError(f"got '{target}', expected HOST:PORT")
     host, _, port = target.rpartition(":")
     findings: list[Finding] = []
-    with Probe(target, settings.deadline, read_credentials(settings)) as probe:
+    with (
+        console.status(Text(f"connecting to {target}")) as status,
+        Probe(target, settings.deadline, read_credentials(settings)) as probe,
+    ):
         checks = _Checks(probe, settings, _find(probe, target))
         for finding in checks.all(host, int(port)):
             findings.append(finding)
             line = f"{finding.about}: {finding.what}: {finding.verdict}"
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            if console.is_terminal:  # the findings are listed at the end
+                status.update(Text(line))
+            else:
+                console.print(line, highlight=False, markup=False, soft_wrap=True)
             sleep(0)  # for a signal that was sent meanwhile
     answered = any(finding.what == "ModelInfer" and finding.verdict == "ok" for finding in findings)
     return Diagnosis(

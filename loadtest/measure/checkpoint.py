@@ -92,8 +92,8 @@ class Checkpoint:
 
 
 @contextmanager
-def checkpointed(plan: Plan, variants: Mapping[str, Facts]) -> Iterator[Checkpoint]:
-    """Yields a run's checkpoint. At the end it is removed, unless the run fails after it has kept a block.
+def checkpointed(plan: Plan, variants: Mapping[str, Facts], resumable: bool = True) -> Iterator[Checkpoint]:
+    """Yields a run's checkpoint. At the end it is removed, unless a resumable run fails after it has kept a block.
 
     Raises `UsageError` where a file cannot be written, as on a full disk.
     """
@@ -105,7 +105,8 @@ def checkpointed(plan: Plan, variants: Mapping[str, Facts]) -> Iterator[Checkpoi
         yield checkpoint
     except BaseException as error:
         left = "nothing was measured yet"
-        if kept := len({*checkpoint.folder.glob("*.json")} - {checkpoint.folder / _PLAN}):
+        kept = len({*checkpoint.folder.glob("*.json")} - {checkpoint.folder / _PLAN}) if resumable else 0
+        if kept:
             left = f"'{checkpoint.folder}' keeps what was measured, {kept} parts: the same command goes on"
         else:
             shutil.rmtree(checkpoint.folder, ignore_errors=True)

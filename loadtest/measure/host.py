@@ -7,8 +7,11 @@
 What this system does not say (steal outside Linux, throttling outside a cgroup) is None, never zero. In a container
 the shares are still those of the whole machine: that is where the neighbours are. The kernel counts in hundredths of a
 second, which suits a second or more.
+
+Memory, too, is read here: what processes take (`memory_of`) and what is left (`memory_left`).
 """
 
+import contextlib
 import os
 import time
 from dataclasses import dataclass
@@ -51,6 +54,39 @@ class Conditions:
     """Share of the run itself: load generator and server."""
     others: float | None
     """Share of all other processes."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Resident memory of a process and all below it, in bytes."""
+
+    own: int
+    """What no other process can have."""
+    shared: int
+    """What processes may have in common, such as the files of libraries: of the one that has most of it."""
+
+    @property
+    def total(self) -> int:
+        """Returns what they take together."""
+        return self.own + self.shared
+
+
+def memory_of(pid: int) -> Memory:
+    """Returns the memory of a process and all below it; none of those that have ended."""
+    own, shared = 0, 0
+    with contextlib.suppress(psutil.NoSuchProcess):
+        root = psutil.Process(pid)
+        for process in (root, *root.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                taken = process.memory_info()
+                in_common = getattr(taken, "shared", 0)  # Linux says it
+                own, shared = own + taken.rss - in_common, max(shared, in_common)
+    return Memory(own, shared)
+
+
+def memory_left() -> float:
+    """Returns the bytes that this process and its children can still take: of the machine, and of its cgroup."""
+    return min(psutil.virtual_memory().available, cgroup.memory_left())
 
 
 def read(cgroups: Path = cgroup.ROOT, membership: Path = cgroup.MEMBERSHIP) -> Reading:

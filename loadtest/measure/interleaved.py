@@ -27,7 +27,7 @@ from loadtest.client.metrics_page import Deltas, Page, cpu_seconds, deltas, read
 from loadtest.measure import host
 from loadtest.measure.block import RunContext, clocks
 from loadtest.measure.checkpoint import Checkpoint
-from loadtest.measure.measurement import Interleaved, MeasuredStretch, Measurement, Stop
+from loadtest.measure.measurement import Interleaved, MeasuredStretch, Measurement, Stop, steady_latencies
 from loadtest.measure.noise_probe import NoiseProbe
 from loadtest.plan import Block, Load, Plan, order
 from loadtest.progress import Progress
@@ -99,7 +99,16 @@ def _next_stretch(
     state.stretches.append(stretch)
     stops = look(load, state.measured)
     state.stop(stops)
-    progress.stretch_ends(load, state.rounds, len(state.going), stops)
+    progress.stretch_ends(load, state.rounds, len(state.going), stops, _fastest(stretch.samples))
+
+
+def _fastest(samples: Samples) -> str:
+    """Names the variant with the lowest p50 of all in a stretch."""
+    rows = (samples.rows[samples.rows["variant"] == number] for number in range(len(samples.variants)))
+    known = zip(samples.variants, map(steady_latencies, rows), strict=True)
+    p50 = {name: float(np.median(latencies)) for name, latencies in known if len(latencies)}
+    best = min(p50, key=p50.__getitem__, default=None)
+    return f"{best} is the fastest, p50 {1e3 * p50[best]:.2f} ms" if best else "no call was answered"
 
 
 def _blocks(plan: Plan, states: Mapping[Load, _LoadState]) -> Iterator[Block]:
@@ -113,7 +122,7 @@ def _sustained(context: RunContext, checkpoint: Checkpoint, progress: Progress, 
     name = f"sustained-{block.load.key}-{tuple(context.variants).index(block.variant)}"
     kept = checkpoint.read(name, block)
     if kept is None:
-        progress.says(f"{block.variant}, {block.load.name}, sustained")
+        progress.block_begins(block)
         kept = replace(context, plan=replace(context.plan, duration=context.plan.sustained)).measure(block)
         kept = replace(kept, samples=replace(kept.samples, slices=_as_slice(kept)))
         checkpoint.keep(name, kept)

@@ -8,6 +8,7 @@ A trial ends early where its objective is broken beyond doubt (`RunContext.measu
 and waited for.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from rich.console import Console
@@ -18,7 +19,7 @@ from loadtest.client.failures import merge as merge_failures
 from loadtest.measure.block import RunContext
 from loadtest.measure.checkpoint import Checkpoint
 from loadtest.measure.measurement import OK, Measurement, Search, steady_latencies
-from loadtest.measure.rate_search import Found, Objective, Trial, conclude, describe, find_max_rate
+from loadtest.measure.rate_search import Found, Objective, Outcome, Trial, conclude, describe, find_max_rate
 from loadtest.plan import Block, Load
 from loadtest.users.recorder import STEADY, Samples, merge
 from protos.support import significance
@@ -28,6 +29,15 @@ CLOSED_LOOP_SECONDS = 1.0
 
 START = 0.5
 """The search begins at this share of the closed loop's throughput."""
+
+OUTCOMES: Mapping[Outcome, str] = {
+    "holds": "holds",
+    "p99": "broke",
+    "errors": "broke",
+    "generator": "shows nothing, the load generator was the limit",
+    "too few samples": "shows nothing, too few calls",
+}
+"""What each outcome of a trial means."""
 
 DEPTH = 16
 """No rate below 1/16 of the first is tried: there a trial with enough samples takes 16 times as long."""
@@ -81,11 +91,12 @@ class _VariantSearch:
     def _try(self, rate: float, seconds: float) -> Trial:
         number = len(self.trials) + 1
         so_far = describe(conclude(self.trials, self.objective))
-        about = f"trial {number}, {rate:.4g} per second for {seconds:.1f} s; so far {so_far}"
+        about = f"next, trial {number}, {rate:.4g} per second for {seconds:.1f} s; so far {so_far}"
         measured = self._measure(Load("server", rate), seconds, number, about)
         self.samples.append(measured.samples)
         trial = _trial(measured, rate, seconds)
         self.trials.append(trial)
+        self._say(f"trial {number}, {rate:.4g} per second: {_said(trial, self.objective)}")
         return trial
 
     def _measure(self, load: Load, seconds: float, number: int, about: str = "") -> Measurement:
@@ -110,6 +121,14 @@ class _VariantSearch:
     def _say(self, text: str) -> None:
         title = f"[{self.number}/{len(self.context.variants)}] {self.variant}"
         self.console.print(f"{title}: {text}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _said(trial: Trial, objective: Objective) -> str:
+    """Says what a trial showed, for a person who watches."""
+    outcome = trial.outcome(objective)
+    p99 = "too few calls for a p99" if trial.p99_ms is None else f"p99 {trial.p99_ms:.2f} ms"
+    early = ", ended early" if trial.ended_early else ""
+    return f"{OUTCOMES[outcome]}, {p99}, {trial.failures} of {trial.calls} calls failed{early}"
 
 
 def _trial(measured: Measurement, rate: float, seconds: float) -> Trial:

@@ -47,8 +47,8 @@ def groups(counts: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
     return found
 
 
-def measure(context: "RunContext") -> tuple[tuple[ObjectLatency, ...], tuple[str, ...]]:
-    """Measures each variant, and says which could not be; nothing where no test split of such images is at hand."""
+def measure(context: "RunContext") -> tuple[tuple[ObjectLatency, ...], dict[str, str]]:
+    """Measures each variant, and says why others were not; nothing where no test split of such images is at hand."""
     task = task_of(next(iter(context.variants.values())).metadata)
     try:
         test = (
@@ -59,17 +59,17 @@ def measure(context: "RunContext") -> tuple[tuple[ObjectLatency, ...], tuple[str
     except IntegrityError:
         test = None
     if test is None:
-        return (), ()
-    counts, latencies, notes = TASKS[task].objects(test), list[ObjectLatency](), list[str]()
+        return (), {}
+    counts, latencies, failed = TASKS[task].objects(test), list[ObjectLatency](), dict[str, str]()
     chosen, seconds = groups(counts), min(SECONDS / len(context.variants), context.plan.duration)
     for name in context.variants:
         try:
             taken = _measure(context, name, test, chosen, seconds)
         except CallError as error:
-            notes.append(f"{name}: latency by objects was not measured: {plain(str(error))}")
+            failed[name] = plain(str(error))
             continue
         latencies += [_latency(name, level, counts[chosen[level]], taken[level]) for level in chosen]
-    return tuple(latencies), tuple(notes)
+    return tuple(latencies), failed
 
 
 def _measure(

@@ -7,28 +7,28 @@ was skipped could not be compared.
 from collections.abc import Iterator
 from xml.etree import ElementTree
 
-from rich import box
 from rich.table import Table
 
 from loadtest.analysis.run_comparison import Change, Changes
 from protos.support.markdown import inert
 from protos.support.markdown import table as markdown_table
+from protos.support.terminal import fitting
 
 HEADINGS = ("variant", "load", "figure", "first", "second", "ratio", "95% interval", "the second is")
-"""Columns of both tables."""
+"""Columns of the table in Markdown; on a terminal the load is a heading."""
 NUMBERS = 3
 """The first of the columns that are numbers."""
 
 
-def table(changes: Changes) -> Table:
-    """Returns a row for each comparison, the slowest first."""
-    grid = Table(title="second run against the first", box=box.SIMPLE_HEAD, collapse_padding=True)
-    for number, heading in enumerate(HEADINGS):
-        right = NUMBERS <= number < len(HEADINGS) - 1
-        grid.add_column(heading, justify="right" if right else "left", overflow="fold", no_wrap=number >= 2)
-    for each in _slowest_first(changes):
-        grid.add_row(*_row(each), style="red" if each.fails(changes.tolerance) else None)
-    return grid
+def tables(changes: Changes, width: int) -> Iterator[Table]:
+    """Yields a table for each load with a row for each comparison, the slowest first."""
+    for load in dict.fromkeys(each.load for each in changes.changes):
+        mine = [each for each in _slowest_first(changes) if each.load == load]
+        headings, *rows = ([row[0], *row[2:]] for row in (HEADINGS, *map(_row, mine)))
+        table = fitting(load, headings, rows, range(2, 6), width)
+        for each, row in zip(mine, table.rows, strict=True):
+            row.style = "red" if each.fails(changes.tolerance) else None
+        yield table
 
 
 def markdown(changes: Changes) -> str:

@@ -1,4 +1,4 @@
-"""The history of a folder's runs: a table of the last ones, and a page with p50, p99 and throughput of all.
+"""The history of a folder's runs: a page with p50, p99 and throughput of all.
 
 A line of a plot is one variant under one load. It breaks where the machine changed: figures travel with it.
 """
@@ -8,42 +8,25 @@ import math
 from collections.abc import Iterator, Sequence
 
 import plotly.graph_objects as go
+import plotly.offline
 from plotly.subplots import make_subplots
-from rich import box
-from rich.table import Table
 
 from loadtest.analysis.history import Entry
 from loadtest.report.plot_style import INK, axis, escape, layout, of_variant
-from protos.support.plot_style import PALETTE, SHAPES
+from protos.support import plot_style
+from protos.support.plotly_bundle import cut
 
-LAST = 10
-"""How many runs the table has."""
 FIGURES = {"p50_ms": "p50, ms", "p99_ms": "p99, ms", "throughput_rps": "answers per second"}
 ROW_PIXELS, MOST_TICKS = 260, 10
-
-
-def table(entries: Sequence[Entry]) -> Table:
-    """Returns a row for each of the last runs, with its winner's figures or, without one, those of its lowest p50."""
-    grid = Table(title=f"the last {min(LAST, len(entries))} of {len(entries)} runs", box=box.SIMPLE_HEAD)
-    for heading in ("finished", "run", "commit", "variant", "load"):
-        grid.add_column(heading, overflow="fold")
-    for heading in ("p50 ms", "p99 ms", "answers/s"):
-        grid.add_column(heading, justify="right", no_wrap=True)
-    for before, entry in itertools.pairwise((None, *entries[-LAST:])):
-        if before and entry and before.machine != entry.machine:
-            grid.add_section()
-        if entry:
-            grid.add_row(*_row(entry))
-    return grid
 
 
 def page(entries: Sequence[Entry]) -> str:
     """Returns a page that opens from disk, with no network."""
     loads = [*dict.fromkeys(cell.load for entry in entries for cell in entry.cells)]
     plot = make_subplots(len(FIGURES), max(1, len(loads)), shared_xaxes=True, column_titles=[*map(escape, loads)])
-    plot.update_layout({**layout("", "", ROW_PIXELS * len(FIGURES)), "showlegend": True, "margin": {"t": 48}})
+    plot.update_layout({**layout("", "", ROW_PIXELS * len(FIGURES)), "margin": {"t": 48}})
     for row, (figure, title) in enumerate(FIGURES.items(), 1):
-        plot.update_yaxes(axis(""), rangemode="tozero", row=row)
+        plot.update_yaxes(axis(""), row=row)
         plot.update_yaxes(title=title, row=row, col=1)
         for column, load in enumerate(loads, 1):
             plot.add_traces([*_lines(entries, load, figure, legend=row == column == 1)], rows=row, cols=column)
@@ -52,39 +35,28 @@ def page(entries: Sequence[Entry]) -> str:
     for number, (before, after) in enumerate(itertools.pairwise(entries), 1):
         if before.machine != after.machine:
             plot.add_vline(number + 0.5, line={"color": INK, "dash": "dot", "width": 1})
-    text: str = plot.to_html(full_html=True, include_plotlyjs=True)
-    return text.replace("<head>", "<head><title>history of load tests</title>", 1)
-
-
-def _row(entry: Entry) -> tuple[str, ...]:
-    winner = entry.winner, entry.winner_load
-    mine = [cell for cell in entry.cells if (cell.variant, cell.load) == winner] or entry.cells
-    best = min(mine, key=lambda cell: math.inf if cell.p50_ms is None else cell.p50_ms, default=None)
-    shown = (best.variant, best.load, *map(_number, (best.p50_ms, best.p99_ms, best.throughput_rps))) if best else ()
-    return (entry.finished, entry.run, (entry.commit or "")[:10], *shown)
-
-
-def _number(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.2f}"
+    text: str = plot.to_html(full_html=True, include_plotlyjs=False)
+    library = f"<script>{cut(plotly.offline.get_plotlyjs())}</script>"
+    return text.replace("<head>", f"<head><title>history of load tests</title>{library}", 1)
 
 
 def _lines(entries: Sequence[Entry], load: str, figure: str, legend: bool) -> Iterator[go.Scatter]:
     """Yields a line for each variant of each model under a load."""
-    for number, (model, variant) in enumerate(sorted({(e.model, cell.variant) for e in entries for cell in e.cells})):
+    for model, variant in sorted({(e.model, cell.variant) for e in entries for cell in e.cells}):
         mine = ((at, e, cell) for at, e in enumerate(entries, 1) if e.model == model for cell in e.cells)
         points = [each for each in mine if (each[2].variant, each[2].load) == (variant, load)]
         xs, ys, texts = _broken([(at, entry, getattr(cell, figure)) for at, entry, cell in points])
-        color, dash = PALETTE[number % len(PALETTE)], SHAPES[number // len(PALETTE) % len(SHAPES)].dash
-        name = f"{model} {variant}"
+        name, (recipe, _, runtime) = f"{model} {variant}", variant.partition(" @ ")[0].rpartition("-")
+        color, shape = plot_style.color(runtime), plot_style.shape(recipe)
         yield go.Scatter(
-            **of_variant(name, f", {escape(load)}<br>%{{y:.4g}}<br>%{{text}}") | {"name": escape(name)},
+            **of_variant(name, f", {escape(load)}<br>%{{y:.4g}}<br>%{{text}}"),
             x=xs,
             y=ys,
             text=texts,
             mode="lines+markers",
-            legendgroup=name,
             showlegend=legend,
-            line={"color": color, "dash": dash},
+            line={"color": color, "dash": shape.dash},
+            marker={"symbol": shape.marker},
         )
 
 

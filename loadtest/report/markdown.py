@@ -1,4 +1,4 @@
-"""The Markdown export, the report without plots: `report.md` for where Markdown is read, `cells.csv` for a spreadsheet.
+"""The report without plots: `report.md` for where Markdown is read, `measurements.csv` for a spreadsheet.
 
 Numbers in the Markdown are rounded as in the page; the CSV has them as they were measured, empty where they were not.
 """
@@ -7,9 +7,11 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 
+from loadtest.analysis.grouped_warning import lines
 from loadtest.analysis.max_rates import fastest
 from loadtest.analysis.ranking import Ranking, by_p50
-from loadtest.analysis.results import Cell, Results
+from loadtest.analysis.results import Results
+from loadtest.decision.capacity import HEADINGS, capacities
 from loadtest.decision.decision import Decision, LoadDecision
 from loadtest.generator.opinion import sentences
 from loadtest.report.flips import Gallery
@@ -18,17 +20,23 @@ from protos.support import options, significance
 from protos.support.markdown import inert, table
 
 
-def cells_csv(cells: Sequence[Cell]) -> str:
-    """Returns all columns of the report's table, and by which rule the load generator may have been the limit."""
+def measurements_csv(results: Results) -> str:
+    """Returns all columns of the report's table, the rule by which the generator may have been the limit, and capacity.
+
+    The last column is the variant's highest rate within the plan's p99 (`capacity`), the same in all of its rows.
+    """
+    rates = {each.variant: each.highest(results.plan.p99) for each in capacities(results)}
     writer = csv.writer(text := io.StringIO(), lineterminator="\n")
-    writer.writerow([*(column.title for column in titled(COLUMNS, cells)), "generator limit"])
-    for cell in cells:
-        writer.writerow([*(column.value(cell) for column in COLUMNS), cell.generator_limit])
+    writer.writerow([*(each.title for each in titled(COLUMNS, results.cells)), "generator limit", HEADINGS[2]])
+    for cell in results.cells:
+        best = rates[cell.variant]
+        row = [*(column.value(cell) for column in COLUMNS), cell.generator_limit, best and best.rate]
+        writer.writerow(row)
     return text.getvalue()
 
 
 def markdown(results: Results, decision: Decision, ranked: Sequence[Ranking], seen: Gallery) -> str:
-    """Returns decisions, p50 against the fastest, cells, flips, machine, plan and warnings."""
+    """Returns decisions, slowdowns, capacity, all measurements, changed predictions, machine, plan and warnings."""
     machine = results.machine
     sections = [
         f"# {results.plan.model}: which variant to ship",
@@ -38,9 +46,10 @@ def markdown(results: Results, decision: Decision, ranked: Sequence[Ranking], se
     ]
     if results.cells:
         heads = [column.title for column in titled(BRIEF, results.cells)]
-        sections += [*_decision(decision), "## p50 against the fastest", *(_ranks(each) for each in ranked)]
-        sections.append("## All cells")
+        sections += [*_decision(decision), "## Slowdown against the fastest", *(_ranks(each) for each in ranked)]
+        sections.append("## All measurements")
         sections.append(table(heads, [[column.text(cell) for column in BRIEF] for cell in by_p50(results.cells)]))
+    sections += ["## Cost and capacity", table(HEADINGS, [each.row(results.plan.p99) for each in capacities(results)])]
     if failed := [[*where, each.count, inert(each.status), inert(each.text)] for *where, each in results.failure_texts]:
         sections += ["## What failed", table(["variant", "load", "calls", "status", "text"], failed)]
     if seen.flips:
@@ -49,7 +58,7 @@ def markdown(results: Results, decision: Decision, ranked: Sequence[Ranking], se
             [each.accuracy.variant, *each.counts.values(), *(significance.percent(i) or "n/a" for i in each.intervals)]
             for each in seen.flips
         ]
-        sections += ["## Flips against FP32", table(heads, rows)]
+        sections += ["## Changed predictions against FP32", table(heads, rows)]
     if results.objects:
         heads = ["variant", "objects", "samples", "p50 ms", "p99 ms"]
         shown = [
@@ -59,7 +68,7 @@ def markdown(results: Results, decision: Decision, ranked: Sequence[Ranking], se
     if said := tuple(sentences(results.second_opinion)):
         sections += ["## A second opinion", *said]
     if results.warnings:
-        sections += ["## Warnings", "\n".join(f"- {warning}" for warning in results.warnings)]
+        sections += ["## Warnings", "\n".join(f"- {inert(line)}" for line in lines(results.warnings))]
     sections += ["## Plan", f"```toml\n{options.to_toml(results.plan)}```"]
     return "\n\n".join(sections) + "\n"
 
@@ -114,4 +123,4 @@ def _ms(value: float | None) -> str:
 def _ranks(ranked: Ranking) -> str:
     rows = [[each.cell.variant, _ms(each.cell.latency_ms.p50), each.against] for each in ranked.places]
     rows += [[cell.variant, _ms(cell.latency_ms.p50), f"not compared: {why}"] for cell, why in ranked.left_out]
-    return f"{ranked.load.name}:\n\n{table(['variant', 'p50 ms', 'times the fastest'], rows)}"
+    return f"{ranked.load.name}:\n\n{table(['variant', 'p50 ms', 'slowdown'], rows)}"

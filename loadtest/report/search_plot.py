@@ -2,12 +2,12 @@
 
 import math
 
-import numpy as np
 import plotly.graph_objects as go
 
 from loadtest.measure.measurement import Search
 from loadtest.measure.rate_search import UNPROVEN, Trial
-from loadtest.report.plot_style import INK, layout, log_ticks, of_variant, rounded
+from loadtest.report.plot_style import INK, layout, of_variant, rounded
+from protos.support.plot_style import log_axis
 
 OUTCOMES = {
     "holds": ("#0f766e", "circle", ("holds",)),
@@ -15,9 +15,6 @@ OUTCOMES = {
     "proves nothing": (INK, "diamond-open", UNPROVEN),
 }
 """What a trial may show, with its colour, its marker, and the outcomes that it stands for."""
-
-TICKS = 7
-"""Ticks of the axis of rates, which rarely spans a power of ten."""
 
 
 def trials(search: Search) -> go.Figure:
@@ -35,10 +32,10 @@ def trials(search: Search) -> go.Figure:
             text=[_hover(trial) for trial in shown],
             mode="markers",
             marker={"color": color, "symbol": symbol, "size": 9, "line": {"width": 1.5, "color": color}},
-            **{**of_variant(search.variant, f", %{{x}} per second: {name}<br>%{{text}}"), "name": name},
+            **of_variant(search.variant, f", %{{x}} per second: {name}<br>%{{text}}")
+            | {"name": name, "legendgroup": None},
         )
     plot.update_layout(layout("arrivals per second", "p99 latency, ms", 360))
-    plot.update_layout(showlegend=True, legend={"orientation": "h", "y": 1.12}, margin={"t": 36})
     plot.add_hline(limit, line={"color": INK, "width": 1.5, "dash": "dot"})
     if found.interval and found.crossing:
         low, high = found.interval
@@ -47,9 +44,8 @@ def trials(search: Search) -> go.Figure:
     if found.trials:
         rates = [trial.rate for trial in found.trials]
         reach = [math.log10(min(rates)) - 0.05, math.log10(max(rates)) + 0.05]
-        ticks = [float(f"{10**power:.2g}") for power in np.linspace(reach[0], reach[1], TICKS)]
-        plot.update_xaxes(type="log", range=reach, tickvals=ticks)
-        plot.update_yaxes(type="log", tickvals=log_ticks(y for trace in plot.data for y in trace.y))
+        plot.update_xaxes({**log_axis(rates), "range": reach})
+        plot.update_yaxes(log_axis([limit, *(y for trace in plot.data for y in trace.y)]))
     return plot
 
 

@@ -47,7 +47,7 @@ TICK_SECONDS = 0.01
 class OipUser(User):
     """A user that sends its payloads in turn over a connection of its own."""
 
-    abstract = True  # by hand, Locust runs `VariantUser`
+    abstract = True
     wait_time = constant(0)
     payloads: ClassVar[Sequence[Payload]] = ()
     deadline: ClassVar[float] = 10.0
@@ -58,7 +58,7 @@ class OipUser(User):
         super().__init__(environment)
         if not self.payloads or not self.host or not is_address(self.host):
             environment.process_exit_code = 2
-            raise StopTest("nothing to send, or nowhere to send it: --host HOST:PORT and --model are needed")
+            raise StopTest("nothing to send, or nowhere to send it: --host HOST:PORT and `payloads` are needed")
         kind = StreamClient if self.transport == "stream" else Client
         self.client = kind(self.host, self.deadline, self.credentials)
         self._next = itertools.cycle(random.sample(self.payloads, len(self.payloads))).__next__
@@ -73,16 +73,16 @@ class OipUser(User):
 
     def call(self, due: float, context: Mapping[str, object]) -> bool:
         """Makes one call, tells Locust of it, and returns whether it succeeded. Its latency counts from `due`."""
-        payload, failure = self._next(), None
+        payload, answer, failure = self._next(), None, None
         try:
-            self.client.infer(payload)
+            answer = self.client.infer(payload)
         except CallError as error:
             failure = error
         self.environment.events.request.fire(
             request_type="ModelInfer",
             name=payload.name,
             response_time=(perf_counter() - due) * 1000,
-            response_length=0,
+            response_length=answer.ByteSize() if answer else 0,  # after the clock was read
             exception=failure,
             context=context,
         )
@@ -137,16 +137,6 @@ class PoissonUser(OipUser):
             raise StopUser
         self._timer.wait_until(due)
         self._calls.spawn(lambda: self.call(due, {LATE: perf_counter() - due}))
-
-
-class VariantUser(InferenceUser):
-    """A closed-loop user by hand: sends real inputs to the variants of `--model`, in random order."""
-
-
-class ArrivalUser(PoissonUser):
-    """An open-loop user by hand, at `--rate` arrivals per second; that flag puts it in `VariantUser`'s place."""
-
-    abstract = True
 
 
 class Swarm:

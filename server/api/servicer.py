@@ -3,9 +3,8 @@
 Errors are raised as domain errors; `server.api.edge` makes statuses of them.
 """
 
-import importlib.metadata
-
 from protos.manifest import TensorSpec
+from protos.support import program
 from protos.tasks.table import TASKS
 from protos.v1 import inference_pb2 as pb
 from server.api import model_config
@@ -17,7 +16,6 @@ from server.hosting.sync import RepositorySync
 from server.observability.request_record import RequestRecord
 from server.settings import Settings
 
-NAME = "paretoserve"
 EXTENSIONS = ("classification", "model_configuration", "statistics", "streaming")
 """The extensions that work, by Triton's names; `streaming`, which Triton does not list, is ModelStreamInfer."""
 CONTROL = "model_repository"
@@ -48,7 +46,7 @@ class Servicer(RepositoryServicer):
 
     async def ServerMetadata(self, request: pb.ServerMetadataRequest, context: object) -> pb.ServerMetadataResponse:
         """Names the server and the extensions that it has."""
-        return pb.ServerMetadataResponse(name=NAME, version=_version(), extensions=self._extensions)
+        return pb.ServerMetadataResponse(name=program.NAME, version=program.version(), extensions=self._extensions)
 
     async def ModelMetadata(self, request: pb.ModelMetadataRequest, context: object) -> pb.ModelMetadataResponse:
         """Describes inputs, outputs and variants of a model."""
@@ -84,10 +82,3 @@ class Servicer(RepositoryServicer):
 
 def _tensor_metadata(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:
     return pb.ModelMetadataResponse.TensorMetadata(name=spec.name, datatype=spec.datatype, shape=spec.shape)
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version(NAME)
-    except importlib.metadata.PackageNotFoundError:  # run from a checkout
-        return "unknown"

@@ -73,9 +73,8 @@ _Outcome = Answer | RequestError
 
 
 def limit_for(variant: Variant, limits: Mapping[str, BatchLimit]) -> BatchLimit:
-    """Returns the closest of `make_limits`, or `ALONE` where batches are limited, or more than the batch is free."""
-    free = all(spec.shape[:1] == (-1,) and -1 not in spec.shape[1:] for spec in variant.inputs)
-    if not free or variant.max_batch is not None:
+    """Returns the closest of `make_limits`, or `ALONE` where requests cannot be joined."""
+    if not variant.joins_requests:
         return ALONE
     return limits.get(f"{variant.model}/{variant.variant}") or limits.get(variant.model) or limits[""]
 

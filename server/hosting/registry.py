@@ -71,9 +71,10 @@ class Registry:
         self._slots = Slots(plan.slots)
         self._loader = Loader(self.root, plan.threads, self._slots)
         self._models: dict[str, dict[str, Hosted]] = {}
-        for entry in scan(self.root):
+        entries = scan(self.root)
+        self._defaults = {model: default_variant(self.root, model) for model in {entry.model for entry in entries}}
+        for entry in entries:
             self.register(entry)
-        self._defaults = {model: default_variant(self.root, model) for model in self._models}
         self._started = False
         self.draining = False
 
@@ -136,6 +137,7 @@ class Registry:
         """Adds a row for `entry`, LOADING, in place of one of that name that was unloaded."""
         hosted = Hosted(entry, VariantMetrics(self._metrics, entry.model, entry.name))
         hosted.metrics.set_state("LOADING")
+        hosted.metrics.set_default(entry.name == self.default(entry.model))
         self._models.setdefault(entry.model, {})[entry.name] = hosted
         return hosted
 
@@ -171,6 +173,9 @@ class Registry:
     async def set_default(self, model: str, variant: str) -> None:
         """Makes an empty version of `model` mean `variant` from now on."""
         self._defaults[model] = variant
+        for hosted in self.of(model).values():
+            if hosted.state != "UNLOADED":  # its metrics are gone
+                hosted.metrics.set_default(hosted.entry.name == variant)
         await self._changed(self)
 
     async def _swap(self, hosted: Hosted, loaded: Loaded) -> None:

@@ -6,11 +6,11 @@ records are counted by the dozen, and always before they are read. Counting each
 places in memory that the caches have forgotten since the last request.
 """
 
+import platform
 import threading
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, TypeVar, get_args
+from typing import Literal, get_args
 
 import grpc
 import prometheus_client
@@ -19,9 +19,10 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from protos import telemetry
 from protos.manifest import Variant
+from protos.support import program
 from protos.support.machine import measured
-from protos.telemetry import Metric
 from server.execution.engine import Reason
+from server.observability.instruments import Histogram, make
 from server.observability.request_record import RequestRecord
 from server.observability.statistics import Statistics
 from server.status import ENDINGS
@@ -32,22 +33,6 @@ REASONS: tuple[Reason, ...] = get_args(Reason)
 FLUSH_EVERY = 64
 """Requests, or executions, that are counted together."""
 
-Instrument = TypeVar("Instrument", bound=MetricWrapperBase)
-
-
-class Histogram(prometheus_client.Histogram):
-    """A histogram that finds its bucket by bisection, which saves microseconds a request; it takes no exemplars."""
-
-    def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
-        """Counts one value."""
-        self._sum.inc(amount)
-        self._buckets[bisect_left(self._upper_bounds, amount)].inc(1)
-
-
-def _make(registry: CollectorRegistry, kind: type[Instrument], metric: Metric) -> Instrument:
-    options: dict[str, Any] = {"buckets": metric.buckets} if metric.kind == "histogram" else {}
-    return kind(metric.name, metric.help, metric.labels, registry=registry, **options)
-
 
 class Metrics:
     """Every instrument of one server."""
@@ -55,21 +40,24 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         registry.register(self)  # before the instruments, so that it is asked before them
         ProcessCollector(registry=registry)
-        self.requests = _make(registry, Counter, telemetry.REQUESTS)
-        self.rejected = _make(registry, Counter, telemetry.REJECTED)
-        self.request_duration = _make(registry, Histogram, telemetry.REQUEST_DURATION)
-        self.queue_duration = _make(registry, Histogram, telemetry.QUEUE_DURATION)
-        self.compute_duration = _make(registry, Histogram, telemetry.COMPUTE_DURATION)
-        self.batch_size = _make(registry, Histogram, telemetry.BATCH_SIZE)
-        self.inflight = _make(registry, Gauge, telemetry.INFLIGHT)
-        self.queue_depth = _make(registry, Gauge, telemetry.QUEUE_DEPTH)
-        self.load_duration = _make(registry, Gauge, telemetry.LOAD_DURATION)
-        self.info = _make(registry, Gauge, telemetry.VARIANT_INFO)
-        self.state = _make(registry, Gauge, telemetry.VARIANT_STATE)
-        self.quality = _make(registry, Gauge, telemetry.VARIANT_QUALITY)
-        self.artifact_bytes = _make(registry, Gauge, telemetry.VARIANT_ARTIFACT_BYTES)
+        self.requests = make(registry, Counter, telemetry.REQUESTS)
+        self.rejected = make(registry, Counter, telemetry.REJECTED)
+        self.request_duration = make(registry, Histogram, telemetry.REQUEST_DURATION)
+        self.queue_duration = make(registry, Histogram, telemetry.QUEUE_DURATION)
+        self.compute_duration = make(registry, Histogram, telemetry.COMPUTE_DURATION)
+        self.batch_rows = make(registry, Histogram, telemetry.BATCH_ROWS)
+        self.inflight = make(registry, Gauge, telemetry.INFLIGHT)
+        self.queue_depth = make(registry, Gauge, telemetry.QUEUE_DEPTH)
+        self.load_duration = make(registry, Gauge, telemetry.LOAD_DURATION)
+        self.info = make(registry, Gauge, telemetry.VARIANT_INFO)
+        self.state = make(registry, Gauge, telemetry.VARIANT_STATE)
+        self.default = make(registry, Gauge, telemetry.DEFAULT_VARIANT)
+        self.quality = make(registry, Gauge, telemetry.VARIANT_QUALITY)
+        self.artifact_bytes = make(registry, Gauge, telemetry.VARIANT_ARTIFACT_BYTES)
+        self.memory_bytes = make(registry, Gauge, telemetry.VARIANT_MEMORY_BYTES)
         self.of_variants: list[MetricWrapperBase] = list(vars(self).values())
-        self.handled = _make(registry, Counter, telemetry.GRPC_HANDLED)
+        self.handled = make(registry, Counter, telemetry.GRPC_HANDLED)
+        make(registry, Gauge, telemetry.BUILD_INFO).labels(program.version(), platform.python_version()).set(1)
         self.variants: set[VariantMetrics] = set()
 
     def collect(self) -> Iterable[prometheus_client.Metric]:
@@ -97,7 +85,7 @@ class VariantMetrics:
         self._request_duration = metrics.request_duration.labels(model, name)
         self._queue_duration = metrics.queue_duration.labels(model, name)
         self._compute_duration = metrics.compute_duration.labels(model, name)
-        self._batch_size = metrics.batch_size.labels(model, name)
+        self._batch_rows = metrics.batch_rows.labels(model, name)
 
     def request_began(self) -> None:
         """Counts one request as in flight."""
@@ -132,7 +120,7 @@ class VariantMetrics:
         with self._counting:
             while self._executions:
                 rows, seconds = self._executions.popleft()
-                self._batch_size.observe(rows)
+                self._batch_rows.observe(rows)
                 if seconds is not None:
                     self._statistics.executed(rows, seconds)
             while self._answers:
@@ -152,17 +140,23 @@ class VariantMetrics:
         for name, gauge in self._states.items():
             gauge.set(name == state)
 
+    def set_default(self, default: bool) -> None:
+        """Shows whether requests that name no variant come here."""
+        self._metrics.default.labels(*self._labels).set(default)
+
     def follow_queue(self, depth: Callable[[], int]) -> None:
         """Shows what `depth` returns whenever the page is read."""
         self._metrics.queue_depth.labels(*self._labels).set_function(depth)
 
     def describe(self, variant: Variant, seconds: float) -> None:
         """Shows what the manifest says, in place of what an earlier one said, and the `seconds` that loading took."""
-        for instrument in (self._metrics.info, self._metrics.quality):
+        for instrument in (self._metrics.info, self._metrics.quality, self._metrics.memory_bytes):
             instrument.remove_by_labels(self._names)
         told = (variant.recipe.name, variant.runtime, variant.precision, measured(variant.machine))
         self._metrics.info.labels(*self._labels, *told).set(1)
         self._metrics.artifact_bytes.labels(*self._labels).set(variant.artifact_bytes)
+        if variant.footprint is not None:
+            self._metrics.memory_bytes.labels(*self._labels).set(variant.footprint.load_peak_bytes)
         self._metrics.load_duration.labels(*self._labels).set(seconds)
         if (quality := variant.quality) is not None:
             metric = quality.metric

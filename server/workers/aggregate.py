@@ -75,5 +75,5 @@ def _merged(families: list[Metric]) -> Metric:
     for sample in (sample for family in families for sample in family.samples):
         values.setdefault((sample.name, tuple(sample.labels.items())), []).append(sample.value)
     for (name, labels), found in values.items():
-        merged.add_sample(name, dict(labels), min(found) if name.endswith("_created") else rule(found))
+        merged.add_sample(name, dict(labels), rule(found))
     return merged

@@ -17,6 +17,7 @@ from protos import telemetry
 from protos.support.machine import available_cores
 from server.execution.threads import Plan, make_plan
 from server.observability import logs
+from server.observability.instruments import make
 from server.observability.metrics_page import Page, join
 from server.settings import Settings
 from server.signals import stop_signals
@@ -60,14 +61,13 @@ class WorkerPool:
         self._loop = asyncio.get_running_loop()
         self._own = CollectorRegistry(support_collectors_without_names=True)
         ProcessCollector(registry=self._own)
-        metric = telemetry.WORKER_RESTARTS
-        restarts = Counter(metric.name, metric.help, metric.labels, registry=self._own)
+        restarts = make(self._own, Counter, telemetry.WORKER_RESTARTS)
         for reason in REASONS:
             restarts.labels(reason)
         self.workers = [
             SupervisedWorker(n, port, flags, lambda reason: restarts.labels(reason).inc()) for n in range(workers)
         ]
-        listening = Gauge(telemetry.WORKERS.name, telemetry.WORKERS.help, registry=self._own)
+        listening = make(self._own, Gauge, telemetry.WORKERS)
         listening.set_function(lambda: sum(worker.progress.listening.is_set() for worker in self.workers))
         self.instruments = CollectorRegistry(support_collectors_without_names=True)
         self.instruments.register(self)

@@ -25,10 +25,14 @@ def queries(dashboard: str) -> list[tuple[str, str]]:
     return [(query["expr"], query.get("legendFormat", "")) for panel in panels for query in panel.get("targets", [])]
 
 
+def panels() -> dict[str, dict[str, Any]]:
+    """The panels of our dashboard, by their titles."""
+    return {panel["title"]: panel for panel in json.loads(DASHBOARD.read_text())["panels"]}
+
+
 def expressions(panel_title: str) -> list[str]:
     """The expressions of one panel of our dashboard."""
-    panels = {panel["title"]: panel for panel in json.loads(DASHBOARD.read_text())["panels"]}
-    return [query["expr"] for query in panels[panel_title]["targets"]]
+    return [query["expr"] for query in panels()[panel_title]["targets"]]
 
 
 def alerts(rules: str) -> list[dict[str, Any]]:

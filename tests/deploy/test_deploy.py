@@ -11,15 +11,28 @@ import pytest
 import yaml
 
 from protos.manifest import RuntimeName
+from server.observability.metrics import STATES
 from server.settings import parse
-from tests.deploy.files import DASHBOARD, DEPLOY, ROOT, RULES, alerts, copied, dockerfile, queries, read
+from tests.deploy.files import (
+    DASHBOARD,
+    DEPLOY,
+    ROOT,
+    RULES,
+    alerts,
+    copied,
+    dockerfile,
+    expressions,
+    panels,
+    queries,
+    read,
+)  # fmt: skip
 from tests.deploy.promql import problems, template_problems, variable_problems
 
 
 def dashboard_problems(text: str) -> list[str]:
     """What a dashboard's text asks for and the server does not export."""
-    variables = json.loads(text)["templating"]["list"]
-    found = [problem for variable in variables for problem in variable_problems(variable["definition"])]
+    queried = [variable for variable in json.loads(text)["templating"]["list"] if variable["type"] == "query"]
+    found = [problem for variable in queried for problem in variable_problems(variable["definition"])]
     for expression, legend in queries(text):
         found += problems(expression) + template_problems(legend, expression)
     return found
@@ -89,7 +102,7 @@ def test_an_invented_name_in_the_rules_is_caught() -> None:
         ("pareto_queue_depth > 2 and on (model) up", ["'up' has no label 'model'"]),
         ('{job="paretoserve"}', ["unknown metric ''"]),
         ("1 + 1", ["no metric is named"]),
-        ('sum by (le) (rate(pareto_batch_size_bucket{model=~"a{1}\\"b_c", variant!=""}[5m:1m] offset 1h)) > 1e5', []),
+        ('sum by (le) (rate(pareto_batch_rows_bucket{model=~"a{1}\\"b_c", variant!=""}[5m:1m] offset 1h)) > 1e5', []),
     ],
 )
 def test_checker_finds_what_is_not_exported_and_nothing_else(expression: str, found: list[str]) -> None:
@@ -200,18 +213,76 @@ def test_provisioned_dashboards_are_those_that_are_mounted() -> None:
     assert targets["/etc/grafana/provisioning"] == "./grafana/provisioning"
 
 
-def test_every_query_goes_to_the_provisioned_data_source() -> None:
+def test_every_query_goes_to_the_data_source_that_is_chosen() -> None:
     source = read("grafana/provisioning/datasources/prometheus.yaml")["datasources"][0]
     board = json.loads(DASHBOARD.read_text())
-    asking = board["templating"]["list"] + [panel for panel in board["panels"] if panel["type"] != "row"]
+    chosen, *variables = board["templating"]["list"]
+    assert (chosen["type"], chosen["query"], chosen["name"]) == ("datasource", source["type"], "datasource")
+    asking = variables + [panel for panel in board["panels"] if panel["type"] != "row"]
     asking += [query for panel in board["panels"] for query in panel.get("targets", [])]
     assert {json.dumps(query["datasource"]) for query in asking} == {
-        json.dumps({"type": source["type"], "uid": source["uid"]})
+        json.dumps({"type": source["type"], "uid": "${datasource}"})
     }
 
 
+def test_what_the_dashboard_selects_by_is_what_was_chosen() -> None:
+    wanted = {"job": "$job", "instance": "$instance", "model": "$model", "variant": "$variant"}
+    variables = [variable["name"] for variable in json.loads(DASHBOARD.read_text())["templating"]["list"]]
+    assert variables == ["datasource", *wanted]
+    for expression, _ in queries(DASHBOARD.read_text()):
+        selected = re.findall(r'\b(job|instance|model|variant)=~"([^"]*)"', expression)
+        assert selected != []
+        assert [(label, value) for label, value in selected if value != wanted[label]] == []
+        assert re.search(r'\b(job|instance|model|variant)(=|!=|!~)"', expression) is None
+
+
+@pytest.mark.parametrize(
+    ("alert", "titles"),
+    [
+        ("ParetoErrorRatioHigh", ("Error ratio", "Error ratio, by variant")),
+        ("ParetoLatencyP99High", ("p99 of the slowest variant", "p99")),
+        ("ParetoWorkersRestarting", ("Worker restarts within 10 minutes",)),
+    ],
+)
+def test_the_threshold_of_an_alert_is_drawn_where_its_figure_is(alert: str, titles: tuple[str, ...]) -> None:
+    (rule,) = [rule["expr"] for rule in alerts(RULES.read_text()) if rule["alert"] == alert]
+    limit = float(rule.rpartition(">")[2])
+    for title in titles:
+        defaults = panels()[title]["fieldConfig"]["defaults"]
+        assert [step["value"] for step in defaults["thresholds"]["steps"]] == [None, limit]
+        assert panels()[title]["type"] == "stat" or defaults["custom"]["thresholdsStyle"] == {"mode": "dashed"}
+
+
+def test_the_dashboard_counts_the_errors_that_the_alert_counts() -> None:
+    (rule,) = [rule["expr"] for rule in alerts(RULES.read_text()) if rule["alert"] == "ParetoErrorRatioHigh"]
+    codes = re.findall(r'code=~"([^"]*)"', rule)
+    for title in ("Error ratio", "Error ratio, by variant"):
+        assert re.findall(r'code=~"([^"]*)"', expressions(title)[0]) == codes
+
+
+def test_every_state_of_a_variant_has_its_colour() -> None:
+    (state,) = [
+        override
+        for override in panels()["State"]["fieldConfig"]["overrides"]
+        if override["matcher"]["options"] == "state"
+    ]
+    (mappings,) = [each["value"] for each in state["properties"] if each["id"] == "mappings"]
+    assert set(mappings[0]["options"]) == set(STATES)
+
+
+def test_legends_are_tables_with_the_last_value_and_the_largest() -> None:
+    legends = [panel["options"]["legend"] for panel in panels().values() if panel["type"] == "timeseries"]
+    assert {(legend["displayMode"], *legend["calcs"]) for legend in legends} == {("table", "lastNotNull", "max")}
+
+
+def test_no_panel_lies_over_another() -> None:
+    places = [panel["gridPos"] for panel in panels().values()]
+    taken = [(x, y) for p in places for x in range(p["x"], p["x"] + p["w"]) for y in range(p["y"], p["y"] + p["h"])]
+    assert len(set(taken)) == len(taken)
+    assert max(x for x, _ in taken) < 24
+
+
 def test_job_that_is_scraped_is_the_job_that_is_asked_for() -> None:
-    texts = [expression for expression, _ in queries(DASHBOARD.read_text())]
-    texts += [rule["expr"] for rule in alerts(RULES.read_text())]
+    texts = [rule["expr"] for rule in alerts(RULES.read_text())]
     jobs = {scrape["job_name"] for scrape in read("prometheus/prometheus.yml")["scrape_configs"]}
     assert set(re.findall(r'job="([^"]*)"', " ".join(texts))) == jobs

@@ -1,6 +1,7 @@
 """A real Prometheus scrapes a real server: what the dashboard and the alerts ask for is there, and right."""
 
 import asyncio
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,13 +10,14 @@ import grpc
 import pytest
 
 from protos.tensors import encode_request
-from tests.deploy.files import DASHBOARD, RULES, alerts, expressions, health_command, queries
+from tests.deploy.files import DASHBOARD, ROOT, RULES, alerts, expressions, health_command, queries
 from tests.deploy.monitoring import Prometheus, monitoring
 from tests.support import toy
 from tests.support.serving import ServerProcess, eventually, serving
 
+METRICS = ROOT / "docs/metrics.md"
 ONNX, OPENVINO, WRONG = "fp32-onnxruntime", "fp32-openvino", "wrong-onnxruntime"
-GRAFANA = {"$__rate_interval": "1m", "$model": toy.MODEL, "$variant": ".+"}
+GRAFANA = {"$__rate_interval": "1m", "$job": "paretoserve", "$instance": ".+", "$model": toy.MODEL, "$variant": ".+"}
 
 
 def evaluable(expression: str) -> str:
@@ -61,7 +63,7 @@ def prometheus(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def test_requests_panel_counts_what_the_client_sent(prometheus: Prometheus) -> None:
-    (requests,) = expressions("Requests per second")
+    (requests,) = expressions("Requests per second, by variant")
     assert prometheus.ask(total(requests), "variant") == {(ONNX,): 8, (OPENVINO,): 7, (WRONG,): 0}
     rates = prometheus.ask(evaluable(requests), "model", "variant")
     assert rates["toy", ONNX] > rates["toy", OPENVINO] > rates["toy", WRONG] == 0
@@ -74,8 +76,38 @@ def test_errors_panel_counts_the_failed_calls_by_code(prometheus: Prometheus) ->
 
 
 @pytest.mark.parametrize("expression", dict.fromkeys(expression for expression, _ in queries(DASHBOARD.read_text())))
-def test_every_dashboard_expression_gives_data(prometheus: Prometheus, expression: str) -> None:
-    assert prometheus.get("query", query=evaluable(expression))["result"] != []
+def test_every_dashboard_expression_gives_data_and_nothing_that_is_no_number(
+    prometheus: Prometheus, expression: str
+) -> None:
+    result = prometheus.get("query", query=evaluable(expression))["result"]
+    assert result != []
+    assert [row["metric"] for row in result if row["value"][1] == "NaN"] == []
+
+
+@pytest.mark.parametrize("title", ["p50", "p99", "Error ratio, by variant", "Queue time", "Compute time", "Batch rows"])
+def test_an_idle_variant_has_no_latency_and_no_ratio(prometheus: Prometheus, title: str) -> None:
+    for expression in expressions(title):
+        assert prometheus.ask(evaluable(expression), "variant").keys() == {(ONNX,), (OPENVINO,)}
+
+
+def test_the_first_row_sums_up_what_the_panels_show(prometheus: Prometheus) -> None:
+    ready, failed = (expressions(f"Variants {state}")[0] for state in ("READY", "FAILED"))
+    assert (prometheus.ask(evaluable(ready)), prometheus.ask(evaluable(failed))) == ({(): 2}, {(): 1})
+    slowest, by_variant = expressions("p99 of the slowest variant")[0], expressions("p99")[0]
+    at_once = f"({evaluable(slowest)}) - scalar(max({evaluable(by_variant)}))"
+    assert prometheus.ask(at_once) == {(): 0}
+    assert prometheus.ask(evaluable(expressions("Error ratio")[0])) == {(): 0}  # INVALID_ARGUMENT is the client's
+    assert list(prometheus.ask(evaluable(expressions("Servers, by version")[0]), "version").values()) == [1]
+
+
+def test_batch_rows_are_those_of_the_executions(prometheus: Prometheus) -> None:
+    mean, _ = expressions("Batch rows")
+    assert prometheus.ask(evaluable(mean), "variant") == {(ONNX,): 1, (OPENVINO,): 1}
+
+
+def test_the_reference_joins_the_default_variant_to_its_latency(prometheus: Prometheus) -> None:
+    (promql,) = re.findall(r"```promql\n(.*?)```", METRICS.read_text(), re.DOTALL)
+    assert prometheus.ask(promql.replace("[5m]", "[1m]"), "model", "variant").keys() == {(toy.MODEL, ONNX)}
 
 
 def test_state_panel_lists_the_failed_variant_beside_those_that_serve(prometheus: Prometheus) -> None:
@@ -85,15 +117,20 @@ def test_state_panel_lists_the_failed_variant_beside_those_that_serve(prometheus
     }  # fmt: skip
 
 
-def test_quality_panel_has_one_figure_for_each_variant_that_serves(prometheus: Prometheus) -> None:
-    quality = evaluable(expressions("Quality against size")[0])
-    assert prometheus.ask(quality, "variant", "metric") == {(ONNX, "top1"): 0.75, (OPENVINO, "top1"): 0.75}
+def test_p99_stands_beside_the_accuracy_of_each_variant_that_serves(prometheus: Prometheus) -> None:
+    p99, accuracy = map(evaluable, expressions("p99 against accuracy"))
+    assert prometheus.ask(accuracy, "variant", "metric") == {(ONNX, "top1"): 0.75, (OPENVINO, "top1"): 0.75}
+    assert prometheus.ask(p99, "variant").keys() == {(ONNX,), (OPENVINO,)}
+    given = list(map(evaluable, expressions("What each variant gives")))
+    assert given[:2] == [accuracy, p99]
+    assert prometheus.ask(given[3], "variant") == {(ONNX,): 3_000_000, (OPENVINO,): 3_000_000}
+    assert prometheus.ask(given[6], "variant") == {(ONNX,): 1, (OPENVINO,): 0, (WRONG,): 0}
 
 
 def test_workers_panel_shows_those_that_listen_and_no_restart(prometheus: Prometheus) -> None:
-    listening, restarts = map(evaluable, expressions("Workers"))
-    assert prometheus.ask(listening) == {(): 2}
-    assert set(prometheus.ask(restarts, "reason").values()) == {0}
+    (listening,), (restarts,) = expressions("Workers"), expressions("Worker restarts within 10 minutes")
+    assert prometheus.ask(evaluable(listening)) == {(): 2}
+    assert prometheus.ask(evaluable(restarts)) == {(): 0}
 
 
 def test_every_alert_is_evaluated_and_the_failed_variant_raises_one(prometheus: Prometheus) -> None:
@@ -107,6 +144,7 @@ def test_every_alert_is_evaluated_and_the_failed_variant_raises_one(prometheus: 
 
 def test_template_variables_list_every_variant(prometheus: Prometheus) -> None:
     selector = {"match[]": "pareto_variant_state"}
+    assert prometheus.get("label/job/values", **{"match[]": "pareto_build_info"}) == ["paretoserve"]
     assert prometheus.get("label/model/values", **selector) == [toy.MODEL]
     assert prometheus.get("label/variant/values", **selector) == [ONNX, OPENVINO, WRONG]
 

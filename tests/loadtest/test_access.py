@@ -100,8 +100,8 @@ def test_what_a_server_asks_for_and_does_not_get_is_one_line_before_the_load(
 
 
 def test_the_doctor_is_let_in(locked: ServerProcess, repository: Path, keys: dict[str, str]) -> None:
-    done = loadtest("doctor", locked.grpc_address, "--repository", str(repository), *given(keys))
-    diagnosis = json.loads(done.stdout.splitlines()[-1])
+    done = loadtest("doctor", locked.grpc_address, "--repository", str(repository), "--json", *given(keys))
+    diagnosis = json.loads(done.stdout)
     assert (done.returncode, diagnosis["ready_for_load"], diagnosis["would_fail"]) == (0, True, [])
     assert TOKEN not in done.stdout + done.stderr
 

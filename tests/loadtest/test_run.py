@@ -158,26 +158,29 @@ def test_each_stretch_has_what_the_machine_and_the_server_did_in_it(run: Run) ->
         assert 0 < each["conditions"]["own"] <= 1
 
 
-def test_the_last_line_of_standard_output_says_where_the_results_are(run: Run) -> None:
-    assert json.loads(run.stdout.splitlines()[-1]) == {
-        "results": str(run.out / "results.json"),
-        "report": str(run.out / "report.html"),
-        "failures": 0,
-    }
+def test_standard_output_ends_with_the_frontier_and_where_the_report_is(run: Run) -> None:
+    assert run.stdout.endswith(f"\nReport: {run.out / 'report.html'}\n")
+    _, frontier = run.stdout.split("Frontier at 1 user, the fastest first:\n")
+    assert frontier.startswith("  fp32-")
+    assert "\nFrontier at 4 users, the fastest first:\n" in frontier
 
 
-def test_the_table_names_every_variant(run: Run) -> None:
+def test_the_table_of_each_load_names_every_variant(run: Run) -> None:
     for variant in VARIANTS:
-        assert run.stdout.count(f"  {variant} ") == 2
+        assert run.stdout.count(f"\n{variant} ") == 2
+
+
+def test_no_line_is_longer_than_80_characters_but_that_of_the_report(run: Run) -> None:
+    assert [line for line in run.stdout.splitlines()[:-1] if len(line) > 80] == []
 
 
 def test_progress_says_what_is_measured_now_and_how_far(run: Run) -> None:
     lines = [line for line in run.stderr.splitlines() if line.startswith("[")]
-    assert lines[0] == "[0%] 1 user, round 1 of 6, 2 of 2 variants, 2 s left"
+    assert lines[0] == "[0%] 1 user, round 1 of 6, 2 of 2 variants, 3 s left"
 
 
 def test_a_run_folder_holds_results_samples_and_report_and_only_a_line_of_history_is_beside_it(run: Run) -> None:
-    names = ["cells.csv", "plan.toml", "report.html", "report.md", "results.json", "samples.npz"]
+    names = ["measurements.csv", "plan.toml", "report.html", "report.md", "results.json", "samples.npz"]
     assert sorted(path.name for path in run.out.iterdir()) == names
     assert {path.name for path in run.out.parent.iterdir()} == {run.out.name, "history.jsonl"}
     (entry,) = read_history(run.out.parent / "history.jsonl")
@@ -188,7 +191,7 @@ def test_a_run_folder_holds_results_samples_and_report_and_only_a_line_of_histor
 def test_a_server_that_dies_is_counted_and_its_variants_stop(repository: Path, tmp_path: Path) -> None:
     with serving(repository) as server:
         more = ("--users", "2", "--duration", "60", "--warmup", "0", "--ceiling", "0", "--second-opinion", "1")
-        with started([*LOADTEST, *flags(server, repository, tmp_path / "run", *more)]) as process:
+        with started([*LOADTEST, *flags(server, repository, tmp_path / "run", *more, "--json")]) as process:
             until(lambda: len(requests_of(server)) == 2)
             server.signal(signal.SIGKILL)
             stdout, stderr = process.communicate(timeout=60)
@@ -203,7 +206,10 @@ def test_a_server_that_dies_is_counted_and_its_variants_stop(repository: Path, t
         assert stopped in stderr
     assert [each["reason"] for each in results["stops"]] == ["no call was answered"] * 2
     assert results["second_opinion"] is None  # no valid cell
-    assert json.loads(stdout.splitlines()[-1])["failures"] == sum(cell["failures"] for cell in results["cells"])
+    document = json.loads(stdout)  # and nothing else
+    assert document["failures"] == sum(cell["failures"] for cell in results["cells"])
+    assert document["report"] == str(tmp_path / "run" / "report.html")
+    assert f"Report: {document['report']}\n" in stderr
     assert (tmp_path / "run" / "report.html").is_file()
 
 
@@ -384,7 +390,8 @@ def test_a_server_that_fills_the_generator_s_own_machine_is_warned_of(tmp_path: 
         target = ("--target", server.address, "--metrics-url", url, "--model", MODEL, "--out", str(tmp_path / "run"))
         short = ("--users", "1", "--warmup", "0", "--duration", "0.1", "--ceiling", "0", "--second-opinion", "0")
         done = loadtest("run", *target, *short)
-    assert "warning: in 1 of 1 cell the load generator and the server used at least 95%" in done.stdout
+    said = " ".join(done.stdout.split())
+    assert "warning: Load generator and server competed for the cores of one machine in 1 of 1 measurement" in said
 
 
 def test_the_steady_state_begins_when_every_user_has_had_its_first_call(tmp_path: Path) -> None:
@@ -529,7 +536,7 @@ def test_a_variant_that_fails_stops_with_the_server_s_words_and_the_others_go_on
     assert (other["failures"], other["rounds"]) == (0, 20)
     assert [(each["variant"], each["reason"]) for each in results["stops"]] == [("1", "no call was answered")]
     assert done.returncode == 1
-    assert "most often: <b>full</b>" in done.stdout
+    assert "most often: <b>full</b>" in " ".join(done.stdout.split())
     page = (tmp_path / "run" / "report.html").read_text()
     assert "<td>RESOURCE_EXHAUSTED</td><td>&lt;b&gt;full&lt;/b&gt;</td>" in page
     assert "<b>full" not in page
@@ -558,7 +565,9 @@ def test_a_foreign_server_is_measured_with_made_up_inputs_and_no_server_figures(
     assert results["skipped"] == {"cold-2": "the server says that it is not ready"}
     assert (cell["variant"], cell["failures"], cell["requests"]) == ("1", 0, len(server.requests))
     assert set(cell["server"].values()) == set(cell["facts"].values()) == {None}
-    assert "cold-2 was not measured" in done.stdout
+    assert "No measurement for 1 of 2 variants (cold-2, the server says that it is not ready): " in " ".join(
+        done.stdout.split()
+    )
     assert {tuple(request.inputs[1].shape) for request in server.requests} == {(1, 5)}
 
 

@@ -1,13 +1,14 @@
 """Manifests: what is written is what is read, and nothing is half-understood."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from protos.errors import ManifestError
-from protos.manifest import from_json, to_json
+from protos.manifest import TensorSpec, from_json, to_json
 from tests.support import toy
 
 
@@ -56,3 +57,18 @@ def test_what_does_not_fit_is_named_with_its_place(text: str, path: str, value: 
 def test_what_is_no_manifest_is_an_error(bad: str) -> None:
     with pytest.raises(ManifestError):
         from_json(bad)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "joins"),
+    [([(-1, 3)], True), ([(1, 3)], False), ([(-1, 3, -1)], False), ([(-1, 3), (-1,)], True), ([(-1, 3), (4,)], False)],
+)
+def test_requests_can_be_joined_where_the_batch_is_the_only_free_dimension(
+    text: str, shapes: list[tuple[int, ...]], joins: bool
+) -> None:
+    inputs = tuple(TensorSpec(f"input{index}", "FP32", shape) for index, shape in enumerate(shapes))
+    assert replace(from_json(text), inputs=inputs).joins_requests == joins
+
+
+def test_requests_cannot_be_joined_where_the_batch_has_a_limit(text: str) -> None:
+    assert not replace(from_json(text), max_batch=4).joins_requests

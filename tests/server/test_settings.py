@@ -9,8 +9,10 @@ from protos.errors import UsageError
 from server.settings import Settings, parse
 
 
-def test_only_the_repository_is_required(tmp_path: Path) -> None:
-    assert parse(["--repository", str(tmp_path)], {}) == Settings(tmp_path)
+def test_nothing_is_required_where_the_folder_models_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "models").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert parse([], {}) == Settings(Path("models"))
 
 
 def test_the_ports_are_8001_and_8002_by_default(tmp_path: Path) -> None:
@@ -79,7 +81,7 @@ def test_a_flag_goes_before_the_environment(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "environment", "text"),
     [
-        ([], {}, "--repository or PARETO_REPOSITORY is missing"),
+        ([], {}, "--repository: got 'models', expected a folder that exists"),
         (["--repository", "/no/such"], {}, "--repository: got '/no/such', expected a folder that exists"),
         (["--repository", ".", "--port", "x"], {}, "--port: got 'x', expected a whole number from 0 to 65535"),
         (["--repository", ".", "--port", "65536"], {}, "--port: got '65536', expected a whole number from 0 to 65535"),
@@ -104,8 +106,9 @@ def test_a_flag_goes_before_the_environment(tmp_path: Path) -> None:
     ],
 )
 def test_a_value_that_does_not_fit_is_named_with_its_source(
-    arguments: list[str], environment: dict[str, str], text: str
+    arguments: list[str], environment: dict[str, str], text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError) as caught:
         parse(arguments, environment)
     assert str(caught.value) == text

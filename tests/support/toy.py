@@ -12,6 +12,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from protos.manifest import (
+    Footprint,
     Golden,
     Network,
     Preprocessing,
@@ -101,6 +102,7 @@ def publish_variant(
             sources=Sources(study="0" * 64, parent_weights="0" * 64, seed=0),
             network=Network(parameters=1, nonzero_parameters=1, macs=3),
             quality=Quality("top1", 0.75, "toy", 12, parent=0.75, fp32=0.75, agreement=1.0),
+            footprint=Footprint(gzip_bytes=300, load_peak_bytes=3_000_000),
         )
         return publish(root, variant, Path(folder))
 

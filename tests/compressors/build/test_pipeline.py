@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -186,7 +185,7 @@ def test_a_model_of_few_images_is_built_and_the_table_says_how_little_they_show(
     assert len(golden) == min(16, tests)
     for entry in repository.scan(built.root):
         check_golden(runtimes.load(entry.folder, repository.verify(entry), 1), repository.verify(entry), golden)
-    shown = table.show(repository.scan(built.root), "table")
+    shown = table.show(repository.scan(built.root))
     assert f"WARNING: only {tests} test images: one image is {100 / tests:.3g} points." in shown
 
 
@@ -251,9 +250,8 @@ def test_a_failed_variant_is_told_by_its_telling_line_and_all_of_it_is_in_a_log(
     assert "Traceback" in log.read_text()
     assert "Exception from src/" in log.read_text()
     assert unbuilt.load(built.root / "small")["fp32-torchscript"] == f"failed: {cause}"
-    assert "All of what failed: .build/small/VARIANT.log in the repository." in table.show(
-        repository.scan(built.root), "table"
-    )
+    shown = table.show(repository.scan(built.root))
+    assert "All of what failed: .build/small/VARIANT.log in the repository." in shown
     build().run()
     assert not log.exists()
 
@@ -265,12 +263,7 @@ def test_the_program_ends_with_each_failure_and_its_log(
     monkeypatch.setitem(exporters.EXPORTERS, "onnxruntime", exporters.Exporter("no.such:exporter", ()))
     (tmp_path / "small.toml").write_text(STUDY.partition("[recipes.channels50]")[0])
     root = tmp_path / "models"
-    monkeypatch.setattr(
-        sys, "argv", ["pareto-compress", "build", "--study", f"{tmp_path}/small.toml", "--repository", str(root)]
-    )
-    with pytest.raises(SystemExit) as ended:
-        program.main()
-    assert ended.value.code == 1
+    assert program.main(["build", "--study", f"{tmp_path}/small.toml", "--repository", str(root)]) == 1
     failed = (
         "FAILED small/fp32-{0}: ModuleNotFoundError: No module named 'no' (all of it: {1}/.build/small/fp32-{0}.log)"
     )

@@ -91,10 +91,10 @@ def test_a_foreign_graph_becomes_variants_where_it_can_run(user: Path, capsys: p
     for runtime in ("onnxruntime", "openvino"):
         np.testing.assert_allclose(answers(user / "models", f"fp32-{runtime}", inputs), expected, atol=1e-4)
     printed = capsys.readouterr().out
-    assert "int8-torchscript: refused: an ONNX graph brings no PyTorch network." in printed
+    assert "int8-torchscript: refused: an ONNX graph brings no PyTorch network." in " ".join(printed.split())
     capsys.readouterr()
-    program._list(program._parser().parse_args(["list", "models"]))
-    assert "refused: an ONNX graph brings no PyTorch network." in capsys.readouterr().out
+    program._list(program._parser().parse_args(["list"]))
+    assert "refused: an ONNX graph brings no PyTorch network." in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_graph_of_one_row_is_built_and_served_without_batching(user: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_graph_that_is_int8_already_is_published_as_it_is(user: Path, capsys: 
     assert variant.network.parameters == 8 * 27 + 80 + 1  # and a scale
     assert [step.name for step in variant.recipe.steps] == ["load"]
     assert repository.default_variant(user / "models", "mine") == "int8-onnxruntime"
-    assert "int8 as it was given" in capsys.readouterr().out
+    assert "int8 as it was given" in " ".join(capsys.readouterr().out.split())
 
 
 def test_changed_code_makes_another_network(user: Path) -> None:

@@ -1,4 +1,4 @@
-"""The table: figures of manifests in four formats, with what did not hold and what was not built."""
+"""The table: figures of manifests in three formats and as JSON, with what did not hold and what was not built."""
 
 import csv
 import json
@@ -11,7 +11,7 @@ import pytest
 from compressors.report import notes, table, unbuilt
 from compressors.tasks.classification import mcnemar
 from protos import repository
-from protos.manifest import Latency, Network, Quality, Step, Throughput, Variant
+from protos.manifest import Footprint, Latency, Network, Quality, Step, Throughput, Variant
 from protos.repository import Entry
 from tests.support import toy
 
@@ -57,15 +57,69 @@ def test_mcnemars_p_needs_the_flips() -> None:
 
 
 def test_json_is_the_manifest_with_a_comparison(fp32: Variant, root: Path) -> None:
-    (record,) = json.loads(show([fp32], "json", root))
+    (record,) = json.loads(table.as_json(entries([fp32], root)))
     assert record["latency"]["p50_ms"] == 2.0
     assert (record["comparison"]["times_faster"], record["comparison"]["lost"]) == (1.0, None)
 
 
 def test_columns_without_any_figure_are_left_out_of_tables(fp32: Variant, root: Path) -> None:
-    assert "top-5" not in show([fp32], "markdown", root)
+    assert "top-5" not in show([fp32], "markdown", root, wide=True)
     quality = Quality("top1", 0.5, "toy", 20, 0.75, 0.6, fp32=0.75, others={"top5": 0.9})
-    assert "| 50.00% | 90.00% |" in show([replace(fp32, quality=quality)], "markdown", root)
+    assert "| 50.00% | 90.00% |" in show([replace(fp32, quality=quality)], "markdown", root, wide=True)
+
+
+@pytest.fixture
+def made(fp32: Variant) -> list[Variant]:
+    """FP32, and an int8 of a long name that is 12.34 points below it, 0.4 above its parent."""
+    fp32 = replace(fp32, footprint=Footprint(1, 159_600_000), files=(replace(fp32.files[0], bytes=44_960_000),))
+    fp32 = replace(fp32, quality=Quality("top1", 0.80, "toy", 1000, 0.80, 1.0, fp32=0.80))
+    quality = Quality("top1", 0.6766, "toy", 1000, 0.6726, 0.6, fp32=0.80)
+    name = "channels50-distilled-accuracy-aware-int8"
+    return [fp32, child(fp32, name, 0.05, quality=quality, footprint=Footprint(1, 8_600_000))]
+
+
+def test_80_columns_hold_what_matters_and_fold_long_names(
+    made: list[Variant], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = show(made, "table", root).splitlines()
+    assert lines[:7] == [
+        "toy",
+        "                                         against    p50                   memory",
+        "variant                           top-1     FP32     ms  speed-up     MB      MB",
+        "─" * 80,
+        "fp32-onnxruntime                 80.00%    +0.00  2.000      1.0x  44.96   159.6",
+        "channels50-distilled-accuracy-a  67.66%   -12.34  0.050     40.0x  44.96     8.6",
+        "ware-int8-onnxruntime",
+    ]
+    assert max(map(len, lines)) == 80
+
+
+@pytest.mark.parametrize("width", ["60", "80", "200"])
+def test_no_width_cuts_a_figure(made: list[Variant], root: Path, width: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    shown = show(made, "table", root)
+    assert {"67.66%", "-12.34", "0.050", "40.0x", "44.96", "8.6", "159.6"} <= set(shown.split())
+    assert "…" not in shown
+
+
+def test_the_frontier_stands_last_with_its_figures(made: list[Variant], root: Path) -> None:
+    assert show(made, "markdown", root).splitlines()[-1] == (
+        "Frontier, nothing else is as fast and as accurate: channels50-distilled-accuracy-aware-int8-onnxruntime"
+        " (67.66%, p50 0.050 ms), fp32-onnxruntime (80.00%, p50 2.000 ms)."
+    )
+
+
+def test_markdown_has_the_brief_columns_and_with_wide_all(made: list[Variant], root: Path) -> None:
+    brief = show(made, "markdown", root).splitlines()[0]
+    assert brief == "| variant | top-1 | against FP32 | p50 ms | speed-up | MB | memory MB |"
+    wide = show(made, "markdown", root, wide=True).splitlines()[0]
+    assert {"against parent", "p99 ms", "MB gzip", "M MACs"} <= set(wide.strip("| ").split(" | "))
+
+
+def test_chosen_columns_come_in_the_order_of_the_choice(made: list[Variant], root: Path) -> None:
+    shown = table.show(entries(made, root), "markdown", names=("megabytes", "points_vs_parent"))
+    assert shown.splitlines()[:3:2] == ["| variant | MB | against parent |", "| fp32-onnxruntime | 44.96 | +0.00 |"]
 
 
 @pytest.mark.parametrize(("samples", "points"), [(12, "8.33"), (499, "0.2"), (500, None)])
@@ -79,18 +133,18 @@ def test_few_test_images_are_a_warning_that_says_what_one_of_them_is(
 
 def test_what_was_not_built_is_a_row_with_its_reason(root: Path) -> None:
     unbuilt.save(root / "toy", {"int8-openvino": "it cannot"}, {"int8-onnxruntime": "ValueError: no"})
-    entries = repository.scan(root)
-    assert len(entries) == 2
-    markdown = table.show(entries, "markdown")
+    found = repository.scan(root)
+    assert len(found) == 2
+    markdown = table.show(found, "markdown")
     assert "| int8-openvino | - |" in markdown
     assert "int8-openvino: refused: it cannot." in markdown
     assert "int8-onnxruntime: failed: ValueError: no." in markdown
-    assert "toy,int8-openvino," in table.show(entries, "csv")
+    assert "toy,int8-openvino," in table.show(found, "csv")
     assert {"model": "toy", "variant": "int8-openvino", "unbuilt": "refused: it cannot"} in json.loads(
-        table.show(entries, "json")
+        table.as_json(found)
     )
     unbuilt.save(root / "toy", {}, {})
-    assert "int8-openvino" not in table.show(entries, "markdown")
+    assert "int8-openvino" not in table.show(found, "markdown")
 
 
 def test_several_models_are_told_apart_by_headings(root: Path) -> None:
@@ -103,7 +157,7 @@ def test_several_models_are_told_apart_by_headings(root: Path) -> None:
 
 def test_a_damaged_record_of_what_was_not_built_hides_no_table(root: Path) -> None:
     (root / "toy" / unbuilt.FILE).write_text("[")
-    assert "fp32-openvino" in table.show(repository.scan(root), "table")
+    assert "fp32-openvino" in table.show(repository.scan(root))
 
 
 def test_int8_that_is_slower_says_so_with_the_reason(fp32: Variant) -> None:
@@ -165,5 +219,9 @@ def test_pruning_that_is_no_faster_says_so(fp32: Variant) -> None:
     assert notes.of([fp32, pruned])["channels10-onnxruntime"][0].startswith("fewer weights, but no faster than fp32-")
 
 
-def show(variants: list[Variant], form: table.Format, root: Path) -> str:
-    return table.show([Entry(v.model, v.variant, root / v.model / v.variant, v, None) for v in variants], form)
+def entries(variants: list[Variant], root: Path) -> list[Entry]:
+    return [Entry(v.model, v.variant, root / v.model / v.variant, v, None) for v in variants]
+
+
+def show(variants: list[Variant], form: table.Format, root: Path, wide: bool = False) -> str:
+    return table.show(entries(variants, root), form, wide)

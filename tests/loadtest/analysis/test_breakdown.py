@@ -76,8 +76,8 @@ def test_the_summary_compares_the_fastest_with_fp32() -> None:
     cells = split("fp32-pytorch", 4.0, 5.0), split("int8-openvino", 1.0, 2.0), split("int8-x", 0.5, 1.0, True)
     assert summary(cells) == (
         "int8-openvino answers in 2.00 ms on average, fp32-pytorch in 5.00. In the engine it takes 1.00 ms instead of"
-        " 4.00, in the queue 0.00 instead of 0.00. The engine is 4.0 times faster, an answer 2.5 times. The other"
-        " 1.00 ms, 50% of it, are spent outside both, and no faster engine shortens them."
+        " 4.00, in the queue 0.00 instead of 0.00. The engine is 4.0 times faster, an answer 2.5 times. The"
+        " overhead outside engine and queue is 1.00 ms, 50% of it: no faster engine shortens that."
     )
 
 

@@ -1,7 +1,6 @@
 """What got slower from one run to another: made-up runs with known answers."""
 
 import json
-import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from loadtest.__main__ import main
 from loadtest.analysis.results import Results, Stretch
 from loadtest.analysis.run_comparison import Changes, LeftOut, compare_runs
 from loadtest.measure.host import Conditions
@@ -18,8 +18,6 @@ from loadtest.users.recorder import Samples
 from protos.errors import UsageError
 from tests.support.loadtest.cells import closed
 from tests.support.loadtest.made_runs import made_run, save
-from tests.support.loadtest.runs import LOADTEST
-from tests.support.serving import ROOT
 
 Run = tuple[Results, Samples]
 Compare = Callable[..., Changes]
@@ -164,8 +162,8 @@ def test_another_machine_other_versions_and_another_plan_are_named(compare: Comp
         "version of locust: 2.47 in the first run, 2.48 in the second",
         "plan: rows: 1 in the first run, 2 in the second",
         "a-openvino: artifact_bytes: 1000 in the first run, 2000 in the second",
-        "the noise probe, the same piece of work, took 1.50 times as long in the second run: the machine itself was"
-        " not the same, and differences of up to 1.50 times prove nothing",
+        "the CPU-speed check, the same piece of work, took 1.50 times as long in the second run: the machine itself"
+        " was not the same, and differences of up to 1.50 times prove nothing",
     )
 
 
@@ -179,8 +177,8 @@ def test_runs_without_a_common_cell_are_refused(compare: Compare) -> None:
     [
         (None, "No such file"),
         ("{", "Expecting property name"),
-        ("[]", "got schema None, expected 3"),
-        ('{"schema": 3, "server": "", "inputs": "golden"}', "'started' is missing"),
+        ("[]", "got schema None, expected 4"),
+        ('{"schema": 4, "server": "", "inputs": "golden"}', "'started' is missing"),
     ],
 )
 def test_a_folder_that_is_no_run_is_one_line(text: str | None, message: str, tmp_path: Path) -> None:
@@ -207,31 +205,50 @@ def test_samples_of_another_run_are_refused(tmp_path: Path) -> None:
         compare_runs(folder, folder)
 
 
-def program(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*LOADTEST, "compare", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
+@pytest.fixture
+def program(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs the program; returns its exit code and what it printed."""
+
+    def ended(*arguments: object) -> tuple[int, str, str]:
+        code = main(["compare", *map(str, arguments)])
+        return code, *capsys.readouterr()
+
+    return ended
 
 
-def test_the_program_ends_with_1_where_a_variant_got_slower_and_writes_what_ci_reads(tmp_path: Path) -> None:
+def test_the_program_ends_with_1_where_a_variant_got_slower_and_writes_what_ci_reads(
+    program: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
     before, after = save(run(CALM), tmp_path / "a"), save(run(2 * AGAIN), tmp_path / "b")
     files = tmp_path / "c.md", tmp_path / "c.xml"
-    done = program(before, after, "--tolerance", "5%", "--markdown", files[0], "--junit", files[1])
-    assert done.returncode == 1, done.stderr
-    assert "slower" in done.stdout
-    assert json.loads(done.stdout.splitlines()[-1])["slower"] == 3
+    code, out, err = program(before, after, "--tolerance", "5%", "--markdown", files[0], "--junit", files[1])
+    assert (code, err) == (1, "")
+    *_, verdict, rest, last = out.splitlines()
+    assert f"{verdict}{rest}".startswith("3 of 3 figures got slower by more than 5.0% beyond doubt: 3 slower")
+    assert last == f"Report: {files[0]}"
     assert files[0].read_text().startswith("**3 of 3 figures got slower by more than 5.0% beyond doubt: 3 slower**")
     assert 'failures="3"' in files[1].read_text()
 
 
-def test_a_folder_that_is_not_there_ends_the_program_with_2(tmp_path: Path) -> None:
-    done = program(tmp_path / "a", tmp_path / "b")
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert done.stderr.startswith(f"pareto-loadtest: '{tmp_path / 'a' / 'results.json'}': ")
+def test_json_is_alone_on_standard_output(program: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    before, after = save(run(CALM), tmp_path / "a"), save(run(2 * AGAIN), tmp_path / "b")
+    code, out, err = program(before, after, "--json")
+    assert (code, json.loads(out)["slower"]) == (1, 3)
+    assert "3 of 3 figures got slower beyond doubt: 3 slower\n" in err
 
 
-def test_a_summary_that_cannot_be_written_ends_the_program_with_2(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there_ends_the_program_with_2(
+    program: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    code, out, err = program(tmp_path / "a", tmp_path / "b")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"pareto-loadtest: '{tmp_path / 'a' / 'results.json'}': ")
+
+
+def test_a_summary_that_cannot_be_written_ends_the_program_with_2(
+    program: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
     folder = save(run(), tmp_path / "a")
-    done = program(folder, folder, "--markdown", tmp_path / "absent" / "c.md")
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert done.stderr.startswith("pareto-loadtest: --markdown: ")
+    code, out, err = program(folder, folder, "--markdown", tmp_path / "absent" / "c.md")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("pareto-loadtest: --markdown: ")

@@ -37,6 +37,8 @@ pareto_variant_quality{model="m",variant="a",metric="top1"} 0.75
 pareto_variant_quality{model="m",variant="a",metric="agreement"} 0.5
 # TYPE pareto_variant_artifact_bytes gauge
 pareto_variant_artifact_bytes{model="m",variant="a"} 1.5e+06
+# TYPE pareto_variant_memory_bytes gauge
+pareto_variant_memory_bytes{model="m",variant="a"} 5e+07
 """
 
 
@@ -73,9 +75,9 @@ def test_the_handlers_time_and_the_engines_batches_are_read() -> None:
 # TYPE pareto_request_duration_seconds histogram
 pareto_request_duration_seconds_sum{model="m",variant="a"} 0.5
 pareto_request_duration_seconds_count{model="m",variant="a"} 8
-# TYPE pareto_batch_size histogram
-pareto_batch_size_sum{model="m",variant="a"} 8
-pareto_batch_size_count{model="m",variant="a"} 2
+# TYPE pareto_batch_rows histogram
+pareto_batch_rows_sum{model="m",variant="a"} 8
+pareto_batch_rows_count{model="m",variant="a"} 2
 """
     moved = deltas(read(BEFORE), read(after), "m", "a")
     assert (moved.handler_seconds, moved.handler_count) == (0.5, 8.0)
@@ -87,7 +89,8 @@ def test_a_variant_that_got_nothing_moved_by_nothing() -> None:
 
 
 def test_facts_are_those_of_the_labels_and_gauges() -> None:
-    assert read(AFTER).facts("m", "a") == Facts("int8", "openvino", "int8", "top1", 0.75, 0.5, 1_500_000)
+    told = Facts("int8", "openvino", "int8", "top1", 0.75, 0.5, 1_500_000, 50_000_000)
+    assert read(AFTER).facts("m", "a") == told
 
 
 def test_a_detector_s_quality_is_its_average_precision() -> None:

@@ -364,19 +364,22 @@ def test_a_signal_ends_it_between_two_questions() -> None:
         check_server(server.address, Settings(model=MODEL), Console(file=io.StringIO()), interrupted)
 
 
-def test_the_last_line_is_the_document_and_the_exit_code_the_answer(
+def test_json_is_alone_on_standard_output_and_the_exit_code_the_answer(
     server: ServerProcess, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["doctor", server.grpc_address, "--model", toy.MODEL]) == 0
+    assert main(["doctor", server.grpc_address, "--model", toy.MODEL, "--json"]) == 0
     out, err = capsys.readouterr()
-    document = json.loads(out.splitlines()[-1])
+    document = json.loads(out)
     assert (document["target"], document["ready_for_load"]) == (server.grpc_address, True)
     assert {"about", "what", "verdict", "seen", "means"} == document["findings"][0].keys()
     assert err.startswith("server: ServerMetadata: ok\n")
+    assert err.splitlines()[-1].startswith("Ready for a load test")
 
 
 def test_what_would_fail_is_said_in_words_and_by_the_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     with foreign() as server:
         assert main(["doctor", server.address, "--model", "other"]) == 1
     out = capsys.readouterr().out
-    assert "would fail: other: ModelMetadata: requests cannot be made for it\n" in out
+    assert "\nother: 0 of 1 checks passed\n  fails   ModelMetadata: " in out
+    assert "\n          so requests cannot be made for it\n" in out
+    assert out.splitlines()[-1].startswith("A load test would fail: ")

@@ -1,11 +1,14 @@
 """Two readings and their difference: made-up counters, and this machine."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from loadtest.measure.host import Conditions, Reading, between, read
+from loadtest.measure.host import Conditions, Memory, Reading, between, memory_left, memory_of, read
 
 BEFORE = Reading(at=10.0, busy=100.0, total=400.0, own=5.0, steal=1.0, throttled=2.0, load=0.5)
 AFTER = Reading(at=12.0, busy=106.0, total=408.0, own=6.0, steal=1.4, throttled=2.5, load=0.7)
@@ -56,3 +59,28 @@ def test_this_machine_can_be_read() -> None:
     assert found.others is not None
     assert 0 <= found.others <= 1
     assert before.busy <= before.total
+
+
+def test_the_memory_of_a_process_includes_those_below_it() -> None:
+    alone = memory_of(os.getpid())
+    block = "held = bytes([1]) * (64 << 20); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", block], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout
+        child.stdout.readline()
+        grown = memory_of(os.getpid()).own - alone.own
+        child.communicate(b"\n")
+    assert 64 << 20 < grown < 160 << 20
+
+
+def test_a_process_that_has_ended_takes_no_memory() -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    assert memory_of(ended.pid) == Memory(0, 0)
+
+
+def test_what_processes_share_counts_once() -> None:
+    assert Memory(own=30, shared=12).total == 42
+
+
+def test_some_memory_is_left_on_this_machine() -> None:
+    assert 0 < memory_left() < 1 << 60

@@ -13,7 +13,7 @@ import pytest
 
 from loadtest.measure.measurement import Search
 from loadtest.measure.rate_search import Found, Objective, Trial
-from loadtest.report.table import searches_table
+from loadtest.report.terminal import searches_table
 from loadtest.users.recorder import load_samples
 from protos.v1 import inference_pb2 as pb
 from tests.support.loadtest.cells import results
@@ -120,11 +120,19 @@ def test_a_search_says_what_it_tries_and_what_it_found(
     done: tuple[subprocess.CompletedProcess[str], Path], found: dict[str, Any]
 ) -> None:
     process, _ = done
-    lines = [line for line in process.stderr.splitlines() if line.startswith("[1/1] 1: trial")]
-    assert len(lines) == len(found["trials"])
-    assert lines[0].endswith("so far nothing is known")
-    assert "highest rate with p99 within 200 ms, failures 1%" in process.stdout
-    assert f"{found['held']:,.1f}" in process.stdout
+    begun, ended = (
+        [line for line in process.stderr.splitlines() if line.startswith(f"[1/1] 1: {words}")]
+        for words in ("next, trial", "trial")
+    )
+    assert len(begun) == len(ended) == len(found["trials"])
+    assert begun[0].endswith("so far nothing is known")
+    first = found["trials"][0]
+    assert ended[0].startswith(f"[1/1] 1: trial 1, {first['rate']:.4g} per second: ")
+    assert f"of {first['calls']} calls failed" in ended[0]
+    said = " ".join(process.stdout.split())
+    assert "highest rate with p99 within 200 ms, failures 1%" in said
+    assert f"{found['held']:,.1f}" in said
+    assert " Highest rate: 1: half of the trials hold at " in said
 
 
 def test_no_other_load_is_measured_unless_asked_for(done: tuple[subprocess.CompletedProcess[str], Path]) -> None:
@@ -159,13 +167,13 @@ def test_a_search_that_was_interrupted_goes_on_where_it_was(tmp_path: Path) -> N
     with foreign(("1",), one_worker()) as server:
         with started(command(server.address, out, *goal)) as first:
             assert first.stderr is not None
-            said = next(line for line in first.stderr if ": trial 3," in line)
+            said = next(line for line in first.stderr if ": next, trial 3," in line)
             first.send_signal(signal.SIGINT)
             assert f"keeps what was measured, {2 + 2} parts" in first.stderr.read()
         assert first.returncode == 130
         again = search(server.address, out, *goal)
     assert again.returncode == 0, again.stderr
-    trials = [line for line in again.stderr.splitlines() if ": trial" in line]
+    trials = [line for line in again.stderr.splitlines() if ": next, trial" in line]
     assert trials[0] == said.rstrip()
     (each,) = results_of(out)["searches"]
     assert len(each["found"]["trials"]) == 2 + len(trials)
@@ -186,7 +194,7 @@ def test_a_search_that_was_interrupted_goes_on_where_it_was(tmp_path: Path) -> N
 )
 def test_the_table_says_what_was_found(found: Found, row: list[str]) -> None:
     run = replace(results(), searches=(Search("a", Objective(20.0), found),))
-    assert [cell for column in searches_table(run).columns for cell in column.cells] == row
+    assert [str(cell) for column in searches_table(run, 140).columns for cell in column.cells] == row
 
 
 def test_a_search_without_its_objective_is_one_line() -> None:

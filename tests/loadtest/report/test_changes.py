@@ -1,11 +1,14 @@
-"""What `compare` found, as Markdown and as JUnit XML."""
+"""What `compare` found, on a terminal, as Markdown and as JUnit XML."""
 
+import io
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
+from rich.console import Console
 
 from loadtest.analysis.run_comparison import Change, Changes, LeftOut
-from loadtest.report.changes import junit, markdown
+from loadtest.report.changes import junit, markdown, tables
 
 SLOWER = Change("a|b", "1 user", "p50 ms", 1.0, 1.5, 1.5, (1.3, 1.7), "clear", "slower")
 SAME = Change("a|b", "1 user", "p99 ms", 2.0, 2.1, 1.05, (0.9, None), "too close to call", "slower")
@@ -15,6 +18,21 @@ GONE = LeftOut("d", "1 user", "only in the first run")
 
 def found(*changes: Change, tolerance: float = 0.0) -> Changes:
     return Changes(changes, (GONE,), ("server: <a> in the first run, b in the second",), tolerance)
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_a_terminal_has_a_table_for_each_load_in_which_nothing_is_cut(width: int) -> None:
+    names = "channels50-int8-onnxruntime", "fp32-torchscript"
+    changes = [replace(SLOWER, variant=names[0], figure="ms per answer", before=123.456, after=1234.567)]
+    changes += [replace(SAME, variant=names[1]), replace(FASTER, variant=names[0])]
+    console = Console(width=width, record=True, file=io.StringIO())
+    for table in tables(found(*changes), width):
+        console.print(table)
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= width
+    assert [line.strip() for line in text.splitlines() if line[1:2] == " "] == ["1 user", "8 users"]
+    assert {"123.456", "1234.567", "1.500", "1.700", "1.050", "0.900", "likely", "faster"} <= set(text.split())
+    assert "…" not in text
 
 
 def test_markdown_has_the_verdict_what_changed_and_what_else_differed() -> None:

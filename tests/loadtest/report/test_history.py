@@ -1,17 +1,18 @@
-"""The history's table and page."""
+"""The history's page, and the program that writes it."""
 
-import io
 import json
+import os
 import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
+from loadtest.__main__ import main
 from loadtest.analysis.history import CellFigures, Entry, append
-from loadtest.report.history import page, table
+from loadtest.report.history import page
+from protos.support.plot_style import color, shape
 from tests.support.loadtest.runs import LOADTEST
 from tests.support.serving import ROOT
 
@@ -38,6 +39,12 @@ def test_the_page_has_a_line_for_each_variant_and_figure_broken_where_the_machin
     ]
 
 
+def test_a_line_has_the_colour_of_its_runtime_and_the_dash_of_its_recipe() -> None:
+    text = page([replace(ENTRY, cells=(replace(A, variant="channels50-openvino @ triton"),))])
+    assert f'"line":{{"color":"{color("openvino")}","dash":"{shape("channels50").dash}"}}' in text
+    assert len(text) < 2e6
+
+
 def test_models_of_one_folder_are_apart() -> None:
     names = {name for name, _ in lines(page([ENTRY, replace(ENTRY, model="other")]))}
     assert names == {"toy a-x", "toy b-x", "other a-x", "other b-x"}
@@ -53,22 +60,32 @@ def test_a_run_without_cells_has_a_page_too() -> None:
     assert "<html" in page([replace(ENTRY, cells=())])
 
 
-def test_the_table_has_the_winner_of_each_run_or_the_fastest() -> None:
-    console = Console(width=140, record=True, file=io.StringIO())
-    console.print(table([ENTRY, replace(ENTRY, winner=None)]))
-    rows = [line.split() for line in console.export_text().splitlines() if "c0ffee" in line]
-    assert [row[3:] for row in rows] == [
-        ["b-x", "1", "user", "2.00", "n/a", "50.00"],
-        ["a-x", "1", "user", "1.00", "4.00", "90.00"],
-    ]
-
-
 @pytest.mark.parametrize("named", ["", "history.jsonl"])
-def test_the_program_writes_the_page_beside_the_history(named: str, tmp_path: Path) -> None:
+def test_the_program_writes_the_page_beside_the_history(
+    named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     append(ENTRY, tmp_path / "history.jsonl")
-    done = subprocess.run(
-        [*LOADTEST, "history", str(tmp_path / named)], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1]) == {"runs": 1, "page": str(tmp_path / "history.html")}
+    assert main(["history", str(tmp_path / named)]) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "Ship b-x, as the last run (x) decided at 1 user",
+        f"Report: {tmp_path / 'history.html'}",
+    ]
     assert (tmp_path / "history.html").is_file()
+
+
+def test_json_is_alone_on_standard_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    append(ENTRY, tmp_path / "history.jsonl")
+    assert main(["history", str(tmp_path), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["report"] == str(tmp_path / "history.html")
+    assert [(run["run"], run["winner"], len(run["cells"])) for run in document["runs"]] == [("x", "b-x", 2)]
+
+
+def test_a_reader_that_is_gone_is_no_traceback(tmp_path: Path) -> None:
+    append(ENTRY, tmp_path / "history.jsonl")
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stdout:
+        command = [*LOADTEST, "history", str(tmp_path)]
+        done = subprocess.run(command, cwd=ROOT, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (141, "")

@@ -6,10 +6,10 @@ import numpy as np
 
 from loadtest.analysis.results import ServerSide, Stretch
 from loadtest.measure.host import Conditions
-from loadtest.report.plot_style import PlotStyle
 from loadtest.report.plots import distributions, load_curves
 from loadtest.report.timeline import timeline
 from loadtest.users.recorder import SAMPLE, STEADY, Samples
+from protos.support.plot_style import shape
 from tests.support.loadtest.cells import cell, closed, results
 
 
@@ -32,8 +32,8 @@ def stretch(number: int, users: int = 1) -> Stretch:
 def traces(samples: Samples, *stretches: Stretch) -> dict[str, list[tuple[float, float]]]:
     """Points by what the traces' hover texts call them."""
     made = replace(results(cell("a-x")), stretches=stretches)
-    figure = timeline(made, samples, PlotStyle(made.cells))
-    words = ("p50", "p99", "compute", "queue", "noise probe", "the run itself", "others", "steal")
+    figure = timeline(made, samples)
+    words = ("p50", "p99", "compute", "queue", "CPU-speed check", "the run itself", "others", "steal")
     assert len(figure.data) == len(words)
     return {
         word: [(x, y) for x, y in zip(trace.x, trace.y, strict=True) if x is not None]
@@ -63,24 +63,24 @@ def test_stretches_of_another_load_are_no_calls_of_this_one() -> None:
 def test_server_and_machine_are_drawn_where_the_stretch_lies() -> None:
     drawn = traces(calls(300), stretch(1))
     assert (drawn["compute"], drawn["queue"]) == ([(12.5, 1.5)], [(12.5, 0.25)])
-    assert drawn["noise probe"] == [(15.0, 30.0)]
+    assert drawn["CPU-speed check"] == [(15.0, 30.0)]
     assert (drawn["the run itself"], drawn["others"], drawn["steal"]) == ([(12.5, 0.4)], [(12.5, 0.01)], [(12.5, 0.0)])
 
 
 def test_curves_go_through_the_loads_of_a_variant_and_need_two() -> None:
     cells = [cell("a-x", 20.0, rps=400.0, users=8), cell("a-x", 10.0, rps=200.0, users=1, generator_limit="thread")]
-    figure = load_curves(cells, "closed", "p99", PlotStyle(cells))
+    figure = load_curves(cells, "closed", "p99")
     assert figure is not None
     (line,) = figure.data
     assert (line.x, line.y, line.text) == ((200.0, 400.0), (10.0, 20.0), ("1 user", "8 users"))
-    assert line.marker.symbol == ("circle-open", "circle")
-    assert load_curves(cells[:1], "closed", "p99", PlotStyle(cells)) is None
-    assert load_curves(cells, "server", "p99", PlotStyle(cells)) is None
+    assert line.marker.symbol == (f"{shape('a').marker}-open", shape("a").marker)
+    assert load_curves(cells[:1], "closed", "p99") is None
+    assert load_curves(cells, "server", "p99") is None
 
 
 def test_distribution_and_tail_are_of_the_same_calls() -> None:
     made, samples = cell("a-x"), calls(2, 2)
-    (within,), (longer,) = (plot.data for plot in distributions([made], samples, PlotStyle([made])))
-    assert within.x == longer.x == (1.0, 1.0, 3.0, 3.0)
-    assert within.y == (0.25, 0.5, 0.75, 1.0)
-    assert longer.y == (1.0, 0.75, 0.5, 0.25)
+    (within,), (longer,) = (plot.data for plot in distributions([made], samples))
+    assert [*within.x] == [*longer.x] == [1.0, 1.0, 3.0, 3.0]
+    assert [*within.y] == [0.25, 0.5, 0.75, 1.0]
+    assert [*longer.y] == [1.0, 0.75, 0.5, 0.25]

@@ -1,15 +1,12 @@
-"""Locust by hand: the file is an ordinary locustfile, with Locust's own flags, statistics and web page."""
+"""Locust by hand, without its page: the file is an ordinary locustfile, with Locust's own flags and statistics."""
 
 import csv
 import json
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import threading
-import urllib.parse
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
@@ -20,11 +17,13 @@ import numpy as np
 import pytest
 
 from loadtest.users.recorder import FIRST, load_samples
+from protos.tensors import encode_request
 from protos.v1 import inference_pb2 as pb
+from tests.support import toy
 from tests.support.loadtest.foreign import MODEL, foreign, zeros
 from tests.support.loadtest.runs import requests_of, two_workers, until
 from tests.support.processes import started
-from tests.support.serving import ROOT, ServerProcess, quiet_port
+from tests.support.serving import ServerProcess, quiet_port
 
 LOCUST = [sys.executable, "-m", "locust"]
 VARIANTS = {"fp32-onnxruntime", "fp32-openvino"}
@@ -62,6 +61,14 @@ def test_each_variant_is_a_name_in_locust_s_statistics(server: ServerProcess, re
     rows = json.loads(done.stdout)
     assert {row["name"] for row in rows} == VARIANTS
     assert all(row["num_requests"] > 0 and row["num_failures"] == 0 for row in rows)
+    assert all(row["total_content_length"] == row["num_requests"] * size_of_answer(server, row["name"]) for row in rows)
+
+
+def size_of_answer(server: ServerProcess, variant: str) -> int:
+    """How many bytes the message is that answers one image."""
+    with server.stub() as stub:
+        request = encode_request(toy.MODEL, variant, {"input": toy.images(1)})
+        return stub.ModelInfer(request, timeout=10).ByteSize()
 
 
 def test_raw_samples_can_be_kept_by_hand(server: ServerProcess, repository: Path, tmp_path: Path) -> None:
@@ -140,7 +147,7 @@ def test_an_unknown_variant_ends_locust_with_the_reason(server: ServerProcess, r
 def test_a_forgotten_model_ends_locust_with_the_reason(server: ServerProcess, repository: Path) -> None:
     done = by_hand(server, repository)
     assert done.returncode == 2
-    assert "--host HOST:PORT and --model are needed" in done.stderr
+    assert "--model: got '', expected the name of a model" in done.stderr
 
 
 def test_a_host_that_is_no_address_ends_locust_with_the_reason() -> None:
@@ -207,45 +214,3 @@ def test_a_person_s_own_user_sends_its_own_payloads(server: ServerProcess, tmp_p
     assert done.returncode == 0, done.stderr
     assert (row["name"], row["num_failures"]) == ("fp32-openvino", 0)
     assert row["num_requests"] > 0
-
-
-def test_the_web_page_starts_and_stops_a_test(server: ServerProcess, repository: Path) -> None:
-    port = quiet_port()
-    url = f"http://127.0.0.1:{port}"
-    arguments = ("-f", "loadtest/locustfile.py", "--web-host", "127.0.0.1", "--web-port", str(port))
-    process = subprocess.Popen(
-        [*LOCUST, *arguments, "--model", "toy", "--repository", str(repository)],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        try:
-            assert process.stderr
-            assert any("Starting web interface at" in line for line in process.stderr)
-            until(lambda: listens(port))
-            assert b"Locust" in get(url + "/")
-            form = {
-                "user_count": 2,
-                "spawn_rate": 2,
-                "host": server.grpc_address,
-                "tls": "",
-                "tls_ca": "",
-            }  # as left empty
-            assert json.loads(get(url + "/swarm", urllib.parse.urlencode(form).encode()))["success"]
-            until(lambda: {row["name"] for row in json.loads(get(url + "/stats/requests"))["stats"]} >= VARIANTS)
-            assert json.loads(get(url + "/stop", b""))["success"]
-        finally:
-            process.terminate()
-            process.communicate(timeout=30)
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def get(url: str, body: bytes | None = None) -> bytes:
-    with urllib.request.urlopen(url, body, timeout=10) as response:
-        content: bytes = response.read()
-        return content

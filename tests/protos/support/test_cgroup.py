@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from protos.support.cgroup import cpu_quota, throttled_seconds
+from protos.support.cgroup import cpu_quota, memory_left, throttled_seconds
 
 
 def write(path: Path, text: str) -> Path:
@@ -52,3 +52,24 @@ def test_a_path_of_the_host_is_looked_for_at_the_root_that_the_container_sees(tm
 
 def test_without_cgroups_throttling_is_absent(tmp_path: Path) -> None:
     assert throttled_seconds(tmp_path / "fs", tmp_path / "membership") is None
+
+
+def test_the_strictest_memory_limit_of_cgroup_v2_counts_without_files_that_can_be_forgotten(tmp_path: Path) -> None:
+    membership = write(tmp_path / "membership", "0::/kube/pod\n")
+    for folder, limit, used in (("kube/pod", "max", "500"), ("kube", "2000", "1500")):
+        write(tmp_path / "fs" / folder / "memory.max", f"{limit}\n")
+        write(tmp_path / "fs" / folder / "memory.current", f"{used}\n")
+        write(tmp_path / "fs" / folder / "memory.stat", "anon 900\ninactive_file 200\n")
+    assert memory_left(tmp_path / "fs", membership) == 700
+
+
+def test_a_memory_limit_of_cgroup_v1_has_files_of_other_names(tmp_path: Path) -> None:
+    membership = write(tmp_path / "membership", "4:memory:/a\n1:cpu,cpuacct:/a\n")
+    write(tmp_path / "fs/memory/a/memory.limit_in_bytes", "1000\n")
+    write(tmp_path / "fs/memory/a/memory.usage_in_bytes", "600\n")
+    write(tmp_path / "fs/memory/a/memory.stat", "inactive_file 50\ntotal_inactive_file 100\n")
+    assert memory_left(tmp_path / "fs", membership) == 500
+
+
+def test_without_a_limit_a_cgroup_leaves_any_memory(tmp_path: Path) -> None:
+    assert memory_left(tmp_path / "fs", tmp_path / "membership") == math.inf

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from protos.errors import EngineError, OverloadedError
-from protos.manifest import TensorSpec
 from server.execution.batcher import ALONE, BatchLimit, make_limits
 from server.execution.engine import Answer, Engine, limit_for
 from server.execution.threads import Slots
@@ -219,16 +218,10 @@ def test_a_runtime_that_hangs_holds_its_own_slot_only() -> None:
         asyncio.run(scenario())
 
 
-@pytest.mark.parametrize(
-    ("shapes", "batches"),
-    [([(-1, 3)], True), ([(1, 3)], False), ([(-1, 3, -1)], False), ([(-1, 3), (-1,)], True), ([(-1, 3), (4,)], False)],
-)
-def test_only_variants_whose_batch_is_their_only_free_dimension_are_batched(
-    shapes: list[tuple[int, ...]], batches: bool
-) -> None:
+@pytest.mark.parametrize("batches", [True, False])
+def test_only_variants_whose_requests_can_be_joined_are_batched(batches: bool) -> None:
     class Described:
-        model, variant, max_batch = "toy", "fp32-openvino", None
-        inputs = tuple(TensorSpec(f"input{index}", "FP32", shape) for index, shape in enumerate(shapes))
+        model, variant, joins_requests = "toy", "fp32-openvino", batches
 
     wanted = BatchLimit(16, 0.001)
     assert limit_for(Described(), {"": wanted}) == (wanted if batches else ALONE)  # type: ignore[arg-type]
@@ -246,19 +239,10 @@ def test_only_variants_whose_batch_is_their_only_free_dimension_are_batched(
 def test_the_closest_limit_holds(name: str, limit: BatchLimit) -> None:
     class Described:
         model, variant = name.split("/")
-        max_batch = None
-        inputs = (TensorSpec("input", "FP32", (-1, 3)),)
+        joins_requests = True
 
     limits = make_limits(16, 0.001, ("toy=8", "toy/int8-openvino=2:0.5", "other=4:0"))
     assert limit_for(Described(), limits) == limit  # type: ignore[arg-type]
-
-
-def test_a_variant_of_a_max_batch_is_not_batched() -> None:
-    class Described:
-        model, variant, max_batch = "toy", "fp32-openvino", 1
-        inputs = (TensorSpec("input", "FP32", (-1, 3)),)
-
-    assert limit_for(Described(), make_limits(16, 0.001, ("toy=8",))) == ALONE  # type: ignore[arg-type]
 
 
 def test_an_engine_says_its_limit() -> None:

@@ -93,6 +93,8 @@ def test_a_promotion_is_followed(root: Path) -> None:
             await eventually(lambda: client.server.registry.default("toy"), SECOND)
             response = await client.stub.ModelInfer(encode_request("toy", "", {"input": IMAGES}), timeout=30)
             assert response.model_version == SECOND
+            shown = [client.sample("pareto_default_variant", model="toy", variant=name) for name in (FIRST, SECOND)]
+            assert shown == [0, 1]
 
     asyncio.run(run())
 

@@ -1,5 +1,6 @@
 """The page: names as agreed in protos, counts as the client's, one series per state."""
 
+import platform
 from collections import Counter
 from pathlib import Path
 
@@ -9,10 +10,10 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from protos import telemetry
-from protos.telemetry import BATCH_BUCKETS, SECONDS_BUCKETS
+from protos.telemetry import ROWS_BUCKETS, SECONDS_BUCKETS
 from protos.tensors import encode_request
 from protos.v1 import inference_pb2 as pb
-from server.observability.metrics import Histogram
+from server.observability.instruments import Histogram
 from tests.support import toy
 from tests.support.serving import Samples, ServerProcess, by_labels, serving
 
@@ -73,9 +74,9 @@ def test_durations_and_batches_are_those_of_the_successes(
     mixed: tuple[Counter[tuple[str, str]], Samples],
 ) -> None:
     _, page = mixed
-    for name in ("request_duration_seconds", "queue_duration_seconds", "compute_duration_seconds", "batch_size"):
+    for name in ("request_duration_seconds", "queue_duration_seconds", "compute_duration_seconds", "batch_rows"):
         assert by_labels(page, f"pareto_{name}_count", "variant") == {(VARIANTS[0],): 7, (VARIANTS[1],): 5}
-    assert by_labels(page, "pareto_batch_size_sum", "variant") == {(VARIANTS[0],): 11, (VARIANTS[1],): 15}
+    assert by_labels(page, "pareto_batch_rows_sum", "variant") == {(VARIANTS[0],): 11, (VARIANTS[1],): 15}
     for variant in VARIANTS:
         total, queue, compute = (
             by_labels(page, f"pareto_{part}_duration_seconds_sum", "variant")[variant,]
@@ -101,7 +102,7 @@ def test_no_label_is_a_requests_own_text(mixed: tuple[Counter[tuple[str, str]], 
 def test_the_page_holds_every_agreed_metric_and_no_other(server: ServerProcess) -> None:
     with server.stub() as stub:
         stub.ServerLive(pb.ServerLiveRequest(), timeout=10)  # so that one call is counted
-    names = {name for name, _ in server.metrics() if not name.startswith("process_") and not name.endswith("_created")}
+    names = {name for name, _ in server.metrics() if not name.startswith("process_")}
     assert names == {name for metric in telemetry.METRICS for name in metric.series}
     assert any(name == "process_resident_memory_bytes" for name, _ in server.metrics())
 
@@ -134,7 +135,22 @@ def test_a_variant_is_described_as_its_manifest_does(server: ServerProcess, repo
     }
     size = (repository / "toy" / VARIANTS[0] / "model.onnx").stat().st_size
     assert by_labels(page, "pareto_variant_artifact_bytes", "variant") == {(VARIANTS[0],): size, (VARIANTS[1],): size}
+    assert by_labels(page, "pareto_variant_memory_bytes", "variant") == dict.fromkeys(
+        [(VARIANTS[0],), (VARIANTS[1],)], 3_000_000
+    )
     assert all(by_labels(page, "pareto_model_load_duration_seconds", "variant")[variant,] > 0 for variant in VARIANTS)
+
+
+def test_the_default_variant_is_marked_among_all(server: ServerProcess) -> None:
+    marked = {dict(labels)["variant"]: value for (name, labels), value in server.metrics().items() if "default" in name}
+    assert marked == {VARIANTS[0]: 1, VARIANTS[1]: 0}
+
+
+def test_the_page_tells_the_version_that_the_server_tells(server: ServerProcess) -> None:
+    with server.stub() as stub:
+        version = stub.ServerMetadata(pb.ServerMetadataRequest(), timeout=10).version
+    told = by_labels(server.metrics(), "pareto_build_info", "version", "python")
+    assert told == {(version, platform.python_version()): 1}
 
 
 def test_a_variant_has_one_state_of_four(server: ServerProcess) -> None:
@@ -146,7 +162,7 @@ def test_a_variant_has_one_state_of_four(server: ServerProcess) -> None:
     }
 
 
-@pytest.mark.parametrize("buckets", [SECONDS_BUCKETS, BATCH_BUCKETS])
+@pytest.mark.parametrize("buckets", [SECONDS_BUCKETS, ROWS_BUCKETS])
 def test_every_value_falls_into_the_bucket_that_the_library_finds(buckets: tuple[float, ...]) -> None:
     values = [0.0, -1.0, 1e9, float("inf")]
     values += [edge * factor for edge in buckets for factor in (0.999, 1.0, 1.001)]
@@ -156,5 +172,5 @@ def test_every_value_falls_into_the_bucket_that_the_library_finds(buckets: tuple
         child = kind("x", "x", ("variant",), registry=registry, buckets=buckets).labels("a")
         for value in values:
             child.observe(value)
-        pages.append([line for line in generate_latest(registry).decode().splitlines() if "created" not in line])
+        pages.append(generate_latest(registry).decode())
     assert pages[0] == pages[1]

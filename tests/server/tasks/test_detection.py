@@ -243,7 +243,7 @@ def test_a_request_is_refused_before_its_execution_while_too_many_boxes_are_made
             async with held_up(answers, answers._room):
                 assert await client.stub.ModelInfer(request(CELLS[None]), timeout=30).code() == RESOURCE_EXHAUSTED
                 assert client.sample("pareto_rejected_total", model="detector", reason="queue_full") == 1
-                assert client.sample("pareto_batch_size_count", model="detector") == 0
+                assert client.sample("pareto_batch_rows_count", model="detector") == 0
                 raw = client.stub.ModelInfer(request(CELLS[None], ("score_8",)), timeout=30)
                 assert await raw.code() == grpc.StatusCode.OK  # it needs no boxes
             assert await client.stub.ModelInfer(request(CELLS[None]), timeout=30).code() == grpc.StatusCode.OK

@@ -154,7 +154,7 @@ def test_counts_are_the_clients_also_after_two_deaths(server: ServerProcess) -> 
 
 
 def test_the_page_holds_every_agreed_metric_and_no_other(server: ServerProcess) -> None:
-    names = {name for name, _ in server.metrics() if not name.startswith("process_") and not name.endswith("_created")}
+    names = {name for name, _ in server.metrics() if not name.startswith("process_")}
     agreed = (*telemetry.METRICS, *telemetry.SUPERVISOR_METRICS)
     assert names == {name for metric in agreed for name in metric.series}
 
@@ -167,3 +167,6 @@ def test_what_all_workers_say_alike_is_not_added_up(server: ServerProcess) -> No
     assert by_labels(page, "pareto_variant_info", "variant") == {(variant,): 1 for variant in VARIANTS}
     assert by_labels(page, "pareto_variant_quality", "variant", "metric")[VARIANTS[0], "top1"] == 0.75
     assert max(by_labels(page, "pareto_variant_artifact_bytes").values()) < 1000
+    assert set(by_labels(page, "pareto_variant_memory_bytes", "variant").values()) == {3_000_000}
+    assert by_labels(page, "pareto_default_variant", "variant") == {(VARIANTS[0],): 1}
+    assert list(by_labels(page, "pareto_build_info").values()) == [1]

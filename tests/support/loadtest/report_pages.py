@@ -1,8 +1,9 @@
-"""The report's page of a made-up run, as a reader opens it."""
+"""The report of a made-up run as a page, and its plots in a browser."""
 
 from pathlib import Path
 
 import numpy as np
+from selenium.webdriver import Chrome
 
 from loadtest.analysis.results import Results
 from loadtest.decision.decision import decide
@@ -22,3 +23,8 @@ def write(run: Results, folder: Path) -> Path:
     samples = Samples(np.array(rows, SAMPLE), variants, loads)
     write_report(run, decide(run), samples, folder / "report.html")
     return folder / "report.html"
+
+
+def draw_all(browser: Chrome) -> None:
+    """Draws all plots of a page, those too that have not come into view."""
+    browser.execute_script("for (const plot of plots) draw(plot)")
