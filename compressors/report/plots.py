@@ -121,7 +121,7 @@ def _scatter(variants: list[Variant], costs: Sequence[float | None], title: str)
         x=x, y=y, mode="markers", showlegend=False, marker=symbols | {"color": [color(v.runtime) for _, v in points]},
         text=[v.variant for _, v in points], hovertemplate="<b>%{text}</b><br>%{y:.2%}, %{x:.3g}<extra></extra>",
     )  # fmt: skip
-    legend = [(runtime, color(runtime), "circle") for runtime in sorted({v.runtime for v in variants})]
+    legend = [(str(runtime), color(runtime), "circle") for runtime in sorted({v.runtime for v in variants})]
     legend += [(recipe, GREY, shape(recipe).marker) for recipe in sorted({v.recipe.name for v in variants})]
     for name, paint, symbol in legend:  # lines of the legend that stand for no points of their own
         marker = {"color": paint, "symbol": symbol, "size": 10}

@@ -73,5 +73,5 @@ def _thousandths(calls: Rows, columns: Sequence[Sequence[Stretch]], edges: NDArr
     for number, column in enumerate(columns):
         within = (calls["round"] >= column[0].first_round) & (calls["round"] <= column[-1].last_round)
         counts[:, number], _ = np.histogram(calls["latency"][within] * 1e3, edges)
-    shares = np.ceil(1000 * counts / np.maximum(1, counts.sum(axis=0)))
-    return shares.astype(np.uint16)
+    shares: NDArray[np.uint16] = np.ceil(1000 * counts / np.maximum(1, counts.sum(axis=0))).astype(np.uint16)
+    return shares

@@ -31,7 +31,7 @@ _HOLLOW: tuple[What, ...] = ("p99", "throughput")
 Point = tuple[float, Cell]
 """What a variant costs, and the cell that says so."""
 
-CURVE_POINTS = 200
+CURVE_POINTS = 120
 """Points drawn of each distribution; percentiles are made of all samples."""
 MOST_WITHIN = 0.995
 """The plot of answers within a time ends here, the slowest variant's share; the tail has a plot of its own."""

@@ -95,6 +95,8 @@ def _add_server(plot: go.Figure, results: Results, cell: Cell) -> None:
     known = [(each, each.server[cell.variant]) for each in results.stretches if cell.variant in each.server]
     for name, figure, suffix in (("compute", "compute_ms_mean", ""), ("queue", "queue_ms_mean", "-open")):
         shown = [(stretch, value) for stretch, server in known if (value := getattr(server, figure))]
+        if not shown:  # an axis of empty traces makes Plotly complain in the console
+            continue
         plot.add_scatter(
             **of_variant(cell.variant, f", %{{text}}<br>{name} %{{y:.3f}} ms"),
             x=rounded(_middle(stretch) for stretch, _ in shown),

@@ -78,9 +78,9 @@ def log_axis(values: Iterable[float | None]) -> dict[str, object]:
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
-    """Returns powers of ten, or 1, 2, 5, 10, ...; within less than a power of ten, steps of equal length."""
+    """Returns powers of ten, or 1, 2, 5, 10, ...; within a factor of five, steps of equal length."""
     decades, equal = math.log10(high / low), list[float]()
-    if decades < 1:
+    if decades < 0.7:
         span = max(high - low, 0.02 * low)
         power = 10.0 ** math.floor(math.log10(span / 5))
         step = next(power * each for each in (1, 2, 5, 10) if power * each >= span / 5)

@@ -20,6 +20,8 @@ _DEFINED = re.compile(r"([\w$]+)=(?:W|Ea)\(|\bFp\(([\w$]+),")
 _END = re.compile(r"return ([\w$]+)\(\);\}\)\(\);")
 _REGISTERED = re.compile(r"\.register\(\[([\w$(),]+)\]\)")
 _CALL = re.compile(r"([\w$]+)\(\)")
+_MAP_STYLE = ".maplibregl-map{"
+"""The style sheet of maps, 80 kB: the core names it, and asks for it where there is a map."""
 
 
 @cache
@@ -34,7 +36,7 @@ def cut(bundle: str) -> str:
     homes = {name: home for home, text in modules.items() for pair in _DEFINED.findall(text) for name in pair if name}
     modules[end[1]] = _REGISTERED.sub(lambda found: _shorter(found[1], modules), modules[end[1]])
     kept = _reachable(end[1], modules, homes)
-    middle = "".join(text for name, text in modules.items() if name in kept)
+    middle = "".join(text for name, text in modules.items() if name in kept and _MAP_STYLE not in text)
     return bundle[: starts[0].start()] + middle + bundle[end.start() :]
 
 

@@ -1,7 +1,7 @@
 // Plots: each .plot holds its figure as JSON. It is drawn when it comes into view, and anew when the decision has changed
 // and it is in view: variants that matter have their colours, the others are grey, limits are where the reader set them.
 const OTHERS = "#94a3b8", INK = "#64748b", LIMIT = "#c2410c", RINGED = 24, BESIDE = 520, LEGEND = 150, MOST_STACKED = 4;
-const SETTINGS = { responsive: true, displaylogo: false, displayModeBar: false };
+const SETTINGS = { displaylogo: false, displayModeBar: false };
 const THE_OTHERS = { name: "others<br>(hover to name)", legendgroup: "others" };
 const plots = [...document.querySelectorAll(".plot")];
 const figures = new Map(plots.map((plot) => [plot.id, JSON.parse(plot.querySelector("script").textContent)]));
@@ -60,32 +60,32 @@ function grey(trace) {
   return { ...trace, opacity: 0.55, ...(marker && { marker }), ...(line && { line }) };
 }
 
-// The ends of an axis: values and some room, and the limit unless that would leave the values a quarter of the axis.
-function ends(values, limit, least) {
+// The ends of an axis: values and some room, and the limit unless that would leave the values less than this share of it.
+function ends(values, limit, least, share) {
   let low = Math.min(...values), high = Math.max(...values);
   const room = 0.18 * Math.max(high - low, least);
   [low, high] = [low - room, high + room];
   if (limit !== null) {
     const wide = [Math.min(low, limit - room), Math.max(high, limit + room)];
-    if (high - low > 0.25 * (wide[1] - wide[0])) return wide;
+    if (high - low > share * (wide[1] - wide[0])) return wide;
   }
   return [low, high];
 }
 
 // Limits, the feasible area, a ring around the winner and names, drawn into a plot of accuracy against a cost.
-function withLimits(data, layout, wide) {
+function withLimits(data, layout, wide, share) {
   const { limit, base } = layout.meta, [frontier, ...points] = data;
   const most = view.limits[limit] ?? null, drop = view.limits.max_drop ?? null;
   const floor = base === null || drop === null ? null : base - drop / 100;
-  const xs = ends(points.map(({ x }) => Math.log10(x[0])), most && Math.log10(most), 0.1);
-  const ys = ends(points.map(({ y }) => y[0]), floor, 0.002);
+  const xs = ends(points.map(({ x }) => Math.log10(x[0])), most && Math.log10(most), 0.1, share);
+  const ys = ends(points.map(({ y }) => y[0]), floor, 0.002, share);
   const named = points.filter(({ meta }) => roles().has(meta) || view.picked.has(meta));
   const winner = points.find(({ meta }) => roles().get(meta)?.startsWith("winner"));
   const ring = winner && { ...winner, meta: undefined, showlegend: false, hoverinfo: "skip", hovertemplate: null,
     marker: { symbol: "circle-open", size: RINGED, color: INK, line: { width: 2.5, color: INK } } };
   const size = [wide - 90, layout.height - 80];
   return {
-    data: [frontier, ...points, ...(ring ? [ring] : [])],
+    data: [{ ...frontier, showlegend: frontier.x.length > 1 }, ...points, ...(ring ? [ring] : [])],
     layout: { ...layout,
       xaxis: { ...layout.xaxis, range: xs },
       yaxis: { ...layout.yaxis, range: ys },
@@ -120,7 +120,7 @@ function limitNames(limit, most, floor, xs, ys) {
   if (floor !== null) {
     const below = floor < ys[0], above = floor > ys[1];
     const at = below || above ? { yref: "paper", y: below ? 0 : 1 } : { y: floor };
-    const text = `accuracy floor ${+(100 * floor).toFixed(3)}%${below ? " ↓" : above ? " ↑" : ""}`;
+    const text = `accuracy floor ${+(100 * floor).toFixed(2)}%${below ? " ↓" : above ? " ↑" : ""}`;
     found.push({ ...style, ...at, xref: "paper", x: 1, xanchor: "right", yanchor: above ? "top" : "bottom", text });
   }
   return found;
@@ -169,10 +169,11 @@ function draw(plot) {
   const beside = plot.clientWidth >= BESIDE, legend = beside ? {} : { orientation: "h", x: 0, y: -0.22, yanchor: "top" };
   const { limit, stacks } = figure.layout.meta ?? {}, letters = printing ? 9 : beside ? 13 : 10.5;
   let { data, layout } = stacks ? stacked(figure) : { data: traces(figure.data), layout: figure.layout };
-  layout = { ...layout, font: { ...layout.font, size: letters },
+  layout = { ...layout, width: plot.clientWidth, font: { ...layout.font, size: letters },
     legend: { ...layout.legend, ...legend, font: { size: letters - 1 } } };
-  if (limit) ({ data, layout } = withLimits(data, layout, plot.clientWidth - (beside ? LEGEND : 0)));
-  if (printing) layout = { ...layout, width: plot.clientWidth, annotations: layout.annotations?.map(smaller) };
+  const share = plot.id === "picture" ? 0.25 : 0.5;  // the picture is of the limits too
+  if (limit) ({ data, layout } = withLimits(data, layout, plot.clientWidth - (beside ? LEGEND : 0), share));
+  if (printing) layout = { ...layout, annotations: layout.annotations?.map(smaller) };
   if (first) plot.replaceChildren();
   Plotly.react(plot, data, layout, SETTINGS);
   if (first) plot.on("plotly_click", (event) => pick(event.points[0].data.meta));
@@ -223,6 +224,7 @@ for (const plot of plots) {
   drawInView(plot);
 }
 
+addEventListener("resize", () => plots.forEach(drawInView));
 document.addEventListener("decided", ({ detail }) => {
   view = { ...detail, picked: new Set(detail.picked) };
   plots.forEach(drawInView);
