@@ -117,9 +117,9 @@ def _capacity(variant: str, cells: Sequence[Cell], search: Search | None) -> Cap
 
 
 def _found(search: Search | None) -> Iterator[Rate]:
-    if search and search.found.held:
-        found = search.found
-        yield Rate(SEARCHED, found.held, search.objective.p99_ms, at_least=found.crossing is None)
+    held = search.found.held if search else None
+    if search and held:
+        yield Rate(SEARCHED, held, search.objective.p99_ms, at_least=search.found.crossing is None)
 
 
 def _measured(cell: Cell) -> Rate:

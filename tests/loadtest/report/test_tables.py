@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
@@ -14,13 +13,11 @@ from selenium.webdriver.support.select import Select
 
 from loadtest.analysis.results import Results
 from loadtest.client.failures import Failure
-from loadtest.decision.decision import decide
 from loadtest.measure.measurement import Search
 from loadtest.measure.rate_search import Found, Objective
-from loadtest.report.page import write_report
-from loadtest.users.recorder import SAMPLE, Samples
-from tests.support.browser import chromium, open_page
+from tests.support.browser import open_page
 from tests.support.loadtest.cells import NO_SERVER, cell, comparison, results
+from tests.support.loadtest.report_pages import write
 
 LONG = "channels50-int8-clustered-onnxruntime"
 BEYOND = """
@@ -31,13 +28,9 @@ return [...document.querySelectorAll("nav select, main *")].filter(wide)
 """What is cut at the right edge: not what scrolls inside its card."""
 
 
-def write(run: Results, folder: Path, **constraints: float) -> Path:
-    """The page of a run without raw samples, under constraints."""
-    run = replace(run, plan=replace(run.plan, **constraints))
-    nothing = Samples(np.zeros(0, SAMPLE), tuple({cell.variant for cell in run.cells}), ())
-    nothing = replace(nothing, loads=tuple(load.key for load in run.plan.loads))
-    write_report(run, decide(run), nothing, folder / "report.html")
-    return folder / "report.html"
+def page_of(run: Results, folder: Path, **constraints: float) -> Path:
+    """The page of a run under constraints."""
+    return write(replace(run, plan=replace(run.plan, **constraints)), folder)
 
 
 def made_up() -> Results:
@@ -58,14 +51,8 @@ def made_up() -> Results:
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    with chromium(tmp_path_factory.mktemp("chromium")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(made_up(), tmp_path_factory.mktemp("made-up"), p99=20.0)
+    return page_of(made_up(), tmp_path_factory.mktemp("made-up"), p99=20.0)
 
 
 @pytest.fixture
@@ -167,7 +154,9 @@ def test_a_filter_leaves_no_empty_table_and_no_stray_label(page: Chrome) -> None
     shown = [table for table in find(page, "main table:has([data-variant])") if table.is_displayed()]
     assert len(shown) >= 4
     assert all(table.find_elements(By.CSS_SELECTOR, "[data-variant]:not([hidden])") for table in shown)
-    assert not any("Not compared" in each.text for each in find(page, ".left-out"))
+    (left_out,) = [each.text for each in find(page, "p.left-out[data-of-variants]") if each.is_displayed()]
+    assert left_out.startswith("Not compared: int8-x (limited by the generator")
+    assert "fp32-x" not in left_out
 
 
 def test_what_is_not_known_says_why(page: Chrome) -> None:
@@ -226,7 +215,7 @@ def test_another_p99_changes_the_rate_that_a_server_carries(page: Chrome) -> Non
 
 def test_a_server_on_another_machine_is_asked_for_its_vcpus(browser: Chrome, tmp_path: Path) -> None:
     run = made_up()
-    open_page(browser, write(replace(run, plan=replace(run.plan, target="elsewhere:1")), tmp_path, p99=20.0))
+    open_page(browser, page_of(replace(run, plan=replace(run.plan, target="elsewhere:1")), tmp_path, p99=20.0))
     assert capacity(browser)[LONG][:4] == ["n/a", "2", "n/a", "80"]
     give(browser, cores=4)
     assert capacity(browser)[LONG][1:4] == ["2", "8", "80"]
@@ -250,7 +239,7 @@ def test_warnings_are_one_line_for_each_cause_and_their_details_folded(page: Chr
 def test_no_badge_is_on_nearly_all_measurements(limited: int, badges: int, browser: Chrome, tmp_path: Path) -> None:
     names = "abcd"
     cells = [cell(f"{name}-x", generator_limit="thread" if i < limited else None) for i, name in enumerate(names)]
-    open_page(browser, write(results(*cells), tmp_path))
+    open_page(browser, page_of(results(*cells), tmp_path))
     assert (len(find(browser, ".cells .badge.bad")), len(find(browser, ".cells tr.bad"))) == (badges, badges)
     said = f"The load generator may have been the limit in {limited} of 4 measurements"
     assert find(browser, ".warnings")[0].text.count(said) == 1
