@@ -24,7 +24,7 @@
   const count = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
   const isAsked = (limits) => Object.keys(limits).every((name) => limits[name] === run.limits[name]);
   const meeting = (standings) => standings.filter(({ place }) => !["nearest", "ruled out"].includes(place));
-  const sentence = ({ cell, reasons }) => ` ${[cell.figures, ...reasons].join("; ")}.`;
+  const sentence = ({ cell, reasons }) => `${[cell.figures, ...reasons].join("; ")}.`;
 
   // The card.
 
@@ -44,17 +44,19 @@
     ];
     if (decided.runner_up !== null) {
       const named = make("b", {}, name(second.variant));
-      parts.push(make("p", { class: "runner-up" }, "Runner-up: ", named, sentence(second)));
+      parts.push(make("p", { class: "runner-up" }, "Runner-up: ", named, ": ", sentence(second)));
     }
     return [...parts, make("p", { class: "soft" }, served(best.cell)), ...early()];
   }
 
   function numbers({ p50, p99, samples, rps, facts }) {
     const megabytes = (bytes) => (bytes === null ? null : bytes / 1e6);
+    const drop = facts.evidence.max_drop.value, side = drop < 0 ? "above" : "below";
+    const below = format("{:.2f} points ", Math.abs(drop)) + `${side} FP32`;
     const few = `p99: not enough samples (${samples} of ${run.rules.samples})`;
     const always = [
       [p50, "{:.2f} ms", "p50"], [p99, "{:.2f} ms", p99 === null ? few : "p99"],
-      [rps, "{:,.0f}", "requests/s"], [facts.quality, "{:.2%}", run.metric],
+      [rps, "{:,.0f}", "requests/s"], [facts.quality, "{:.2%}", drop === null ? run.metric : `${run.metric}, ${below}`],
     ];
     const sizes = [
       [megabytes(facts.artifact_bytes), "{:.2f} MB", "on disk"],
@@ -80,16 +82,18 @@
     }
     const isExact = best.cell.facts.more_accurate_than.includes(second.cell.facts.number);
     const isSmaller = best.cell.facts.artifact_bytes < (second.cell.facts.artifact_bytes ?? Infinity);
-    const merit = isExact ? `, and ${best.variant} is more accurate` : isSmaller ? `, and ${best.variant} is smaller` : "";
-    return `${chosen}. Of these ${second.variant} ${figure}, but it is not clearly faster${merit}.`;
+    const merit = isExact ? "more accurate" : isSmaller ? "smaller" : null;
+    const better = merit === null ? "" : `, and ${best.variant} is ${merit}`;
+    return `${chosen}. Of these ${second.variant} ${figure}, but it is not clearly faster${better}.`;
   }
 
   function sureness([best, ...others]) {
     const doubts = best.judgements.filter(({ state }) => state !== "met"), able = meeting(others);
     const parts = [doubts.map(({ text }) => text).join("; ") || "every limit is met with 95% confidence"];
     const slower = able.filter((each) => each.slower).length, rest = able.length - slower;
-    const are = slower === 1 ? "is" : "are";
-    if (slower) parts.push(`${slower} of the ${count(able.length, "other")} ${are} clearly slower`);
+    const all = slower === 1 ? "the other one" : `all ${slower} others`;
+    const those = rest ? `${slower} of the ${able.length} others` : all;
+    if (slower) parts.push(`${those} ${slower === 1 ? "is" : "are"} clearly slower`);
     if (rest) parts.push(`${rest} may be as fast`);
     return `How sure: ${parts.join("; ")}.`;
   }
@@ -111,7 +115,7 @@
   function nearest({ load, standings: [best] }) {
     return [
       make("p", { class: "refusal" }, `No variant meets every limit at ${loadName(load)}.`),
-      make("p", { class: "runner-up" }, "Nearest: ", make("b", {}, name(best.variant)), sentence(best)),
+      make("p", { class: "runner-up" }, "Nearest: ", make("b", {}, name(best.variant)), ": ", sentence(best)),
     ];
   }
 
@@ -146,7 +150,7 @@
     const element = make("details", { class: "card standings", "data-load": load },
       make("summary", {}, `${loadName(load)}: ${said} ${standings[0].variant}`),
       make("div", { class: "inner scroll" }, matrix(standings)),
-      reasons(winner === null ? standings : standings.slice(1)));
+      winner === null ? reasons(standings, "Why none ships") : reasons(standings.slice(1), "Why not the others"));
     element.open = isOpen;
     return element;
   }
@@ -162,11 +166,11 @@
       make("tbody", {}, standings.map(row)));
   }
 
-  function reasons(others) {
+  function reasons(others, title) {
     if (!others.length) return null;
     const reason = (each) => make("li", { "data-variant": each.variant }, make("b", {}, each.variant),
       `: ${each.reasons.join("; ")}`);
-    return make("div", { class: "reasons", "data-of-variants": "" }, make("h3", {}, "Why not the others"),
+    return make("div", { class: "reasons", "data-of-variants": "" }, make("h3", {}, title),
       make("ul", {}, others.map(reason)));
   }
 

@@ -6,10 +6,12 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from selenium.webdriver import Chrome
 
+import loadtest.report
 from loadtest.analysis.comparison import FIGURES, Comparison, Figure, Verdict
 from loadtest.analysis.results import Cell, Results
 from loadtest.decision.constraints import Ends
@@ -18,10 +20,9 @@ from loadtest.measure.measurement import Stop
 from loadtest.plan import Load
 from loadtest.report.live import live, live_script
 from loadtest.stats import GeneratorLimit
-from tests.support.browser import open_page
 from tests.support.loadtest.cells import cell, closed, comparison, results
-from tests.support.loadtest.report_pages import write
 
+SCRIPT = (Path(loadtest.report.__file__).parent / "web" / "decide.js").read_text()
 Limits = dict[str, float | None]
 RUNS, SETS = 25, 40
 NAMES = ("fp32-pytorch", "fp32-openvino", "int8-openvino", "int8-onnxruntime", "half-pytorch", "channels50-int8-x")
@@ -50,7 +51,7 @@ const told = ({ loads, shown }) => [shown, loads.map(({ load, winner, runner_up,
   load, winner, runner_up,
   standings.map(({ variant, place, reasons, judgements }) => [variant, place, reasons, judgements.map(judged)]),
 ])];
-return JSON.stringify(arguments[0].map(([data, sets]) => sets.map((limits) => told(decide(data, limits)))));
+return JSON.stringify(given[0].map(([data, sets]) => sets.map((limits) => told(decide(data, limits)))));
 """
 
 
@@ -131,16 +132,16 @@ def told(run: Results, limits: Limits) -> list[object]:
     return [decision.shown and decision.shown.load.key, loads]
 
 
-@pytest.fixture(scope="module")
-def page(browser: Chrome, tmp_path_factory: pytest.TempPathFactory) -> Chrome:
-    open_page(browser, write(results(cell("a-x")), tmp_path_factory.mktemp("live")))
-    return browser
+def in_page(browser: Chrome, body: str, *arguments: object) -> Any:
+    """What the body returns where the page's script has been read; `given` are the arguments."""
+    script = f"const [run, ...given] = JSON.parse(arguments[0]); {SCRIPT} {body}"
+    return browser.execute_script(script, json.dumps([live(results(cell("a-x"))), *arguments]))
 
 
-def test_page_and_python_decide_alike_under_a_thousand_sets_of_limits(page: Chrome) -> None:
+def test_page_and_python_decide_alike_under_a_thousand_sets_of_limits(browser: Chrome) -> None:
     rng, runs = random.Random(15), [random_run(seed) for seed in range(RUNS)]
     given = [(run, [random_limits(rng) for _ in range(SETS)]) for run in runs]
-    answers = json.loads(page.execute_script(DECIDED, [(live(run), sets) for run, sets in given]))
+    answers = json.loads(in_page(browser, DECIDED, [(live(run), sets) for run, sets in given]))
     places = set[str]()
     for (run, sets), found in zip(given, answers, strict=True):
         for limits, answer in zip(sets, found, strict=True):
@@ -150,12 +151,12 @@ def test_page_and_python_decide_alike_under_a_thousand_sets_of_limits(page: Chro
 
 
 @pytest.mark.parametrize("form", ["{:.2f}", "{:.1f}", "{:,.0f}", "{:g}", "{:.2%}"])
-def test_numbers_are_written_as_python_writes_them(page: Chrome, form: str) -> None:
+def test_numbers_are_written_as_python_writes_them(browser: Chrome, form: str) -> None:
     """Halves too, which Python rounds to even."""
     rng = random.Random(1)
     values = [0.0, 0.5, 1.5, 2.5, 0.25, 0.125, 0.375, 0.875, 0.005, 1.005, 2.675, 999.995, 1234567.5, 999999.5, 1e-5]
     values += [123456.5, 0.00012345, 1e7, 1e15] + [math.exp(rng.uniform(-14, 16)) for _ in range(500)]
-    found = page.execute_script("return arguments[0].map((value) => format(arguments[1], value))", values, form)
+    found = in_page(browser, "return given[0].map((value) => format(given[1], value))", values, form)
     assert found == [form.format(value) for value in values]
 
 
@@ -184,5 +185,5 @@ def test_the_data_names_what_others_draw_from() -> None:
     assert data["baseline"] == "fp32-pytorch"
 
 
-def test_a_name_cannot_end_the_script_element_that_the_data_stands_in(tmp_path: Path) -> None:
+def test_a_name_cannot_end_the_script_element_that_the_data_stands_in() -> None:
     assert "<" not in live_script(results(cell("</script><b>-x")))

@@ -282,7 +282,7 @@ def test_a_click_on_a_point_filters_the_page_and_there_is_a_way_back(page: Chrom
     ActionChains(page).move_to_element(point).pause(0.3).click().perform()
     WebDriverWait(page, 5).until(lambda _: find(page, "#filtered")[0].is_displayed())
     assert names(page) == ["int8-openvino"] * 2
-    assert find(page, "#filtered")[0].text.startswith("Only int8-openvino is shown")
+    assert find(page, "#filtered")[0].text.startswith("Shown: int8-openvino")
     for plot in PLOTS:
         assert coloured(page, plot) == {"int8-openvino"}
     find(page, "#filtered button")[0].click()
@@ -318,6 +318,10 @@ def test_a_phone_does_not_scroll_sideways(page: Chrome) -> None:
         page.refresh()
         draw_all(page)
         assert page.execute_script("return document.documentElement.scrollWidth") == 390
+        answer, limits = (find(page, selector)[0].rect["y"] for selector in ("#answer", "#limits"))
+        assert answer < limits
+        assert answer < 400
+        assert all(box.rect["x"] + box.rect["width"] <= 390 for box in find(page, "#limits input"))
         assert drawn(page) == PLOTS
     finally:
         page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
