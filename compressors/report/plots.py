@@ -19,8 +19,8 @@ from protos.errors import UsageError
 from protos.frontier import KnownAccuracy, drop_below_fp32, pareto_frontier
 from protos.manifest import Variant
 from protos.repository import Entry
-from protos.support.plot_style import GREY, color, log_axis, shape
-from protos.support.plotly_bundle import cut
+from protos.support.plots.bundle import cut
+from protos.support.plots.style import GREY, color, log_axis, shape
 
 _AMOUNTS = ("ratio", "sparsity")
 """Parameters of a step that say how much it removes."""

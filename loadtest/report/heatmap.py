@@ -15,7 +15,7 @@ from loadtest.measure.measurement import steady
 from loadtest.plan import Load
 from loadtest.report.plot_style import layout, of_variant
 from loadtest.users.recorder import Rows, Samples
-from protos.support.plot_style import log_axis
+from protos.support.plots.style import log_axis
 
 ROWS, MOST_COLUMNS = 32, 40
 HEIGHT = 170

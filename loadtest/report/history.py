@@ -14,7 +14,7 @@ from plotly.subplots import make_subplots
 from loadtest.analysis.history import Entry
 from loadtest.report.plot_style import INK, axis, escape, layout, of_variant
 from protos.support import plot_style
-from protos.support.plotly_bundle import cut
+from protos.support.plots.bundle import cut
 
 FIGURES = {"p50_ms": "p50, ms", "p99_ms": "p99, ms", "throughput_rps": "answers per second"}
 ROW_PIXELS, MOST_TICKS = 260, 10

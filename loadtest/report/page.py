@@ -36,7 +36,7 @@ from loadtest.report.table import COLUMNS, SEARCH_COLUMNS, TERMINAL, search_row,
 from loadtest.report.timeline import timeline
 from loadtest.users.recorder import Samples
 from protos.support import options, significance
-from protos.support.plotly_bundle import cut
+from protos.support.plots.bundle import cut
 
 NEARLY_ALL = 0.75
 """No badge where more than this share of the measurements would bear it."""

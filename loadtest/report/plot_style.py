@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from loadtest.analysis.results import Cell
 from loadtest.analysis.validity import is_valid
 from protos.support import plot_style
-from protos.support.plot_style import GREY, Shape
+from protos.support.plots.style import GREY, Shape
 
 INK, GRID = GREY, "rgba(128,128,128,0.2)"
 

@@ -21,7 +21,7 @@ from loadtest.plan import Scenario
 from loadtest.report.plot_style import INK, color, escape, layout, of_variant, rounded, shape, symbol
 from loadtest.users.recorder import Samples
 from protos.support import significance
-from protos.support.plot_style import log_axis
+from protos.support.plots.style import log_axis
 
 Percentile = Literal["p50", "p99"]
 What = Literal["p99", "throughput", "size", "answers"]

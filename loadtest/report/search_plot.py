@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from loadtest.measure.measurement import Search
 from loadtest.measure.rate_search import UNPROVEN, Trial
 from loadtest.report.plot_style import INK, layout, of_variant, rounded
-from protos.support.plot_style import log_axis
+from protos.support.plots.style import log_axis
 
 OUTCOMES = {
     "holds": ("#0f766e", "circle", ("holds",)),

@@ -18,7 +18,7 @@ from loadtest.measure.measurement import steady
 from loadtest.report.plot_style import INK, axis, color, layout, of_variant, rounded, shape
 from loadtest.users.recorder import Samples
 from protos.support import significance
-from protos.support.plot_style import log_axis
+from protos.support.plots.style import log_axis
 
 _HEIGHTS = {
     "latency, ms": (0.62, 1.0),

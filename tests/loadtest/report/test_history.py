@@ -12,7 +12,7 @@ import pytest
 from loadtest.__main__ import main
 from loadtest.analysis.history import CellFigures, Entry, append
 from loadtest.report.history import page
-from protos.support.plot_style import color, shape
+from protos.support.plots.style import color, shape
 from tests.support.loadtest.runs import LOADTEST
 from tests.support.serving import ROOT
 

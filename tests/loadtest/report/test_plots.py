@@ -15,7 +15,7 @@ from loadtest.report.plots import (
     accuracy_against_throughput,
     load_curves,
 )
-from protos.support.plot_style import color, shape
+from protos.support.plots.style import color, shape
 from tests.support.loadtest.cells import cell
 
 CELLS = (

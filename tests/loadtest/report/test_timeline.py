@@ -9,7 +9,7 @@ from loadtest.measure.host import Conditions
 from loadtest.report.plots import distributions, load_curves
 from loadtest.report.timeline import timeline
 from loadtest.users.recorder import SAMPLE, STEADY, Samples
-from protos.support.plot_style import shape
+from protos.support.plots.style import shape
 from tests.support.loadtest.cells import cell, closed, results
 
 

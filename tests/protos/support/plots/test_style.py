@@ -7,9 +7,9 @@ from typing import get_args
 import pytest
 
 from protos.manifest import RuntimeName
-from protos.support.plot_style import PALETTE, SHAPES, color, log_axis, shape
+from protos.support.plots.style import PALETTE, SHAPES, color, log_axis, shape
 
-STUDIES = [*(Path(__file__).parents[3] / "compressors" / "studies").glob("*.toml")]
+STUDIES = [*(Path(__file__).parents[4] / "compressors" / "studies").glob("*.toml")]
 
 
 def test_every_runtime_has_a_colour_of_its_own_and_others_have_none_of_ours() -> None:

@@ -2,7 +2,7 @@
 
 import plotly.offline
 
-from protos.support.plotly_bundle import TESTED, cut
+from protos.support.plots.bundle import TESTED, cut
 
 HEAD = f'/**\n{TESTED}*/\n"use strict";var Plotly=(()=>{{var W=e=>e;'
 CORE = (

@@ -1,0 +1,1 @@
+"""What the plots of all programs share."""
