@@ -63,6 +63,8 @@ def _middle(stretch: Stretch) -> float:
 
 
 def _add_latencies(plot: go.Figure, results: Results, cells: Sequence[Cell], samples: Samples) -> None:
+    if not results.stretches:
+        return
     for name, q, width in (("p50", 0.5, 2.2), ("p99", 0.99, 1.0)):
         points = {cell.load.name: [*_percentiles(results, cell, samples, q)] for cell in cells}
         shown = [

@@ -91,12 +91,11 @@ def beside(page: Chrome, plot: str, selector: str) -> str:
 
 
 def decide(page: Chrome, shown: str = "closed-2", picked: tuple[str, ...] = (), **limits: float) -> None:
-    """Says to the page that the reader chose this and that the slow variant ships."""
+    """Says to the plots that the reader chose this and that the slow variant ships."""
     standings = [{"variant": SLOW, "place": "winner"}, {"variant": SECOND, "place": "ruled out"}]
     loads = [{"load": load, "standings": standings} for load in ("closed-1", "closed-2")]
     detail: dict[str, Any] = {"decision": {"loads": loads, "shown": shown}, "limits": limits}
-    script = """document.dispatchEvent(new CustomEvent("decided", {
-        detail: {...arguments[0], picked: new Set(arguments[1])}}))"""
+    script = "view = {...arguments[0], picked: new Set(arguments[1])}; plots.forEach(drawInView);"
     page.execute_script(script, detail, picked)
 
 
