@@ -5,7 +5,7 @@ By hand, with Locust's own web page and everything else that Locust can do:
     locust -f loadtest/locustfile.py --host 127.0.0.1:8001 --model digits --class-picker
     locust -f loadtest/locustfile.py --host 127.0.0.1:8001 --model digits --rate 50   # open loop, for each user
 
-Each variant has a class of users, `int8_openvino`, and each user sends to one variant. Locust deals `-u` users out to
+Each variant has a class of users, `Int8Openvino`, and each user sends to one variant. Locust deals `-u` users out to
 the classes, those that `--class-picker` lets one choose on the page. The page's form shows our flags, too, but for
 `--samples` and the flags of `loadtest.access`, which name files of this machine. Given at the start, `--host` and
 `--model` show the variants before the first test; given in the form alone, afterwards.

@@ -49,6 +49,10 @@ class Load:
         return f"{self.scenario}-{self.level:g}"
 
 
+AT = " @ "
+"""Stands between a variant and the name of its server; the first server of a plan has none."""
+
+
 @dataclass(frozen=True)
 class Target:
     """A server; the first one of a plan has no name."""
@@ -58,7 +62,7 @@ class Target:
 
     def name_of(self, variant: str) -> str:
         """Returns the name in results of a variant on this server."""
-        return f"{variant} @ {self.name}" if self.name else variant
+        return f"{variant}{AT}{self.name}" if self.name else variant
 
 
 def _targets(text: str) -> tuple[Target, ...]:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from protos import server_defaults
 from protos.errors import UsageError
 from protos.manifest import MOST_PIXELS
-from protos.support import options, program, server_defaults
+from protos.support import options, program
 from protos.support.options import Number
 from server.execution.batcher import BatchLimit, make_limits
 

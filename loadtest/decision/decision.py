@@ -5,7 +5,8 @@ Under each load the variants that the constraints admit (see `constraints`) are 
     the best    the lowest p99; where --p99 is given and --rate is not, the highest throughput within it. Arrivals come
                 at a rate of their own, so there the p99 counts all the same
     the winner  of the best and those that are not clearly slower (see `comparison`: by throughput, or by p99 and where
-                that is not clear by p50) the one that was shown to be more accurate, then the smaller
+                that is not clear by p50) the one that was shown to be more accurate, then the smaller, then the one on
+                the first server
     nearest     where none is admitted: the one that breaks the fewest constraints, by the smallest share of a limit
 
 Of the loads the one that `--rate` is decides, or else the smallest that carries it; without a rate the one at which the

@@ -11,7 +11,7 @@ from loadtest.analysis.results import Cell
 from loadtest.decision import words
 from loadtest.decision.accuracy import more_accurate
 from loadtest.decision.constraints import span
-from loadtest.plan import Load, Plan
+from loadtest.plan import AT, Load, Plan
 
 
 def deciding_figures(plan: Plan, load: Load) -> tuple[Figure, ...]:
@@ -36,7 +36,7 @@ class Versus:
         compared = [cell for cell in able if cell is able[0] or self.between(cell, able[0])]
         unbeaten = [cell for cell in compared if not any(self.beats(other, cell) for other in able)]
         best = [cell for cell in unbeaten if not any(more_accurate(other, cell) for other in unbeaten)]
-        return min(best or able[:1], key=_size)
+        return min(best or able[:1], key=lambda cell: (_size(cell), AT in cell.variant))
 
     def between(self, one: Cell, other: Cell) -> Comparison | None:
         """Returns the comparison by the first figure that is clear, or else by the first that there is."""

@@ -86,7 +86,7 @@ def memory_of(pid: int) -> Memory:
 
 def memory_left() -> float:
     """Returns the bytes that this process and its children can still take: of the machine, and of its cgroup."""
-    return min(psutil.virtual_memory().available, cgroup.memory_left())
+    return min(float(psutil.virtual_memory().available), cgroup.memory_left())
 
 
 def read(cgroups: Path = cgroup.ROOT, membership: Path = cgroup.MEMBERSHIP) -> Reading:

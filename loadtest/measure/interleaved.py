@@ -108,7 +108,7 @@ def _fastest(samples: Samples) -> str:
     known = zip(samples.variants, map(steady_latencies, rows), strict=True)
     p50 = {name: float(np.median(latencies)) for name, latencies in known if len(latencies)}
     best = min(p50, key=p50.__getitem__, default=None)
-    return f"{best} is the fastest, p50 {1e3 * p50[best]:.2f} ms" if best else "no call was answered"
+    return f"{best} fastest, p50 {1e3 * p50[best]:.2f} ms" if best else "no call was answered"
 
 
 def _blocks(plan: Plan, states: Mapping[Load, _LoadState]) -> Iterator[Block]:

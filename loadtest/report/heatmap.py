@@ -20,7 +20,9 @@ from protos.support.plot_style import log_axis
 ROWS, MOST_COLUMNS = 32, 40
 HEIGHT = 170
 """Pixels of each variant's part."""
-_COLORS = [[0, "rgba(11,107,203,0)"], [0.002, "rgba(11,107,203,0.18)"], [0.1, "rgba(11,107,203,0.6)"], [1, "#0a3d75"]]
+_BLUE = "11,107,203"
+_COLORS = [[0, f"rgba({_BLUE},0)"], [0.002, f"rgba({_BLUE},0.2)"], [0.25, f"rgb({_BLUE})"], [1, "rgb(240,180,60)"]]
+"""Readable on light and on dark pages; a single answer of many can be seen."""
 
 
 def latency_over_time(results: Results, load: Load, samples: Samples) -> go.Figure | None:

@@ -49,7 +49,7 @@ def layout(x: str, y: str, height: int) -> dict[str, object]:
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"family": "system-ui, sans-serif", "size": 13, "color": INK},
         "showlegend": True,
-        "legend": {"itemdoubleclick": False, "font": {"size": 12}},
+        "legend": {"itemdoubleclick": False, "traceorder": "normal"},
         "hovermode": "closest",
         "hoverlabel": {"align": "left"},
         "xaxis": axis(x),

@@ -32,6 +32,7 @@ def show(results: Results, decision: Decision, screen: Screen) -> None:
         screen.print("", each)
     if results.searches:
         screen.print("", searches_table(results, screen.width))
+    screen.print()
     for line in lines(results.warnings):
         screen.say(f"warning: {line}")
     for line in decision_lines(decision):
@@ -87,7 +88,7 @@ def _table(title: str, cells: Sequence[Cell], columns: Sequence[Column], winners
 
 
 def decision_lines(decision: Decision) -> Iterator[str]:
-    """Yields the decision, what ships last: before it why the others do not, and the best under other loads.
+    """Yields the decision, what ships last: before it the first reason why not of the others, and the best elsewhere.
 
     Without constraints the frontier of each load.
     """
@@ -95,7 +96,8 @@ def decision_lines(decision: Decision) -> Iterator[str]:
         return
     if not decision.asked:
         for each in decision.loads:
-            yield f"Frontier at {each.load.name}, the fastest first:"
+            known = ", the fastest first" if each.standings else ": none, p99 or accuracy is not known"
+            yield f"Frontier at {each.load.name}{known}"
             yield from (f"  {standing.variant}: {standing.sentence}" for standing in each.standings)
         return
     shown = decision.shown
@@ -104,6 +106,7 @@ def decision_lines(decision: Decision) -> Iterator[str]:
     for other in (each for each in decision.loads if each is not shown):
         best, said = other.standings[0], "ship" if other.winner else "ship nothing; nearest"
         yield f"At {other.load.name}: {said} {best.variant}: {best.sentence}"
+    yield ""
     if shown.winner:
         yield f"Ship {shown.winner.variant}: {shown.winner.sentence}"
     else:
@@ -112,7 +115,7 @@ def decision_lines(decision: Decision) -> Iterator[str]:
 
 def _why_not(standing: Standing, shown: LoadDecision) -> str:
     label = "not" if standing in shown.losers else standing.place
-    return f"  {label} {standing.variant}: {'; '.join(standing.reasons)}"
+    return f"  {label} {standing.variant}: {standing.reasons[0]}"
 
 
 def searches_table(results: Results, width: int) -> Table:

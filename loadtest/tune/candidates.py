@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from loadtest.tune.settings import Settings
 from protos.errors import UsageError
 from protos.manifest import Variant
-from protos.support.server_defaults import BATCH_MAX, THREADS, WORKERS
+from protos.server_defaults import BATCH_MAX, THREADS, WORKERS
 
 
 @dataclass(frozen=True, order=True)

@@ -14,14 +14,13 @@ from loadtest.tune.verdict import Place, Verdict
 HEADINGS = ("threads x\nworkers x\nbatch-max", "p50\nms", "p99\nms", "answers\nper s", "CPU µs\neach", "MB")
 CLOSE = {"too close to call": "too close"}
 """How the table shortens a verdict."""
-BUSY = 0.05
-"""Share of the CPU that other programs may take before it is said."""
 
 
 def table(verdict: Verdict, results: Results) -> Table:
     """Returns a row for each configuration, by rank; bold is the one to use, dim what may not be used."""
     title = f"{results.plan.variants[0]} of {results.plan.model}, {results.cells[0].load.name}"
-    grid = Table(title=title, box=None, pad_edge=False)  # lines between the columns would take more than 80
+    # lines between the columns would take more than 80
+    grid = Table(title=title, box=None, collapse_padding=True, pad_edge=False)
     for heading in HEADINGS:
         grid.add_column(heading, justify="right", no_wrap=True)
     grid.add_column(f"times the default's\n{_figure(verdict)}", no_wrap=True)
@@ -36,16 +35,9 @@ def notes(verdict: Verdict, results: Results, left_out: Mapping[Configuration, s
     """Yields what has to be known beside the ranking, a line each."""
     for configuration, reason in left_out.items():
         yield f"left out: {configuration.label}: {reason}"
-    for place in verdict.places:
-        if place.unmet:
-            yield f"not to be used: {place.configuration.label}: {'; '.join(place.unmet)}"
+    yield from _unmet(verdict.places)
     yield from (f"warning: {line}" for line in lines(results.warnings))
     yield _sharing(results.cells, results.machine.cores)
-    if conditions := [each.conditions for each in results.stretches]:
-        load = max((each.load for each in conditions if each.load is not None), default=0.0)
-        others = [each.others for each in conditions if each.others is not None]
-        if others and (mean := sum(others) / len(others)) > BUSY:
-            yield f"other programs took {mean:.0%} of the CPU meanwhile, the load average went up to {load:.1f}"
     if verdict.best and verdict.best.workers > 1:
         yield (
             f"its {verdict.best.workers} workers shared {results.cells[0].connections} connections as the kernel dealt"
@@ -69,6 +61,16 @@ def document(verdict: Verdict, results: Results, left_out: Mapping[Configuration
             "report": str(report),
         }
     )
+
+
+def _unmet(places: Sequence[Place]) -> Iterator[str]:
+    """Yields which configurations may not be used, a line for each constraint."""
+    without = dict[str, list[str]]()
+    for place in places:
+        failed = ("calls without a failure",) if place.cell.failures else ()
+        for what in (*failed, *(each.heading for each in place.judgements if not each.admits)):
+            without.setdefault(what, []).append(place.configuration.label)
+    yield from (f"not to be used, without {what}: {', '.join(labels)}" for what, labels in without.items())
 
 
 def _row(place: Place, best: bool) -> list[str]:

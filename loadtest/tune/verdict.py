@@ -10,13 +10,13 @@ was the limit of the default, the default may be faster than was measured, and n
 """
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from loadtest.analysis.comparison import Comparison
 from loadtest.analysis.results import Cell, Results
 from loadtest.analysis.validity import invalid_reason
-from loadtest.decision.constraints import judge
+from loadtest.decision.constraints import Judgement, judge
 from loadtest.decision.versus import Versus
 from loadtest.tune.candidates import DEFAULT, Configuration
 
@@ -27,10 +27,21 @@ class Place:
 
     configuration: Configuration
     cell: Cell
-    unmet: tuple[str, ...]
-    """Why it may not be used; empty where it may."""
+    judgements: tuple[Judgement, ...]
+    """How it stands to each constraint."""
     against: Comparison | None
     """The comparison with the default; None for the default itself, and where there were too few calls."""
+
+    @property
+    def unmet(self) -> tuple[str, ...]:
+        """Returns why it may not be used; nothing where it may."""
+        failed = (invalid_reason(self.cell),) if self.cell.failures else ()
+        return (*failed, *(each.text for each in self.judgements if not each.admits))
+
+    @property
+    def unsure(self) -> tuple[str, ...]:
+        """Returns what it meets by what was measured, and not 95% surely."""
+        return tuple(each.text for each in self.judgements if each.admits and each.state != "met")
 
     @property
     def times(self) -> tuple[float, float, float] | None:
@@ -77,28 +88,23 @@ def make_verdict(results: Results, configurations: Mapping[str, Configuration]) 
         Place(
             configurations[cell.variant],
             cell,
-            _unmet(cell, results),
+            judge(cell, None, results.plan),
             None if cell is default else versus.between(cell, default),
         )
         for cell in sorted(results.cells, key=versus.cost)
     ]
     able = [place for place in places if not place.unmet]
     ranked = (*able, *(place for place in places if place.unmet))
-    kept = next((place for place in able if place.cell is default), None)
+    kept = next(place for place in places if place.cell is default)
     if not able:
         return Verdict(ranked, None, _none(places))
-    if kept is None:
-        return Verdict(ranked, able[0].configuration, _instead(able[0], ranked, results))
+    if kept.unmet:
+        return Verdict(ranked, *_instead(able, kept, results))
     faster = [place for place in able if place.faster and not default.generator_limited]
     shown = next((place for place in faster if place.against and place.against.verdict == "clear"), None)
     if shown:
         return Verdict(ranked, shown.configuration, f"use: {_command(shown, results)} ({shown.evidence})")
     return Verdict(ranked, DEFAULT, _default_stays(default, faster))
-
-
-def _unmet(cell: Cell, results: Results) -> tuple[str, ...]:
-    failed = (invalid_reason(cell),) if cell.failures else ()
-    return failed + tuple(each.text for each in judge(cell, None, results.plan) if not each.admits)
 
 
 def _command(place: Place, results: Results) -> str:
@@ -113,14 +119,15 @@ def _default_stays(default: Cell, faster: list[Place]) -> str:
     likely = next((place for place in faster if place.against and place.against.verdict == "likely"), None)
     if likely is None:
         return text
-    return (
-        f"{text}; {' '.join(likely.configuration.flags)} is likely to be ({likely.evidence}): try a longer --duration"
-    )
+    return f"{text}; {likely.configuration.label} is likely to be ({likely.evidence}): try a longer --duration"
 
 
-def _instead(best: Place, places: tuple[Place, ...], results: Results) -> str:
-    broken = next(place.unmet for place in places if place.configuration == DEFAULT)
-    return f"use: {_command(best, results)} (the default may not be used: {'; '.join(broken)})"
+def _instead(able: Sequence[Place], default: Place, results: Results) -> tuple[Configuration, str]:
+    """Returns what takes the place of a default that may not be used: the first that surely meets the constraints."""
+    best = next((place for place in able if not place.unsure), able[0])
+    met = "; ".join(best.unsure) or "it meets the constraints"
+    sentence = f"use: {_command(best, results)} ({met}; the default may not be used: {'; '.join(default.unmet)})"
+    return best.configuration, sentence
 
 
 def _none(places: list[Place]) -> str:

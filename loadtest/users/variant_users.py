@@ -82,7 +82,7 @@ class VariantUsers:
         for name in former:
             available.pop(name, None)
             tasks.pop(name, None)
-        available.update(self._made)
+        available.update(self._made)  # type: ignore[arg-type]  # they are classes, whatever Locust's annotation says
         tasks.update({name: list(user.tasks) for name, user in self._made.items()})
         if isinstance(runner, MasterRunner) and runner._users_dispatcher:  # it has begun to deal out the former ones
             workers = runner.clients.ready + runner.clients.running + runner.clients.spawning
@@ -90,12 +90,13 @@ class VariantUsers:
 
 
 def class_name(variant: str, taken: Collection[str] = ()) -> str:
-    """Returns a variant's name as Python's identifier, not one that is `taken`: `int8_openvino`, `v1`, `default`."""
-    name = re.sub(r"\W+", "_", variant).strip("_")
-    name = name if name.isidentifier() else f"v{name}"
-    while name in taken:
-        name += "_"
-    return name
+    """Returns a variant's name as that of a class, not one that is `taken`: `Int8Openvino`, `V1`, `Default`.
+
+    The script of Locust's page leaves only names in this style alone: it makes `int8Openvino` of `int8_openvino`.
+    """
+    name = "".join(word[0].upper() + word[1:] for word in re.findall(r"[^\W_]+", variant))
+    name = name if name.isidentifier() else f"V{name}"
+    return next(each for each in (name, *(f"{name}{n}" for n in range(2, len(taken) + 3))) if each not in taken)
 
 
 def _payloads(host: str, options: Namespace, credentials: Credentials) -> dict[str, list[Payload]]:

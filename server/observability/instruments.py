@@ -9,7 +9,8 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from protos.telemetry import Metric
 
-prometheus_client.disable_created_metrics()  # else each series has a second, `_created`, which nothing here reads
+# Else each series has a second one, `_created`, which nothing here reads.
+prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 
 Instrument = TypeVar("Instrument", bound=MetricWrapperBase)
 

@@ -111,7 +111,7 @@ def test_the_reference_joins_the_default_variant_to_its_latency(prometheus: Prom
 
 
 def test_state_panel_lists_the_failed_variant_beside_those_that_serve(prometheus: Prometheus) -> None:
-    (state,) = expressions("State")
+    state, _ = expressions("State")
     assert set(prometheus.ask(evaluable(state), "variant", "state")) == {
         (ONNX, "READY"), (OPENVINO, "READY"), (WRONG, "FAILED"),
     }  # fmt: skip

@@ -172,7 +172,7 @@ const { decide, format, heading, shown } = (() => {
       const known = able.filter((cell) => cell === able[0] || between(cell, able[0]));
       const unbeaten = known.filter((cell) => !able.some((other) => beats(other, cell)));
       const best = unbeaten.filter((cell) => !unbeaten.some((other) => isMoreAccurate(other, cell)));
-      return first(best.length ? best : able.slice(0, 1), (cell) => [size(cell)]);
+      return first(best.length ? best : able.slice(0, 1), (cell) => [size(cell), Number(cell.variant.includes(" @ "))]);
     }
 
     function text(cell, winner) {

@@ -1,8 +1,8 @@
 // Plots: each .plot holds its figure as JSON. It is drawn when it comes into view, and anew when the decision has changed
 // and it is in view: variants that matter have their colours, the others are grey, limits are where the reader set them.
-const OTHERS = "#94a3b8", INK = "#64748b", LIMIT = "#c2410c", RINGED = 24, BESIDE = 520, LEGEND = 150, MOST_STACKED = 4;
+const OTHERS = "#94a3b8", INK = "#64748b", LIMIT = "#c2410c", RINGED = 24, BESIDE = 520, LEGEND = 150, NARROW = 260, MOST_STACKED = 4;
 const SETTINGS = { displaylogo: false, displayModeBar: false };
-const THE_OTHERS = { name: "others<br>(hover to name)", legendgroup: "others" };
+const THE_OTHERS = "others<br>(hover to name)";
 const plots = [...document.querySelectorAll(".plot")];
 const figures = new Map(plots.map((plot) => [plot.id, JSON.parse(plot.querySelector("script").textContent)]));
 const picture = figures.get("picture");  // no figure, but what Python decided: the page's state until it decides itself
@@ -41,9 +41,9 @@ function traces(data) {
     const key = bar ? trace.name : strong ? trace.meta : "";
     const first = (strong || !bar) && !listed.has(key);
     if (first) listed.add(key);
-    const shown = { ...trace, showlegend: first, legendrank: strong ? 1 : 2000 };
+    const shown = { ...trace, legendgroup: undefined, showlegend: first, legendrank: strong ? 1 : 2000 };
     if (bar) return { ...shown, opacity: strong ? 1 : 0.3 };
-    return strong ? { ...shown, name: inLegend(trace.name, named.get(trace.meta)) } : { ...grey(shown), ...THE_OTHERS };
+    return strong ? { ...shown, name: inLegend(trace.name, named.get(trace.meta)) } : { ...grey(shown), name: THE_OTHERS };
   });
   return data.some(({ type }) => type === "bar") ? found : found.sort((a, b) => (a.legendrank === 1) - (b.legendrank === 1));
 }
@@ -83,7 +83,7 @@ function withLimits(data, layout, wide, share) {
   const winner = points.find(({ meta }) => roles().get(meta)?.startsWith("winner"));
   const ring = winner && { ...winner, meta: undefined, showlegend: false, hoverinfo: "skip", hovertemplate: null,
     marker: { symbol: "circle-open", size: RINGED, color: INK, line: { width: 2.5, color: INK } } };
-  const size = [wide - 90, layout.height - 80];
+  const size = [wide - 100, layout.height - 80];
   return {
     data: [{ ...frontier, showlegend: frontier.x.length > 1 }, ...points, ...(ring ? [ring] : [])],
     layout: { ...layout,
@@ -132,7 +132,7 @@ function names(named, points, xs, ys, [width, height]) {
   const taken = points.map(place).map(([x, y]) => [x - 7, y - 7, x + 7, y + 7]);
   const ways = [22, -22, 42, -42, 62, -62, 82, -82].flatMap((dy) => [[18, dy], [-18, dy]]);
   return named.map((point) => {
-    const role = roles().get(point.meta), text = escaped(point.meta) + (role ? ` (${role})` : "");
+    const role = roles().get(point.meta), text = escaped(point.meta) + (role && width > NARROW ? ` (${role})` : "");
     const [x, y] = place(point), long = 6.6 * text.length;
     const box = ([dx, dy]) => [x + dx - (dx < 0 ? long : 0), y + dy - 8, x + dx + (dx < 0 ? 0 : long), y + dy + 8];
     const inside = ([left, top, right, bottom]) => left > 0 && right < width && top > 0 && bottom < height;
@@ -166,7 +166,7 @@ function draw(plot) {
   if (plot.id === "picture") describePicture(plot, figure);
   if (!figure || !plot.clientWidth) return;
   const first = !drawn.has(plot), printing = document.body.classList.contains("printing");
-  const beside = plot.clientWidth >= BESIDE, legend = beside ? {} : { orientation: "h", x: 0, y: -0.22, yanchor: "top" };
+  const beside = plot.clientWidth >= BESIDE, legend = beside ? {} : { orientation: "h", x: 0, y: -75 / (figure.layout.height - 150), yanchor: "top" };
   const { limit, stacks } = figure.layout.meta ?? {}, letters = printing ? 9 : beside ? 13 : 10.5;
   let { data, layout } = stacks ? stacked(figure) : { data: traces(figure.data), layout: figure.layout };
   layout = { ...layout, width: plot.clientWidth, font: { ...layout.font, size: letters },
@@ -187,8 +187,8 @@ function smaller(annotation) {
 }
 
 // A click on the legend picks, as one on a point does, and hides nothing.
-function pickListed({ type, meta, legendgroup }) {
-  if (type !== "bar" && legendgroup !== "others") pick(meta);
+function pickListed({ type, meta, name }) {
+  if (type !== "bar" && name !== THE_OTHERS) pick(meta);
   return false;
 }
 

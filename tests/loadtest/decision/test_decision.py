@@ -178,6 +178,14 @@ def test_of_two_that_cannot_be_told_apart_the_one_shown_to_be_more_accurate_ship
     assert reasons(answer)["fast-x"] == (said,)
 
 
+def test_of_equals_the_one_on_the_first_server_ships() -> None:
+    first, other = (cell(name, p99, rps=rps) for name, p99, rps in (("a-x", 2.0, 500), ("a-x @ two", 1.9, 520)))
+    close = comparison("a-x @ two", "a-x", 1.04, "too close to call")
+    assert places(shown(first, other, comparisons=(close,), p99=5)) == [("a-x", "winner"), ("a-x @ two", "runner-up")]
+    clear = comparison("a-x @ two", "a-x", 1.04)
+    assert places(shown(first, other, comparisons=(clear,), p99=5)) == [("a-x @ two", "winner"), ("a-x", "runner-up")]
+
+
 def test_a_difference_of_accuracy_that_chance_explains_leaves_it_to_the_size() -> None:
     fast = cell("fast-x", 2.0, 0.97, drop_interval=(0.0, 0.02))
     exact = cell("exact-x", 2.1, 0.98, drop_interval=(-0.01, 0.01))

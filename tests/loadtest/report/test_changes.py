@@ -30,7 +30,7 @@ def test_a_terminal_has_a_table_for_each_load_in_which_nothing_is_cut(width: int
         console.print(table)
     text = console.export_text()
     assert max(map(len, text.splitlines())) <= width
-    assert [line.strip() for line in text.splitlines() if line[1:2] == " "] == ["1 user", "8 users"]
+    assert [line.strip() for line in text.splitlines() if " user" in line] == ["1 user", "8 users"]
     assert {"123.456", "1234.567", "1.500", "1.700", "1.050", "0.900", "likely", "faster"} <= set(text.split())
     assert "…" not in text
 

@@ -78,9 +78,16 @@ def test_where_the_default_breaks_a_constraint_the_first_that_meets_all_takes_it
     found = verdict(KEPT, FASTER, comparisons=(comparison(BY[TWO_THREADS], VARIANT, 1.3),), p99=9.0)
     assert found.best == TWO_THREADS
     assert found.sentence == (
-        "use: pareto-serve --repository models --threads 2 (the default may not be used: p99 at 1 user is 10.00 ms"
-        " (9.00 to 11.00), 1.00 more than the 9 allowed, not 95% sure)"
+        "use: pareto-serve --repository models --threads 2 (it meets the constraints; the default may not be used:"
+        " p99 at 1 user is 10.00 ms (9.00 to 11.00), 1.00 more than the 9 allowed, not 95% sure)"
     )
+
+
+def test_in_place_of_the_default_what_surely_meets_the_constraints_goes_first() -> None:
+    unsure = cell(BY[TWO_WORKERS], 8.9, rps=1500)
+    assert verdict(KEPT, unsure, FASTER, p99=9.0).best == TWO_THREADS
+    alone = verdict(KEPT, unsure, p99=9.0)
+    assert (alone.best, "not 95% sure; the default" in alone.sentence) == (TWO_WORKERS, True)
 
 
 def test_where_none_meets_the_constraints_that_is_said() -> None:
@@ -130,8 +137,7 @@ def test_what_has_to_be_known_is_said_below_the_table() -> None:
     said = list(notes(make_verdict(found, NAMES), found, {TWO_WORKERS: "out of memory"}))
     assert said == [
         "left out: --workers 2: out of memory",
-        "not to be used: --batch-max 1: p99 at 1 user is 12.00 ms (10.80 to 13.20), 1.00 more than the 11 allowed,"
-        " not 95% sure",
+        "not to be used, without p99 within 11 ms: --batch-max 1",
         "the load generator took 0.8 to 0.8 of the 2 cores that it shares with the servers",
     ]
 

@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from selenium.webdriver.common.by import By
 
 from tests.support import toy
+from tests.support.browser import chromium
 from tests.support.loadtest.foreign import MODEL, foreign
 from tests.support.loadtest.runs import two_workers, until
 from tests.support.serving import ROOT, ServerProcess, quiet_port
 
 VARIANTS = {"fp32-onnxruntime", "fp32-openvino"}
-CLASSES = ["fp32_onnxruntime", "fp32_openvino"]
+CLASSES = ["Fp32Onnxruntime", "Fp32Openvino"]
 
 
 @contextmanager
@@ -72,6 +74,11 @@ def stop(url: str) -> None:
     until(lambda: read(url + "/stats/requests")["state"] == "stopped")
 
 
+def shares(url: str) -> dict[str, float]:
+    """Which share of the users each class has, as on the page's tab of ratios."""
+    return {name: share["ratio"] for name, share in read(url + "/tasks")["per_class"].items()}
+
+
 def counted(url: str) -> set[str]:
     """The names under which Locust has counted calls."""
     return {row["name"] for row in read(url + "/stats/requests")["stats"]} - {"Aggregated"}
@@ -87,7 +94,7 @@ def known(server: ServerProcess, repository: Path) -> Iterator[str]:
 
 def test_the_form_has_our_flags_but_for_files_of_this_machine(known: str) -> None:
     fields = shown(known)["extra_options"]
-    assert list(fields) == ["model", "variants", "rate", "deadline", "repository"]
+    assert fields.keys() == {"model", "variants", "rate", "deadline", "repository"}
     assert fields["model"]["default_value"] == toy.MODEL
 
 
@@ -98,13 +105,21 @@ def test_the_class_picker_shows_the_variants_before_any_test(known: str) -> None
     assert list(arguments["users"]) == CLASSES
 
 
-@pytest.mark.parametrize("picked", [CLASSES[1:], CLASSES], ids=["one", "both"])
-def test_only_the_variants_that_are_picked_get_users(known: str, server: ServerProcess, picked: list[str]) -> None:
-    start(known, server.grpc_address, *picked, model=toy.MODEL)
-    names = {name.replace("_", "-") for name in picked}
-    until(lambda: counted(known) == names)
-    shares = {name: share["ratio"] for name, share in read(known + "/tasks")["per_class"].items()}
-    assert shares == {name: 1 / len(picked) for name in picked}
+def test_a_variant_that_is_left_out_on_the_page_gets_no_users(known: str, tmp_path: Path) -> None:
+    with chromium(tmp_path) as browser:
+        browser.get(known)
+        browser.implicitly_wait(30)
+        browser.find_element(By.XPATH, "//tr[contains(., 'Fp32Onnxruntime')]//input[@type='checkbox']").click()
+        browser.find_element(By.XPATH, "//button[@type='submit']").click()
+        until(lambda: counted(known) == {"fp32-openvino"})
+    assert shares(known) == {"Fp32Openvino": 1.0}
+    stop(known)
+
+
+def test_all_variants_that_are_picked_share_the_users(known: str, server: ServerProcess) -> None:
+    start(known, server.grpc_address, *CLASSES, model=toy.MODEL)
+    until(lambda: counted(known) == VARIANTS)
+    assert shares(known) == dict.fromkeys(CLASSES, 0.5)
     stop(known)
 
 
@@ -114,8 +129,16 @@ def test_fewer_users_than_variants_are_told_so(known: str, server: ServerProcess
     stop(known)
 
 
+def test_another_server_in_the_form_is_asked_for_its_variants(known: str) -> None:
+    with foreign(("1", "a-b", "a_b")) as other:
+        start(known, other.address, *CLASSES, users=3, model=MODEL, rate="5")
+        until(lambda: counted(known) == {"1", "a-b", "a_b"})
+        assert shown(known)["available_user_classes"] == ["AB", "AB2", "V1"]
+        stop(known)
+
+
 def test_what_the_form_alone_says_reaches_master_and_workers(server: ServerProcess, repository: Path) -> None:
-    with page("--repository", str(repository), *two_workers()) as url, foreign(("1", "a-b", "a_b")) as other:
+    with page("--repository", str(repository), *two_workers()) as url:
         until(lambda: read(url + "/worker-count")["worker_count"] == 2)
         assert shown(url)["available_user_classes"] == ["VariantUser"]
         start(url, server.grpc_address, model="none")
@@ -124,8 +147,3 @@ def test_what_the_form_alone_says_reaches_master_and_workers(server: ServerProce
         until(lambda: counted(url) == VARIANTS)
         assert shown(url)["available_user_classes"] == CLASSES
         assert list(read(url + "/tasks")["per_class"]) == CLASSES
-        stop(url)
-        until(lambda: {worker["state"] for worker in read(url + "/stats/requests")["workers"]} == {"ready"})
-        start(url, other.address, model=MODEL, rate="5")
-        until(lambda: len(counted(url) & {"1", "a-b", "a_b"}) == 2)
-        assert shown(url)["available_user_classes"] == ["a_b", "a_b_", "v1"]

@@ -45,6 +45,17 @@ def test_a_program_whose_output_nobody_reads_ends_without_a_word(module: str) ->
     with os.fdopen(writer, "w") as stdout:
         command = [sys.executable, "-m", module, "--help"]
         done = subprocess.run(command, cwd=ROOT, stdout=stdout, stderr=subprocess.PIPE, text=True)
+    assert done.stderr == ""
+    assert done.returncode in (0, program.BROKEN_PIPE)  # where Python's output is unbuffered, argparse ignores it
+
+
+def test_what_nobody_reads_ends_a_program_as_sigpipe_would() -> None:
+    script = "from protos.support import program\nwith program.quiet_end(): print('x')"
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stdout:
+        command = [sys.executable, "-c", script]
+        done = subprocess.run(command, cwd=ROOT, stdout=stdout, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (program.BROKEN_PIPE, "")
 
 
