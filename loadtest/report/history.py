@@ -13,7 +13,7 @@ from plotly.subplots import make_subplots
 
 from loadtest.analysis.history import Entry
 from loadtest.report.plot_style import INK, axis, escape, layout, of_variant
-from protos.support import plot_style
+from protos.support.plots import style
 from protos.support.plots.bundle import cut
 
 FIGURES = {"p50_ms": "p50, ms", "p99_ms": "p99, ms", "throughput_rps": "answers per second"}
@@ -47,7 +47,7 @@ def _lines(entries: Sequence[Entry], load: str, figure: str, legend: bool) -> It
         points = [each for each in mine if (each[2].variant, each[2].load) == (variant, load)]
         xs, ys, texts = _broken([(at, entry, getattr(cell, figure)) for at, entry, cell in points])
         name, (recipe, _, runtime) = f"{model} {variant}", variant.partition(" @ ")[0].rpartition("-")
-        color, shape = plot_style.color(runtime), plot_style.shape(recipe)
+        color, shape = style.color(runtime), style.shape(recipe)
         yield go.Scatter(
             **of_variant(name, f", {escape(load)}<br>%{{y:.4g}}<br>%{{text}}"),
             x=xs,

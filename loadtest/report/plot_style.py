@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from loadtest.analysis.results import Cell
 from loadtest.analysis.validity import is_valid
-from protos.support import plot_style
+from protos.support.plots import style
 from protos.support.plots.style import GREY, Shape
 
 INK, GRID = GREY, "rgba(128,128,128,0.2)"
@@ -16,12 +16,12 @@ INK, GRID = GREY, "rgba(128,128,128,0.2)"
 
 def color(cell: Cell) -> str:
     """Returns the colour of the cell's runtime."""
-    return plot_style.color(cell.facts.runtime or cell.variant)
+    return style.color(cell.facts.runtime or cell.variant)
 
 
 def shape(cell: Cell) -> Shape:
     """Returns the marker and the dash of the cell's recipe."""
-    return plot_style.shape(cell.facts.recipe or cell.variant)
+    return style.shape(cell.facts.recipe or cell.variant)
 
 
 def symbol(cell: Cell) -> str:
