@@ -20,8 +20,8 @@ import cloudpickle
 P = ParamSpec("P")
 T = TypeVar("T")
 
-IMPORTED = "compressors.networks.torchvision"
-"""What every process has imported: torchvision's networks do not unpickle without it, and it brings torch."""
+IMPORTED = ["torch", "torchvision"]
+"""What every process begins with. Nothing of ours: that process looks for modules in the working directory first."""
 
 
 def in_fresh_process(function: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
@@ -31,7 +31,7 @@ def in_fresh_process(function: Callable[P, T], *arguments: P.args, **keywords: P
     cloudpickle: a user's network may hold lambdas, which pickle does not take.
     """
     packed = cloudpickle.dumps((function, arguments, keywords))
-    multiprocessing.set_forkserver_preload([IMPORTED])
+    multiprocessing.set_forkserver_preload(IMPORTED)
     with ProcessPoolExecutor(1, multiprocessing.get_context("forkserver"), _prepare) as pool:
         return cast(T, pool.submit(_call, packed).result())
 
@@ -72,4 +72,4 @@ def _pickles(error: Exception) -> bool:
 def _prepare() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     logging.disable(logging.WARNING)  # what the libraries tell their own developers
-    importlib.import_module(IMPORTED)
+    importlib.import_module("compressors.networks.torchvision")  # torchvision's networks do not unpickle without it
