@@ -2,7 +2,6 @@
 
 With torch 2.13, after FX quantization has run in a process, AOTInductor packs the int8 weights of the next
 network differently, and that artifact is 1.6 times slower. A library that crashes also costs only its own variant.
-The processes are forked from one that has imported torch and done nothing else, which costs the import once.
 """
 
 import importlib
@@ -20,19 +19,15 @@ import cloudpickle
 P = ParamSpec("P")
 T = TypeVar("T")
 
-IMPORTED = ["torch", "torchvision"]
-"""What every process begins with. Nothing of ours: that process looks for modules in the working directory first."""
-
 
 def in_fresh_process(function: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
-    """Runs `function` where nothing ran before and returns or raises what it does; what it returns must pickle.
+    """Runs `function` in a new interpreter and returns or raises what it does; what it returns must pickle.
 
     What it raises comes as a RuntimeError of the same text where that does not pickle. Its arguments go by
     cloudpickle: a user's network may hold lambdas, which pickle does not take.
     """
     packed = cloudpickle.dumps((function, arguments, keywords))
-    multiprocessing.set_forkserver_preload(IMPORTED)
-    with ProcessPoolExecutor(1, multiprocessing.get_context("forkserver"), _prepare) as pool:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _prepare) as pool:
         return cast(T, pool.submit(_call, packed).result())
 
 
