@@ -27,7 +27,7 @@ Kept = TypeVar("Kept", Record, StretchRecord)
 _PLAN, _RESERVE = "plan.json", "reserve"
 
 ROOM = 8 << 20
-"""Bytes that a run needs before any load, and keeps for its end: a report alone has five million."""
+"""Bytes that a run needs before any load, and keeps for its end: a report alone has two million."""
 
 
 class Checkpoint:

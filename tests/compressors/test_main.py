@@ -74,7 +74,7 @@ def test_list_shows_broken_variants_with_their_reason(compress: Callable[..., En
 @pytest.mark.usefixtures("root")
 def test_list_speaks_markdown_json_and_csv(compress: Callable[..., Ended]) -> None:
     markdown = compress("list", "--format", "markdown").stdout.splitlines()
-    assert markdown[0] == "| variant | top-1 | against FP32 | MB |"
+    assert markdown[0] == "| variant | top-1 | against FP32 | MB | memory MB |"
     assert markdown[2].startswith("| fp32-onnxruntime | 75.00% |")
     records = json.loads(compress("list", "--json").stdout)
     assert [record["variant"] for record in records] == ["fp32-onnxruntime", "fp32-openvino"]

@@ -12,9 +12,9 @@ def test_names_bear_base_units_and_no_suffix_of_their_kind(metric: Metric) -> No
 
 
 def test_series_are_what_the_page_shows() -> None:
-    assert Metric("a", "counter", "").series == ("a_total",)
-    assert Metric("a", "gauge", "").series == ("a",)
-    assert Metric("a", "histogram", "").series == ("a_bucket", "a_sum", "a_count")
+    assert Metric("a", "counter", "calls", "").series == ("a_total",)
+    assert Metric("a", "gauge", "calls", "").series == ("a",)
+    assert Metric("a", "histogram", "calls", "").series == ("a_bucket", "a_sum", "a_count")
 
 
 def test_time_buckets_resolve_less_than_a_millisecond() -> None:

@@ -23,4 +23,4 @@ def test_a_budget_that_is_spent_leaves_the_least() -> None:
 
 
 def test_what_is_left_is_told_in_minutes() -> None:
-    assert Budget(None).remaining(1, 12) == "about 2 min left at most"
+    assert Budget(None).remaining(1, 12) == "about 72 s left at most"

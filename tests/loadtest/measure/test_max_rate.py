@@ -188,7 +188,7 @@ def test_a_search_that_was_interrupted_goes_on_where_it_was(tmp_path: Path) -> N
             Found(90.0, 105.0, (100.0, 110.0), "p99", (Trial(80.0, 80.0, 1000, 0, 30.0, False),)),
             ["a", "90.0", "105.0", "100.0 to 110.0", "p99", "1, of which 1 contradicts"],
         ),
-        (Found(12345.0, None, None, "generator", ()), ["a", "12,345.0", "n/a", "n/a", "generator", "0"]),
+        (Found(12345.0, None, None, "generator", ()), ["a", "12,345.0", "n/a", "n/a", "the load generator", "0"]),
         (Found(None, None, None, "too few samples", ()), ["a", "none", "n/a", "n/a", "too few samples", "0"]),
     ],
 )
