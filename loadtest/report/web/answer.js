@@ -6,6 +6,7 @@
     winner: "ships", "runner-up": "runner-up", close: "not clearly slower", beaten: "clearly slower",
     nearest: "nearest", "ruled out": "ruled out",
   };
+  const MOST_NAMED = 3;
   let shownBefore;
 
   function make(tag, attributes, ...children) {
@@ -24,7 +25,9 @@
   const count = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
   const isAsked = (limits) => Object.keys(limits).every((name) => limits[name] === run.limits[name]);
   const meeting = (standings) => standings.filter(({ place }) => !["nearest", "ruled out"].includes(place));
-  const sentence = ({ cell, reasons }) => `${[cell.figures, ...reasons].join("; ")}.`;
+  const sentence = ({ cell, reasons, stopped }) => {
+    return `${[cell.figures, ...reasons.filter((each) => each !== stopped)].join("; ")}.`;
+  };
 
   // The card.
 
@@ -41,22 +44,24 @@
       make("p", {}, "Ship ", make("strong", {}, name(best.variant)),
         make("span", { class: "soft" }, ` at ${loadName(decided.load)}`)),
       numbers(best.cell), make("p", {}, why(decided)), make("p", {}, sureness(decided.standings)),
+      make("p", { class: "soft" }, served(best.cell)),
     ];
     if (decided.runner_up !== null) {
       const named = make("b", {}, name(second.variant));
       parts.push(make("p", { class: "runner-up" }, "Runner-up: ", named, ": ", sentence(second)));
     }
-    return [...parts, make("p", { class: "soft" }, served(best.cell)), ...early()];
+    const fp32 = decided.standings.slice(2).find(({ variant }) => variant === run.baseline);
+    if (fp32) parts.push(make("p", {}, "FP32: ", make("b", {}, name(fp32.variant)), `: ${fp32.cell.figures}.`));
+    return [...parts, ...early()];
   }
 
-  function numbers({ p50, p99, samples, rps, facts }) {
+  function numbers({ p50, p99, samples, rps, facts, evidence }) {
     const megabytes = (bytes) => (bytes === null ? null : bytes / 1e6);
-    const drop = facts.evidence.max_drop.value, side = drop < 0 ? "above" : "below";
-    const below = format("{:.2f} points ", Math.abs(drop)) + `${side} FP32`;
+    const accuracy = facts.evidence.max_drop.text.replace(`${run.metric} is `, `${run.metric}, `) || run.metric;
     const few = `p99: not enough samples (${samples} of ${run.rules.samples})`;
     const always = [
-      [p50, "{:.2f} ms", "p50"], [p99, "{:.2f} ms", p99 === null ? few : "p99"],
-      [rps, "{:,.0f}", "requests/s"], [facts.quality, "{:.2%}", drop === null ? run.metric : `${run.metric}, ${below}`],
+      [p50, "{:.2f} ms", "p50"], [p99, "{:.2f} ms", p99 === null ? few : `p99${span(...evidence.p99.interval)}`],
+      [rps, "{:,.0f}", "requests/s"], [facts.quality, "{:.2%}", accuracy],
     ];
     const sizes = [
       [megabytes(facts.artifact_bytes), "{:.2f} MB", "on disk"],
@@ -93,13 +98,15 @@
     const slower = able.filter((each) => each.slower).length, rest = able.length - slower;
     const all = slower === 1 ? "the other one" : `all ${slower} others`;
     const those = rest ? `${slower} of the ${able.length} others` : all;
-    if (slower) parts.push(`${those} ${slower === 1 ? "is" : "are"} clearly slower`);
-    if (rest) parts.push(`${rest} may be as fast`);
-    return `How sure: ${parts.join("; ")}.`;
+    if (slower) parts.push(`${those} ${slower === 1 ? "is" : "are"} clearly slower, with 95% confidence in all together`);
+    const named = able.filter((each) => !each.slower).map(({ variant }) => variant).join(", ");
+    if (rest) parts.push(`${rest <= MOST_NAMED ? named : `${rest} others`} may be as fast`);
+    return `How sure: ${parts.join("; ")}. In brackets: what each figure lies between with that confidence.`;
   }
 
   function served({ facts, cpu_us: cpu, batch_rows: rows }) {
     const parts = [[facts.precision, facts.runtime].filter((each) => each).join(" by ") || "unknown runtime"];
+    if (facts.serving) parts.push(facts.serving);
     if (rows !== null) parts.push(format("{:.1f} rows in each run of the engine on average", rows));
     if (cpu !== null) parts.push(format("{:,.0f} µs of server CPU per request", cpu));
     return parts.join("; ");

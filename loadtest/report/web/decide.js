@@ -1,6 +1,6 @@
 // The decision, as loadtest/decision makes it: constraints.judge, versus.Versus and decision.decide under other limits.
 // All that no limit changes, texts included, comes from Python (loadtest/report/live.py). A test compares the answers.
-const { decide, format, heading, shown } = (() => {
+const { decide, format, heading, shown, span } = (() => {
   const { rules, verdicts, words } = run;
   const { compared, headings, missed, values } = words;
 
@@ -77,7 +77,8 @@ const { decide, format, heading, shown } = (() => {
     const bare = (text) => text.replace(/[0-9][0-9.,]*/g, "");
     const said = new Set(standing.reasons.map(bare));
     const repeated = stop.reason.split("; ").every((text) => said.has(bare(text)));
-    standing.reasons.push(format(words.stopped, stop.round) + (repeated ? "" : `: ${stop.reason}`));
+    standing.stopped = format(words.stopped, stop.round) + (repeated ? "" : `: ${stop.reason}`);
+    standing.reasons.push(standing.stopped);
   }
 
   function distance({ judgements, cell }) {
@@ -237,5 +238,5 @@ const { decide, format, heading, shown } = (() => {
     return (value === null ? "n/a" : format(values[constraint], value)) + span(...interval);
   }
 
-  return { decide, format, heading, shown };
+  return { decide, format, heading, shown, span };
 })();
