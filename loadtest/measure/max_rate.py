@@ -126,9 +126,8 @@ class _VariantSearch:
 def _said(trial: Trial, objective: Objective) -> str:
     """Says what a trial showed, for a person who watches."""
     outcome = trial.outcome(objective)
-    p99 = "too few calls for a p99" if trial.p99_ms is None else f"p99 {trial.p99_ms:.2f} ms"
     early = ", ended early" if trial.ended_early else ""
-    return f"{OUTCOMES[outcome]}, {p99}, {trial.failures} of {trial.calls} calls failed{early}"
+    return f"{OUTCOMES[outcome]}, {trial.p99_text}, {trial.failures} of {trial.calls} calls failed{early}"
 
 
 def _trial(measured: Measurement, rate: float, seconds: float) -> Trial:

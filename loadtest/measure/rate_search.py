@@ -85,6 +85,11 @@ class Trial:
     ended_early: bool = False
     """Whether it ended as soon as the objective was broken beyond doubt."""
 
+    @property
+    def p99_text(self) -> str:
+        """Returns the p99 in words."""
+        return "too few calls for a p99" if self.p99_ms is None else f"p99 {self.p99_ms:.2f} ms"
+
     def outcome(self, objective: Objective) -> Outcome:
         """Returns what the trial says; a slow generator can break an objective, but cannot make it hold."""
         if self.achieved < ACHIEVED * self.rate:

@@ -42,9 +42,13 @@ WORDS = {name.lower(): text for name, text in vars(words).items() if name.isuppe
 
 
 def live_script(results: Results) -> Markup:
-    """Returns the data as JSON that cannot end the script element it stands in."""
-    text = json.dumps(live(results), separators=(",", ":"), allow_nan=False)
-    return Markup(text.replace("<", "\\u003c"))
+    """Returns the data as JSON for a script element."""
+    return in_script(json.dumps(live(results), separators=(",", ":"), allow_nan=False))
+
+
+def in_script(document: str) -> Markup:
+    """Returns JSON that cannot end the script element it stands in."""
+    return Markup(document.replace("<", "\\u003c"))
 
 
 def live(results: Results) -> dict[str, object]:

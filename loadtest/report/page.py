@@ -6,7 +6,6 @@ decides anew when a reader moves a limit (see `live`). `report.md` and `measurem
 plots (see `markdown`).
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from loadtest.analysis.grouped_warning import split
 from loadtest.analysis.max_rates import fastest
 from loadtest.analysis.ranking import Ranking, by_p50, rank_cells
 from loadtest.analysis.results import Cell, Results
-from loadtest.analysis.validity import baseline_of, p99_frontier, throughput_frontier, title_of
+from loadtest.analysis.validity import p99_frontier, throughput_frontier, title_of
 from loadtest.decision.capacity import PRICE, capacities, default_rate, page_data
 from loadtest.decision.decision import Decision
 from loadtest.generator.opinion import sentences
@@ -31,7 +30,7 @@ from loadtest.plan import Scenario
 from loadtest.report import markdown, plots, search_plot
 from loadtest.report.flips import gallery
 from loadtest.report.heatmap import latency_over_time
-from loadtest.report.live import live_script
+from loadtest.report.live import in_script, live_script
 from loadtest.report.table import COLUMNS, SEARCH_COLUMNS, TERMINAL, search_row, titled
 from loadtest.report.timeline import timeline
 from loadtest.users.recorder import Samples
@@ -70,7 +69,7 @@ def write_report(results: Results, decision: Decision, samples: Samples, path: P
         metric=title_of(cells),
         live=live_script(results),
         groups=[_group(results, ranking, samples) for ranking in rankings],
-        picture=_picture(results, decision),
+        picture=Plot("picture", "Accuracy against p99", Markup("null")),
         size=_scatter(
             "size", "Accuracy against size", by_size, cells, "size", "The size of the variants is not known."
         ),
@@ -185,28 +184,6 @@ def _curves(cells: Sequence[Cell]) -> Iterator[Plot]:
                 yield _plot(f"curve-{percentile}-{scenario}", title, drawn, left_out=lacking)
 
 
-def _picture(results: Results, decision: Decision) -> Plot:
-    """Returns what `plots.js` draws the first screen's plot of until it hears of another decision.
-
-    It has the names and the form of what that is told: where variants stand under each load, and the limits.
-    """
-    loads = {
-        each.load.key: [{"variant": its.variant, "place": its.place} for its in each.standings]
-        for each in decision.loads
-    }
-    plan, baseline = results.plan, baseline_of(results.cells)
-    view = {
-        "decision": {
-            "loads": [{"load": key, "standings": standings} for key, standings in loads.items()],
-            "shown": decision.shown and decision.shown.load.key,
-        },
-        "limits": {"p99": plan.p99, "rate": plan.rate, "max_drop": plan.max_drop},
-        "fp32": baseline and baseline.variant,
-        "loads": {load.key: load.name for load in plan.loads},
-    }
-    return Plot("picture", "Accuracy against p99", _script(json.dumps(view)))
-
-
 def _scatter(
     id_: str,
     title: str,
@@ -224,12 +201,7 @@ def _scatter(
 
 
 def _plot(id_: str, title: str, drawn: go.Figure | None, missing: str = "", left_out: str = "") -> Plot:
-    return Plot(id_, title, _script(drawn.to_json()) if drawn else None, missing, left_out)
-
-
-def _script(document: str) -> Markup:
-    """Returns JSON that cannot end the script element it stands in."""
-    return Markup(document.replace("<", "\\u003c"))
+    return Plot(id_, title, in_script(drawn.to_json()) if drawn else None, missing, left_out)
 
 
 def _show(value: str | float | None, form: str) -> str:

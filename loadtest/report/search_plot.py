@@ -50,6 +50,5 @@ def trials(search: Search) -> go.Figure:
 
 
 def _hover(trial: Trial) -> str:
-    p99 = "too few calls for a p99" if trial.p99_ms is None else f"p99 {trial.p99_ms:.2f} ms"
     failed = f", {trial.failures:,} failed" if trial.failures else ""
-    return f"{p99} of {trial.calls:,} calls{failed}" + ("; ended early" if trial.ended_early else "")
+    return f"{trial.p99_text} of {trial.calls:,} calls{failed}" + ("; ended early" if trial.ended_early else "")

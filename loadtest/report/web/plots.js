@@ -5,9 +5,8 @@ const SETTINGS = { displaylogo: false, displayModeBar: false };
 const THE_OTHERS = "others<br>(hover to name)";
 const plots = [...document.querySelectorAll(".plot")];
 const figures = new Map(plots.map((plot) => [plot.id, JSON.parse(plot.querySelector("script").textContent)]));
-const picture = figures.get("picture");  // no figure, but what Python decided: the page's state until it decides itself
 const drawn = new Set(), stale = new Set(plots);
-let view = { picked: new Set(), ...(picture ?? { decision: { loads: [], shown: null }, limits: {} }) };
+let view = { decision: decide(run, chosen.limits), ...chosen };
 const escaped = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 
 // The variants that matter, each with what it is called.
@@ -17,7 +16,7 @@ function roles() {
   for (const { variant, place } of at?.standings ?? []) {
     if (["winner", "runner-up", "nearest", "frontier"].includes(place)) found.set(variant, place);
   }
-  if (picture?.fp32) found.set(picture.fp32, [found.get(picture.fp32), "FP32"].filter(Boolean).join(", "));
+  if (run.baseline) found.set(run.baseline, [found.get(run.baseline), "FP32"].filter(Boolean).join(", "));
   return found;
 }
 
@@ -194,8 +193,8 @@ function pickListed({ type, meta, name }) {
 
 // The picture's heading, and what it leaves out, are those of the plot that it shows.
 function describePicture(plot, figure) {
-  const key = view.decision.shown, source = document.getElementById(`p99-${key}`), card = plot.closest(".card");
-  card.querySelector("h3").textContent = `Accuracy against p99${picture.loads[key] ? `, ${picture.loads[key]}` : ""}`;
+  const key = view.decision.shown, load = run.loads.find((each) => each.key === key), source = document.getElementById(`p99-${key}`), card = plot.closest(".card");
+  card.querySelector("h3").textContent = `Accuracy against p99${load ? `, ${load.name}` : ""}`;
   const leftOut = card.querySelector(".left-out");
   leftOut.textContent = source?.closest(".card").querySelector(".left-out").textContent ?? "";
   leftOut.hidden = leftOut.textContent === "";
