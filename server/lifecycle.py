@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import sys
+from typing import TYPE_CHECKING
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
@@ -38,6 +39,9 @@ from server.settings import Settings
 from server.signals import stop_signals
 from server.tasks.answer_threads import AnswerThreads
 from server.tasks.table import served
+
+if TYPE_CHECKING:
+    from server.api.native_front import NativeFront
 
 SWITCH_SECONDS = 0.0005
 """How soon a busy event loop lets an engine's thread on, which has its answers and needs the interpreter to hand them
@@ -75,7 +79,8 @@ class Server:
         self._plan = make_plan(settings.threads, available_cores(), settings.workers)
         self._instruments = instruments or CollectorRegistry(support_collectors_without_names=True)
         self._page: Page | None = None
-        metrics = Metrics(self._instruments)
+        self._front: NativeFront | None = None
+        self._metrics = metrics = Metrics(self._instruments)
         self._health = Health()
         self.registry = Registry(settings, self._plan, metrics, self._health.publish)
         self._sync = RepositorySync(self.registry)
@@ -84,9 +89,9 @@ class Server:
         self._exporters = Exporters(settings)
         self._answers = AnswerThreads(self._plan.slots, settings.queue_size)
         tasks = served(self._answers)
-        inference = Inference(self.registry, settings.max_rows, self._images, tasks, self._exporters.active)
-        self._streams = Streams(inference, settings.stream_requests)
-        servicer = Servicer(self.registry, self._sync, inference, self._streams, settings)
+        self._inference = Inference(self.registry, settings.max_rows, self._images, tasks, self._exporters.active)
+        self._streams = Streams(self._inference, settings.stream_requests)
+        servicer = Servicer(self.registry, self._sync, self._inference, self._streams, settings)
         self._credentials = credentials(settings)
         guards = [Tokens(settings.token_file, metrics.handled)] if settings.token_file else []
         self._grpc = self._build_grpc_server(servicer, guards)
@@ -94,15 +99,23 @@ class Server:
     async def listen(self) -> None:
         """Answers from now on; `UsageError` where a port cannot be had."""
         sys.setswitchinterval(SWITCH_SECONDS)
-        host = self._settings.host
-        self.grpc_address = join(host, _bind(self._grpc, host, self._settings.port, self._credentials))
+        host, port = self._settings.host, self._settings.port
+        if self._settings.front == "native":
+            self._front = self._make_front(host, port)
+            self._grpc.add_insecure_port(f"unix:{self._front.fallback}")
+            port = self._front.port
+        else:
+            port = _bind(self._grpc, host, port, self._credentials)
+        self.grpc_address = join(host, port)
         if self._alone:
             self._page = Page(host, self._settings.metrics_port, self._instruments)
         await self._health.publish(self.registry)
         await self._grpc.start()
+        if self._front:
+            self._front.start()
         if self._page:
             self.metrics_address = self._page.address
-            logs.log_serving(self._plan, self.grpc_address, self.metrics_address)
+            logs.log_serving(self._plan, self._settings.front, self.grpc_address, self.metrics_address)
 
     def load(self) -> None:
         """Begins to load the variants; `loading` is over when all of them are READY or FAILED."""
@@ -117,6 +130,9 @@ class Server:
 
     async def stop(self) -> None:
         """Lets accepted requests finish, then gives everything back."""
+        ends = asyncio.get_running_loop().time() + self._settings.drain_timeout
+        if self._front:
+            self._front.refuse()
         self._edge.end_streams()
         self._streams.close()
         self._edge.calls_may_begin.clear()
@@ -125,6 +141,8 @@ class Server:
         await asyncio.sleep(0)  # from here on gRPC takes no calls
         self._edge.calls_may_begin.set()
         await stopping
+        if self._front:  # last: what grpc.aio answers leaves through it
+            await self._front.stop(max(0.0, ends - asyncio.get_running_loop().time()))
         answered = ", ".join(f"{count} {code}" for code, count in self._edge.answered("ModelInfer").items())
         logger.info("ModelInfer calls answered: %s", answered or "none")
         self.loading.cancel()
@@ -150,6 +168,15 @@ class Server:
         """Returns how many variants are READY, and how many FAILED."""
         states = [hosted.state for hosted in self.registry.all()]
         return states.count("READY"), states.count("FAILED")
+
+    def _make_front(self, host: str, port: int) -> "NativeFront":
+        try:
+            from server.api.native_front import NativeFront
+        except ModuleNotFoundError as error:
+            needed = f"'{error.name}' is not installed: pip install 'paretoserve[fast]'"
+            raise UsageError(f"--front native: {needed}") from None
+        longest = self._settings.max_message_bytes
+        return NativeFront(host, port, self._inference, self._metrics.handled, longest, reuse_port=not self._alone)
 
     def _build_grpc_server(self, servicer: Servicer, guards: list[Tokens]) -> grpc.aio.Server:
         server = grpc.aio.server(

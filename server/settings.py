@@ -32,6 +32,9 @@ class Settings:
     """The port for gRPC; 0 takes a free one, which the log names."""
     metrics_port: int = _number(8002, 0, 65535)
     """The port of the metrics page; 0 takes a free one, which the log names."""
+    front: Literal["grpcio", "native"] = "grpcio"
+    """What takes ModelInfer from the port: gRPC's Python library, or pygrpc-native (the extra `fast`), which costs less
+    and bounds neither messages nor what they unpack to: for trusted networks, without TLS and tokens."""
     threads: int = _number(server_defaults.THREADS, 1, 1024)
     """Threads that one execution of an engine uses; as many run at once as the available cores hold."""
     workers: int = _number(server_defaults.WORKERS, 1, 1024)
@@ -86,6 +89,8 @@ class Settings:
             raise UsageError("--allow-repository-control needs --workers 1: a call reaches one worker; --watch, all")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise UsageError("--tls-cert and --tls-key need each other, one of them is missing")
+        if self.front == "native" and (self.tls_cert or self.token_file):
+            raise UsageError("--front native has neither TLS nor tokens: got --tls-cert or --token-file, expected none")
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise UsageError("--tls-client-ca needs --tls-cert and --tls-key")
 

@@ -14,6 +14,7 @@ import inspect
 import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import NoReturn, TypeAlias, cast
 
@@ -87,27 +88,28 @@ class Edge(grpc.GenericRpcHandler):  # type: ignore[type-arg]
     def _wrap(self, method: str, handler: Handler) -> Handler:
         decode, encode = handler.request_deserializer, handler.response_serializer
         if handler.unary_unary is not None and decode is not None:
-            counter = _MethodCounter(method, "unary", self._handled)
+            counter = MethodCounter(method, "unary", self._handled)
             behavior = self._unary(counter, cast(Unary, handler.unary_unary), decode, method == RECORDED)
             return grpc.unary_unary_rpc_method_handler(behavior, None, encode)
         if handler.unary_stream is not None:
-            counter = _MethodCounter(method, "server_stream", self._handled)
+            counter = MethodCounter(method, "server_stream", self._handled)
             stream = self._stream(counter, cast(Stream, handler.unary_stream), decode=decode)
             return grpc.unary_stream_rpc_method_handler(stream, None, encode)
-        counter = _MethodCounter(method, "bidi_stream", self._handled)
+        counter = MethodCounter(method, "bidi_stream", self._handled)
         stream = self._stream(counter, cast(Stream, handler.stream_stream), has_end=method == SELF_ENDING)
         return grpc.stream_stream_rpc_method_handler(stream, decode, encode)
 
     def _unary(
-        self, counter: "_MethodCounter", behavior: Unary, decode: Callable[[bytes], Message], recorded: bool
+        self, counter: "MethodCounter", behavior: Unary, decode: Callable[[bytes], Message], recorded: bool
     ) -> Callable[[bytes, Context], Awaitable[Message]]:
         async def call(raw: bytes, context: Context) -> Message:
             record = RequestRecord(context)
             try:
-                await self.calls_may_begin.wait()
+                if not self.calls_may_begin.is_set():
+                    await self.calls_may_begin.wait()
                 response = await behavior(decode(raw), record if recorded else context)
             except BaseException as error:
-                await counter.fail(error, context, record)
+                await _end(counter, error, context, record)
             counter.successes.inc()
             return response
 
@@ -115,7 +117,7 @@ class Edge(grpc.GenericRpcHandler):  # type: ignore[type-arg]
 
     def _stream(
         self,
-        counter: "_MethodCounter",
+        counter: "MethodCounter",
         behavior: Stream,
         has_end: bool = False,
         decode: Callable[[bytes], Message] | None = None,
@@ -128,7 +130,7 @@ class Edge(grpc.GenericRpcHandler):  # type: ignore[type-arg]
                 running = _write_all(behavior, cast(Message, request), context)
                 await (running if has_end else self._until_closing(running))
             except BaseException as error:
-                await counter.fail(error, context, record)
+                await _end(counter, error, context, record)
             counter.successes.inc()
 
         return call
@@ -145,8 +147,18 @@ class Edge(grpc.GenericRpcHandler):  # type: ignore[type-arg]
             closing.cancel()
 
 
-class _MethodCounter:
-    """Counts the calls of one method by their codes, and ends those that fail."""
+@dataclass(frozen=True)
+class Status:
+    """What a client is told of a call that failed."""
+
+    code: grpc.StatusCode
+    text: str
+    hint: tuple[tuple[str, str], ...]
+    """Trailing metadata: when to come again, where the queue was full, as gRPC's own retries understand it."""
+
+
+class MethodCounter:
+    """Counts the calls of one method by their codes, whichever way they came in."""
 
     def __init__(self, method: str, kind: str, handled: Counter) -> None:
         _, service, name = method.split("/")
@@ -155,26 +167,37 @@ class _MethodCounter:
     @cached_property
     def successes(self) -> Counter:
         """The calls that ended well. Made at the first one, so that the page shows only what happened."""
-        return self._handled.labels(*self._labels, grpc.StatusCode.OK.name)
+        return self.of(grpc.StatusCode.OK)
 
-    async def fail(self, error: BaseException, context: Context, record: RequestRecord) -> NoReturn:
-        """Counts the call and ends it as `server.status` says; logs what is our fault."""
+    def of(self, code: grpc.StatusCode) -> Counter:
+        """Returns the calls that ended with a code."""
+        return self._handled.labels(*self._labels, code.name)
+
+    def fail(self, error: BaseException, record: RequestRecord) -> Status:
+        """Counts a call that failed and ends its record; logs what is our fault."""
         if isinstance(error, DecodeError):
             error = InvalidInputError(UNDECODABLE)
-        if isinstance(error, grpc.aio.AbortError):  # a handler of a library has sent its own status
-            self._handled.labels(*self._labels, context.code().name).inc()
-            raise error
         record.end(error)
-        self._handled.labels(*self._labels, record.code.name).inc()
+        self.of(record.code).inc()
         if not isinstance(error, Exception):
-            raise error
+            return Status(record.code, "", ())
         if is_fault(error):
             logs.log_fault(logger, self._method, record.request_id, error)
-        await context.abort(record.code, text_of(error), _hint(error))
+        return Status(record.code, text_of(error), _hint(error))
+
+
+async def _end(counter: MethodCounter, error: BaseException, context: Context, record: RequestRecord) -> NoReturn:
+    """Ends a call of grpc.aio that failed."""
+    if isinstance(error, grpc.aio.AbortError):  # a handler of a library has sent its own status
+        counter.of(context.code()).inc()
+        raise error
+    status = counter.fail(error, record)
+    if not isinstance(error, Exception):
+        raise error
+    await context.abort(status.code, status.text, status.hint)
 
 
 def _hint(error: Exception) -> tuple[tuple[str, str], ...]:
-    """When to come again, where the queue was full, as gRPC's own retries understand it."""
     if not isinstance(error, OverloadedError):
         return ()
     # https://github.com/grpc/proposal/blob/master/A6-client-retries.md#pushback

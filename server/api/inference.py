@@ -1,19 +1,71 @@
 """One inference request from its message to the response, whichever call it came by.
 
-Decodes, asks the engine of the variant, makes what its task answers, encodes. Errors are raised as domain errors.
-Parameters that are unknown are ignored, as the protocol wants, except those that would silently change what the answer
-means.
+    check     decodes, finds the variant, compares the request with it, learns what its task shall make of the outputs
+    submit    queues it at the variant's engine
+    respond   makes the answer of the engine's outputs
+
+`answer` is all of it for a coroutine. Errors are raised as domain errors. Parameters that are unknown are ignored, as
+the protocol wants, except those that would silently change what the answer means.
 """
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
-from protos.manifest import TaskName
-from protos.tensors import check, encode_response, read
+from protos.errors import UnavailableError
+from protos.manifest import TaskName, Variant
+from protos.tensors import Array, check, encode_response, read
 from protos.v1 import inference_pb2 as pb
 from server.api.images import Images, accepted
+from server.execution.engine import Answer, Engine, Job, Reply, answered
 from server.hosting.registry import Hosted, Registry
 from server.observability.request_record import Exporter, RequestRecord
-from server.tasks.task import Task
+from server.tasks.task import Finish, Sizes, Task
+
+
+@dataclass(slots=True)
+class Checked:
+    """A request that may be executed."""
+
+    request: pb.ModelInferRequest
+    record: RequestRecord
+    hosted: Hosted
+    engine: Engine
+    variant: Variant
+    rows: int
+    inputs: dict[str, Array] | None
+    """None: images, which have to be read first."""
+    finish: Finish | None
+    """Makes the outputs of the answer; None: they are the engine's own."""
+
+    def submit(self, inputs: dict[str, Array], reply: Reply) -> Job:
+        """Queues it; where the engine was replaced since the request was checked, at the one that replaced it."""
+        record, variant = self.record, self.variant
+        record.admit(variant.model, variant.variant, self.rows)
+        try:
+            return self.engine.submit(inputs, self.rows, record.deadline, reply)
+        except UnavailableError:
+            engine, successor = self.hosted.serving()
+            if engine is self.engine or successor.inputs != variant.inputs:
+                raise
+            return engine.submit(inputs, self.rows, record.deadline, reply)
+
+    def respond(
+        self, answer: Answer, sizes: Sizes | None = None
+    ) -> pb.ModelInferResponse | Awaitable[pb.ModelInferResponse]:
+        """Returns the response, or where it takes long to make, what makes it on the event loop."""
+        self.record.take_answer(answer)
+        if self.finish is None:
+            return self._encoded({spec.name: answer.outputs[spec.name] for spec in self.variant.outputs})
+        made = self.finish(answer.outputs, sizes)
+        return self._encoded_later(made) if inspect.isawaitable(made) else self._encoded(made)
+
+    def _encoded(self, outputs: dict[str, Array]) -> pb.ModelInferResponse:
+        return encode_response(self.variant.model, self.variant.variant, outputs, self.request.id)
+
+    async def _encoded_later(self, made: Awaitable[dict[str, Array]]) -> pb.ModelInferResponse:
+        return self._encoded(await made)
 
 
 class Inference:
@@ -32,38 +84,36 @@ class Inference:
 
     async def answer(self, request: pb.ModelInferRequest, record: RequestRecord) -> pb.ModelInferResponse:
         """Returns the response, or raises the domain error that says why there is none; fills in `record`."""
-        record.arrive(request)
-        readers = list(self._exporters)
         try:
-            hosted = self._registry.find(request.model_name, request.model_version)
-            hosted.metrics.request_began()
-            readers.insert(0, hosted.metrics.request_ended)
-            response = await self._answer(request, hosted, record)
-            record.end()
-            return response
+            response = await self.complete(self.check(request, record))
         except BaseException as error:
             record.end(error)
             raise
-        finally:
-            for read_record in readers:
-                read_record(record)
-            record.caller = None  # metrics keep the record for a while, and need not keep the call
+        record.end()
+        return response
 
-    async def _answer(
-        self, request: pb.ModelInferRequest, hosted: Hosted, record: RequestRecord
-    ) -> pb.ModelInferResponse:
+    def check(self, request: pb.ModelInferRequest, record: RequestRecord) -> Checked:
+        """Returns what a request asks for; raises the error that says why it cannot be asked. For any thread."""
+        record.arrive(request)
+        record.readers = self._exporters
+        hosted = self._registry.find(request.model_name, request.model_version)
+        hosted.metrics.request_began()
+        record.readers = (hosted.metrics.request_ended, *self._exporters)
         engine, variant = hosted.serving()
-        specs, task, sizes = accepted(request, variant), self._tasks[variant.task], None
+        specs, task = accepted(request, variant), self._tasks[variant.task]
         if specs is variant.inputs:
             rows, inputs = read(request, specs, self._max_rows)
-            finish = task.wanted(request, variant, hosted.metrics)
         else:
-            rows = check(request, specs, self._max_rows)
-            finish = task.wanted(request, variant, hosted.metrics)
-            inputs, sizes = await self._images.read(request, variant, hosted.metrics, record.deadline)
-        record.admit(variant.model, variant.variant, rows)
-        answer = await engine.infer(inputs, rows, record.deadline)
-        record.take_answer(answer)
-        outputs = answer.outputs
-        outputs = {s.name: outputs[s.name] for s in variant.outputs} if finish is None else await finish(outputs, sizes)
-        return encode_response(variant.model, variant.variant, outputs, request.id)
+            rows, inputs = check(request, specs, self._max_rows), None
+        finish = task.wanted(request, variant, hosted.metrics)
+        return Checked(request, record, hosted, engine, variant, rows, inputs, finish)
+
+    async def complete(self, checked: Checked) -> pb.ModelInferResponse:
+        """Returns the response to a request that was checked."""
+        inputs, sizes = checked.inputs, None
+        if inputs is None:
+            inputs, sizes = await self._images.read(
+                checked.request, checked.variant, checked.hosted.metrics, checked.record.deadline
+            )
+        response = checked.respond(await answered(partial(checked.submit, inputs)), sizes)
+        return response if isinstance(response, pb.ModelInferResponse) else await response

@@ -1,14 +1,15 @@
 """One hosted variant: a bounded queue of requests and the one thread that executes them, in batches.
 
-    event loop                     worker thread
-    infer() --> admission --> batcher --> slot --> take a batch --> expired or cancelled? --> runtime.infer()
-      await future  <------------- one call_soon_threadsafe for the batch -----------------------'
+    any thread                      worker thread
+    submit() --> admission --> batcher --> slot --> take a batch --> expired or given up? --> runtime.infer()
+     reply.resolve() <---- in this thread, or by one hop for the batch into the reply's event loop ----'
 
-A runtime is called by one thread, one call at a time; variants run side by side as far as the process-wide
+A request comes with its `Reply`, which knows where it came from; the engine does not. `infer` is the same for a
+coroutine. A runtime is called by one thread, one call at a time; variants run side by side as far as the process-wide
 `slots` allow, and take turns where those are too few. A runtime that hangs keeps its slot and no other.
 
-A request whose deadline passed or whose caller went away is never executed. Where its caller is cancelled it
-leaves the queue at once, even while the runtime is busy: gRPC does that when a client gives up and when a
+A request whose deadline passed or whose caller went away is never executed. Where its caller gives it up it
+leaves the queue at once, even while the runtime is busy: gRPC tells when a client gives up and when a
 deadline passes, so no timer runs here. What happens to one member of a batch leaves the others alone:
 
 - cancelled or expired before the batch starts: left out of it; later: its answer is dropped;
@@ -20,7 +21,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Literal, Protocol
@@ -60,16 +61,53 @@ class Answer:
     """The time of the whole execution that the request was part of."""
 
 
+Outcome = Answer | RequestError
+
+
+class Reply(Protocol):
+    """The way of an outcome back to the caller of one request."""
+
+    loop: asyncio.AbstractEventLoop | None
+    """Where `resolve` is to be called; None: in the thread that has the outcome."""
+
+    def gone(self) -> bool:
+        """Whether nobody waits any more; for any thread."""
+
+    def resolve(self, outcome: Outcome) -> None:
+        """Hands over the outcome, called once. It must not wait; where nobody waits any more it does nothing."""
+
+
 @dataclass(slots=True, eq=False)
-class _Job:
+class Job:
+    """A request in the hands of an engine."""
+
+    engine: "Engine"
     inputs: dict[str, Array]
     rows: int
     deadline: float | None
-    future: asyncio.Future[Answer]
+    reply: Reply
     admitted: float
 
 
-_Outcome = Answer | RequestError
+class _Awaited:
+    """The reply to a coroutine."""
+
+    __slots__ = ("future", "loop")
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Answer] = self.loop.create_future()
+
+    def gone(self) -> bool:
+        return self.future.done()
+
+    def resolve(self, outcome: Outcome) -> None:
+        if self.future.done():
+            return
+        if isinstance(outcome, Answer):
+            self.future.set_result(outcome)
+        else:
+            self.future.set_exception(outcome)
 
 
 def limit_for(variant: Variant, limits: Mapping[str, BatchLimit]) -> BatchLimit:
@@ -87,7 +125,7 @@ class Engine:
     ) -> None:
         self.limit = limit
         self._runtime, self._slots, self._observer = runtime, slots, observer
-        self._batcher: Batcher[_Job] = Batcher(queue_size, limit)
+        self._batcher: Batcher[Job] = Batcher(queue_size, limit)
         self._pace = 0.0
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
@@ -97,19 +135,28 @@ class Engine:
         return len(self._batcher)
 
     async def infer(self, inputs: dict[str, Array], rows: int, deadline: float | None = None) -> Answer:
-        """Returns the answer for inputs (rows, ...); `deadline` is a time of `perf_counter`.
+        """Returns the answer to a request that is submitted with these arguments, or raises its error."""
+        return await answered(lambda reply: self.submit(inputs, rows, deadline, reply))
 
-        Raises `OverloadedError` at once where the queue is full, `UnavailableError` after `close`,
+    def submit(self, inputs: dict[str, Array], rows: int, deadline: float | None, reply: Reply) -> Job:
+        """Queues inputs (rows, ...); `deadline` is a time of `perf_counter`. For any thread.
+
+        Raises `OverloadedError` at once where the queue is full, `UnavailableError` after `close`. The outcome is
         `ExpiredError` where the deadline passed before execution, `EngineError` where the runtime failed.
         """
-        job = _Job(inputs, rows, deadline, asyncio.get_running_loop().create_future(), perf_counter())
-        self._admit(job)
+        job = Job(self, inputs, rows, deadline, reply, perf_counter())
         try:
-            return await job.future
-        except asyncio.CancelledError:
-            if self._batcher.discard(job):
-                self._observer.rejected(why_given_up(job.admitted, deadline))
+            self._batcher.put(job)
+        except OverloadedError as error:
+            self._observer.rejected("queue_full")
+            error.retry_after = len(self._batcher) * self._pace
             raise
+        return job
+
+    def give_up(self, job: Job) -> None:
+        """Takes a job whose caller went away out of the queue, where it still waits. For any thread."""
+        if self._batcher.discard(job):
+            self._observer.rejected(why_given_up(job.admitted, job.deadline))
 
     def close(self, timeout: float | None = None) -> None:
         """Refuses what comes, executes what is queued, gives the runtime back; blocks at most `timeout` seconds.
@@ -123,14 +170,6 @@ class Engine:
             left = [job for job in self._batcher.snapshot() if self._batcher.discard(job)]
             _deliver(left, [UnavailableError("the variant was unloaded")] * len(left))
 
-    def _admit(self, job: _Job) -> None:
-        try:
-            self._batcher.put(job)
-        except OverloadedError as error:
-            self._observer.rejected("queue_full")
-            error.retry_after = len(self._batcher) * self._pace
-            raise
-
     def _work(self) -> None:
         while self._batcher.wait():
             began = perf_counter()
@@ -142,11 +181,11 @@ class Engine:
                 _deliver(batch, outcomes)  # last before the wait: it wakes the loop, which then wants the interpreter
         self._runtime.close()
 
-    def _living(self, batch: list[_Job]) -> list[_Job]:
+    def _living(self, batch: list[Job]) -> list[Job]:
         """Returns the jobs that someone still waits for; reports the others, and answers those that expired."""
         now, living = perf_counter(), []
         for job in batch:
-            if job.future.done():
+            if job.reply.gone():
                 self._observer.rejected(why_given_up(job.admitted, job.deadline))
             elif job.deadline is not None and now >= job.deadline:
                 self._observer.rejected("expired")
@@ -155,7 +194,7 @@ class Engine:
                 living.append(job)
         return living
 
-    def _execute(self, batch: list[_Job]) -> Sequence[_Outcome]:
+    def _execute(self, batch: list[Job]) -> Sequence[Outcome]:
         """What each member of `batch` gets."""
         rows, began = sum([job.rows for job in batch]), perf_counter()
         try:
@@ -168,7 +207,7 @@ class Engine:
         self._observer.executed(rows, seconds)
         return _answers(batch, outputs, began, seconds)
 
-    def _failed(self, batch: list[_Job], cause: Exception) -> Sequence[_Outcome]:
+    def _failed(self, batch: list[Job], cause: Exception) -> Sequence[Outcome]:
         """What each member gets after all of them together failed of `cause`."""
         if len(batch) > 1:
             logger.warning("%s: a batch of %d failed, each goes by itself: %r", self._thread.name, len(batch), cause)
@@ -178,11 +217,22 @@ class Engine:
         return [error]
 
 
+async def answered(submit: Callable[[Reply], Job]) -> Answer:
+    """Returns the answer to the job that `submit` makes, or raises its error; a cancelled caller gives it up."""
+    awaited = _Awaited()
+    job = submit(awaited)
+    try:
+        return await awaited.future
+    except asyncio.CancelledError:
+        job.engine.give_up(job)
+        raise
+
+
 def _expired() -> ExpiredError:
     return ExpiredError("the deadline passed while the request was queued")
 
 
-def _joined(batch: list[_Job]) -> dict[str, Array]:
+def _joined(batch: list[Job]) -> dict[str, Array]:
     """The inputs of all members, one behind the other."""
     if len(batch) == 1:
         return batch[0].inputs
@@ -195,7 +245,7 @@ def _check_rows(outputs: dict[str, Array], rows: int) -> None:
             raise ValueError(f"output '{name}' has shape {list(array.shape)}, expected {rows} rows")
 
 
-def _answers(batch: list[_Job], outputs: dict[str, Array], began: float, seconds: float) -> list[Answer]:
+def _answers(batch: list[Job], outputs: dict[str, Array], began: float, seconds: float) -> list[Answer]:
     """What each member gets: its rows of the outputs, as views."""
     if len(batch) == 1:
         return [Answer(outputs, began - batch[0].admitted, seconds)]
@@ -208,18 +258,26 @@ def _answers(batch: list[_Job], outputs: dict[str, Array], began: float, seconds
     return answers
 
 
-def _deliver(batch: list[_Job], outcomes: Sequence[_Outcome]) -> None:
-    """Hands the outcomes to the loop, all in one hop."""
-    if batch:
-        with contextlib.suppress(RuntimeError):  # the loop was closed
-            batch[0].future.get_loop().call_soon_threadsafe(_resolve, batch, outcomes)
-
-
-def _resolve(batch: list[_Job], outcomes: Sequence[_Outcome]) -> None:
+def _deliver(batch: list[Job], outcomes: Sequence[Outcome]) -> None:
+    """Hands the outcomes out: here, and to each event loop all of its own in one hop."""
+    hops: dict[asyncio.AbstractEventLoop, list[tuple[Reply, Outcome]]] = {}
     for job, outcome in zip(batch, outcomes, strict=True):
-        if job.future.done():  # its caller went away
-            continue
-        if isinstance(outcome, Answer):
-            job.future.set_result(outcome)
+        if (loop := job.reply.loop) is None:
+            _resolve(job.reply, outcome)
         else:
-            job.future.set_exception(outcome)
+            hops.setdefault(loop, []).append((job.reply, outcome))
+    for loop, replies in hops.items():
+        with contextlib.suppress(RuntimeError):  # the loop was closed
+            loop.call_soon_threadsafe(_resolve_all, replies)
+
+
+def _resolve_all(replies: list[tuple[Reply, Outcome]]) -> None:
+    for reply, outcome in replies:
+        _resolve(reply, outcome)
+
+
+def _resolve(reply: Reply, outcome: Outcome) -> None:
+    try:
+        reply.resolve(outcome)
+    except Exception:  # the thread, and the other replies, must live on
+        logger.exception("an outcome could not be handed over")

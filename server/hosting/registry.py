@@ -39,8 +39,18 @@ class Hosted:
     state: State | Literal["UNLOADED"] = "LOADING"
     reason: str = ""
     """Why `entry` could not be loaded."""
-    engine: Engine | None = None
-    variant: Variant | None = None
+    served: tuple[Engine, Variant] | None = None
+    """What answers its requests: one value, since threads read it while another publication takes its place."""
+
+    @property
+    def engine(self) -> Engine | None:
+        """What executes it, while something does."""
+        return self.served and self.served[0]
+
+    @property
+    def variant(self) -> Variant | None:
+        """What serves, while something does."""
+        return self.served and self.served[1]
 
     @property
     def described(self) -> Variant | None:
@@ -54,10 +64,11 @@ class Hosted:
 
     def serving(self) -> tuple[Engine, Variant]:
         """Returns what answers its requests; `UnavailableError` with the reason unless it is READY."""
-        if self.state != "READY" or self.engine is None or self.variant is None:
+        served = self.served
+        if self.state != "READY" or served is None:
             because = f": {self.reason}" if self.reason else ""
             raise UnavailableError(f"variant '{self.label}' is {self.state}{because}")
-        return self.engine, self.variant
+        return served
 
 
 class Registry:
@@ -153,7 +164,7 @@ class Registry:
 
     async def unload(self, hosted: Hosted) -> None:
         """Refuses what comes, executes what is queued, gives the engine back; the row stays, its metrics go."""
-        engine, hosted.engine, hosted.variant, hosted.reason = hosted.engine, None, None, ""
+        engine, hosted.served, hosted.reason = hosted.engine, None, ""
         await self._set(hosted, "UNLOADING")
         await self._retire(engine)
         hosted.metrics.remove()
@@ -179,10 +190,11 @@ class Registry:
         await self._changed(self)
 
     async def _swap(self, hosted: Hosted, loaded: Loaded) -> None:
-        old, hosted.entry, hosted.variant, hosted.reason = hosted.engine, loaded.entry, loaded.variant, ""
+        old, hosted.entry, hosted.reason = hosted.engine, loaded.entry, ""
         limit, room = limit_for(loaded.variant, self._settings.batch_limits()), self._settings.queue_size
-        hosted.engine = Engine(loaded.runtime, hosted.label, room, self._slots, hosted.metrics, limit)
-        hosted.metrics.follow_queue(hosted.engine.depth)
+        engine = Engine(loaded.runtime, hosted.label, room, self._slots, hosted.metrics, limit)
+        hosted.served = engine, loaded.variant
+        hosted.metrics.follow_queue(engine.depth)
         hosted.metrics.describe(loaded.variant, loaded.seconds)
         logger.info("variant %s READY in %.2f s", hosted.label, loaded.seconds)
         if measured(loaded.variant.machine) == "elsewhere":

@@ -87,9 +87,9 @@ def log_fault(logger: logging.Logger, method: str, request_id: str, error: BaseE
     logger.error("%s failed", method, exc_info=error, extra={"fields": fields})
 
 
-def log_serving(plan: Plan, grpc: str, metrics: str) -> None:
-    """Says that the ports answer and loading begins, in words that programs wait for."""
-    logger.info("plan: %s", plan)
+def log_serving(plan: Plan, front: str, grpc: str, metrics: str) -> None:
+    """Says that the ports answer and loading begins, in words that programs wait for; `front` takes ModelInfer."""
+    logger.info("plan: %s, front %s", plan, front)
     logger.info("serving grpc=%s metrics=%s", grpc, metrics)
 
 

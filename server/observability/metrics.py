@@ -74,13 +74,13 @@ class VariantMetrics:
         self._statistics = Statistics()
         self._answers: deque[RequestRecord] = deque()
         self._executions: deque[tuple[int, float | None]] = deque()
-        self._counting = threading.Lock()
+        self._mutex, self._counting = threading.Lock(), threading.Lock()
         self._metrics, self._labels, self._names = metrics, (model, name), {"model": model, "variant": name}
         metrics.variants.add(self)
         self._requests = {code: metrics.requests.labels(model, name, code.name) for code in ENDINGS}
         self._rejected = {reason: metrics.rejected.labels(model, name, reason) for reason in REASONS}
         self._states = {state: metrics.state.labels(model, name, state) for state in STATES}
-        self._in_flight = 0  # counted on the event loop
+        self._in_flight = 0
         metrics.inflight.labels(model, name).set_function(lambda: self._in_flight)
         self._request_duration = metrics.request_duration.labels(model, name)
         self._queue_duration = metrics.queue_duration.labels(model, name)
@@ -88,16 +88,20 @@ class VariantMetrics:
         self._batch_rows = metrics.batch_rows.labels(model, name)
 
     def request_began(self) -> None:
-        """Counts one request as in flight."""
-        self._in_flight += 1
+        """Counts one request as in flight; for any thread, as all that follow."""
+        with self._mutex:
+            self._in_flight += 1
         self._statistics.arrived()
 
     def request_ended(self, record: RequestRecord) -> None:
         """Counts one request that is over, as `record` tells."""
-        self._in_flight -= 1
-        if record.code is not grpc.StatusCode.OK:
+        failed = record.code is not grpc.StatusCode.OK
+        with self._mutex:
+            self._in_flight -= 1
+            if failed:
+                self._statistics.fail.add(record.seconds)
+        if failed:
             self._requests[record.code].inc()
-            self._statistics.fail.add(record.seconds)
             return
         self._answers.append(record)
         if len(self._answers) >= FLUSH_EVERY:

@@ -1,9 +1,9 @@
 """The one record of a request, which metrics, statistics, the debug log and traces all read."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
+from typing import Protocol
 
 import grpc
 
@@ -12,12 +12,22 @@ from server.execution.engine import Answer
 from server.status import code_of
 
 
+class Caller(Protocol):
+    """The call that brought a request, whichever way it came in."""
+
+    def time_remaining(self) -> float | None:
+        """Returns the seconds until its deadline, None without one."""
+
+    def invocation_metadata(self) -> Iterable[tuple[str, str | bytes]] | None:
+        """Returns the headers that the client sent."""
+
+
 @dataclass(slots=True)
 class RequestRecord:
     """One request. Times are those of `perf_counter`. It holds no tensors, since metrics keep it for a while."""
 
-    caller: "grpc.aio.ServicerContext[Any, Any] | None"
-    """The call that brought it; None once it has ended."""
+    caller: Caller | None
+    """None once the call has ended."""
     began: float = field(default_factory=perf_counter)
     """When the call began. Its message is parsed later, at `arrived`."""
     timeout: float | None = field(init=False)
@@ -36,6 +46,8 @@ class RequestRecord:
     compute_seconds: float = 0.0
     ended: float = 0.0
     code: grpc.StatusCode = grpc.StatusCode.OK
+    readers: "Sequence[Exporter]" = ()
+    """Who is shown the request at its end."""
 
     def __post_init__(self) -> None:
         """Reads the call's timeout."""
@@ -67,12 +79,16 @@ class RequestRecord:
         self.queue_seconds, self.compute_seconds = answer.queue_seconds, answer.compute_seconds
 
     def end(self, error: BaseException | None = None) -> None:
-        """Notes the end and its status code. Only the first call counts: whoever sees the end first decides."""
-        if not self.ended:
-            if error is not None:
-                remaining = self.caller.time_remaining() if self.caller else None
-                self.code = code_of(error, remaining, self.timeout)
-            self.ended = perf_counter()
+        """Notes the end and its status code, and shows the record. Only the first call counts."""
+        if self.ended:
+            return
+        if error is not None:
+            remaining = self.caller.time_remaining() if self.caller else None
+            self.code = code_of(error, remaining, self.timeout)
+        self.ended = perf_counter()
+        for read in self.readers:
+            read(self)
+        self.readers, self.caller = (), None  # metrics keep the record for a while, and need not keep the call
 
     def metadata(self) -> Iterable[tuple[str, str | bytes]]:
         """Returns the headers that the client sent; none once the call is gone."""

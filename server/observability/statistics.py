@@ -41,7 +41,7 @@ class Duration:
 
 
 class Statistics:
-    """The counters of one variant. Requests are counted on the event loop, executions in any thread."""
+    """The counters of one variant. Whoever counts sees to it that one thread does at a time, except for executions."""
 
     def __init__(self) -> None:
         self._last_request, self._rows = 0.0, 0

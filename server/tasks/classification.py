@@ -6,6 +6,7 @@ values the lower index comes first.
 Source: https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_classification.md
 """
 
+from collections.abc import Awaitable
 from functools import partial
 
 import numpy as np
@@ -20,7 +21,7 @@ from server.tasks.task import Finish, Sizes, named_outputs
 
 PARAMETER = "classification"
 AT_ONCE = 4096
-"""Numbers of which the event loop itself may find the largest: well under a millisecond."""
+"""Numbers of which the largest are found where the outputs are: well under a millisecond."""
 
 
 class Classification:
@@ -36,20 +37,18 @@ class Classification:
         named_outputs(request, [spec.name for spec in variant.outputs])
         return partial(self._finish, {output.name: _count(output) for output in request.outputs}, variant.labels)
 
-    async def classify(self, values: Array, count: int, labels: tuple[str, ...]) -> Array:
-        """Returns the `count` largest of each row of (N, ...), or all of fewer, as `bytes` in an object array."""
-        if values.size <= AT_ONCE:
-            return _classify(values, count, labels)
-        return await self._threads.run(_classify, values, count, labels)
-
-    async def _finish(
+    def _finish(
         self, counts: dict[str, int], labels: tuple[str, ...], outputs: dict[str, Array], sizes: Sizes | None
-    ) -> dict[str, Array]:
+    ) -> dict[str, Array] | Awaitable[dict[str, Array]]:
         chosen = {name: outputs[name] for name in counts}
-        for name, count in counts.items():
-            if count:  # classes were asked for in the place of numbers
-                chosen[name] = await self.classify(chosen[name], count, labels)
-        return chosen
+        if sum(chosen[name].size for name, count in counts.items() if count) <= AT_ONCE:
+            return _classified(chosen, counts, labels)
+        return self._threads.run(_classified, chosen, counts, labels)
+
+
+def _classified(values: dict[str, Array], counts: dict[str, int], labels: tuple[str, ...]) -> dict[str, Array]:
+    """Returns each output as its `count` largest, or as it is where classes were not asked for."""
+    return {name: _classify(values[name], count, labels) if count else values[name] for name, count in counts.items()}
 
 
 def _count(output: pb.ModelInferRequest.InferRequestedOutputTensor) -> int:
@@ -64,6 +63,7 @@ def _count(output: pb.ModelInferRequest.InferRequestedOutputTensor) -> int:
 
 
 def _classify(values: Array, count: int, labels: tuple[str, ...]) -> Array:
+    """Returns the `count` largest of each row of (N, ...), or all of fewer, as `bytes` in an object array."""
     rows = values.reshape(len(values), -1)
     best = np.argsort(-rows, axis=1, kind="stable")[:, :count]
     answer = np.empty(best.shape, np.object_)

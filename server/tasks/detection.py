@@ -65,10 +65,10 @@ class Detection:
         self, names: list[str], variant: Variant, outputs: dict[str, Array], sizes: Sizes | None
     ) -> dict[str, Array]:
         decoded = await self._threads.run(_decode, outputs, variant, sizes)
-        return await _chosen(names, {**outputs, **decoded}, sizes)
+        return _chosen(names, {**outputs, **decoded}, sizes)
 
 
-async def _chosen(names: list[str], outputs: dict[str, Array], sizes: Sizes | None) -> dict[str, Array]:
+def _chosen(names: list[str], outputs: dict[str, Array], sizes: Sizes | None) -> dict[str, Array]:
     return {name: outputs[name] for name in names}
 
 

@@ -11,8 +11,10 @@ from server.execution.engine import Observer
 
 Sizes = list[tuple[int, int]]
 """Heights and widths of the images as they were sent; None in its place where tensors were sent."""
-Finish = Callable[[dict[str, Array], Sizes | None], Awaitable[dict[str, Array]]]
-"""From all outputs (N, ...) of the engine to those of the answer, by name and in the order of the answer."""
+Finish = Callable[[dict[str, Array], Sizes | None], dict[str, Array] | Awaitable[dict[str, Array]]]
+"""From all outputs (N, ...) of the engine to those of the answer, by name and in the order of the answer.
+
+For any thread. What it returns to be awaited, since it takes long, is for the event loop."""
 
 
 class Task(Protocol):

@@ -44,7 +44,8 @@ async def supervise(settings: Settings, flags: Sequence[str]) -> None:
     with reserved(settings.host, settings.port) as port:
         pool = WorkerPool(settings.workers, port, flags)
         page = Page(settings.host, settings.metrics_port, pool.instruments)
-        announcing = asyncio.create_task(_announce(pool, plan, join(settings.host, port), page.address))
+        announced = _announce(pool, plan, settings.front, join(settings.host, port), page.address)
+        announcing = asyncio.create_task(announced)
         try:
             with stop_signals(pool.kill) as stop:
                 await pool.run(stop)
@@ -102,10 +103,10 @@ class WorkerPool:
         return merge([of_worker(list(self._own.collect()), "supervisor"), *readings])
 
 
-async def _announce(pool: WorkerPool, plan: Plan, grpc: str, metrics: str) -> None:
+async def _announce(pool: WorkerPool, plan: Plan, front: str, grpc: str, metrics: str) -> None:
     """Says once that all workers listen, and once that all have loaded."""
     progress = [worker.progress for worker in pool.workers]
     await asyncio.gather(*(each.listening.wait() for each in progress))
-    logs.log_serving(plan, grpc, metrics)
+    logs.log_serving(plan, front, grpc, metrics)
     await asyncio.gather(*(each.loaded.wait() for each in progress))
     logs.log_loaded(min(each.states[0] for each in progress), max(each.states[1] for each in progress))

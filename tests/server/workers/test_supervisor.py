@@ -71,7 +71,7 @@ def test_every_worker_answers_on_the_one_port(repository: Path) -> None:
 
 
 def test_the_plan_is_one_line_and_fits_the_cores(server: ServerProcess) -> None:
-    plan = server.wait_for_log(r"plan: (\d+) cores, workers x slots x threads = 2 x (\d+) x 1\n")
+    plan = server.wait_for_log(r"plan: (\d+) cores, workers x slots x threads = 2 x (\d+) x 1, front grpcio\n")
     assert 2 * int(plan[2]) <= int(plan[1])
     assert server.log.count("plan: ") == server.log.count("serving grpc=") == 1
 

@@ -1,5 +1,6 @@
 """Runtimes that wait, fail or answer wrongly on command, and a server in this process that can host them."""
 
+import os
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -88,9 +89,15 @@ def one_row_too_few() -> dict[str, Array]:
 
 
 @asynccontextmanager
-async def running(repository: Path, **settings: int | float) -> AsyncIterator[Server]:
+async def running(repository: Path, **settings: int | float | str) -> AsyncIterator[Server]:
     """A server in this process, loaded, on free ports, without the notice at its end."""
-    options = {"port": 0, "metrics_port": 0, "drain_notice": 0.0, **settings}
+    options = {
+        "port": 0,
+        "metrics_port": 0,
+        "drain_notice": 0.0,
+        "front": os.environ.get("PARETO_FRONT", "grpcio"),
+        **settings,
+    }
     server = Server(Settings(repository, **options))
     await server.listen()
     server.load()
@@ -105,8 +112,9 @@ async def running(repository: Path, **settings: int | float) -> AsyncIterator[Se
 def host(server: Server, runtime: Gate | Faulty, queue_size: int = 8, rows: int = 1) -> Engine:
     """Puts `runtime` behind the default variant of `toy`, in batches of `rows` at most, in place of its engine."""
     hosted = server.registry.find("toy", "")
-    assert hosted.engine is not None
-    hosted.engine.close()
-    hosted.engine = Engine(runtime, hosted.label, queue_size, Slots(1), hosted.metrics, BatchLimit(rows))
-    hosted.metrics.follow_queue(hosted.engine.depth)
-    return hosted.engine
+    replaced, variant = hosted.serving()
+    replaced.close()
+    engine = Engine(runtime, hosted.label, queue_size, Slots(1), hosted.metrics, BatchLimit(rows))
+    hosted.served = engine, variant
+    hosted.metrics.follow_queue(engine.depth)
+    return engine
