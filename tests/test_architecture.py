@@ -58,6 +58,7 @@ WRAPPED_IN = {
         "compressors.data.scenes",
         "protos.images",
         "server.api.images",
+        "server.bench.payloads",
         *LOADTEST_TASKS,
         "loadtest.client.payloads",
         "compressors.tasks.augmentation",

@@ -1,8 +1,10 @@
 """`python -m server.bench`: our server beside bare ones and peers, in interleaved rounds. `--help` lists what it takes.
 
-Each cell (a server, unary or stream, so many calls in flight) is measured once in each round, so that a machine
-that slows down slows all of them down. The load comes from one process of its own; with few cores it shares them
-with the server, and its CPU is in the table. Compare ratios within one run, not numbers of two machines.
+Each cell (a server, how it is called, with what, so many calls in flight) is measured once in each round, so that a
+machine that slows down slows all of them down. The load comes from one process of its own; with few cores it shares
+them with the server, and its CPU is in the table. Compare ratios within one run, not numbers of two machines.
+
+Ours are called in all ways, peers and bare batching by unary calls of tensors, which is what all of them take.
 """
 
 import argparse
@@ -15,22 +17,25 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
+from itertools import product
 from pathlib import Path
 
-from protos.errors import UsageError
-from protos.manifest import from_json
-from protos.repository import GOLDEN, MANIFEST, load_golden
-from protos.support import machine, options
-from protos.tensors import encode_request
-from server.bench import engine_loop, targets
+import numpy as np
+
+from protos.errors import ParetoServeError, UsageError
+from protos.manifest import Variant, from_json
+from protos.repository import GOLDEN, MANIFEST
+from protos.support import h2load, machine, options
+from server.bench import calls, comparison, engine_loop, payloads, streams, table, targets
 from server.bench.engine_loop import EngineSpeed
-from server.bench.load import Load, Mode, drive
-from server.bench.table import Cell, Key, Row, row, text
+from server.bench.load import Load, Mode
+from server.bench.payloads import Form
+from server.bench.table import BARE, FLOOR, OURS, Cell, Key
 from server.bench.targets import Target
 
-FLOOR, BARE, ALONE = "floor", "bare batching", "--batch-max 1"
 BATCHES = (1, 2, 4, 8, 16, 32)
+DRIVERS = {"unary": calls.drive, "stream": streams.drive}
 
 
 @dataclass(frozen=True)
@@ -41,13 +46,22 @@ class Options:
     """The folder of built variants."""
     model: str = "digits"
     """The model to measure."""
-    variant: str = "int8-onnxruntime"
+    variant: str = "channels50-int8-onnxruntime"
     """Its variant to measure."""
-    in_flight: tuple[int, ...] = (1, 8, 32)
+    in_flight: tuple[int, ...] = (1, 8, 32, 128)
     """Calls in flight."""
     modes: tuple[Mode, ...] = ("unary", "stream")
     """unary, stream or both."""
-    ours: tuple[str, ...] = ("", "--batch-max 1", "--workers 2")
+    form: tuple[Form, ...] = ("tensor",)
+    """What a request holds: tensor, jpeg or both."""
+    ours: tuple[str, ...] = (
+        "--front grpcio",
+        "--front native",
+        "--front grpcio --batch-max 1",
+        "--front native --batch-max 1",
+        "--front grpcio --workers 2",
+        "--front native --workers 2",
+    )
     """Flags of our server; each set is a server of its own."""
     peer: tuple[str, ...] = ()
     """Other servers of the protocol, as NAME=HOST:PORT[/VERSION][@PID]; they serve the same model, and the variant
@@ -62,6 +76,9 @@ class Options:
     """A file for the raw samples, as JSON."""
 
 
+Cells = dict[Key, list[Cell]]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one benchmark; 2 where it cannot be run as asked."""
     try:
@@ -69,10 +86,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         peers = [targets.peer(text) for text in wanted.peer]
         if not (folder := wanted.repository / wanted.model / wanted.variant).is_dir():
             raise UsageError(f"there is no {folder}; `make demo` builds the default")
-    except (UsageError, ValueError) as error:
+        if "unary" in wanted.modes and shutil.which(h2load.PROGRAM) is None:
+            raise UsageError(f"unary calls need {h2load.PROGRAM}: {h2load.MISSING}")
+        speeds, cells = measure(wanted, folder, peers)
+    except (ParetoServeError, ValueError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
-    report(wanted, *measure(wanted, folder, peers))
+    report(wanted, speeds, cells, [peer.name for peer in peers])
     return 0
 
 
@@ -83,53 +103,40 @@ def parse(arguments: Sequence[str]) -> Options:
     return options.read(Options, parser.parse_args(arguments))
 
 
-def measure(wanted: Options, folder: Path, peers: list[Target]) -> tuple[list[EngineSpeed], dict[Key, list[Cell]]]:
-    """Returns the engine's speeds, and the cells of all rounds."""
-    name = from_json((folder / MANIFEST).read_text()).inputs[0].name
-    rows = load_golden(wanted.repository, wanted.model).inputs[name]
-    payloads = {
-        version: [encode_request(wanted.model, version, {name: row[None]}).SerializeToString() for row in rows]
-        for version in {wanted.variant, *(peer.version for peer in peers if peer.version)}
-    }
-    cells: dict[Key, list[Cell]] = {}
+def measure(wanted: Options, folder: Path, peers: list[Target]) -> tuple[list[EngineSpeed], Cells]:
+    """Returns the engine's speeds, and the cells of all rounds; raises `UsageError` where a server does not answer."""
+    variant = from_json((folder / MANIFEST).read_text())
+    tensors = np.concatenate(payloads.rows(wanted.repository, variant, "tensor"))
+    cells: Cells = {}
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool, _started(wanted, folder) as started:
+        turns = list(_turns(wanted, variant, started, peers))
         print("the bare engine", file=sys.stderr)
-        speeds = pool.submit(engine_loop.measure, folder, 1, BATCHES, wanted.seconds / 2, rows).result()
+        speeds = pool.submit(engine_loop.measure, folder, 1, BATCHES, wanted.seconds / 2, tensors).result()
         for number in range(wanted.rounds):
-            for key, target in _plan(wanted, [*started, *peers]):
-                print(f"round {number + 1}: {key.server}, {key.mode}, {key.in_flight} in flight", file=sys.stderr)
-                asked = payloads[target.version or wanted.variant]
-                load = Load(target.address, key.mode, key.in_flight, wanted.connections, wanted.seconds, asked)
-                before, sample, after = target.cpu_seconds(), pool.submit(drive, load).result(), target.cpu_seconds()
+            for key, target, load in turns:
+                print(f"round {number + 1}: {', '.join(map(str, vars(key).values()))} in flight", file=sys.stderr)
+                before, sample = target.cpu_seconds(), pool.submit(DRIVERS[key.mode], load).result()
+                after = target.cpu_seconds()
                 used = None if before is None or after is None else after - before
                 cells.setdefault(key, []).append(Cell(sample, used))
     return speeds, cells
 
 
-def rows_of(speeds: list[EngineSpeed], cells: dict[Key, list[Cell]]) -> list[Row]:
-    """Returns the table's rows, with the overhead of those whose parts are known."""
-    measured = {key: row(key, kept) for key, kept in cells.items()}
-    best = min(speed.cpu_us for speed in speeds)
-    for key, found in measured.items():
-        floor = measured.get(Key(FLOOR, key.mode, key.in_flight))
-        if key.server != FLOOR and floor and floor.server_cpu_us is not None and found.server_cpu_us is not None:
-            engine = speeds[0].cpu_us if key.in_flight == 1 or ALONE in key.server else best
-            measured[key] = replace(found, overhead_us=found.server_cpu_us - floor.server_cpu_us - engine)
-    return list(measured.values())
-
-
-def report(wanted: Options, speeds: list[EngineSpeed], cells: dict[Key, list[Cell]]) -> None:
-    """Prints the table and one line of JSON; writes the raw samples where they are wanted."""
-    rows = rows_of(speeds, cells)
+def report(wanted: Options, speeds: list[EngineSpeed], cells: Cells, peers: Sequence[str]) -> None:
+    """Prints the tables and one line of JSON; writes the raw samples where they are wanted."""
+    rows = table.rows_of(speeds, cells)
+    compared = comparison.comparisons(rows, speeds, peers)
     engine = ", ".join(
         f"{speed.rows_per_second:.0f} rows/s ({speed.cpu_us:.0f} us) at {speed.batch}" for speed in speeds
     )
-    print(f"{wanted.model}/{wanted.variant}, the engine alone: {engine}\n\n{text(rows)}")
+    print(f"{wanted.model}/{wanted.variant}, the engine alone: {engine}.\n\n{table.text(rows)}\n")
+    print(f"{comparison.text(compared)}\n")
     summary = {
-        "machine": asdict(machine.describe("grpcio", "numpy", "protobuf")),
+        "machine": asdict(machine.describe("grpcio", "numpy", "protobuf", "pygrpc-native")),
         "options": asdict(wanted),
         "engine": [asdict(speed) for speed in speeds],
         "rows": [asdict(row) for row in rows],
+        "comparisons": [asdict(each) for each in compared],
     }
     print(json.dumps(summary, default=str))
     if wanted.out:
@@ -151,17 +158,22 @@ def _started(wanted: Options, folder: Path) -> Iterator[list[Target]]:
             stack.enter_context(targets.bare(BARE, "batching", folder, 16)),
         ]
         for flags in wanted.ours:
-            name = f"pareto-serve {flags}".strip()
-            started.append(stack.enter_context(targets.ours(name, alone, flags.split())))
+            started.append(stack.enter_context(targets.ours(f"{OURS} {flags}".strip(), alone, flags.split())))
         yield started
 
 
-def _plan(wanted: Options, started: list[Target]) -> Iterator[tuple[Key, Target]]:
-    for in_flight in wanted.in_flight:
-        for target in started:
-            for mode in wanted.modes:
-                if mode == "unary" or target.name != BARE:
-                    yield Key(target.name, mode, in_flight), target
+def _turns(
+    wanted: Options, variant: Variant, started: list[Target], peers: list[Target]
+) -> Iterator[tuple[Key, Target, Load]]:
+    """One round: what is asked of whom, once each server has answered one of its requests."""
+    asked = {form: payloads.rows(wanted.repository, variant, form) for form in wanted.form}
+    for in_flight, target in product(wanted.in_flight, [*started, *peers]):
+        for mode, form in product(wanted.modes, wanted.form):
+            if (mode, form) == ("unary", "tensor") or not (target in peers or target.name == BARE):
+                requests = payloads.requests(variant, target.version or wanted.variant, asked[form])
+                length = calls.answer_bytes(target, requests[0])
+                load = Load(target.address, in_flight, wanted.connections, wanted.seconds, requests, length)
+                yield Key(target.name, mode, form, in_flight), target, load
 
 
 if __name__ == "__main__":

@@ -59,7 +59,8 @@ class Batching:
 
 def _resolve(batch: list[_Job], outputs: Array) -> None:
     for row, (_, future) in enumerate(batch):
-        future.set_result(outputs[row : row + 1])
+        if not future.done():  # a client that stops breaks its calls off
+            future.set_result(outputs[row : row + 1])
 
 
 def floor() -> dict[str, Handler]:

@@ -5,21 +5,29 @@ engine for one row (at batch 1 where one call is in flight or nothing is batched
 that of the floor at the same depth. What was not measured is None, and a dash in the table.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import median
 
 import numpy as np
 
+from protos.support import markdown
+from server.bench.engine_loop import EngineSpeed
 from server.bench.load import Mode, Sample
+from server.bench.payloads import Form
+
+FLOOR, BARE, OURS = "floor", "bare batching", "pareto-serve"
+"""The names of the bare servers, and what those of ours begin with."""
+ALONE = "--batch-max 1"
 
 
 @dataclass(frozen=True)
 class Key:
-    """One row: a target, how it is called, and how many calls are in flight."""
+    """One row: a target, how it is called, with what, and how many calls are in flight."""
 
     server: str
     mode: Mode
+    form: Form
     in_flight: int
 
 
@@ -46,9 +54,24 @@ class Row(Key):
     failures: int = 0
 
 
-COLUMNS = ("server", "mode", "in flight", "RPC/s", "p50 ms", "p95", "p99", "server us", "client us", "overhead us")
+COLUMNS = (
+    *("server", "mode", "form", "in flight", "RPC/s", "p50 ms", "p95", "p99"),
+    *("server us", "client us", "overhead us"),
+)
 DIGITS = (0, 2, 2, 2, 0, 0, 0)
 """Decimals of the columns from RPC/s on."""
+
+
+def rows_of(speeds: Sequence[EngineSpeed], cells: Mapping[Key, Sequence[Cell]]) -> list[Row]:
+    """Returns the table's rows, with the overhead of those whose parts are known."""
+    measured = {key: row(key, kept) for key, kept in cells.items()}
+    best = min(speed.cpu_us for speed in speeds)
+    for key, found in measured.items():
+        floor = measured.get(replace(key, server=FLOOR))
+        if key.server != FLOOR and floor and floor.server_cpu_us is not None and found.server_cpu_us is not None:
+            engine = speeds[0].cpu_us if key.in_flight == 1 or ALONE in key.server else best
+            measured[key] = replace(found, overhead_us=found.server_cpu_us - floor.server_cpu_us - engine)
+    return list(measured.values())
 
 
 def row(key: Key, cells: Sequence[Cell]) -> Row:
@@ -78,15 +101,17 @@ def row(key: Key, cells: Sequence[Cell]) -> Row:
 
 
 def text(rows: Sequence[Row]) -> str:
-    """Returns the table for people."""
-    lines = [COLUMNS, *map(_shown, rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    formats = [f"{{:{'<' if column < 2 else '>'}{width}}}" for column, width in enumerate(widths)]
-    return "\n".join("  ".join(formats).format(*line) for line in lines)
+    """Returns the table in Markdown."""
+    return markdown.table(COLUMNS, [*map(_shown, rows)], right=COLUMNS.index("in flight"))
+
+
+def number(value: float | None, digits: int) -> str:
+    """Returns a figure with so many decimals, a dash where there is none."""
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def _shown(row: Row) -> tuple[str, ...]:
     rates = (row.rps, row.p50_ms, row.p95_ms, row.p99_ms, row.server_cpu_us, row.client_cpu_us, row.overhead_us)
-    shown = ("-" if value is None else f"{value:.{digits}f}" for value, digits in zip(rates, DIGITS, strict=True))
+    shown = (number(value, digits) for value, digits in zip(rates, DIGITS, strict=True))
     failed = f" ({row.failures} failed)" if row.failures else ""
-    return (row.server + failed, row.mode, str(row.in_flight), *shown)
+    return (row.server + failed, row.mode, row.form, str(row.in_flight), *shown)

@@ -1,4 +1,4 @@
-"""h2load itself against real servers, and what is made of its log."""
+"""h2load itself against real servers as a plan has it, and the pace that it saw."""
 
 import socket
 from dataclasses import replace
@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from loadtest.generator import h2load
-from loadtest.generator.h2load import Log, NoOpinionError
+from loadtest.generator.h2load import NoOpinionError
 from loadtest.generator.opinion import Pace
 from loadtest.plan import Plan
+from protos.support.h2load import Log
 from protos.tensors import encode_request
 from protos.v1 import inference_pb2 as pb
 from tests.support import certificates, toy
@@ -26,26 +27,6 @@ REQUEST = encode_request(toy.MODEL, VARIANT, {"input": toy.images(1)}).Serialize
 
 def load(address: str, request: bytes = REQUEST, plan: Plan = PLAN) -> Log:
     return h2load.run(plan, address, request, 4, 0.3)
-
-
-def test_a_message_goes_behind_a_byte_and_its_length() -> None:
-    assert h2load.framed(b"") == b"\0\0\0\0\0"
-    assert h2load.framed(b"x" * 258) == b"\0\0\0\1\2" + b"x" * 258
-
-
-def test_the_command_line_has_one_call_at_a_time_on_each_connection() -> None:
-    assert h2load.command(PLAN, "[::1]:8001", 8, 2.0, Path("body"), Path("log")) == [
-        *("h2load", "-v", "-d", "body", "--log-file", "log", "-c", "8", "-m", "1", "-D", "2200ms"),
-        *("-H", "te: trailers", "-H", "content-type: application/grpc", "-H", "grpc-timeout: 10000m"),
-        "http://[::1]:8001/inference.GRPCInferenceService/ModelInfer",
-    ]
-
-
-def test_a_log_is_read_by_its_first_three_columns() -> None:
-    read = h2load.read_log("1795732570674890\t200\t2365\tnew\n1795732570674833\t-1\t2963\tnew\n")
-    assert read.start.tolist() == [1795732570674890, 1795732570674833]
-    assert (read.status.tolist(), read.taken.tolist()) == ([200, -1], [2365, 2963])
-    assert h2load.read_log("").start.size == 0
 
 
 def test_a_pace_is_made_of_half_a_second_after_the_warm_up() -> None:
