@@ -14,10 +14,11 @@ INSTALLED := .venv/.installed
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
-# Builds the study `digits`, serves it, load-tests every variant, writes runs/demo/report.html; ARGS has more flags.
+# Builds a study, serves it, load-tests every variant, writes runs/demo/report.html; ARGS has more flags.
+demo: STUDY ?= digits
 demo: RUN ?= runs/demo
 demo: $(INSTALLED)
-	@PATH="$(BIN):$$PATH" bash deploy/demo.sh digits $(PORT) $(METRICS_PORT) $(RUN) --users 1,8 --warmup 0.1 \
+	@PATH="$(BIN):$$PATH" bash deploy/demo.sh $(STUDY) $(PORT) $(METRICS_PORT) $(RUN) --users 1,8 --warmup 0.1 \
 		--duration 8 --until-decided --second-opinion 0.25 --p99 20ms --max-drop 1.0 --max-memory 250MB $(ARGS)
 
 # The same with the study `scenes`, a detector, in about four minutes; writes runs/demo-detection/report.html.

@@ -1,5 +1,6 @@
 """The README is true: its commands exist, its links lead somewhere, its table is what the manifests say."""
 
+import functools
 import json
 import re
 import shlex
@@ -39,12 +40,15 @@ def test_every_make_target_exists(command: str) -> None:
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("pareto-")])
 def test_every_program_knows_the_flags_that_it_is_shown_with(command: str) -> None:
     program, *words = shlex.split(command, comments=True)
-    subcommand = [words[0]] if words and re.fullmatch("[a-z]+", words[0]) else []
-    asked = subprocess.run(
-        [sys.executable, "-m", PROGRAMS[program], *subcommand, "--help"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert [word for word in words if word.startswith("--") and word not in asked.stdout] == []
+    told = help_of(PROGRAMS[program], *[word for word in words[:1] if re.fullmatch("[a-z]+", word)])
+    assert [word for word in words if word.startswith("--") and word not in told] == []
+
+
+@functools.cache
+def help_of(*program: str) -> str:
+    """What a program, or a command of it, says of its flags."""
+    command = [sys.executable, "-m", *program, "--help"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
