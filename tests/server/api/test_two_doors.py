@@ -54,7 +54,7 @@ async def told(call: Awaitable[pb.ModelInferResponse]) -> Told:
 
 
 async def play(client: Client) -> list[Told]:
-    """One mixed script: what is right and wrong alone, then a variant that is busy, full and left, then one that fails."""
+    """What is right and what is wrong, one by one; then a variant that is busy, full and left; then one that fails."""
     infer = client.stub.ModelInfer
     heard = [await told(infer(message, timeout=30)) for message in ALONE]
     noise = client.channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")

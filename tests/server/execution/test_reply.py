@@ -1,4 +1,4 @@
-"""Requests that come with a reply of their own, from any thread: where it is resolved, and that it cannot hurt others."""
+"""Requests that come with a reply of their own, from any thread: where it is resolved, and that it hurts nobody."""
 
 import asyncio
 import threading

@@ -1,8 +1,8 @@
 """SIGTERM under load, many times in a row: no accepted call is lost, and the server ends well.
 
-`make stops` does it fifty times through each door; the suite does it twice. Each time a server is started, 32 calls are
-under way in a closed loop, and it is stopped without notice. A call is lost where the server says that it answered it and
-the client has no answer; whatever else the client is told must be UNAVAILABLE.
+`make stops` does it fifty times through each door; the suite does it twice. Each time a server is started, 32 calls
+are under way in a closed loop, and it is stopped without notice. A call is lost where the server says that it answered
+it and the client has no answer; whatever else the client is told must be UNAVAILABLE.
 """
 
 import argparse
