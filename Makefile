@@ -10,7 +10,7 @@ TOOLS := $(CURDIR)/.venv/tools/usr/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := .venv/.installed
 
-.PHONY: demo demo-detection test check bench proto soak overload clean tools
+.PHONY: demo demo-detection test check bench proto soak overload stops clean tools
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -42,6 +42,10 @@ soak: $(INSTALLED)
 # Half a minute at three times what a slow server can do; fails where it does not keep its promises meanwhile.
 overload: $(INSTALLED)
 	@$(BIN)/python -m tests.server.stress.overload --seconds 30
+
+# SIGTERM under 32 calls in flight, fifty times through each door, six minutes; fails where an accepted call is lost.
+stops: $(INSTALLED)
+	@$(BIN)/python -m tests.server.stress.stops --times 50
 
 # What the server costs beside the engine and gRPC: `make bench ARGS="--rounds 9 --peer NAME=HOST:PORT"`.
 bench: $(INSTALLED)

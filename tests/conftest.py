@@ -5,5 +5,21 @@ that it starts. With a handler of its own, its children begin with the default: 
 """
 
 import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.server.doors import DOORS
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="module", params=DOORS)
+def front(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The door by which ModelInfer comes to each server that the tests of a module start: they run once for each.
+
+    A fixture that lasts longer than one test and starts a server has to ask for this one by its name.
+    """
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PARETO_FRONT", request.param)
+        yield request.param

@@ -40,14 +40,17 @@ class Checked:
     """Makes the outputs of the answer; None: they are the engine's own."""
 
     def submit(self, inputs: dict[str, Array], reply: Reply) -> Job:
-        """Queues it; where the engine was replaced since the request was checked, at the one that replaced it."""
+        """Queues it; where the engine was replaced since the request was checked, at the one that replaced it.
+
+        A successor that takes or gives something else would make another answer of it: that one is not asked.
+        """
         record, variant = self.record, self.variant
         record.admit(variant.model, variant.variant, self.rows)
         try:
             return self.engine.submit(inputs, self.rows, record.deadline, reply)
         except UnavailableError:
             engine, successor = self.hosted.serving()
-            if engine is self.engine or successor.inputs != variant.inputs:
+            if engine is self.engine or _checked_by(successor) != _checked_by(variant):
                 raise
             return engine.submit(inputs, self.rows, record.deadline, reply)
 
@@ -66,6 +69,11 @@ class Checked:
 
     async def _encoded_later(self, made: Awaitable[dict[str, Array]]) -> pb.ModelInferResponse:
         return self._encoded(await made)
+
+
+def _checked_by(variant: Variant) -> tuple[object, ...]:
+    """Returns what a request is checked, its images are read and its answer is made by."""
+    return variant.inputs, variant.outputs, variant.preprocessing, variant.labels, variant.task, variant.decoding
 
 
 class Inference:

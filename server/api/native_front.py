@@ -92,6 +92,10 @@ class NativeFront:
         await asyncio.sleep(min(SOCKET_SECONDS, max(0.0, end - monotonic())))
         await asyncio.to_thread(self._front.close)
         await asyncio.to_thread(self._thread.join)
+        while self._calls:  # they took longer than that, and `close` tells of nobody
+            for call_id in list(self._calls):
+                self._give_up(call_id)
+            await asyncio.sleep(0)
         self._folder.cleanup()
 
     def waits(self, call: "_Call") -> bool:
@@ -128,8 +132,14 @@ class NativeFront:
 
     def _give_up(self, call_id: int) -> None:
         """Ends a call that its client cancelled, or whose deadline passed, unless it was answered meanwhile."""
-        if call := self._calls.pop(call_id, None):
-            call.give_up()
+        call = self._calls.get(call_id)
+        if call is None:
+            return
+        if call.task is not None:  # it ends the call, after what it waited for was given up and counted
+            call.task.cancel()
+        elif self._calls.pop(call_id, None) is not None:
+            if call.job is not None:
+                call.job.engine.give_up(call.job)
             self._counter.fail(asyncio.CancelledError(), call.record)
 
     def _begin(self, call_id: int, payload: bytes | None, details: CallDetails | None) -> None:
@@ -155,7 +165,7 @@ class NativeFront:
     async def _answer_later(self, call: "_Call", response: Awaitable[pb.ModelInferResponse]) -> None:
         try:
             self._answer(call, await response)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             self._fail(call, error)
 
     def _answer(self, call: "_Call", response: pb.ModelInferResponse) -> None:
@@ -171,7 +181,7 @@ class NativeFront:
             else:
                 self._front.respond(call.id, payload)
 
-    def _fail(self, call: "_Call", error: Exception) -> None:
+    def _fail(self, call: "_Call", error: BaseException) -> None:
         if self._calls.pop(call.id, None) is not None:
             status = self._counter.fail(error, call.record)
             self._front.fail(call.id, status.code.value[0], status.text)  # it has no room for `status.hint`
@@ -211,13 +221,6 @@ class _Call:
 
     def resolve(self, outcome: Outcome) -> None:
         self._front.resolve(self, outcome)
-
-    def give_up(self) -> None:
-        """Stops what is done for it."""
-        if self.job is not None:
-            self.job.engine.give_up(self.job)
-        if self.task is not None:
-            self.task.cancel()
 
 
 def _too_long(what: str, got: int, most: int) -> tuple[int, str]:

@@ -17,12 +17,12 @@ SCRIPT = Path(__file__).with_name("tritonclient_session.py")
 VARIANTS = ["fp32-onnxruntime", "fp32-openvino"]
 
 
-@pytest.fixture(scope="module", params=["plain", "TLS", "mutual TLS"])
+@pytest.fixture(scope="module", params=["plain", "native", "TLS", "mutual TLS"])
 def session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("triton")
     root = toy.repository(folder / "models")
-    flags, files = [], []
-    if request.param != "plain":
+    flags, files = ["--front", "native"] if request.param == "native" else [], []
+    if "TLS" in request.param:
         authority = certificates.authority(folder, "root")
         pair = certificates.issue(authority, folder, "server")
         flags = ["--tls-cert", str(pair.certificate), "--tls-key", str(pair.key)]

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from tests.support import toy_detector
@@ -14,6 +15,7 @@ from tests.support.serving import serving
 SCRIPT = Path(__file__).with_name("tritonclient_detector.py")
 
 
+@pytest.mark.usefixtures("front")
 def test_it_sends_a_jpeg_and_gets_boxes(tmp_path: Path) -> None:
     pixels = np.zeros((64, 128, 3), np.uint8)
     pixels[16:32, 32:48] = (255, 204, 0)

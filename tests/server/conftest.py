@@ -1,6 +1,8 @@
-"""One repository and one real server process for all tests that leave both as they were."""
+"""One repository, and one real server process for each door, for all tests that leave them as they were."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,10 +19,22 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(repository: Path) -> Iterator[ServerProcess]:
-    """A server of `repository` that takes at most 4 rows and messages of at most 128 KiB."""
-    with serving(repository, "--max-rows", "4", "--max-message-bytes", str(128 * 1024)) as server:
-        yield server
+def servers(repository: Path) -> Iterator[Callable[[str], ServerProcess]]:
+    """The server of each door, started when a test first needs it."""
+    with ExitStack() as running:
+
+        @cache
+        def of(front: str) -> ServerProcess:
+            flags = ("--front", front, "--max-rows", "4", "--max-message-bytes", str(128 * 1024))
+            return running.enter_context(serving(repository, *flags))
+
+        yield of
+
+
+@pytest.fixture
+def server(servers: Callable[[str], ServerProcess], front: str) -> ServerProcess:
+    """A server of `repository` that takes at most 4 rows and messages of at most 128 KiB, through each door in turn."""
+    return servers(front)
 
 
 @pytest.fixture

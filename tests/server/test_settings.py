@@ -27,6 +27,7 @@ def test_each_field_is_a_flag_and_a_variable(tmp_path: Path) -> None:
         "host": ("::1", "::1"),
         "port": ("0", 0),
         "metrics_port": ("1", 1),
+        "front": ("grpcio", "grpcio"),
         "threads": ("2", 2),
         "workers": ("3", 3),
         "max_rows": ("3", 3),
@@ -71,6 +72,23 @@ def test_settings_that_need_others_say_so(tmp_path: Path, flags: list[str], text
     with pytest.raises(UsageError) as caught:
         parse(["--repository", str(tmp_path), *(part for flag in flags for part in (flag, str(file)))], {})
     assert str(caught.value) == text
+
+
+@pytest.mark.parametrize("arguments", [(["--front", "native"], {}), ([], {"PARETO_FRONT": "native"})])
+def test_the_front_is_a_flag_and_a_variable(tmp_path: Path, arguments: tuple[list[str], dict[str, str]]) -> None:
+    flags, environment = arguments
+    assert parse(["--repository", str(tmp_path), *flags], environment).front == "native"
+
+
+@pytest.mark.parametrize("flags", [("--tls-cert", "--tls-key"), ("--token-file",)])
+def test_the_native_front_is_refused_beside_what_it_has_not(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    (file := tmp_path / "file").touch()
+    given = ["--repository", str(tmp_path), "--front", "native", *(p for flag in flags for p in (flag, str(file)))]
+    with pytest.raises(UsageError) as caught:
+        parse(given, {})
+    assert str(caught.value) == (
+        "--front native has neither TLS nor tokens: got --tls-cert or --token-file, expected none"
+    )
 
 
 def test_a_flag_goes_before_the_environment(tmp_path: Path) -> None:

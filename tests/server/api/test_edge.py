@@ -16,9 +16,12 @@ from protos.v1 import inference_pb2 as pb
 from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
 from server.lifecycle import Server
 from tests.support import toy
+from tests.support.server import doors
 from tests.support.server.connection import Client, connected
 from tests.support.server.standins import Faulty, Gate, host, one_row_too_few, raising, running
 from tests.support.serving import eventually
+
+pytestmark = pytest.mark.usefixtures("front")
 
 REQUEST = encode_request("toy", "", {"input": toy.images(1)}, "id-17")
 
@@ -53,14 +56,15 @@ async def code_of(call: Awaitable[pb.ModelInferResponse]) -> tuple[grpc.StatusCo
     return caught.value.code(), caught.value.details() or ""
 
 
-def test_a_full_queue_is_resource_exhausted_while_the_engine_is_still_busy(repository: Path) -> None:
+def test_a_full_queue_is_resource_exhausted_while_the_engine_is_still_busy(repository: Path, front: str) -> None:
     async def play(client: Client) -> None:
         async with busy(client, queue_size=1) as gate:
             waiting = client.stub.ModelInfer(REQUEST, timeout=60)
             await eventually(lambda: client.depth() == 1)
             refused = client.stub.ModelInfer(REQUEST, timeout=60)
             code, text = await code_of(refused)
-            assert ("grpc-retry-pushback-ms", "1") in list(await refused.trailing_metadata())
+            told = ("grpc-retry-pushback-ms", "1") in list(await refused.trailing_metadata())
+            assert told == doors.expected("pushback", front)
             assert (code, not gate.open.is_set()) == (grpc.StatusCode.RESOURCE_EXHAUSTED, True)
             assert "queue is full" in text
             assert client.sample("pareto_rejected_total", reason="queue_full") == 1

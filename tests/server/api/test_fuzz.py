@@ -37,6 +37,11 @@ bounded = settings(
 )
 
 
+def through(front: str) -> pytest.MarkDecorator:
+    """One door: what is made of a message that could be read is the same code behind both."""
+    return pytest.mark.parametrize("front", [front], indirect=True)
+
+
 def png() -> bytes:
     stream = io.BytesIO()
     pixels = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
@@ -141,6 +146,7 @@ requests = st.builds(
 )
 
 
+@through("grpcio")
 @bounded
 @given(request=requests)
 def test_any_request_is_answered_with_a_code_for_what_came(
@@ -198,6 +204,7 @@ PARTS = ["name", "model", "datatype", "shape", "dimension", "dimension", "raw", 
 PARTS += ["outputs", "outputs", "inputs"]
 
 
+@through("native")
 @bounded
 @given(request=nearly_right())
 def test_any_request_that_is_nearly_right_is_too(stub: GRPCInferenceServiceStub, request: pb.ModelInferRequest) -> None:
@@ -212,6 +219,7 @@ def test_any_bytes_in_the_place_of_a_message_are_too(server: ServerProcess, mess
         assert call.code() in EXPECTED
 
 
+@through("grpcio")
 @bounded
 @given(
     content=st.sampled_from([PNG, JPEG]),

@@ -18,6 +18,7 @@ from protos.tensors import decode_response, encode_request
 from protos.v1 import inference_pb2 as pb
 from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
 from tests.support import toy
+from tests.support.server import doors
 from tests.support.serving import ROOT, ServerProcess, connect, serving
 
 LIMIT = 128 * 1024
@@ -73,6 +74,12 @@ def test_a_compressed_message_counts_as_what_it_unpacks_to(server: ServerProcess
         assert code(lambda: stub.ModelInfer(sized(LIMIT), timeout=30))[0] == grpc.StatusCode.OK
         assert code(lambda: stub.ModelInfer(sized(50_000_000), timeout=60))[0] == EXHAUSTED
         assert code(lambda: stub.ModelInfer(sized(LIMIT), timeout=30))[0] == grpc.StatusCode.OK
+
+
+def test_a_message_packed_by_deflate_is_answered_or_refused_as_the_door_can(server: ServerProcess, front: str) -> None:
+    with grpc.insecure_channel(server.grpc_address, compression=grpc.Compression.Deflate) as channel:
+        ended, _ = code(lambda: GRPCInferenceServiceStub(channel).ModelInfer(sized(LIMIT), timeout=30))
+    assert ended.name == doors.expected("deflate", front)
 
 
 PATHS = [

@@ -334,6 +334,7 @@ def test_images_are_read_by_a_thread_of_their_own_while_the_loop_goes_on(reposit
     alone(play)
 
 
+@pytest.mark.usefixtures("front")
 @pytest.mark.parametrize(
     ("timeout", "code", "reason"),
     [(2, grpc.StatusCode.DEADLINE_EXCEEDED, "expired"), (30, grpc.StatusCode.CANCELLED, "cancelled")],
@@ -371,6 +372,7 @@ def test_a_limit_of_pixels_holds_for_uint8_as_well(repository: Path) -> None:
     alone(play, max_pixels=100)
 
 
+@pytest.mark.usefixtures("front")
 def test_a_tensor_goes_to_the_engine_without_a_reader(repository: Path) -> None:
     async def run() -> None:
         async with running(repository) as server, grpc.aio.insecure_channel(server.grpc_address) as channel:
@@ -381,6 +383,7 @@ def test_a_tensor_goes_to_the_engine_without_a_reader(repository: Path) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.usefixtures("front")
 def test_the_engine_is_given_what_was_made_of_the_image(repository: Path) -> None:
     async def run() -> None:
         async with running(repository) as server, grpc.aio.insecure_channel(server.grpc_address) as channel:

@@ -37,11 +37,20 @@ def test_the_server_is_live_and_ready(stub: GRPCInferenceServiceStub) -> None:
     assert stub.ServerReady(pb.ServerReadyRequest(), timeout=10).ready
 
 
-def test_server_metadata_lists_no_extension_that_does_not_work(stub: GRPCInferenceServiceStub) -> None:
+def test_server_metadata_lists_no_extension_that_does_not_work_and_the_door(
+    stub: GRPCInferenceServiceStub, front: str
+) -> None:
     metadata = stub.ServerMetadata(pb.ServerMetadataRequest(), timeout=10)
     assert metadata.name == "paretoserve"
     assert metadata.version
-    assert "classification" in metadata.extensions
+    native = ["native_front"] if front == "native" else []
+    assert list(metadata.extensions) == [
+        "classification",
+        "model_configuration",
+        "statistics",
+        "streaming",
+        *native,
+    ]
 
 
 @pytest.mark.parametrize(

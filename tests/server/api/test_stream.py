@@ -15,6 +15,8 @@ from tests.support.server.connection import Client, connected
 from tests.support.server.standins import Faulty, Gate, host, raising
 from tests.support.serving import eventually
 
+pytestmark = pytest.mark.usefixtures("front")
+
 VARIANTS = ("fp32-onnxruntime", "fp32-openvino")
 
 

@@ -141,6 +141,7 @@ def said_by(root: Path, **changes: object) -> None:
     path.write_text(to_json(replace(from_json(path.read_text()), **changes)))
 
 
+@pytest.mark.usefixtures("front")
 def test_a_variant_that_this_cpu_lacks_instructions_for_is_failed_with_that_reason(tmp_path: Path) -> None:
     said_by(toy.repository(tmp_path), requires=("steam", "quantum"))
     with serving(tmp_path) as server, server.stub() as stub:
@@ -205,6 +206,7 @@ def test_the_promoted_variant_answers_a_request_without_version(tmp_path: Path) 
         assert response.model_version == "fp32-openvino"
 
 
+@pytest.mark.usefixtures("front")
 def test_a_default_that_does_not_exist_is_not_found_and_versions_still_answer(tmp_path: Path) -> None:
     promote(toy.repository(tmp_path), "toy", "fp32-openvino")
     shutil.rmtree(tmp_path / "toy" / "fp32-openvino")

@@ -33,6 +33,8 @@ from tests.support.server.repository_control import (
 from tests.support.server.standins import Gate, host
 from tests.support.serving import eventually
 
+pytestmark = pytest.mark.usefixtures("front")
+
 NAMES = [
     "../toy",
     "/",

@@ -30,6 +30,8 @@ from tests.support.server.repository_control import (
 from tests.support.server.worker_pool import to_each_worker
 from tests.support.serving import eventually, serving
 
+pytestmark = pytest.mark.usefixtures("front")
+
 WATCH = 0.05
 
 

@@ -91,6 +91,7 @@ def lines(stream: io.StringIO, logger: str) -> list[dict[str, Any]]:
     return [document for document in documents if document["logger"] == logger]
 
 
+@pytest.mark.usefixtures("front")
 def test_in_debug_each_request_is_a_line_with_its_id_variant_code_and_times(
     repository: Path, root_logger: logging.Logger
 ) -> None:
@@ -126,6 +127,7 @@ def test_in_debug_each_request_is_a_line_with_its_id_variant_code_and_times(
     assert "secret of /home/someone" in error["exception"]
 
 
+@pytest.mark.usefixtures("front")
 def test_a_server_writes_json_and_nothing_else_where_it_is_told_to(repository: Path) -> None:
     with serving(repository, "--log-format", "json", "--log-level", "debug") as server, server.stub() as stub:
         stub.ModelInfer(REQUEST, timeout=30)

@@ -30,7 +30,7 @@ MIX = (
 
 
 @pytest.fixture(scope="module")
-def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Counter[tuple[str, str]], Samples]:
+def mixed(tmp_path_factory: pytest.TempPathFactory, front: str) -> tuple[Counter[tuple[str, str]], Samples]:
     """What a client counted, by the variant asked for and the code, and the page after it."""
     counted: Counter[tuple[str, str]] = Counter()
     with serving(toy.repository(tmp_path_factory.mktemp("mixed"))) as server, server.stub() as stub:

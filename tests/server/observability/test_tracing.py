@@ -63,6 +63,7 @@ def named(found: Sequence[ReadableSpan]) -> dict[str, ReadableSpan]:
 WHOLE = "inference.GRPCInferenceService/ModelInfer"
 
 
+@pytest.mark.usefixtures("front")
 def test_a_request_is_a_span_with_the_parts_of_its_way_one_after_the_other(repository: Path) -> None:
     found = named(spans(repository, lambda stub, _: stub.ModelInfer(REQUEST, timeout=30)))
     assert set(found) == {WHOLE, "receive", "queue", "compute", "reply"}
@@ -89,6 +90,7 @@ def test_a_request_is_a_span_with_the_parts_of_its_way_one_after_the_other(repos
     }
 
 
+@pytest.mark.usefixtures("front")
 def test_a_span_belongs_to_the_trace_that_the_client_began(repository: Path) -> None:
     metadata = [("traceparent", f"{TRACEPARENT}-01"), ("tracestate", "vendor=1")]
     found = spans(repository, lambda stub, _: stub.ModelInfer(REQUEST, timeout=30, metadata=metadata))
@@ -98,6 +100,7 @@ def test_a_span_belongs_to_the_trace_that_the_client_began(repository: Path) -> 
     assert (parent.span_id, parent.is_remote) == (PARENT, True)
 
 
+@pytest.mark.usefixtures("front")
 @pytest.mark.parametrize("value", ["", "nonsense", "00-0-0-01", "00-" + "0" * 32 + "-" + "0" * 16 + "-01", "x" * 5000])
 def test_a_traceparent_that_is_none_begins_a_trace(repository: Path, value: str) -> None:
     metadata = [("traceparent", value), ("some-bin", b"\xff\x00")]
@@ -105,11 +108,13 @@ def test_a_traceparent_that_is_none_begins_a_trace(repository: Path, value: str)
     assert whole.parent is None
 
 
+@pytest.mark.usefixtures("front")
 def test_a_client_that_does_not_sample_is_not_recorded(repository: Path) -> None:
     metadata = [("traceparent", f"{TRACEPARENT}-00")]
     assert spans(repository, lambda stub, _: stub.ModelInfer(REQUEST, timeout=30, metadata=metadata)) == []
 
 
+@pytest.mark.usefixtures("front")
 def test_a_failed_request_has_the_parts_that_took_place_and_no_text_of_the_fault(repository: Path) -> None:
     async def play(stub: GRPCInferenceServiceStub, server: Server) -> None:
         with pytest.raises(grpc.aio.AioRpcError):
@@ -169,6 +174,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
         return trace_service_pb2.ExportTraceServiceResponse()
 
 
+@pytest.mark.usefixtures("front")
 def test_a_server_sends_its_spans_to_a_collector_all_of_them_at_its_end(repository: Path) -> None:
     collector = Collector()
     receiver = grpc.server(futures.ThreadPoolExecutor(1))

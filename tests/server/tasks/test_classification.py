@@ -1,22 +1,39 @@
 """Top-k answers in Triton's format."""
 
 import asyncio
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 
+from protos.manifest import TensorSpec, Variant
 from protos.tensors import Array, decode_response, encode_request
 from protos.v1 import inference_pb2 as pb
 from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
 from server.tasks.answer_threads import AnswerThreads
 from server.tasks.classification import AT_ONCE, Classification
 from tests.support import toy
+from tests.support.server.standins import Record
 
 
 def classes(values: Array, count: int, labels: tuple[str, ...] = ()) -> list[list[bytes]]:
+    """The classes of each row of one output, which a request asks `count` of."""
+    asked = pb.ModelInferRequest()
+    asked.outputs.add(name="logits").parameters["classification"].int64_param = count
+    specs = (TensorSpec("logits", "FP32", (-1, *values.shape[1:])),)
+    variant = cast(Variant, SimpleNamespace(outputs=specs, labels=labels))
     threads = AnswerThreads(1, 1)
+
+    async def run() -> dict[str, Array]:
+        finish = Classification(threads).wanted(asked, variant, Record())
+        assert finish is not None
+        made = finish({"logits": values}, None)
+        assert isinstance(made, dict) == (values.size <= AT_ONCE)
+        return made if isinstance(made, dict) else await made
+
     try:
-        rows: list[list[bytes]] = asyncio.run(Classification(threads).classify(values, count, labels)).tolist()
+        rows: list[list[bytes]] = asyncio.run(run())["logits"].tolist()
     finally:
         threads.close()
     return rows
@@ -51,7 +68,7 @@ def test_outputs_of_more_dimensions_are_classified_over_all_of_them() -> None:
     assert classes(np.float32([[[1, 2], [4, 3]]]), 1) == [[b"4.000000:2"]]
 
 
-def test_many_numbers_are_classified_alike() -> None:
+def test_many_numbers_are_classified_alike_by_a_thread() -> None:
     values = np.random.default_rng(0).random((AT_ONCE // 100 + 1, 100), np.float32)
     assert classes(values, 3) == [row for part in values for row in classes(part[None], 3)]
 

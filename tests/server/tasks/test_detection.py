@@ -30,7 +30,7 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def stub(detector: Path) -> Iterator[GRPCInferenceServiceStub]:
+def stub(detector: Path, front: str) -> Iterator[GRPCInferenceServiceStub]:
     with serving(detector) as server, server.stub() as stub:
         yield stub
 
@@ -207,6 +207,7 @@ def test_the_metadata_lists_decoded_outputs_then_raw_ones(stub: GRPCInferenceSer
     assert [output.name for output in config.output] == [spec.name for spec in outputs]
 
 
+@pytest.mark.usefixtures("front")
 def test_requests_of_different_sizes_share_a_batch_and_each_gets_its_own_boxes(detector: Path) -> None:
     async def run() -> None:
         async with connected(detector) as client:
@@ -236,6 +237,7 @@ def test_a_stream_answers_with_boxes(stub: GRPCInferenceServiceStub) -> None:
     assert sorted(counts) == [(1, 1, 4), (1, 5, 4)]
 
 
+@pytest.mark.usefixtures("front")
 def test_a_request_is_refused_before_its_execution_while_too_many_boxes_are_made(detector: Path) -> None:
     async def run() -> None:
         async with connected(detector, queue_size=1) as client:
@@ -251,6 +253,7 @@ def test_a_request_is_refused_before_its_execution_while_too_many_boxes_are_made
     asyncio.run(run())
 
 
+@pytest.mark.usefixtures("front")
 @pytest.mark.parametrize(("timeout", "code"), [(30, CANCELLED), (2, grpc.StatusCode.DEADLINE_EXCEEDED)])
 def test_a_caller_that_leaves_while_boxes_are_made_hurts_nobody(
     detector: Path, timeout: float, code: grpc.StatusCode

@@ -127,7 +127,7 @@ def check(page: Samples, counted: Counts) -> None:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def server(tmp_path_factory: pytest.TempPathFactory, front: str) -> Iterator[ServerProcess]:
     repository: Path = toy.repository(tmp_path_factory.mktemp("page"))
     with serving(repository, "--workers", "2", "--queue-size", str(QUEUE)) as server:
         yield server

@@ -44,7 +44,7 @@ class Client:
 
 
 @asynccontextmanager
-async def connected(repository: Path, **settings: int | float) -> AsyncIterator[Client]:
+async def connected(repository: Path, **settings: int | float | str) -> AsyncIterator[Client]:
     """A server of `repository`, loaded, and a connection to it."""
     async with running(repository, **settings) as server, grpc.aio.insecure_channel(server.grpc_address) as channel:
         yield Client(server, channel)

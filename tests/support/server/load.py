@@ -1,5 +1,6 @@
 """Load on a server process that is about to be ended."""
 
+import re
 import threading
 from collections import Counter
 from time import perf_counter
@@ -15,15 +16,24 @@ PIPELINED = 4
 """Requests that each client has under way at once."""
 
 
+def answered_calls(log: str) -> Counter[str]:
+    """The ModelInfer calls that a server that has ended, or all of its workers, say they answered, by code."""
+    total: Counter[str] = Counter()
+    for line in re.findall("ModelInfer calls answered: (.*)", log):
+        for count, code in re.findall(r"(\d+) ([A-Z_]+)", line):
+            total[code] += int(count)
+    return total
+
+
 class Load:
     """Clients that send as fast as they are answered; each ends at its first failed request."""
 
-    def __init__(self, server: ServerProcess) -> None:
+    def __init__(self, server: ServerProcess, clients: int = CLIENTS) -> None:
         self._outcomes: list[str] = []  # threads may append to a list, but not count in a Counter
         self.first_failure: list[float] = []
         self._server = server
-        self._running = threading.Barrier(CLIENTS + 1)
-        self._threads = [threading.Thread(target=self._client, args=(seed,)) for seed in range(CLIENTS)]
+        self._running = threading.Barrier(clients + 1)
+        self._threads = [threading.Thread(target=self._client, args=(seed,)) for seed in range(clients)]
         for thread in self._threads:
             thread.start()
         self._running.wait(60)

@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from server.execution.engine import Engine, Reason
 from server.execution.threads import Slots
 from server.lifecycle import Server
 from server.runtimes import Array
-from server.settings import Settings
+from server.settings import parse
 
 
 class Gate:
@@ -90,15 +91,9 @@ def one_row_too_few() -> dict[str, Array]:
 
 @asynccontextmanager
 async def running(repository: Path, **settings: int | float | str) -> AsyncIterator[Server]:
-    """A server in this process, loaded, on free ports, without the notice at its end."""
-    options = {
-        "port": 0,
-        "metrics_port": 0,
-        "drain_notice": 0.0,
-        "front": os.environ.get("PARETO_FRONT", "grpcio"),
-        **settings,
-    }
-    server = Server(Settings(repository, **options))
+    """A server in this process, loaded, on free ports, without the notice at its end; of the environment's `front`."""
+    flags = ["--repository", str(repository), "--port", "0", "--metrics-port", "0", "--drain-notice", "0"]
+    server = Server(replace(parse(flags, os.environ), **settings))  # type: ignore[arg-type]
     await server.listen()
     server.load()
     try:

@@ -1,0 +1,49 @@
+"""The two doors of one server (`--front`), and every difference between them that a client or an operator meets.
+
+All other tests of the wire run through both and expect the same: the fixture `front` of `tests/conftest.py` sets the
+door of each server that a test starts. A test of a difference asks `expected` what its own door does.
+"""
+
+from typing import Literal
+
+Door = Literal["grpcio", "native"]
+DOORS: tuple[Door, ...] = ("grpcio", "native")
+
+DIFFERENCES: dict[str, dict[str, object]] = {
+    "pushback": {
+        "grpcio": True,
+        "native": False,
+        "why": "the front keeps trailers `grpc-*` for itself: a full queue cannot say when to come again",
+    },
+    "deflate": {
+        "grpcio": "OK",
+        "native": "UNIMPLEMENTED",
+        "why": "the front unpacks gzip only; no client sends deflate unless it is told to",
+    },
+    "unpacked in whole": {
+        "grpcio": False,
+        "native": True,
+        "why": "the front has no limit for a message: what is too large is refused when it is here",
+    },
+    "refusals at the end are counted": {
+        "grpcio": False,
+        "native": True,
+        "why": "grpc.aio refuses the calls of a server that stops itself; of the front's calls each reaches the server",
+    },
+    "pings are struck": {
+        "grpcio": True,
+        "native": False,
+        "why": "--ping-interval and --ping-strikes are gRPC's own; the front answers any ping",
+    },
+    "stops listening before it drains": {
+        "grpcio": True,
+        "native": False,
+        "why": "the front cannot close its port and go on: until the end it takes connections, and refuses their calls",
+    },
+}
+"""By a short name: what each door does, and why."""
+
+
+def expected(name: str, door: str) -> object:
+    """Returns what a door does where the doors differ."""
+    return DIFFERENCES[name][door]
