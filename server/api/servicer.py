@@ -65,7 +65,7 @@ class Servicer(RepositoryServicer):
         self, request: pb.ModelInferRequest, record: RequestRecord
     ) -> pb.ModelInferResponse:
         """Answers one request."""
-        return await self._inference.answer(request, record)
+        return await self._inference.complete(self._inference.check(request, record))
 
     async def ModelStreamInfer(self, request_iterator: object, context: Context) -> None:  # type: ignore[override]
         """Answers many requests on one stream, by id."""
