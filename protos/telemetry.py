@@ -5,7 +5,7 @@ loaded variants only, never a request's own text. Source: https://prometheus.io/
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 SECONDS_BUCKETS = (
     0.0001, 0.0003, 0.0006, 0.0008, 0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.008, 0.010, 0.013, 0.016,
@@ -54,7 +54,8 @@ QUEUE_DURATION = Metric(
     "From admission until execution began, the wait for a slot included.",
 )  # fmt: skip
 COMPUTE_DURATION = Metric("pareto_compute_duration_seconds", "histogram", "seconds", "Inside the engine.")
-STAGES = ("receive", "decode", "respond", "encode")
+Stage = Literal["receive", "decode", "respond", "encode"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
 """What a request passes beside queue and compute, which have histograms and lie between decode and respond:
 
     receive   its bytes are parsed
