@@ -14,7 +14,8 @@ INSTALLED := .venv/.installed
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
-# Builds a study, serves it, load-tests every variant, writes runs/demo/report.html; ARGS has more flags.
+# Builds a study, serves it, load-tests every variant, writes runs/demo/report.html; ARGS has more flags of the load
+# test, PARETO_* variables are the server's: `PARETO_FRONT=native make demo`.
 demo: STUDY ?= digits
 demo: RUN ?= runs/demo
 demo: $(INSTALLED)
@@ -35,9 +36,10 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Ten minutes of mixed traffic and faults; fails where memory, descriptors, threads or series of the server grow.
+# Ten minutes of mixed traffic and faults through each front; fails where memory, descriptors, threads or series of the
+# server grow. Half an hour through one: `make soak ARGS="--front native --seconds 1800"`.
 soak: $(INSTALLED)
-	$(BIN)/python -m tests.server.stress.soak --seconds 600 --workers 2
+	$(BIN)/python -m tests.server.stress.soak --seconds 600 --workers 2 $(ARGS)
 
 # Half a minute at three times what a slow server can do; fails where it does not keep its promises meanwhile.
 overload: $(INSTALLED)

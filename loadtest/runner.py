@@ -122,6 +122,7 @@ def run(plan: Plan, console: Console, sleep: Sleep, memory: ReadMemory | None = 
             searches=searches,
             objects=by_objects,
             second_opinion=second,
+            way_in=", ".join(found.ways_in),
         )
         decision = decide(results)
         checkpoint.release()

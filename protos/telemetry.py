@@ -5,7 +5,7 @@ loaded variants only, never a request's own text. Source: https://prometheus.io/
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 SECONDS_BUCKETS = (
     0.0001, 0.0003, 0.0006, 0.0008, 0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.008, 0.010, 0.013, 0.016,
@@ -47,13 +47,28 @@ REQUESTS = Metric(
 )  # fmt: skip
 REQUEST_DURATION = Metric(
     "pareto_request_duration_seconds", "histogram", "seconds",
-    "From the parsed request to the finished response message, successes only; no parsing, no serializing, no network.",
+    "From the parsed request to the response's bytes, successes only; no parsing, no network.",
 )  # fmt: skip
 QUEUE_DURATION = Metric(
     "pareto_queue_duration_seconds", "histogram", "seconds",
     "From admission until execution began, the wait for a slot included.",
 )  # fmt: skip
 COMPUTE_DURATION = Metric("pareto_compute_duration_seconds", "histogram", "seconds", "Inside the engine.")
+Stage = Literal["receive", "decode", "respond", "encode"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+"""What a request passes beside queue and compute, which have histograms and lie between decode and respond:
+
+    receive   its bytes are parsed
+    decode    it is checked, its tensors or images are read, until it is admitted
+    respond   after the engine, until the way back begins: the rest of its batch, the event loop
+    encode    its outputs are made a response, and that is made bytes
+
+What is not in any of them: what gRPC and the kernel do with these bytes, and the wait until a call is taken up."""
+STAGE_SECONDS = Metric(
+    "pareto_stage_seconds", "counter", "seconds",
+    "What successes spent around queue and compute; with these, all from the bytes at hand to the response's bytes.",
+    (*_VARIANT, "stage"),
+)  # fmt: skip
 BATCH_ROWS = Metric(
     "pareto_batch_rows", "histogram", "rows", "Rows that one execution of the engine computed together.",
     buckets=ROWS_BUCKETS,
@@ -106,8 +121,8 @@ BUILD_INFO = Metric(
 )  # fmt: skip
 
 METRICS = (
-    REQUESTS, REQUEST_DURATION, QUEUE_DURATION, COMPUTE_DURATION, BATCH_ROWS, INFLIGHT, QUEUE_DEPTH, REJECTED,
-    LOAD_DURATION, VARIANT_INFO, VARIANT_STATE, DEFAULT_VARIANT, VARIANT_QUALITY, VARIANT_ARTIFACT_BYTES,
+    REQUESTS, REQUEST_DURATION, QUEUE_DURATION, COMPUTE_DURATION, STAGE_SECONDS, BATCH_ROWS, INFLIGHT, QUEUE_DEPTH,
+    REJECTED, LOAD_DURATION, VARIANT_INFO, VARIANT_STATE, DEFAULT_VARIANT, VARIANT_QUALITY, VARIANT_ARTIFACT_BYTES,
     VARIANT_MEMORY_BYTES, GRPC_HANDLED, BUILD_INFO,
 )  # fmt: skip
 

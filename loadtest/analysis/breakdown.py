@@ -14,15 +14,20 @@ from loadtest.analysis.results import Cell
 from loadtest.analysis.validity import baseline_of, is_valid
 from loadtest.measure.measurement import Ceiling, steady
 from loadtest.users.recorder import Samples
+from protos.telemetry import Stage
 
-Part = Literal["compute", "queue", "processing", "wire", "remains", "sent late", "not split"]
+Part = Stage | Literal["compute", "queue", "processing", "wire", "remains", "sent late", "not split"]
 
 PARTS: Mapping[Part, tuple[str, str]] = {
     "compute": ("#4C78A8", "measured: inside the engine"),
     "queue": ("#E45756", "measured: waiting inside the server"),
-    "processing": ("#F58518", "measured: the rest of the server's handler, which checks and converts tensors"),
+    "receive": ("#72B7B2", "measured: parsing the request"),
+    "decode": ("#54A24B", "measured: checking it, reading its tensors or images"),
+    "respond": ("#FF9DA6", "measured: from the engine's end until the way back begins"),
+    "encode": ("#EECA3B", "measured: making the response and its bytes"),
+    "processing": ("#F58518", "measured: the rest of the server's handler, of a server that does not tell its stages"),
     "wire": ("#9AA5B1", "at most: load generator, gRPC and kernel, measured against a server that answers at once"),
-    "remains": ("#B279A2", "what is left: the server's (de)serialization, and what no other part explains"),
+    "remains": ("#B279A2", "what is left: gRPC in the server, a call's wait there, and what no other part explains"),
     "sent late": ("#79706E", "measured: the request was due and not yet sent"),
     "not split": ("#C9C5B1", "unknown: what would split it was not measured"),
 }
@@ -49,10 +54,12 @@ def break_down(cell: Cell, samples: Samples, ceiling: Ceiling | None) -> Breakdo
     parts: dict[Part, float] = {"sent late": late} if late else {}
     if compute is not None and queue is not None:
         parts |= {"compute": compute, "queue": queue}
-        if handler is not None:
+        if server.stage_ms_mean:
+            parts |= server.stage_ms_mean
+        elif handler is not None:
             parts["processing"] = max(0.0, handler - compute - queue)
     left = max(0.0, total - sum(parts.values()))
-    if "processing" not in parts or ceiling is None or ceiling.p50_ms is None:
+    if not parts.keys() & {"encode", "processing"} or ceiling is None or ceiling.p50_ms is None:
         return Breakdown(cell, total, parts | {"not split": left})
     wire = min(left, ceiling.p50_ms)
     return Breakdown(cell, total, parts | {"wire": wire, "remains": left - wire})

@@ -18,7 +18,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ from loadtest.users.recorder import FIRST, STATUSES, STEADY, Rows
 from protos.support import significance
 from protos.support.machine import Machine
 from protos.support.strict import decode
+from protos.telemetry import STAGES, Stage
 
 SCHEMA = 4
 
@@ -56,6 +57,8 @@ class ServerSide:
     """From a parsed request to its finished answer, queue and engine included."""
     batch_rows_mean: float | None = None
     """Rows in one execution of the engine."""
+    stage_ms_mean: dict[Stage, float] = field(default_factory=dict)
+    """By stage; empty where the server does not say."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,7 @@ class Results:
     started: str
     finished: str
     server: str
+    """What the servers call themselves."""
     inputs: Source
     metrics_url: str | None
     plan: Plan
@@ -154,6 +158,8 @@ class Results:
     objects: tuple[ObjectLatency, ...] = ()
     """Latency by the number of objects, where the task has them."""
     second_opinion: SecondOpinion | None = None
+    way_in: str = ""
+    """What takes requests in, of those servers that are ours."""
     schema: int = SCHEMA
 
     @property
@@ -287,14 +293,16 @@ def _figures(load: Load, rows: Rows, slices: Rows, ceiling: float | None, alpha:
 
 
 def _server_side(deltas: Sequence[Deltas], cpu_us: float | None) -> ServerSide:
-    requests = _sum(delta.requests for delta in deltas)
+    requests, answered = (_sum(getattr(d, name) for d in deltas) for name in ("requests", "handler_count"))
+    spent = {stage: _ratio(_sum(d.stage_seconds.get(stage) for d in deltas), answered, 1e3) for stage in STAGES}
     return ServerSide(
         requests=None if requests is None else round(requests),
         queue_ms_mean=_ratio(_sum(d.queue_seconds for d in deltas), _sum(d.queue_count for d in deltas), 1e3),
         compute_ms_mean=_ratio(_sum(d.compute_seconds for d in deltas), _sum(d.compute_count for d in deltas), 1e3),
         cpu_us_per_request=cpu_us,
-        handler_ms_mean=_ratio(_sum(d.handler_seconds for d in deltas), _sum(d.handler_count for d in deltas), 1e3),
+        handler_ms_mean=_ratio(_sum(d.handler_seconds for d in deltas), answered, 1e3),
         batch_rows_mean=_ratio(_sum(d.batch_rows for d in deltas), _sum(d.batch_count for d in deltas), 1.0),
+        stage_ms_mean={stage: mean for stage, mean in spent.items() if mean is not None},
     )
 
 

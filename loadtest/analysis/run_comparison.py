@@ -240,7 +240,8 @@ def _excludes_one(interval: Ends) -> bool:
 def _differences(first: Results, second: Results) -> Iterator[str]:
     """Says what was not the same in both runs, beside what was measured."""
     runs = first, second
-    yield from _unequal("", *({"server": run.server, "inputs": run.inputs} for run in runs))
+    told = ({"server": run.server, "way in": run.way_in or "not known", "inputs": run.inputs} for run in runs)
+    yield from _unequal("", *told)
     yield from _unequal("machine: ", *(asdict(run.machine) for run in runs), but=("libraries", "load_average"))
     yield from _unequal("version of ", *(run.machine.libraries for run in runs))
     yield from _unequal("plan: ", *(asdict(run.plan) for run in runs), but=MAY_DIFFER)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from loadtest.client.credentials import PLAIN, Credentials
 from loadtest.client.failures import plain
 from loadtest.client.metrics_page import Facts, Page, ScrapeError, scrape
-from loadtest.client.oip import CallError, Client
+from loadtest.client.oip import CallError, Client, way_in
 from loadtest.client.payloads import DEFAULT_VARIANT, wire_version
 from loadtest.interrupt import Sleep
 from loadtest.plan import Plan, Target
@@ -50,6 +50,8 @@ class Discovery:
     """Why each other variant cannot be measured."""
     servers: tuple[str, ...]
     """What the servers call themselves, in the plan's order."""
+    ways_in: tuple[str, ...]
+    """`oip.way_in` of those that are ours, each but the first server's behind its name."""
     no_figures: Mapping[str, str]
     """Why a server has no metrics page, by the address of each that has none."""
 
@@ -63,7 +65,7 @@ class Discovery:
 class Listing:
     """The variants of a model on one server: the ready ones with their metadata, the others with the reason."""
 
-    server: str
+    server: pb.ServerMetadataResponse
     ready: Mapping[str, pb.ModelMetadataResponse]
     skipped: Mapping[str, str]
 
@@ -71,7 +73,7 @@ class Listing:
 def discover(plan: Plan, sleep: Sleep, credentials: Credentials = PLAIN) -> Discovery:
     """Waits for the servers, then asks each for its variants; raises `UsageError` as `list_variants` does."""
     by_name, skipped = dict[str, ServedVariant](), dict[str, str]()
-    servers, no_figures, manifests = list[str](), dict[str, str](), _manifests(plan)
+    servers, ways_in, no_figures, manifests = list[str](), list[str](), dict[str, str](), _manifests(plan)
     for target in plan.targets:
         with closing(Client(target.address, plan.deadline, credentials)) as client:
             wait_until_ready(client, plan.wait, sleep)
@@ -85,8 +87,10 @@ def discover(plan: Plan, sleep: Sleep, credentials: Credentials = PLAIN) -> Disc
         for variant, reason in found.skipped.items():
             skipped[target.name_of(variant)] = reason
             logger.warning("variant '%s' is left out: %s", target.name_of(variant), reason)
-        servers.append(found.server)
-    return Discovery(by_name, skipped, tuple(servers), no_figures)
+        servers.append(f"{found.server.name} {found.server.version}".strip())
+        if way := way_in(found.server, plan.transport):
+            ways_in.append(target.name_of(way))
+    return Discovery(by_name, skipped, tuple(servers), tuple(ways_in), no_figures)
 
 
 def wait_until_ready(client: Client, seconds: float, sleep: Sleep, clock: Callable[[], float] = time.monotonic) -> None:
@@ -122,7 +126,7 @@ def list_variants(client: Client, model: str, wanted: Sequence[str] = ()) -> Lis
             skipped[variant] = plain(str(error))
     if not ready:
         raise UsageError(f"no variant of model '{model}' is ready: {', '.join(skipped)}")
-    return Listing(f"{server.name} {server.version}".strip(), ready, skipped)
+    return Listing(server, ready, skipped)
 
 
 def _serving(client: Client, model: str, variant: str) -> str | None:

@@ -19,6 +19,7 @@ from loadtest.tasks.table import METRICS
 from protos import telemetry
 from protos.errors import ParetoServeError
 from protos.support.significance import Interval
+from protos.telemetry import Stage
 
 TIMEOUT_SECONDS = 5.0
 
@@ -89,7 +90,7 @@ class Page:
 
 _DURATIONS = (telemetry.QUEUE_DURATION, telemetry.COMPUTE_DURATION, telemetry.REQUEST_DURATION, telemetry.BATCH_ROWS)
 _MOVING = (
-    *(telemetry.REQUESTS.series[0], CPU_SECONDS),
+    *(telemetry.REQUESTS.series[0], telemetry.STAGE_SECONDS.series[0], CPU_SECONDS),
     *(f"{metric.name}_{what}" for metric in _DURATIONS for what in ("sum", "count")),
 )
 """The series that `deltas` looks at: without the buckets of histograms a page is a twentieth as long."""
@@ -111,6 +112,8 @@ class Deltas:
     batch_rows: float | None = None
     batch_count: float | None = None
     """Executions of the engine."""
+    stage_seconds: dict[Stage, float] = field(default_factory=dict)
+    """Of the successes, by stage; empty where the server does not say."""
 
 
 def scrape(url: str, names: Sequence[str] = ()) -> Page:
@@ -165,6 +168,7 @@ def deltas(before: Page, after: Page, model: str, variant: str) -> Deltas:
     def sum_and_count(metric: telemetry.Metric) -> tuple[float | None, float | None]:
         return moved(f"{metric.name}_sum", **ours), moved(f"{metric.name}_count", **ours)
 
+    spent = {stage: moved(telemetry.STAGE_SECONDS.series[0], stage=stage, **ours) for stage in telemetry.STAGES}
     return Deltas(
         moved(telemetry.REQUESTS.series[0], **ours),
         *sum_and_count(telemetry.QUEUE_DURATION),
@@ -172,4 +176,5 @@ def deltas(before: Page, after: Page, model: str, variant: str) -> Deltas:
         moved(CPU_SECONDS),
         *sum_and_count(telemetry.REQUEST_DURATION),
         *sum_and_count(telemetry.BATCH_ROWS),
+        {stage: seconds for stage, seconds in spent.items() if seconds is not None},
     )

@@ -15,7 +15,9 @@ import grpc
 
 from loadtest.client.credentials import PLAIN, Credentials
 from loadtest.client.payloads import Payload
+from loadtest.plan import Transport
 from protos.errors import ParetoServeError
+from protos.support import program
 from protos.v1 import inference_pb2 as pb
 from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
 
@@ -34,6 +36,19 @@ _OPTIONS = [
     ("grpc.max_receive_message_length", MESSAGE_BYTES),
     ("grpc.enable_retries", 0),
 ]
+
+
+def way_in(server: pb.ServerMetadataResponse, transport: Transport = "unary") -> str:
+    """Returns what takes inference requests from the port of our server, in words; empty for another's.
+
+    Of a server with the native front, streams go through that to grpcio.
+    """
+    if server.name != program.NAME:
+        return ""
+    native = program.NATIVE_FRONT in server.extensions
+    if transport == "unary":
+        return f"ModelInfer by {'pygrpc-native' if native else 'grpcio'}"
+    return f"ModelStreamInfer by grpcio{' behind pygrpc-native' if native else ''}"
 
 
 class CallError(ParetoServeError):

@@ -52,6 +52,8 @@ class Diagnosis:
     target: str
     server: str
     """Its name and version, as `run` writes them into its results."""
+    way_in: str
+    """What takes ModelInfer in, where the server is ours; else empty."""
     model: str | None
     """The model whose variant was examined closely, if there was one."""
     ready_for_load: bool
@@ -78,7 +80,7 @@ def lines(diagnosis: Diagnosis, verbose: bool = False) -> Iterator[str]:
 
     With `verbose` all checks are named.
     """
-    yield f"{diagnosis.server} on {diagnosis.target}"
+    yield ", ".join(filter(None, [f"{diagnosis.server} on {diagnosis.target}", diagnosis.way_in]))
     for about in dict.fromkeys(each.about for each in diagnosis.findings):
         mine = [each for each in diagnosis.findings if each.about == about]
         yield f"{about}: {sum(each.verdict == 'ok' for each in mine)} of {len(mine)} checks passed"

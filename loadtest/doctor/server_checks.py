@@ -24,6 +24,7 @@ from rich.text import Text
 from loadtest.client.credentials import read_credentials
 from loadtest.client.failures import plain
 from loadtest.client.metrics_page import ScrapeError, scrape
+from loadtest.client.oip import way_in
 from loadtest.client.payloads import DEFAULT_VARIANT, make_inputs, wire_version
 from loadtest.doctor.findings import Diagnosis, Finding, Settings, make_finding
 from loadtest.doctor.probe import OIP, Probe, Reply
@@ -78,6 +79,7 @@ def check_server(target: str, settings: Settings, console: Console, sleep: Sleep
     return Diagnosis(
         target=target,
         server=_name(checks.server),
+        way_in=way_in(checks.server.message) if checks.server.message else "",
         model=checks.chosen.model if checks.chosen else None,
         ready_for_load=checks.ready and checks.server.message is not None and answered,
         findings=tuple(findings),

@@ -37,10 +37,10 @@ def measurements_csv(results: Results) -> str:
 
 def markdown(results: Results, decision: Decision, ranked: Sequence[Ranking], seen: Gallery) -> str:
     """Returns decisions, slowdowns, capacity, all measurements, changed predictions, machine, plan and warnings."""
-    machine = results.machine
+    machine, way_in = results.machine, f", {results.way_in}" if results.way_in else ""
     sections = [
         f"# {results.plan.model}: which variant to ship",
-        f"{results.server or 'A server without a name'} at {results.plan.target}, measured {results.started} on"
+        f"{results.server or 'A server without a name'} at {results.plan.target}{way_in}, measured {results.started} on"
         f" {machine.cores} cores of {machine.cpu}.",
         *_searches(results),
     ]

@@ -132,6 +132,7 @@ def _group(results: Results, ranking: Ranking, samples: Samples) -> dict[str, ob
             _scatter(f"rps-{load.key}", "Accuracy against throughput", by_rate, mine, "throughput"),
         ),
         "breakdown": _plot(f"time-{load.key}", load.name, bars, "No call succeeded in the steady state.", silent),
+        "parts": [part for each in split for part in each.parts],
         "saved": summary(split),
         "distributions": (
             _plot(f"latency-{load.key}", "Share of answers within a time", within, left_out=silent),

@@ -27,7 +27,7 @@ HISTORY = ("finished", "run", "commit", "variant", "load", "p50 ms", "p99 ms", "
 
 def show(results: Results, decision: Decision, screen: Screen) -> None:
     """Prints the tables, the warnings and the decision of a run."""
-    screen.say(f"{results.plan.model} on {results.plan.target}")
+    screen.say(", ".join(filter(None, [f"{results.plan.model} on {results.plan.target}", results.way_in])))
     for each in tables(results, decision, screen.width):
         screen.print("", each)
     if results.searches:

@@ -12,6 +12,8 @@ from protos.manifest import SCHEMA
 
 NAME = "paretoserve"
 """What the distribution is called, and what the server calls itself."""
+NATIVE_FRONT = "native_front"
+"""The extension that a server lists where pygrpc-native takes ModelInfer from the port; not one of Triton's."""
 BROKEN_PIPE = 141
 """The exit code that a shell shows of a process that SIGPIPE ended."""
 ERASE = "\r\x1b[K"

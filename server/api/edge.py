@@ -1,4 +1,4 @@
-"""What every call passes on its way in and out: decoding, errors to statuses, the count of codes.
+"""What every call passes on its way in and out: parsing, serializing, errors to statuses, the count of codes.
 
 Handlers raise domain errors; here they become what `server.status` says. Streams (health watches, reflection)
 have no end of their own: they are ended when the server stops, so that one idle watcher does not hold it until the
@@ -28,7 +28,7 @@ from server.observability.request_record import RequestRecord
 from server.status import is_fault, text_of
 
 SELF_ENDING = "/inference.GRPCInferenceService/ModelStreamInfer"
-"""The stream that ends by itself when the server stops."""
+"""The stream that ends by itself when the server stops, and parses and serializes its messages itself."""
 RECORDED = "/inference.GRPCInferenceService/ModelInfer"
 """The method that gets the record of its request in the place of gRPC's context."""
 UNDECODABLE = "the message is not the one that this method takes"
@@ -87,27 +87,35 @@ class Edge(grpc.GenericRpcHandler):  # type: ignore[type-arg]
 
     def _wrap(self, method: str, handler: Handler) -> Handler:
         decode, encode = handler.request_deserializer, handler.response_serializer
-        if handler.unary_unary is not None and decode is not None:
+        if handler.unary_unary is not None and decode is not None and encode is not None:
             counter = MethodCounter(method, "unary", self._handled)
-            behavior = self._unary(counter, cast(Unary, handler.unary_unary), decode, method == RECORDED)
-            return grpc.unary_unary_rpc_method_handler(behavior, None, encode)
+            behavior = self._unary(counter, cast(Unary, handler.unary_unary), decode, encode, method == RECORDED)
+            return grpc.unary_unary_rpc_method_handler(behavior, None, None)
         if handler.unary_stream is not None:
             counter = MethodCounter(method, "server_stream", self._handled)
             stream = self._stream(counter, cast(Stream, handler.unary_stream), decode=decode)
             return grpc.unary_stream_rpc_method_handler(stream, None, encode)
         counter = MethodCounter(method, "bidi_stream", self._handled)
         stream = self._stream(counter, cast(Stream, handler.stream_stream), has_end=method == SELF_ENDING)
+        if method == SELF_ENDING:
+            return grpc.stream_stream_rpc_method_handler(stream, None, None)
         return grpc.stream_stream_rpc_method_handler(stream, decode, encode)
 
     def _unary(
-        self, counter: "MethodCounter", behavior: Unary, decode: Callable[[bytes], Message], recorded: bool
-    ) -> Callable[[bytes, Context], Awaitable[Message]]:
-        async def call(raw: bytes, context: Context) -> Message:
+        self,
+        counter: "MethodCounter",
+        behavior: Unary,
+        decode: Callable[[bytes], Message],
+        encode: Callable[[Message], bytes],
+        recorded: bool,
+    ) -> Callable[[bytes, Context], Awaitable[bytes]]:
+        async def call(raw: bytes, context: Context) -> bytes:
             record = RequestRecord(context)
             try:
                 if not self.calls_may_begin.is_set():
                     await self.calls_may_begin.wait()
-                response = await behavior(decode(raw), record if recorded else context)
+                response = encode(await behavior(decode(raw), record if recorded else context))
+                record.end()
             except BaseException as error:
                 await _end(counter, error, context, record)
             counter.successes.inc()

@@ -4,8 +4,8 @@
     submit    queues it at the variant's engine
     respond   makes the answer of the engine's outputs
 
-`answer` is all of it for a coroutine. Errors are raised as domain errors. Parameters that are unknown are ignored, as
-the protocol wants, except those that would silently change what the answer means.
+Errors are raised as domain errors. Parameters that are unknown are ignored, as the protocol wants, except those that
+would silently change what the answer means.
 """
 
 import inspect
@@ -89,16 +89,6 @@ class Inference:
     ) -> None:
         self._registry, self._max_rows, self._images = registry, max_rows, images
         self._tasks, self._exporters = tasks, exporters
-
-    async def answer(self, request: pb.ModelInferRequest, record: RequestRecord) -> pb.ModelInferResponse:
-        """Returns the response, or raises the domain error that says why there is none; fills in `record`."""
-        try:
-            response = await self.complete(self.check(request, record))
-        except BaseException as error:
-            record.end(error)
-            raise
-        record.end()
-        return response
 
     def check(self, request: pb.ModelInferRequest, record: RequestRecord) -> Checked:
         """Returns what a request asks for; raises the error that says why it cannot be asked. For any thread."""

@@ -18,8 +18,6 @@ from server.settings import Settings
 
 EXTENSIONS = ("classification", "model_configuration", "statistics", "streaming")
 """The extensions that work, by Triton's names; `streaming`, which Triton does not list, is ModelStreamInfer."""
-NATIVE = "native_front"
-"""Not Triton's: ModelInfer comes in by `server.api.native_front`. What a server that is measured must say of itself."""
 CONTROL = "model_repository"
 """The extension that works where repository control is allowed. RepositoryIndex answers without it."""
 
@@ -33,7 +31,7 @@ class Servicer(RepositoryServicer):
         super().__init__(registry, sync, settings.allow_repository_control)
         self._inference, self._streams, self._settings = inference, streams, settings
         control, native = settings.allow_repository_control, settings.front == "native"
-        self._extensions = [*EXTENSIONS, *[CONTROL] * control, *[NATIVE] * native]
+        self._extensions = [*EXTENSIONS, *[CONTROL] * control, *[program.NATIVE_FRONT] * native]
 
     async def ServerLive(self, request: pb.ServerLiveRequest, context: object) -> pb.ServerLiveResponse:
         """Says that the process answers."""
@@ -65,7 +63,7 @@ class Servicer(RepositoryServicer):
         self, request: pb.ModelInferRequest, record: RequestRecord
     ) -> pb.ModelInferResponse:
         """Answers one request."""
-        return await self._inference.answer(request, record)
+        return await self._inference.complete(self._inference.check(request, record))
 
     async def ModelStreamInfer(self, request_iterator: object, context: Context) -> None:  # type: ignore[override]
         """Answers many requests on one stream, by id."""

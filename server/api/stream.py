@@ -1,6 +1,6 @@
 """ModelStreamInfer: many requests on one stream, each answered by id as soon as it is done.
 
-    read --> a task for each request: Inference.answer --> answers --> write
+    read --> a task for each request: parse, infer, serialize --> answers --> write
       ^------------- waits while `room` requests are under way ---------'
 
 A request is under way from its reading until its answer is written, so a client that does not read its
@@ -29,7 +29,7 @@ from server.status import is_fault, text_of
 
 logger = logging.getLogger(__name__)
 
-Context: TypeAlias = "grpc.aio.ServicerContext[pb.ModelInferRequest, pb.ModelStreamInferResponse]"
+Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 
 
 class Streams:
@@ -63,7 +63,7 @@ class _Stream:
         self._inference, self._room, self._context = inference, room, context
         self._under_way = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._answers: deque[pb.ModelStreamInferResponse] = deque()
+        self._answers: deque[bytes] = deque()
         self._news, self._vacancy = asyncio.Event(), asyncio.Event()
         self.reader = asyncio.create_task(self._read())
         self.reader.add_done_callback(lambda _: self._news.set())
@@ -92,35 +92,39 @@ class _Stream:
             while self._under_way >= self._room:
                 self._vacancy.clear()
                 await self._vacancy.wait()
-            try:
-                request = await self._context.read()
-            except DecodeError:
-                self._under_way += 1
-                self._fail("", InvalidInputError(UNDECODABLE))
-                continue
-            if request is grpc.aio.EOF:  # type: ignore[attr-defined]  # the stubs lack it
+            raw = await self._context.read()
+            if raw is grpc.aio.EOF:  # type: ignore[attr-defined]  # the stubs lack it
                 return
             self._under_way += 1
-            self._tasks.add(loop.create_task(self._answer(request)))
+            self._tasks.add(loop.create_task(self._answer(raw)))
 
-    async def _answer(self, request: pb.ModelInferRequest) -> None:
+    async def _answer(self, raw: bytes) -> None:
+        record = RequestRecord(self._context)
         try:
-            response = await self._inference.answer(request, RequestRecord(self._context))
-        except Exception as error:
-            self._fail(request.id, error)
+            checked = self._inference.check(pb.ModelInferRequest.FromString(raw), record)
+            response = await self._inference.complete(checked)
+            answer = pb.ModelStreamInferResponse(infer_response=response).SerializeToString()
+            record.end()
+        except BaseException as error:
+            record.end(error)
+            if not isinstance(error, Exception):
+                raise
+            self._fail(record.request_id, error)
         else:
-            self._send(pb.ModelStreamInferResponse(infer_response=response))
+            self._send(answer)
         task = asyncio.current_task()
         assert task is not None
         self._tasks.discard(task)
 
     def _fail(self, request_id: str, error: Exception) -> None:
+        if isinstance(error, DecodeError):
+            error = InvalidInputError(UNDECODABLE)
         if is_fault(error):
             logs.log_fault(logger, "ModelStreamInfer", request_id, error)
         response = pb.ModelStreamInferResponse(error_message=text_of(error))
         response.infer_response.id = request_id
-        self._send(response)
+        self._send(response.SerializeToString())
 
-    def _send(self, response: pb.ModelStreamInferResponse) -> None:
-        self._answers.append(response)
+    def _send(self, answer: bytes) -> None:
+        self._answers.append(answer)
         self._news.set()

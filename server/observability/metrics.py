@@ -45,6 +45,7 @@ class Metrics:
         self.request_duration = make(registry, Histogram, telemetry.REQUEST_DURATION)
         self.queue_duration = make(registry, Histogram, telemetry.QUEUE_DURATION)
         self.compute_duration = make(registry, Histogram, telemetry.COMPUTE_DURATION)
+        self.stage_seconds = make(registry, Counter, telemetry.STAGE_SECONDS)
         self.batch_rows = make(registry, Histogram, telemetry.BATCH_ROWS)
         self.inflight = make(registry, Gauge, telemetry.INFLIGHT)
         self.queue_depth = make(registry, Gauge, telemetry.QUEUE_DEPTH)
@@ -85,6 +86,7 @@ class VariantMetrics:
         self._request_duration = metrics.request_duration.labels(model, name)
         self._queue_duration = metrics.queue_duration.labels(model, name)
         self._compute_duration = metrics.compute_duration.labels(model, name)
+        self._stage_seconds = [metrics.stage_seconds.labels(model, name, stage) for stage in telemetry.STAGES]
         self._batch_rows = metrics.batch_rows.labels(model, name)
 
     def request_began(self) -> None:
@@ -127,6 +129,7 @@ class VariantMetrics:
                 self._batch_rows.observe(rows)
                 if seconds is not None:
                     self._statistics.executed(rows, seconds)
+            stages: list[tuple[float, ...]] = []
             while self._answers:
                 record = self._answers.popleft()
                 self._requests[grpc.StatusCode.OK].inc()
@@ -134,6 +137,9 @@ class VariantMetrics:
                 self._queue_duration.observe(record.queue_seconds)
                 self._compute_duration.observe(record.compute_seconds)
                 self._statistics.answered(record)
+                stages.append(record.stages)
+            for counter, *spent in zip(self._stage_seconds, *stages, strict=True):
+                counter.inc(sum(spent))
 
     def rejected(self, reason: Reason) -> None:
         """Counts a request that was refused."""

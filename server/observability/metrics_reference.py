@@ -42,6 +42,8 @@ LABELS = {
     "model": "name of the model",
     "variant": "name of the variant, `RECIPE-RUNTIME`",
     "code": "gRPC status, such as `OK`",
+    "stage": "`receive`: its bytes are parsed; `decode`: it is checked, its tensors or images are read; `respond`: "
+    "from the engine's end until the way back begins; `encode`: its response is made, and made bytes",
     "reason": "of a rejected request: why; of a restart: the signal that ended the worker, or `exit`",
     "recipe": "what was done to the weights",
     "runtime": "what executes them",

@@ -29,7 +29,7 @@ class RequestRecord:
     caller: Caller | None
     """None once the call has ended."""
     began: float = field(default_factory=perf_counter)
-    """When the call began. Its message is parsed later, at `arrived`."""
+    """When its bytes were at hand."""
     timeout: float | None = field(init=False)
     """Seconds that the client gave the call, or None without a deadline."""
     request_id: str = ""
@@ -37,6 +37,7 @@ class RequestRecord:
     variant: str = ""
     """What the request asks for; from admission on, the names of the variant that answers."""
     arrived: float = 0.0
+    """When its message was parsed."""
     rows: int = 0
     admitted: float = 0.0
     """When its decoded inputs were handed to the engine; 0 if they never were."""
@@ -45,6 +46,7 @@ class RequestRecord:
     queue_seconds: float = 0.0
     compute_seconds: float = 0.0
     ended: float = 0.0
+    """When its response was bytes, or it failed."""
     code: grpc.StatusCode = grpc.StatusCode.OK
     readers: "Sequence[Exporter]" = ()
     """Who is shown the request at its end."""
@@ -63,6 +65,15 @@ class RequestRecord:
     def seconds(self) -> float:
         """The time from the parsed request to its end."""
         return self.ended - self.arrived
+
+    @property
+    def stages(self) -> tuple[float, float, float, float]:
+        """The seconds of a request that was answered in each of `telemetry.STAGES`.
+
+        With `queue_seconds` and `compute_seconds` they are all the time from `began` to `ended`.
+        """
+        respond = self.answered - self.admitted - self.queue_seconds - self.compute_seconds
+        return self.arrived - self.began, self.admitted - self.arrived, respond, self.ended - self.answered
 
     def arrive(self, request: pb.ModelInferRequest) -> None:
         """Notes what the parsed message asks for."""

@@ -1,11 +1,11 @@
 """What one variant has done since it was registered, as the protocol's ModelStatistics counts it.
 
-    success        requests that were answered, from the parsed request to the finished response
+    success        requests that were answered, from the parsed request to the response's bytes
     fail           all others that named the variant, whatever their status
     queue          from admission until execution began                                 \\
     compute_input  from the parsed request to arrays                                     |  of the requests that
     compute_infer  inside the engine, the whole execution for each of its members        |  were answered
-    compute_output from the engine's outputs to the finished response, decoding included /
+    compute_output from the engine's outputs to the response's bytes, decoding included /
     batches        executions that succeeded, by their rows; what one of them took
 
 Counts are exact: a request is counted before its answer is sent. Times are whole nanoseconds.

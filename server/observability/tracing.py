@@ -1,10 +1,12 @@
 """OpenTelemetry: a span for each inference request, with one for each part of its way. Needs the extra `tracing`.
 
     inference.GRPCInferenceService/ModelInfer     child of the `traceparent` that the client sent
-        receive    decoding and checking, images read; ends at admission
+        receive    its bytes are parsed
+        decode     it is checked, its tensors or images are read; ends at admission
         queue      until its batch began
         compute    the execution of the batch that it was part of
-        reply      from there to the encoded response
+        respond    until the way back begins
+        encode     from there to the response's bytes
 
 Spans are made when a request has ended, of times that were taken on its way, and exported by a thread in
 batches. Sampling, the service's name and all else is told by the OTEL_* variables of the SDK.
@@ -47,7 +49,7 @@ class Tracing:
         at, name = _clock(), f"{SERVICE}/{METHOD}"
         headers = {key: value for key, value in record.metadata() if isinstance(value, str)}
         parent, attributes = TraceContextTextMapPropagator().extract(headers), _attributes(record)
-        span = self._tracer.start_span(name, parent, SpanKind.SERVER, attributes, start_time=at(record.arrived))
+        span = self._tracer.start_span(name, parent, SpanKind.SERVER, attributes, start_time=at(record.began))
         if record.code.name != "OK":
             span.set_status(Status(StatusCode.ERROR, record.code.name))
         if span.is_recording():
@@ -63,13 +65,15 @@ class Tracing:
 
 def _parts(record: RequestRecord) -> Iterator[tuple[str, float, float]]:
     """Name, begin and end of each part that took place."""
-    yield "receive", record.arrived, record.admitted or record.ended
+    yield "receive", record.began, record.arrived
+    yield "decode", record.arrived, record.admitted or record.ended
     if record.answered:
         began = record.admitted + record.queue_seconds
         ended = began + record.compute_seconds
         yield "queue", record.admitted, began
         yield "compute", began, ended
-        yield "reply", ended, record.ended
+        yield "respond", ended, record.answered
+        yield "encode", record.answered, record.ended
     elif record.admitted:
         yield "queue", record.admitted, record.ended
 

@@ -105,6 +105,14 @@ def test_batch_rows_are_those_of_the_executions(prometheus: Prometheus) -> None:
     assert prometheus.ask(evaluable(mean), "variant") == {(ONNX,): 1, (OPENVINO,): 1}
 
 
+def test_the_stages_are_all_the_time_of_the_answers(prometheus: Prometheus) -> None:
+    receive, *others = map(evaluable, expressions("Stages of a request"))
+    duration = "sum(rate(pareto_request_duration_seconds_{}[1m]))"
+    answered = f"({duration.format('sum')} / {duration.format('count')})"
+    assert prometheus.ask(f"(({') + ('.join(others)})) / {answered}") == {(): pytest.approx(1)}
+    assert prometheus.ask(receive)[()] > 0
+
+
 def test_the_reference_joins_the_default_variant_to_its_latency(prometheus: Prometheus) -> None:
     (promql,) = re.findall(r"```promql\n(.*?)```", METRICS.read_text(), re.DOTALL)
     assert prometheus.ask(promql.replace("[5m]", "[1m]"), "model", "variant").keys() == {(toy.MODEL, ONNX)}

@@ -98,6 +98,8 @@ def test_the_server_s_side_is_in_every_cell(run: Run) -> None:
         assert cell["server"]["compute_ms_mean"] > 0
         assert cell["server"]["queue_ms_mean"] > 0
         assert cell["server"]["cpu_us_per_request"] > 0
+        assert list(cell["server"]["stage_ms_mean"]) == ["receive", "decode", "respond", "encode"]
+        assert all(ms > 0 for ms in cell["server"]["stage_ms_mean"].values())
         assert cell["facts"]["quality"] == 0.75
         assert cell["facts"]["agreement"] == 1.0
         assert (cell["facts"]["recipe"], cell["variant"]) == ("fp32", f"fp32-{cell['facts']['runtime']}")
@@ -109,7 +111,7 @@ def test_results_bear_machine_plan_and_inputs(run: Run) -> None:
     assert results["machine"]["cpu"]
     assert set(results["machine"]["libraries"]) >= {"locust", "grpcio", "numpy"}
     assert (results["plan"]["users"], results["plan"]["slice"]) == ([1, 4], 0.1)
-    assert (results["inputs"], results["skipped"]) == ("golden", {})
+    assert (results["inputs"], results["way_in"], results["skipped"]) == ("golden", "ModelInfer by grpcio", {})
     assert results["started"] < results["finished"]
 
 

@@ -1,6 +1,7 @@
 """Where the time goes, of made-up cells whose calls all take the same time."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from loadtest.analysis.breakdown import Breakdown, break_down, summary
 from loadtest.analysis.results import ServerSide
 from loadtest.measure.measurement import Ceiling
 from loadtest.users.recorder import SAMPLE, STEADY, Samples
+from protos.telemetry import Stage
 from tests.support.loadtest.cells import NO_SERVER, cell, closed
 
 CEILING = Ceiling(closed(1), rps=2000.0, p50_ms=0.5, us_per_request=150.0)
@@ -46,6 +48,13 @@ def test_a_handler_that_took_less_than_its_parts_hides_nothing() -> None:
     assert parts(side(2.0, 0.3, 2.2), 3.0) == {
         "compute": 2.0, "queue": 0.3, "processing": 0.0, "wire": 0.5, "remains": 0.2,
     }  # fmt: skip
+
+
+def test_a_server_that_tells_its_stages_has_them_in_the_place_of_its_handler() -> None:
+    stages: dict[Stage, float] = {"receive": 0.05, "decode": 0.02, "respond": 0.1, "encode": 0.08}
+    server = replace(side(2.0, 0.3, 2.5), stage_ms_mean=stages)
+    assert parts(server, 3.25) == {"compute": 2.0, "queue": 0.3, **stages, "wire": 0.5, "remains": 0.2}
+    assert parts(server, 3.25, ceiling=None) == {"compute": 2.0, "queue": 0.3, **stages, "not split": 0.7}
 
 
 @pytest.mark.parametrize(

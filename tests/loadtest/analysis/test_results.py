@@ -199,6 +199,14 @@ def test_the_servers_handler_and_batches_have_means() -> None:
     assert found.batch_rows_mean == 2.5
 
 
+def test_the_server_s_stages_have_means_by_answers() -> None:
+    parts = [
+        stretch(round_=round_, server=replace(DELTAS, handler_count=10.0, stage_seconds=seconds))
+        for round_, seconds in enumerate([{"receive": 0.03, "encode": 0.01}, {"receive": 0.01, "encode": 0.01}], 1)
+    ]
+    assert made(*parts).server.stage_ms_mean == {"receive": pytest.approx(2.0), "encode": pytest.approx(1.0)}
+
+
 def test_each_stretch_has_what_the_server_and_the_machine_did_in_it() -> None:
     parts = [stretch(server=DELTAS), stretch(round_=2, server=replace(DELTAS, compute_seconds=0.1)), stretch(round_=3)]
     found = make_stretches(measured(*parts))

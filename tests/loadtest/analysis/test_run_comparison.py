@@ -155,9 +155,10 @@ def test_another_machine_other_versions_and_another_plan_are_named(compare: Comp
     cells = tuple(replace(each, facts=replace(each.facts, artifact_bytes=2000)) for each in after.cells)
     machine = replace(after.machine, cores=4, libraries={"locust": "2.48"}, load_average=(9.0, 9.0, 9.0))
     plan = replace(after.plan, out=Path("runs/y"), rows=2)
-    changed = replace(after, machine=machine, plan=plan, server="other 1.0", cells=cells)
+    changed = replace(after, machine=machine, plan=plan, server="other 1.0", way_in="ModelInfer by grpcio", cells=cells)
     assert compare(before, (changed, samples)).differences == (
         "server: pareto-serve 0.1.0 in the first run, other 1.0 in the second",
+        "way in: not known in the first run, ModelInfer by grpcio in the second",
         "machine: cores: 2 in the first run, 4 in the second",
         "version of locust: 2.47 in the first run, 2.48 in the second",
         "plan: rows: 1 in the first run, 2 in the second",

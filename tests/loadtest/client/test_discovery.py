@@ -19,6 +19,7 @@ from protos.manifest import Footprint
 from protos.repository import publish, read_entry
 from tests.support import toy
 from tests.support.loadtest.foreign import MODEL, foreign
+from tests.support.serving import ServerProcess, serving
 
 
 @contextmanager
@@ -44,7 +45,7 @@ def silent() -> Iterator[str]:
 
 def test_every_ready_variant_is_found_in_the_server_s_order() -> None:
     found = listing_of(("b", "a"))
-    assert (found.server, list(found.ready), found.skipped) == ("foreign 1.0", ["b", "a"], {})
+    assert (found.server.name, list(found.ready), found.skipped) == ("foreign", ["b", "a"], {})
 
 
 def test_a_variant_that_is_not_ready_is_listed_with_the_reason() -> None:
@@ -66,6 +67,25 @@ def test_of_a_foreign_server_s_variant_the_manifest_says_the_memory_and_no_inter
         plan = Plan(target=server.address, model=MODEL, out=tmp_path / "run", users=(1,), repository=tmp_path)
         facts = discover(plan, lambda _: None).facts["a"]
     assert (facts.memory_bytes, facts.quality_interval, facts.drop_interval) == (50_000_000, None, None)
+
+
+def test_each_of_our_servers_tells_its_way_in(repository: Path, server: ServerProcess, tmp_path: Path) -> None:
+    with serving(repository, "--front", "native") as native:
+        target = f"{server.grpc_address},native={native.grpc_address}"
+        plan = Plan(target=target, model=toy.MODEL, out=tmp_path / "run", users=(1,), repository=repository)
+        found, on_streams = (discover(each, lambda _: None) for each in (plan, replace(plan, transport="stream")))
+    assert found.ways_in == ("ModelInfer by grpcio", "ModelInfer by pygrpc-native @ native")
+    assert on_streams.ways_in == (
+        "ModelStreamInfer by grpcio",
+        "ModelStreamInfer by grpcio behind pygrpc-native @ native",
+    )
+
+
+def test_of_a_server_that_is_not_ours_no_way_in_is_told(tmp_path: Path) -> None:
+    with foreign() as server:
+        plan = Plan(target=server.address, model=MODEL, out=tmp_path / "run", users=(1,), repository=tmp_path)
+        found = discover(plan, lambda _: None)
+    assert (found.servers, found.ways_in) == (("foreign 1.0",), ())
 
 
 def test_only_the_wanted_variants_are_asked_for() -> None:

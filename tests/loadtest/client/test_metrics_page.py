@@ -84,6 +84,17 @@ pareto_batch_rows_count{model="m",variant="a"} 2
     assert (moved.batch_rows, moved.batch_count) == (8.0, 2.0)
 
 
+def test_the_seconds_of_each_stage_are_read() -> None:
+    page = """\
+# TYPE pareto_stage_seconds counter
+pareto_stage_seconds_total{{model="m",variant="a",stage="receive"}} {receive}
+pareto_stage_seconds_total{{model="m",variant="a",stage="encode"}} 4.0
+pareto_stage_seconds_total{{model="m",variant="b",stage="receive"}} 9.0
+"""
+    moved = deltas(read(page.format(receive=0.5)), read(page.format(receive=0.75)), "m", "a")
+    assert moved.stage_seconds == {"receive": 0.25, "encode": 0.0}
+
+
 def test_a_variant_that_got_nothing_moved_by_nothing() -> None:
     assert deltas(read(BEFORE), read(AFTER), "m", "b").requests == 0.0
 

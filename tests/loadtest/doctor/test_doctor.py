@@ -68,6 +68,7 @@ def bare() -> Diagnosis:
 
 def test_our_own_server_lacks_nothing_and_fails_in_nothing(ours: Diagnosis) -> None:
     assert (ours.model, ours.ready_for_load, ours.would_fail) == (toy.MODEL, True, [])
+    assert ours.way_in == "ModelInfer by grpcio"
     assert with_verdict(ours, "fails") == set()
     assert with_verdict(ours, "absent") <= {"deadline already past"}  # as far as so quick a model can tell
 
@@ -106,7 +107,7 @@ def test_limits_are_found_and_what_they_mean_for_rows(repository: Path) -> None:
 
 
 def test_what_a_bare_server_does_without_is_absent(bare: Diagnosis) -> None:
-    assert (bare.server, bare.ready_for_load) == ("foreign 1.0", True)
+    assert (bare.server, bare.way_in, bare.ready_for_load) == ("foreign 1.0", "", True)
     assert with_verdict(bare, "absent") - {"deadline already past"} == {
         *("grpc.health.v1", "reflection", "dialect"),
         *("RepositoryIndex", "ModelConfig", "ModelStatistics", "ModelStreamInfer"),

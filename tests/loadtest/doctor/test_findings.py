@@ -10,6 +10,7 @@ FAILS = make_finding("digits/1", "rows of a request", "fails", "1, 2 answered; 8
 FOUND = Diagnosis(
     target="127.0.0.1:8001",
     server="other 1.0",
+    way_in="",
     model="digits",
     ready_for_load=True,
     findings=(
@@ -34,6 +35,11 @@ def test_what_passed_is_a_count_and_the_rest_is_named_with_what_it_means() -> No
         "          so requests of 8 rows fail",
         "Ready for a load test, but 1 of 5 checks would fail",
     ]
+
+
+def test_the_way_in_of_our_own_server_stands_in_the_first_line() -> None:
+    own = replace(FOUND, server="paretoserve 0.1.0", way_in="ModelInfer by pygrpc-native")
+    assert next(lines(own)) == "paretoserve 0.1.0 on 127.0.0.1:8001, ModelInfer by pygrpc-native"
 
 
 def test_verbose_names_what_passed_too() -> None:

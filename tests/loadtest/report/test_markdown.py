@@ -55,6 +55,12 @@ def test_the_markdown_tells_the_decision_of_each_load_and_the_warnings() -> None
     assert '```toml\ntarget = "localhost:1"' in text
 
 
+def test_the_markdown_tells_the_way_in_where_it_is_known() -> None:
+    run = replace(results(cell("a-x")), way_in="ModelInfer by pygrpc-native")
+    assert "pareto-serve 0.1.0 at localhost:1, ModelInfer by pygrpc-native, measured 2026-01-01T" in made(run)
+    assert "pareto-serve 0.1.0 at localhost:1, measured 2026-01-01T" in made(replace(run, way_in=""))
+
+
 def test_the_markdown_tells_the_slowdown_against_the_fastest_and_sorts_by_it() -> None:
     shows = (comparison("a-x", "b-x", 1.21, "too close to call", "p50"),)
     text = made(results(cell("b-x", 2.2), cell("c-x", failures=2), cell("a-x", 2.0), comparisons=shows))

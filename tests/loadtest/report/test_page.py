@@ -18,6 +18,7 @@ from loadtest.measure.measurement import Ceiling, ObjectLatency, Search
 from loadtest.measure.rate_search import Found, Objective, Trial
 from loadtest.tasks.classification import ClassFlip
 from loadtest.tasks.detection import ObjectFlip
+from protos.telemetry import Stage
 from tests.support.browser import open_page
 from tests.support.loadtest.cells import cell, closed, comparison, results
 from tests.support.loadtest.report_pages import draw_all, write
@@ -80,6 +81,24 @@ def test_a_cell_without_a_single_success_does_not_break_the_page(tmp_path: Path)
 def test_no_name_of_a_variant_ends_the_script_element_that_its_plots_stand_in(tmp_path: Path) -> None:
     evil, good = (write(results(cell(f"{name}-x")), tmp_path).read_text() for name in (EVIL, "int8"))
     assert evil.count("<script") == good.count("<script")
+
+
+def test_the_way_in_is_told_where_it_is_known(tmp_path: Path) -> None:
+    run = results(cell("a-x"))
+    told = text(replace(run, way_in="ModelInfer by pygrpc-native"), tmp_path)
+    assert "way in ModelInfer by pygrpc-native inputs golden" in told
+    assert "way in ModelInfer" not in text(run, tmp_path)
+
+
+def test_the_legend_names_the_parts_of_the_bars_and_no_others(tmp_path: Path) -> None:
+    stages: dict[Stage, float] = {"receive": 0.01, "decode": 0.02, "respond": 0.03, "encode": 0.04}
+    told = cell("a-x", server=ServerSide(1, 0.1, 0.6, 900.0, 0.8, None, stages))
+    page = text(results(told), tmp_path)
+    assert "receive measured: parsing the request decode measured: checking it" in page
+    assert "processing measured" not in page
+    untold = text(results(cell("a-x", server=ServerSide(1, 0.1, 0.6, 900.0, 0.8))), tmp_path)
+    assert "processing measured: the rest of the server's handler" in untold
+    assert "receive measured" not in untold
 
 
 def test_the_plan_is_shown_as_its_file(tmp_path: Path) -> None:

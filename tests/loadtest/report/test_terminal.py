@@ -126,10 +126,10 @@ def test_lines_break_between_words_with_what_follows_indented(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    run = replace(SHIPPED, plan=replace(SHIPPED.plan, p99=20.0))
+    run = replace(SHIPPED, plan=replace(SHIPPED.plan, p99=20.0), way_in="ModelInfer by grpcio")
     show(run, decide(run), Screen())
     shown = capsys.readouterr().out.splitlines()
-    assert shown[0] == "toy on localhost:1"
+    assert shown[0] == "toy on localhost:1, ModelInfer by grpcio"
     assert max(map(len, shown)) <= 80
     assert shown[-7:] == [
         "  not e-x: p99 at 1 user is 40.00 ms (36.00 to 44.00), 20.00 more than the 20",

@@ -3,6 +3,7 @@
 import platform
 from collections import Counter
 from pathlib import Path
+from time import perf_counter
 
 import grpc
 import prometheus_client
@@ -83,6 +84,30 @@ def test_durations_and_batches_are_those_of_the_successes(
             for part in ("request", "queue", "compute")
         )
         assert 0 < queue + compute < total
+
+
+@pytest.mark.parametrize("front", ["grpcio", "native"])
+def test_stages_queue_and_engine_are_all_the_time_of_the_answers(repository: Path, front: str) -> None:
+    requests = [encode_request("toy", "", {"input": toy.images(rows)}) for rows in (1, 64, 7)]
+    with serving(repository, "--front", front) as server, server.stub() as stub:
+        began = perf_counter()
+        for request in requests:
+            stub.ModelInfer(request, timeout=10)
+        assert [answer.error_message for answer in stub.ModelStreamInfer(iter(requests), timeout=10)] == [""] * 3
+        waited = perf_counter() - began
+        with pytest.raises(grpc.RpcError, match="INVALID_ARGUMENT"):
+            stub.ModelInfer(encode_request("toy", "", {"input": toy.images(65)}), timeout=10)
+        page = server.metrics()
+    stages = {stage: seconds for (stage,), seconds in by_labels(page, "pareto_stage_seconds_total", "stage").items()}
+    assert list(stages) == list(telemetry.STAGES)
+    assert all(seconds > 0 for seconds in stages.values())
+    answered, *parts = (
+        by_labels(page, f"pareto_{part}_duration_seconds_sum", "variant")[VARIANTS[0],]
+        for part in ("request", "queue", "compute")
+    )
+    receive = stages.pop("receive")
+    assert sum(stages.values()) + sum(parts) == pytest.approx(answered, abs=1e-6)
+    assert receive + answered < waited * 3  # on the stream three wait at once
 
 
 def test_nothing_is_in_flight_queued_or_rejected_afterwards(

@@ -61,12 +61,13 @@ def named(found: Sequence[ReadableSpan]) -> dict[str, ReadableSpan]:
 
 
 WHOLE = "inference.GRPCInferenceService/ModelInfer"
+PARTS = ("receive", "decode", "queue", "compute", "respond", "encode")
 
 
 @pytest.mark.usefixtures("front")
 def test_a_request_is_a_span_with_the_parts_of_its_way_one_after_the_other(repository: Path) -> None:
     found = named(spans(repository, lambda stub, _: stub.ModelInfer(REQUEST, timeout=30)))
-    assert set(found) == {WHOLE, "receive", "queue", "compute", "reply"}
+    assert set(found) == {WHOLE, *PARTS}
     whole = found[WHOLE]
     assert whole.kind == SpanKind.SERVER
     assert dict(whole.attributes or {}) == {
@@ -78,7 +79,7 @@ def test_a_request_is_a_span_with_the_parts_of_its_way_one_after_the_other(repos
         "paretoserve.model": "toy",
         "paretoserve.variant": "fp32-onnxruntime",
     }
-    parts = [ends(found[name]) for name in ("receive", "queue", "compute", "reply")]
+    parts = [ends(found[name]) for name in PARTS]
     begin, end = ends(whole)
     assert (begin, end) == (parts[0][0], parts[-1][1])
     for (began, ended), (next_began, _) in itertools.pairwise(parts):
@@ -124,8 +125,8 @@ def test_a_failed_request_has_the_parts_that_took_place_and_no_text_of_the_fault
             await stub.ModelInfer(REQUEST, timeout=30)
 
     found = spans(repository, play)
-    assert [span.name for span in found] == ["receive", WHOLE, "receive", "queue", WHOLE]
-    unknown, failed = found[1], found[4]
+    assert [span.name for span in found] == ["receive", "decode", WHOLE, "receive", "decode", "queue", WHOLE]
+    unknown, failed = found[2], found[6]
     assert [(span.status.status_code, span.status.description) for span in (unknown, failed)] == [
         (StatusCode.ERROR, "NOT_FOUND"),
         (StatusCode.ERROR, "INTERNAL"),

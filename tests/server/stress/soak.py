@@ -1,7 +1,8 @@
 """A soak: mixed traffic and faults against a real server, whose resources have to stay flat.
 
-`make soak` runs it for ten minutes; the suite runs it for seconds, and again with a server that leaks on
-purpose (`tests.server.stress.leaky`). Looked at are, for each process, memory, descriptors and threads, and the
+`make soak` runs it for ten minutes through each front, `make soak ARGS="--front native --seconds 1800"` for half an
+hour through one; the suite runs it for seconds, and again with a server that leaks on purpose
+(`tests.server.stress.leaky`). Looked at are, for each process, memory, descriptors and threads, and the
 number of series on the metrics page. Meanwhile a variant is published again and again, so that loading and
 unloading is part of it. What is allowed to grow is in `ALLOWED`: a leak smaller than that needs a longer run.
 """
@@ -25,6 +26,7 @@ from tests.server.stress.traffic import Traffic
 from tests.support import toy
 from tests.support.serving import ServerProcess, serving
 
+FRONTS = ("grpcio", "native")
 SAMPLES = 100
 CLIENTS = 4
 MEBIBYTE = 2**20
@@ -99,16 +101,20 @@ def _publishing(repository: Path, pause: float) -> Iterator[None]:
 
 
 def main() -> int:
-    """Prints every trend; the exit code is 1 where something grew, or a call ended as it should not."""
+    """Prints every trend by front; the exit code is 1 where something grew, or a call ended as it should not."""
     parser = argparse.ArgumentParser(prog="soak", description=__doc__)
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--workers", default="1")
+    parser.add_argument("--front", choices=FRONTS, help="only this one (default: one after the other)")
     wanted = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        found = soak(toy.repository(Path(folder)), wanted.seconds, "--workers", wanted.workers)
-    print(*found.trends, sep="\n")
-    print(f"{found.calls} calls, unexpected: {found.unexpected or 'none'}")
-    return 1 if found.growing or found.unexpected else 0
+    failed = False
+    for front in [wanted.front] if wanted.front else FRONTS:
+        with tempfile.TemporaryDirectory() as folder:
+            found = soak(toy.repository(Path(folder)), wanted.seconds, "--workers", wanted.workers, "--front", front)
+        print(f"--front {front}", *found.trends, sep="\n")
+        print(f"{found.calls} calls, unexpected: {found.unexpected or 'none'}", flush=True)
+        failed |= bool(found.growing or found.unexpected)
+    return int(failed)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
-from tests.server.stress.soak import ALLOWED, soak
+import pytest
+
+from tests.server.stress.soak import ALLOWED, FRONTS, soak
 from tests.support import toy
 
 
-def test_under_mixed_traffic_and_faults_nothing_grows(tmp_path: Path) -> None:
-    found = soak(toy.repository(tmp_path), seconds=12.0)
+@pytest.mark.parametrize("front", FRONTS)
+def test_under_mixed_traffic_and_faults_nothing_grows(tmp_path: Path, front: str) -> None:
+    found = soak(toy.repository(tmp_path), 12.0, "--front", front)
     assert found.unexpected == {}
     assert found.growing == set(), "\n".join(map(str, found.trends))
 
