@@ -108,6 +108,7 @@ class Edge(grpc.GenericRpcHandler):  # type: ignore[type-arg]
                 if not self.calls_may_begin.is_set():
                     await self.calls_may_begin.wait()
                 response = await behavior(decode(raw), record if recorded else context)
+                record.end()
             except BaseException as error:
                 await _end(counter, error, context, record)
             counter.successes.inc()
