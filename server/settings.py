@@ -41,8 +41,9 @@ class Settings:
     """Processes that share the port; workers x threads have to fit the available cores."""
     max_rows: int = _number(64, 1, 65536)
     """Rows that one request may hold."""
-    batch_max: int = _number(server_defaults.BATCH_MAX, 1, 65536)
-    """Rows of one execution: requests that wait are executed together up to it; 1 executes each by itself."""
+    batch_max: int = _number(server_defaults.BATCH_MAX, 0, 65536)
+    """Rows of one execution: requests that wait are executed together up to it; 1 executes each by itself; 0 finds for
+    each variant, when it is loaded, from how many rows on (16 to 64) larger batches gain nothing."""
     batch_delay: float = _number(0.0, 0.0, 10.0)
     """Seconds that a request may wait for others to join it, where others are likely to come; 0 takes what waits."""
     batch: tuple[str, ...] = field(default=(), metadata={"metavar": "MODEL=ROWS,..."})

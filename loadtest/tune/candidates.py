@@ -2,7 +2,7 @@
 
     threads      of one execution of the engine, inside a process
     workers      processes that share the port; each executes one batch of a variant at a time
-    batch_max    rows of one execution, of requests that wait together
+    batch_max    rows of one execution, of requests that wait together; 0: as many as the server finds that pay
 
 The server refuses workers x threads that do not fit the cores; its execution slots follow from the two.
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from loadtest.tune.settings import Settings
 from protos.errors import UsageError
 from protos.manifest import Variant
-from protos.server_defaults import BATCH_MAX, THREADS, WORKERS
+from protos.server_defaults import BATCH_MAX, LARGEST_BATCH, SMALLEST_BATCH, THREADS, WORKERS
 
 
 @dataclass(frozen=True, order=True)
@@ -98,12 +98,10 @@ def candidates(
 def batch_limits(most_rows: float) -> list[int]:
     """Returns limits that differ under a load of which at most so many rows wait at once.
 
-    They are 1, the server's own and four times that. Where several hold all rows, one of them stands for all: the
-    server's own, or else the smallest.
+    They are the server's own, 1 and the largest that the server would find. The server's own is at least the smallest
+    that it would find: where that holds all rows, the largest is the same.
     """
-    limits = [1, BATCH_MAX, 4 * BATCH_MAX]
-    ample = [each for each in limits if each >= most_rows]
-    return [each for each in limits if each < most_rows] + ([BATCH_MAX] if BATCH_MAX in ample else ample[:1])
+    return [BATCH_MAX, *[1] * (most_rows > 1), *[LARGEST_BATCH] * (most_rows > SMALLEST_BATCH)]
 
 
 def plan_text(settings: Settings, configurations: Sequence[Configuration], cores: int) -> str:

@@ -34,8 +34,8 @@ class Settings:
     workers: tuple[int, ...] = field(default=(), metadata=units.COUNTS)
     """values of the server's --workers to try, separated by commas (default: powers of two up to the cores)"""
     batch_max: tuple[int, ...] = field(default=(), metadata=units.COUNTS)
-    """values of the server's --batch-max to try, separated by commas (default: 1, the server's own, and four times
-    that where the load can fill it)"""
+    """values of the server's --batch-max to try, separated by commas (default: the server's own, which it finds when it
+    loads a variant, 1, and 64 where the load can fill it)"""
     duration: float = field(default=10.0, metadata=ABOVE_ZERO)
     """most seconds of load, in slices, on each configuration; with a constraint those that are beaten stop earlier"""
     out: Path = Path("runs/tune")

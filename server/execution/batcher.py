@@ -28,7 +28,7 @@ class BatchLimit:
     """How requests for one variant are grouped."""
 
     rows: int
-    """The most rows of one execution; 1 groups nothing."""
+    """The most rows of one execution; 1 groups nothing; 0 is to be found when the variant is loaded."""
     delay: float = 0.0
     """The longest that a request waits for others to join it, in seconds."""
 

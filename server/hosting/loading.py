@@ -1,19 +1,27 @@
-"""From a folder of the repository to a runtime that may serve: verified, loaded, warmed up and checked.
+"""From a folder of the repository to a runtime that may serve: verified, loaded, warmed up, checked and timed.
 
 One thread loads, one artifact after the other: libraries import their parts while they load an artifact, and
 some (torch) import in cycles, which fail where two threads enter them from different ends.
 """
 
 import asyncio
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
+
+import numpy as np
 
 from protos.manifest import Variant
 from protos.repository import Entry, fingerprint, load_golden, read_entry, verify
 from server import runtimes
+from server.execution.batch_rows import best_rows
+from server.execution.batcher import BatchLimit
+from server.execution.engine import limit_for
 from server.execution.threads import Slots
+from server.runtimes import Array, Runtime
 from server.runtimes.golden import check_golden
 
 
@@ -23,15 +31,19 @@ class Loaded:
 
     entry: Entry
     variant: Variant
-    runtime: runtimes.Runtime
+    runtime: Runtime
+    limit: BatchLimit
     seconds: float
 
 
 class Loader:
-    """Loads from `root`, for engines of `threads` threads; golden checks wait for a slot as executions do."""
+    """Loads from `root`, for engines of `threads` threads; what it executes waits for a slot, as all executions do.
 
-    def __init__(self, root: Path, threads: int, slots: Slots) -> None:
-        self._root, self._threads, self._slots = root, threads, slots
+    `limits` are those of `make_limits`; where they leave the rows to be found, they are found here.
+    """
+
+    def __init__(self, root: Path, threads: int, slots: Slots, limits: Mapping[str, BatchLimit]) -> None:
+        self._root, self._threads, self._slots, self._limits = root, threads, slots, limits
         self._pool = ThreadPoolExecutor(1, "load")
 
     async def load(self, entry: Entry) -> Loaded:
@@ -64,7 +76,18 @@ class Loader:
         try:
             with self._slots:
                 check_golden(runtime, variant, golden)
+            limit = limit_for(variant, self._limits)
+            if not limit.rows:
+                limit = replace(limit, rows=best_rows(partial(self._execute, runtime, golden.inputs)))
         except BaseException:
             runtime.close()
             raise
-        return Loaded(entry, variant, runtime, perf_counter() - began)
+        return Loaded(entry, variant, runtime, limit, perf_counter() - began)
+
+    def _execute(self, runtime: Runtime, inputs: dict[str, Array], rows: int) -> float:
+        """Returns the seconds that `rows` rows take, of `inputs` again and again."""
+        batch = {name: np.resize(array, (rows, *array.shape[1:])) for name, array in inputs.items()}
+        with self._slots:
+            began = perf_counter()
+            runtime.infer(batch)
+            return perf_counter() - began

@@ -20,7 +20,7 @@ from protos.manifest import Variant
 from protos.repository import FIRST_DEFAULT, Entry, default_variant, scan
 from protos.support.failures import has_path, telling_line
 from protos.support.machine import measured
-from server.execution.engine import Engine, limit_for
+from server.execution.engine import Engine
 from server.execution.threads import Plan, Slots
 from server.hosting.loading import Loaded, Loader
 from server.observability.metrics import Metrics, State, VariantMetrics
@@ -80,7 +80,7 @@ class Registry:
         self.root, self.plan = settings.repository, plan
         self._settings, self._metrics, self._changed = settings, metrics, changed
         self._slots = Slots(plan.slots)
-        self._loader = Loader(self.root, plan.threads, self._slots)
+        self._loader = Loader(self.root, plan.threads, self._slots, settings.batch_limits())
         self._models: dict[str, dict[str, Hosted]] = {}
         entries = scan(self.root)
         self._defaults = {model: default_variant(self.root, model) for model in {entry.model for entry in entries}}
@@ -191,12 +191,13 @@ class Registry:
 
     async def _swap(self, hosted: Hosted, loaded: Loaded) -> None:
         old, hosted.entry, hosted.reason = hosted.engine, loaded.entry, ""
-        limit, room = limit_for(loaded.variant, self._settings.batch_limits()), self._settings.queue_size
+        room, limit = self._settings.queue_size, loaded.limit
         engine = Engine(loaded.runtime, hosted.label, room, self._slots, hosted.metrics, limit)
         hosted.served = engine, loaded.variant
         hosted.metrics.follow_queue(engine.depth)
         hosted.metrics.describe(loaded.variant, loaded.seconds)
-        logger.info("variant %s READY in %.2f s", hosted.label, loaded.seconds)
+        batches = f"batches of up to {limit.rows} rows" if limit.rows > 1 else "no batches"
+        logger.info("variant %s READY in %.2f s, %s", hosted.label, loaded.seconds, batches)
         if measured(loaded.variant.machine) == "elsewhere":
             told = "variant %s was measured on %s, not on this CPU: its latency will be another"
             logger.warning(told, hosted.label, loaded.variant.machine.processor)

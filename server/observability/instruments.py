@@ -1,6 +1,9 @@
 """Makes instruments of what `protos.telemetry` declares. Light: a supervisor of workers needs no more than this."""
 
+import collections
 from bisect import bisect_left
+from collections.abc import Collection
+from itertools import repeat
 from typing import Any, TypeVar
 
 import prometheus_client
@@ -16,12 +19,14 @@ Instrument = TypeVar("Instrument", bound=MetricWrapperBase)
 
 
 class Histogram(prometheus_client.Histogram):
-    """A histogram that finds its bucket by bisection, which saves microseconds a request; it takes no exemplars."""
+    """A histogram that counts many values at once."""
 
-    def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
-        """Counts one value."""
-        self._sum.inc(amount)
-        self._buckets[bisect_left(self._upper_bounds, amount)].inc(1)
+    def observe_all(self, amounts: Collection[float]) -> None:
+        """Counts each of `amounts`, as `observe` would."""
+        self._sum.inc(sum(amounts))
+        buckets = map(bisect_left, repeat(self._upper_bounds), amounts)
+        for bucket, count in collections.Counter(buckets).items():
+            self._buckets[bucket].inc(count)
 
 
 def make(registry: CollectorRegistry, kind: type[Instrument], metric: Metric) -> Instrument:

@@ -10,7 +10,7 @@ import platform
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import grpc
 import prometheus_client
@@ -32,6 +32,7 @@ STATES: tuple[State, ...] = get_args(State)
 REASONS: tuple[Reason, ...] = get_args(Reason)
 FLUSH_EVERY = 64
 """Requests, or executions, that are counted together."""
+Left = TypeVar("Left")
 
 
 class Metrics:
@@ -124,20 +125,15 @@ class VariantMetrics:
     def count(self) -> None:
         """Counts what was left behind; for any thread."""
         with self._counting:
-            while self._executions:
-                rows, seconds = self._executions.popleft()
-                self._batch_rows.observe(rows)
-                if seconds is not None:
-                    self._statistics.executed(rows, seconds)
-            stages: list[tuple[float, ...]] = []
-            while self._answers:
-                record = self._answers.popleft()
-                self._requests[grpc.StatusCode.OK].inc()
-                self._request_duration.observe(record.seconds)
-                self._queue_duration.observe(record.queue_seconds)
-                self._compute_duration.observe(record.compute_seconds)
-                self._statistics.answered(record)
-                stages.append(record.stages)
+            executions, answers = _taken(self._executions), _taken(self._answers)
+            self._batch_rows.observe_all([rows for rows, _ in executions])
+            self._requests[grpc.StatusCode.OK].inc(len(answers))
+            self._request_duration.observe_all([record.seconds for record in answers])
+            self._queue_duration.observe_all([record.queue_seconds for record in answers])
+            self._compute_duration.observe_all([record.compute_seconds for record in answers])
+            self._statistics.executed(executions)
+            self._statistics.answered(answers)
+            stages = [record.stages for record in answers]
             for counter, *spent in zip(self._stage_seconds, *stages, strict=True):
                 counter.inc(sum(spent))
 
@@ -181,3 +177,8 @@ class VariantMetrics:
         self._metrics.variants.discard(self)
         for instrument in self._metrics.of_variants:
             instrument.remove_by_labels(self._names)
+
+
+def _taken(left: "deque[Left]") -> "list[Left]":
+    """Takes what is there now; other threads may add to it meanwhile."""
+    return [left.popleft() for _ in range(len(left))]

@@ -1,7 +1,6 @@
 """The one record of a request, which metrics, statistics, the debug log and traces all read."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Protocol
 
@@ -22,16 +21,10 @@ class Caller(Protocol):
         """Returns the headers that the client sent."""
 
 
-@dataclass(slots=True)
 class RequestRecord:
     """One request. Times are those of `perf_counter`. It holds no tensors, since metrics keep it for a while."""
 
-    caller: Caller | None
-    """None once the call has ended."""
-    began: float = field(default_factory=perf_counter)
-    """When its bytes were at hand."""
-    timeout: float | None = field(init=False)
-    """Seconds that the client gave the call, or None without a deadline."""
+    # What a record begins with lies in the class: a call that is to write all of it first would take longer.
     request_id: str = ""
     model: str = ""
     variant: str = ""
@@ -51,10 +44,13 @@ class RequestRecord:
     readers: "Sequence[Exporter]" = ()
     """Who is shown the request at its end."""
 
-    def __post_init__(self) -> None:
-        """Reads the call's timeout."""
-        assert self.caller is not None
-        self.timeout = self.caller.time_remaining()
+    def __init__(self, caller: Caller) -> None:
+        self.caller: Caller | None = caller
+        """None once the call has ended."""
+        self.began = perf_counter()
+        """When its bytes were at hand."""
+        self.timeout = caller.time_remaining()
+        """Seconds that the client gave the call, or None without a deadline."""
 
     @property
     def deadline(self) -> float | None:

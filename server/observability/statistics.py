@@ -13,6 +13,7 @@ Source: https://github.com/triton-inference-server/server/blob/main/docs/protoco
 """
 
 import threading
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from time import time
 
@@ -30,10 +31,10 @@ class Duration:
     count: int = 0
     ns: int = 0
 
-    def add(self, seconds: float) -> None:
-        """Counts one more, which took `seconds`."""
-        self.count += 1
-        self.ns += round(seconds * 1e9)
+    def add(self, *seconds: float) -> None:
+        """Counts as many more as there are `seconds`, which is what each took."""
+        self.count += len(seconds)
+        self.ns += sum(map(round, [each * 1e9 for each in seconds]))
 
     def message(self) -> pb.StatisticDuration:
         """Returns the protocol's message."""
@@ -41,7 +42,7 @@ class Duration:
 
 
 class Statistics:
-    """The counters of one variant. Whoever counts sees to it that one thread does at a time, except for executions."""
+    """The counters of one variant. Whoever counts sees to it that one thread does at a time."""
 
     def __init__(self) -> None:
         self._last_request, self._rows = 0.0, 0
@@ -54,19 +55,21 @@ class Statistics:
         """Counts the arrival of a request that names the variant."""
         self._last_request = time()
 
-    def answered(self, record: RequestRecord) -> None:
-        """Counts a request that was answered."""
-        self._rows += record.rows
-        self.success.add(record.seconds)
-        self.queue.add(record.queue_seconds)
-        self.compute_input.add(record.admitted - record.arrived)
-        self.compute_infer.add(record.compute_seconds)
-        self.compute_output.add(record.ended - record.answered)
+    def answered(self, records: Sequence[RequestRecord]) -> None:
+        """Counts requests that were answered."""
+        self._rows += sum([record.rows for record in records])
+        self.success.add(*[record.seconds for record in records])
+        self.queue.add(*[record.queue_seconds for record in records])
+        self.compute_input.add(*[record.admitted - record.arrived for record in records])
+        self.compute_infer.add(*[record.compute_seconds for record in records])
+        self.compute_output.add(*[record.ended - record.answered for record in records])
 
-    def executed(self, rows: int, seconds: float) -> None:
-        """Counts an execution of `rows` rows that succeeded."""
-        with self._mutex:  # while a variant is replaced, two engines report
-            self._batches.setdefault(rows, Duration()).add(seconds)
+    def executed(self, executions: Iterable[tuple[int, float | None]]) -> None:
+        """Counts executions by their rows and seconds; None, where one failed, does not count."""
+        with self._mutex:
+            for rows, seconds in executions:
+                if seconds is not None:
+                    self._batches.setdefault(rows, Duration()).add(seconds)
 
     def message(self, model: str, variant: str) -> pb.ModelStatistics:
         """Returns the counters as the protocol's message."""

@@ -37,14 +37,14 @@ def variant(tmp_path_factory: pytest.TempPathFactory) -> Variant:
 def test_threads_and_workers_are_powers_of_two_that_fit_the_cores(
     cores: int, threads_and_workers: list[tuple[int, int]]
 ) -> None:
-    grid = [(*each, rows) for each in threads_and_workers for rows in (1, 16)]
-    found = [dataclasses.astuple(each) for each in candidates(cores, (1, 16))]
-    assert found[0] == (1, 1, 16)
+    grid = [(*each, rows) for each in threads_and_workers for rows in (0, 1)]
+    found = [dataclasses.astuple(each) for each in candidates(cores, (0, 1))]
+    assert found[0] == (1, 1, 0)
     assert sorted(found) == grid
 
 
 @pytest.mark.parametrize(
-    ("most_rows", "limits"), [(1, [16]), (2, [1, 16]), (16, [1, 16]), (17, [1, 16, 64]), (math.inf, [1, 16, 64])]
+    ("most_rows", "limits"), [(1, [0]), (2, [0, 1]), (16, [0, 1]), (17, [0, 1, 64]), (math.inf, [0, 1, 64])]
 )
 def test_a_batch_that_the_load_cannot_fill_is_not_tried(most_rows: float, limits: list[int]) -> None:
     assert batch_limits(most_rows) == limits
@@ -103,9 +103,9 @@ def test_several_workers_have_a_supervisor() -> None:
 
 def test_the_plan_says_what_is_measured_and_how_long_it_takes() -> None:
     settings = dataclasses.replace(SETTINGS, users=8, duration=10.0)
-    assert plan_text(settings, candidates(2, (1, 16)), 2) == (
-        "fp32-onnxruntime of toy, 8 users: 6 configurations that fit 2 cores (threads 1, 2; workers 1, 2; batch-max 1,"
-        " 16), 10 s each at most, about 2 min"
+    assert plan_text(settings, candidates(2, (0, 1)), 2) == (
+        "fp32-onnxruntime of toy, 8 users: 6 configurations that fit 2 cores (threads 1, 2; workers 1, 2; batch-max 0,"
+        " 1), 10 s each at most, about 2 min"
     )
 
 

@@ -126,9 +126,9 @@ def test_the_table_shows_all_figures_in_80_columns() -> None:
     lines = printed.get().splitlines()
     assert lines[0].strip() == "int8-openvino of toy, 1 user"
     assert [line.rstrip() for line in lines[4:]] == [
-        "2 x 1 x 16  2.00   8.00  15,600    n/a   160 1.30 (1.14 to 1.48) clear, use",
-        "1 x 1 x 16  2.50  10.00  12,000    n/a   150 the default",
-        "1 x 2 x 16 30.75 123.00     800    n/a 1,250 0.83 (0.76 to 1.20) too close, no",
+        "2 x 1 x 0  2.00   8.00  15,600    n/a   160 1.30 (1.14 to 1.48) clear, use",
+        "1 x 1 x 0  2.50  10.00  12,000    n/a   150 the default",
+        "1 x 2 x 0 30.75 123.00     800    n/a 1,250 0.83 (0.76 to 1.20) too close, no",
     ]
 
 
@@ -154,7 +154,7 @@ def test_the_document_has_settings_and_evidence(figure: str) -> None:
     shown = comparison(BY[TWO_THREADS], VARIANT, 1.25, figure="throughput" if figure == "throughput" else "p99")
     found = run(KEPT, FASTER, comparisons=(shown,), **limits)
     made = json.loads(document(make_verdict(found, NAMES), found, {ALONE: "it ended with 1"}, Path("r.html")))
-    assert made["best"] == {"threads": 2, "workers": 1, "batch_max": 16}
+    assert made["best"] == {"threads": 2, "workers": 1, "batch_max": 0}
     assert made["left_out"] == [{"threads": 1, "workers": 1, "batch_max": 1, "reason": "it ended with 1"}]
     first, second = made["configurations"]
     ratio = 1.25 if figure == "throughput" else 0.8
