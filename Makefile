@@ -42,9 +42,9 @@ soak: $(INSTALLED)
 overload: $(INSTALLED)
 	@$(BIN)/python -m tests.server.stress.overload --seconds 30
 
-# What the server costs beside the engine and gRPC: `make bench ARGS="--rounds 9 --peer NAME=HOST:PORT"`.
+# What the server costs beside the engine and gRPC: `make bench ARGS="--rounds 9 --peer NAME=HOST:PORT"`. Wants h2load.
 bench: $(INSTALLED)
-	@$(BIN)/python -m server.bench $(ARGS)
+	@PATH="$(TOOLS):$$PATH" $(BIN)/python -m server.bench $(ARGS)
 
 # Regenerates the stubs; tests/protos/test_generated.py fails where they are not what this makes.
 proto: $(INSTALLED)
