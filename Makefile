@@ -49,9 +49,9 @@ overload: $(INSTALLED)
 stops: $(INSTALLED)
 	@$(BIN)/python -m tests.server.stress.stops --times 50
 
-# What the server costs beside the engine and gRPC: `make bench ARGS="--rounds 9 --peer NAME=HOST:PORT"`.
+# What the server costs beside the engine and gRPC: `make bench ARGS="--rounds 9 --peer NAME=HOST:PORT"`. Wants h2load.
 bench: $(INSTALLED)
-	@$(BIN)/python -m server.bench $(ARGS)
+	@PATH="$(TOOLS):$$PATH" $(BIN)/python -m server.bench $(ARGS)
 
 # Regenerates the stubs; tests/protos/test_generated.py fails where they are not what this makes.
 proto: $(INSTALLED)

@@ -211,15 +211,19 @@ class _Call:
         self.record = RequestRecord(self)
 
     def time_remaining(self) -> float | None:
+        """See `Caller.time_remaining`."""
         return None if self._ends is None else self._ends - perf_counter()
 
     def invocation_metadata(self) -> Iterable[tuple[str, str | bytes]]:
+        """See `Caller.invocation_metadata`."""
         return self._metadata
 
     def gone(self) -> bool:
+        """See `Reply.gone`."""
         return not self._front.waits(self)
 
     def resolve(self, outcome: Outcome) -> None:
+        """See `Reply.resolve`."""
         self._front.resolve(self, outcome)
 
 

@@ -44,11 +44,11 @@ def _comparison(ours: Row, rows: Sequence[Row], speeds: Sequence[EngineSpeed], p
     return Comparison(
         server=ours.server,
         in_flight=ours.in_flight,
-        best_peer=best and best.server,
-        rps_to_best_peer=_ratio(ours.rps, best and best.rps),
-        rps_to_bare=_ratio(ours.rps, bare and bare.rps),
+        best_peer=best.server if best else None,
+        rps_to_best_peer=_ratio(ours.rps, best.rps if best else None),
+        rps_to_bare=_ratio(ours.rps, bare.rps if bare else None),
         rps_to_engine=_ratio(ours.rps, max(speed.rows_per_second for speed in speeds)),
-        cpu_to_bare=_ratio(ours.server_cpu_us, bare and bare.server_cpu_us),
+        cpu_to_bare=_ratio(ours.server_cpu_us, bare.server_cpu_us if bare else None),
         p50_beyond_engine_ms=None if ours.in_flight > 1 or ours.p50_ms is None else ours.p50_ms - alone_ms,
     )
 

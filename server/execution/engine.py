@@ -95,13 +95,16 @@ class _Awaited:
     __slots__ = ("future", "loop")
 
     def __init__(self) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[Answer] = self.loop.create_future()
+        loop = asyncio.get_running_loop()
+        self.loop: asyncio.AbstractEventLoop | None = loop
+        self.future: asyncio.Future[Answer] = loop.create_future()
 
     def gone(self) -> bool:
+        """See `Reply.gone`."""
         return self.future.done()
 
     def resolve(self, outcome: Outcome) -> None:
+        """See `Reply.resolve`."""
         if self.future.done():
             return
         if isinstance(outcome, Answer):
