@@ -18,6 +18,7 @@ from protos.repository import Entry, describe_files, promote, scan
 from protos.support.machine import available_cores, instruction_sets
 from protos.tensors import encode_request
 from protos.v1 import inference_pb2 as pb
+from server.execution.batcher import make_limits
 from server.execution.threads import Slots
 from server.hosting.loading import Loaded, Loader
 from tests.support import toy
@@ -259,7 +260,7 @@ def test_artifacts_are_loaded_one_at_a_time(repository: Path) -> None:
             loaded.runtime.close()
 
     loading, overlaps, loads = threading.Lock(), [], []
-    loader = Noting(repository, 1, Slots(2))
+    loader = Noting(repository, 1, Slots(2), make_limits(0, 0.0, ()))
     asyncio.run(run())
     loader.close()
     assert (loads, overlaps) == ([HEALTHY, BROKEN], [])
