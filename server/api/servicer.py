@@ -3,6 +3,8 @@
 Errors are raised as domain errors; `server.api.edge` makes statuses of them.
 """
 
+from collections.abc import Awaitable
+
 from protos.manifest import TensorSpec
 from protos.support import program
 from protos.tasks.table import TASKS
@@ -59,11 +61,11 @@ class Servicer(RepositoryServicer):
             response.outputs.extend(map(_tensor_metadata, TASKS[variant.task].outputs(variant)))
         return response
 
-    async def ModelInfer(  # type: ignore[override]  # the edge passes a record in the place of the context
+    def ModelInfer(  # type: ignore[override]  # the edge passes a record in the place of the context, and ends it
         self, request: pb.ModelInferRequest, record: RequestRecord
-    ) -> pb.ModelInferResponse:
+    ) -> Awaitable[pb.ModelInferResponse]:
         """Answers one request."""
-        return await self._inference.complete(self._inference.check(request, record))
+        return self._inference.complete(self._inference.check(request, record))
 
     async def ModelStreamInfer(self, request_iterator: object, context: Context) -> None:  # type: ignore[override]
         """Answers many requests on one stream, by id."""
