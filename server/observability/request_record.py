@@ -29,7 +29,7 @@ class RequestRecord:
     caller: Caller | None
     """None once the call has ended."""
     began: float = field(default_factory=perf_counter)
-    """When its bytes were at hand."""
+    """When the call began. Its message is parsed later, at `arrived`."""
     timeout: float | None = field(init=False)
     """Seconds that the client gave the call, or None without a deadline."""
     request_id: str = ""
