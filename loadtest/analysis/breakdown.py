@@ -54,9 +54,9 @@ def break_down(cell: Cell, samples: Samples, ceiling: Ceiling | None) -> Breakdo
     parts: dict[Part, float] = {"sent late": late} if late else {}
     if compute is not None and queue is not None:
         parts |= {"compute": compute, "queue": queue}
-        if server.stage_ms_mean:
-            parts |= server.stage_ms_mean
-        elif handler is not None:
+        for stage, mean in server.stage_ms_mean.items():
+            parts[stage] = mean
+        if handler is not None and not server.stage_ms_mean:
             parts["processing"] = max(0.0, handler - compute - queue)
     left = max(0.0, total - sum(parts.values()))
     if not parts.keys() & {"encode", "processing"} or ceiling is None or ceiling.p50_ms is None:

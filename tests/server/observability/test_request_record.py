@@ -18,9 +18,9 @@ class NoDeadline:
 
 
 def test_the_stages_of_an_answer_are_what_lies_between_its_times() -> None:
-    record = RequestRecord(NoDeadline(), began=1.0)
+    record = RequestRecord(NoDeadline())
     record.take_answer(Answer({}, queue_seconds=8.0, compute_seconds=16.0))
-    record.arrived, record.admitted, record.answered, record.ended = 2.0, 4.0, 60.0, 124.0
+    record.began, record.arrived, record.admitted, record.answered, record.ended = 1.0, 2.0, 4.0, 60.0, 124.0
     assert record.stages == (1.0, 2.0, 32.0, 64.0)
     assert sum(record.stages) + record.queue_seconds + record.compute_seconds == record.ended - record.began
     assert record.seconds == 122.0

@@ -1,7 +1,7 @@
 """A server that leaks on purpose, for the test of the soak: `python -m tests.server.stress.leaky FLAGS...`.
 
 The product's own server, whose ONNX runtime is replaced, in this process, by one that keeps something of each
-execution: 16 KiB, and of every hundredth a descriptor, a thread and a series of the metrics page.
+execution: 64 KiB, and of every twentieth a descriptor, a thread and a series of the metrics page.
 """
 
 import os
@@ -13,8 +13,8 @@ from server.observability.metrics import Metrics
 from server.runtimes import Array
 from server.runtimes.onnxruntime import OnnxGraph
 
-KEPT_BYTES = 16 * 1024
-RARELY = 100
+KEPT_BYTES = 64 * 1024
+RARELY = 20
 
 hoard: list[object] = []
 pages: list[Metrics] = []
