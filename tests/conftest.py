@@ -2,8 +2,12 @@
 
 A suite that is started in the background (`make test &`, nohup) inherits SIGINT as ignored, and so would every program
 that it starts. With a handler of its own, its children begin with the default: https://docs.python.org/3/library/signal.html
+
+PyTorch's threads sleep while they wait for each other, here and in all that is started here, as in pareto-compress:
+beside other work on the same cores, threads that spin take most of their time for nothing.
 """
 
+import os
 import signal
 from collections.abc import Iterator
 
@@ -12,6 +16,7 @@ import pytest
 from tests.support.server.doors import DOORS
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # OpenMP reads it once, when PyTorch is imported
 
 
 @pytest.fixture(scope="module", params=DOORS)

@@ -26,22 +26,22 @@ runtimes = ["pytorch", "torchscript", "onnxruntime", "openvino"]
 
 [recipes.fp32]
 step = "train"
-fit = { epochs = 12, batch = 64, learning_rate = 0.05, shift = 2 }
+fit = { epochs = 8, batch = 64, learning_rate = 0.05, shift = 2 }
 
-[recipes.channels50]
+[recipes.channels30]
 step = "channel-pruning"
 parent = "fp32"
-ratio = 0.5
+ratio = 0.3
 runtimes = ["onnxruntime"]
-fit = { epochs = 6, batch = 64, learning_rate = 0.02, shift = 2, distillation = 0.9 }
+fit = { epochs = 8, batch = 64, learning_rate = 0.02, shift = 2, distillation = 0.9 }
 
 [recipes.int8]
 step = "static-int8"
 parent = "fp32"
 
-[recipes.channels50-int8]
+[recipes.channels30-int8]
 step = "static-int8"
-parent = "channels50"
+parent = "channels30"
 runtimes = ["openvino"]
 """
 

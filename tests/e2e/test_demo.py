@@ -26,7 +26,7 @@ from tests.support.serving import serving
 pytestmark = pytest.mark.timeout(1500)
 
 VARIANTS = {f"{recipe}-{runtime}" for recipe in ("fp32", "int8") for runtime in get_args(RuntimeName)}
-VARIANTS |= {"channels50-onnxruntime", "channels50-int8-openvino"}
+VARIANTS |= {"channels30-onnxruntime", "channels30-int8-openvino"}
 
 
 @pytest.fixture(scope="module")
