@@ -26,7 +26,7 @@ waits_for_slow_clients = pytest.mark.parametrize(
 REQUEST = encode_request("toy", "", {"input": toy.images(1)}, "id-17")
 UNKNOWN = encode_request("nope", "", {"input": toy.images(1)})
 LARGE, CALLS = 2**18, 12
-"""Numbers of 4 bytes in an answer, and calls that have such answers: more than all buffers on the way hold."""
+"""Numbers of 4 bytes in an answer, and calls that have such answers: far more than HTTP/2's windows hold."""
 FOREVER = 3600.0
 """Seconds to drain, where nothing may wait for their end."""
 
@@ -52,8 +52,13 @@ class Relay:
             yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         finally:
             server.close()
+            self.open.set()
+            await asyncio.gather(*self._tasks)  # both sides have hung up
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.append(task)
         asked, asking = await asyncio.open_connection(self._host, self._port)
         always = asyncio.Event()
         always.set()
