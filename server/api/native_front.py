@@ -211,15 +211,19 @@ class _Call:
         self.record = RequestRecord(self)
 
     def time_remaining(self) -> float | None:
+        """See `server.observability.request_record.Caller`."""
         return None if self._ends is None else self._ends - perf_counter()
 
     def invocation_metadata(self) -> Iterable[tuple[str, str | bytes]]:
+        """See `server.observability.request_record.Caller`."""
         return self._metadata
 
     def gone(self) -> bool:
+        """See `server.execution.engine.Reply`."""
         return not self._front.waits(self)
 
     def resolve(self, outcome: Outcome) -> None:
+        """See `server.execution.engine.Reply`."""
         self._front.resolve(self, outcome)
 
 

@@ -99,9 +99,11 @@ class _Awaited:
         self.future: asyncio.Future[Answer] = self.loop.create_future()
 
     def gone(self) -> bool:
+        """See `Reply`."""
         return self.future.done()
 
     def resolve(self, outcome: Outcome) -> None:
+        """See `Reply`."""
         if self.future.done():
             return
         if isinstance(outcome, Answer):
