@@ -64,6 +64,7 @@ WRAPPED_IN = {
         "compressors.tasks.augmentation",
     },
     "opentelemetry": {"server.observability.tracing"},
+    "pygrpc_native": {"server.api.native_front"},
     "plotly": {
         "loadtest.report.heatmap",
         "loadtest.report.plots",
@@ -157,7 +158,10 @@ def test_there_is_no_import_cycle() -> None:
     [
         (
             "server.lifecycle",
-            ("torch", "onnxruntime", "openvino", "nncf", "locust", "opentelemetry", "compressors", "loadtest"),
+            (
+                *("torch", "onnxruntime", "openvino", "nncf", "locust", "opentelemetry", "pygrpc_native"),
+                *("compressors", "loadtest"),
+            ),
         ),
         ("server.runtimes.onnxruntime", ("torch", "openvino")),
         ("loadtest.__main__", ("torch", "onnxruntime", "openvino", "server", "compressors")),

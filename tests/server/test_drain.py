@@ -15,14 +15,18 @@ from protos.v1 import inference_pb2 as pb
 from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
 from server.lifecycle import Server
 from tests.support import toy
+from tests.support.server import doors
 from tests.support.server.standins import Faulty, Gate, host, running
 from tests.support.serving import eventually
 
-pytestmark = pytest.mark.usefixtures("front")
+waits_for_slow_clients = pytest.mark.parametrize(
+    "front", [door for door in doors.DOORS if doors.expected("the end waits for slow clients", door)], indirect=True
+)
 
 REQUEST = encode_request("toy", "", {"input": toy.images(1)}, "id-17")
+UNKNOWN = encode_request("nope", "", {"input": toy.images(1)})
 LARGE, CALLS = 2**18, 12
-"""Numbers of 4 bytes in an answer, and calls that have such answers: more than all buffers on the way hold."""
+"""Numbers of 4 bytes in an answer, and calls that have such answers: far more than HTTP/2's windows hold."""
 FOREVER = 3600.0
 """Seconds to drain, where nothing may wait for their end."""
 
@@ -48,8 +52,13 @@ class Relay:
             yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         finally:
             server.close()
+            self.open.set()
+            await asyncio.gather(*self._tasks)  # both sides have hung up
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.append(task)
         asked, asking = await asyncio.open_connection(self._host, self._port)
         always = asyncio.Event()
         always.set()
@@ -93,6 +102,8 @@ async def read_later(relay: Relay, server: Server) -> None:
     relay.open.set()
 
 
+@waits_for_slow_clients
+@pytest.mark.usefixtures("front")
 def test_large_answers_that_a_slow_client_has_not_read_are_delivered_before_the_end(repository: Path) -> None:
     async def run() -> None:
         async with ending(repository) as (server, end), slowly_read(server) as stub:
@@ -105,6 +116,8 @@ def test_large_answers_that_a_slow_client_has_not_read_are_delivered_before_the_
     asyncio.run(run())
 
 
+@waits_for_slow_clients
+@pytest.mark.usefixtures("front")
 def test_large_answers_on_a_stream_that_a_slow_client_has_not_read_are_delivered_before_the_end(
     repository: Path,
 ) -> None:
@@ -124,6 +137,7 @@ def test_large_answers_on_a_stream_that_a_slow_client_has_not_read_are_delivered
     asyncio.run(run())
 
 
+@pytest.mark.usefixtures("front")
 def test_a_request_that_outlasts_the_drain_is_given_up_and_counted(repository: Path) -> None:
     async def run() -> None:
         gate, channels = Gate(), AsyncExitStack()
@@ -143,6 +157,34 @@ def test_a_request_that_outlasts_the_drain_is_given_up_and_counted(repository: P
     asyncio.run(run())
 
 
+def test_a_client_that_comes_while_the_server_drains_is_refused_by_the_server_or_by_its_port(
+    repository: Path, front: str
+) -> None:
+    async def told(address: str) -> tuple[grpc.StatusCode, str]:
+        async with grpc.aio.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+            call = GRPCInferenceServiceStub(channel).ModelInfer(UNKNOWN, timeout=60)
+            return await call.code(), await call.details() or ""
+
+    async def run() -> None:
+        async with ending(repository) as (server, end), grpc.aio.insecure_channel(server.grpc_address) as channel:
+            host(server, gate)
+            accepted = GRPCInferenceServiceStub(channel).ModelInfer(REQUEST, timeout=60)
+            await eventually(gate.entered.is_set)
+            stopping = asyncio.ensure_future(end())
+            while (answer := await told(server.grpc_address))[0] == grpc.StatusCode.NOT_FOUND:
+                pass
+            gate.open.set()
+            assert (await accepted).id == "id-17"
+            await stopping
+        assert answer[0] == grpc.StatusCode.UNAVAILABLE
+        taken = answer[1] == "the server is shutting down"
+        assert taken == doors.expected("takes connections while it drains", front)
+
+    gate = Gate()
+    asyncio.run(run())
+
+
+@pytest.mark.usefixtures("front")
 def test_clients_that_go_on_asking_do_not_hold_up_the_end(repository: Path) -> None:
     async def ask(address: str) -> None:
         async with grpc.aio.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)]) as channel:

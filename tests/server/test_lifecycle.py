@@ -98,6 +98,13 @@ def test_a_second_server_does_not_share_the_port_of_the_first(server: ServerProc
     assert line == f"pareto-serve: --port: {server.grpc_address} is in use, or cannot be listened on"
 
 
+def test_a_host_of_ipv6_is_listened_on_and_the_plan_names_the_front(repository: Path, front: str) -> None:
+    with serving(repository, "--host", "::1") as server, server.stub() as stub:
+        assert server.grpc_address.startswith("[::1]:")
+        assert stub.ModelInfer(encode_request("toy", "", {"input": toy.images(1)}), timeout=30).model_name == "toy"
+        server.wait_for_log(rf"plan: .*, front {front}\n")
+
+
 def test_a_missing_repository_is_one_clear_line() -> None:
     line = refusal("--repository", "/no/such/folder")
     assert line == "pareto-serve: --repository: got '/no/such/folder', expected a folder that exists"

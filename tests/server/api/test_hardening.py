@@ -76,6 +76,23 @@ def test_a_compressed_message_counts_as_what_it_unpacks_to(server: ServerProcess
         assert code(lambda: stub.ModelInfer(sized(LIMIT), timeout=30))[0] == grpc.StatusCode.OK
 
 
+def test_a_message_far_over_the_limit_is_refused_before_or_after_it_is_taken_in(
+    server: ServerProcess, front: str
+) -> None:
+    size = 96 * 2**20  # more than any other test sends
+    before = peak_bytes(server)
+    with connect(server.grpc_address) as channel:
+        send = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        assert code(lambda: send(bytes(size), timeout=60))[0] == EXHAUSTED
+    assert (peak_bytes(server) - before > size / 3) == doors.expected("takes in what is too large", front)
+
+
+def peak_bytes(server: ServerProcess) -> int:
+    """The most memory that the server has held so far."""
+    (line,) = [line for line in Path(f"/proc/{server.pid}/status").read_text().splitlines() if "VmHWM" in line]
+    return int(line.split()[1]) * 1024
+
+
 def test_a_message_packed_by_deflate_is_answered_or_refused_as_the_door_can(server: ServerProcess, front: str) -> None:
     with grpc.insecure_channel(server.grpc_address, compression=grpc.Compression.Deflate) as channel:
         ended, _ = code(lambda: GRPCInferenceServiceStub(channel).ModelInfer(sized(LIMIT), timeout=30))

@@ -1,7 +1,6 @@
 """A request whose engine is replaced between its check and its queue goes to the successor, where that is alike."""
 
 import asyncio
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,17 +13,7 @@ from protos.v1 import inference_pb2 as pb
 from server.execution.engine import answered
 from server.observability.request_record import RequestRecord
 from tests.support import toy
-from tests.support.server.standins import running
-
-
-class Waiting:
-    """A caller with all the time in the world."""
-
-    def time_remaining(self) -> float | None:
-        return None
-
-    def invocation_metadata(self) -> Iterable[tuple[str, str | bytes]]:
-        return ()
+from tests.support.server.standins import Unhurried, running
 
 
 @pytest.fixture
@@ -37,7 +26,7 @@ def test_a_request_that_was_checked_is_answered_by_the_engine_that_took_the_plac
     async def run() -> None:
         async with running(root) as server:
             request = encode_request("toy", "", {"input": toy.images(2)}, "an id")
-            checked = server._inference.check(request, RequestRecord(Waiting()))
+            checked = server._inference.check(request, RequestRecord(Unhurried()))
             toy.publish_variant(root, "onnxruntime", factor=3.0, tolerance=100.0)
             await server._sync.load("toy")
             answer = await answered(lambda reply: checked.submit(checked.inputs or {}, reply))
@@ -54,7 +43,7 @@ def test_a_successor_that_would_make_another_answer_of_it_is_not_asked(root: Pat
     async def run() -> None:
         async with running(root) as server:
             request = encode_request("toy", "", {"input": toy.images(1)})
-            checked = server._inference.check(request, RequestRecord(Waiting()))
+            checked = server._inference.check(request, RequestRecord(Unhurried()))
             await server.registry.load(checked.hosted, checked.hosted.entry)
             engine, variant = checked.hosted.serving()
             other = replace(variant.preprocessing, mean=(0.5, 0.5, 0.5))
@@ -69,7 +58,7 @@ def test_a_request_whose_variant_was_unloaded_is_told_so(root: Path) -> None:
     async def run() -> None:
         async with running(root) as server:
             request = encode_request("toy", "", {"input": toy.images(1)})
-            checked = server._inference.check(request, RequestRecord(Waiting()))
+            checked = server._inference.check(request, RequestRecord(Unhurried()))
             await server.registry.unload(checked.hosted)
             with pytest.raises(UnavailableError, match="variant 'toy/fp32-onnxruntime' is UNLOADED"):
                 await answered(lambda reply: checked.submit(checked.inputs or {}, reply))

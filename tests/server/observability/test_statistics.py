@@ -2,17 +2,22 @@
 
 import asyncio
 import contextlib
+import threading
 from pathlib import Path
 from time import time
 
 import grpc
 import pytest
+from prometheus_client import CollectorRegistry
 
+from protos.errors import NotFoundError
 from protos.tensors import encode_request
 from protos.v1 import inference_pb2 as pb
+from server.observability.metrics import Metrics, VariantMetrics
+from server.observability.request_record import RequestRecord
 from tests.support import toy
 from tests.support.server.connection import Client, connected
-from tests.support.server.standins import Faulty, Gate, host, raising
+from tests.support.server.standins import Faulty, Gate, Unhurried, host, raising
 from tests.support.serving import eventually
 
 pytestmark = pytest.mark.usefixtures("front")
@@ -45,6 +50,38 @@ def counts(stats: pb.ModelStatistics) -> dict[str, int]:
 def batches(stats: pb.ModelStatistics) -> dict[int, int]:
     """Executions by their rows."""
     return {batch.batch_size: batch.compute_infer.count for batch in stats.batch_stats}
+
+
+def test_counts_are_exact_whichever_threads_count() -> None:
+    """As through the native door: requests begin in one thread, and end in others, the engine's among them."""
+    page = Metrics(CollectorRegistry())
+    counted, calls, threads = VariantMetrics(page, "toy", VARIANTS[0]), 500, 8
+
+    def count(number: int) -> None:
+        for _ in range(calls):
+            record = RequestRecord(Unhurried())
+            record.readers = (counted.request_ended,)
+            counted.request_began()
+            record.end(None if number % 2 else NotFoundError("not here"))
+            counted.executed(1, 0.001)
+
+    counting = [threading.Thread(target=count, args=(number,)) for number in range(threads)]
+    for thread in counting:
+        thread.start()
+    for thread in counting:
+        thread.join()
+    stats = counted.statistics.message("toy", VARIANTS[0])
+    half = calls * threads // 2
+    assert (stats.inference_stats.success.count, stats.inference_stats.fail.count) == (half, half)
+    assert batches(stats) == {1: calls * threads}
+    shown = {
+        sample.labels["code"]: sample.value
+        for family in page.requests.collect()
+        for sample in family.samples
+        if sample.value
+    }
+    assert shown == {"OK": half, "NOT_FOUND": half}
+    assert [sample.value for family in page.inflight.collect() for sample in family.samples] == [0]
 
 
 def test_before_the_first_request_everything_is_zero(repository: Path) -> None:

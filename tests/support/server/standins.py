@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -78,6 +78,16 @@ class Record:
 
     def rejected(self, reason: Reason) -> None:
         self.rejections.append(reason)
+
+
+class Unhurried:
+    """A caller without a deadline, and without headers."""
+
+    def time_remaining(self) -> float | None:
+        return None
+
+    def invocation_metadata(self) -> Iterable[tuple[str, str | bytes]]:
+        return ()
 
 
 def raising() -> dict[str, Array]:
