@@ -1,0 +1,54 @@
+"""The two doors of one server (`--front`), and every difference between them that a client or an operator meets.
+
+All other tests of the wire run through both and expect the same. A test of a difference asks `expected` what its own
+door does.
+"""
+
+from typing import Any, Literal
+
+Door = Literal["grpcio", "native"]
+DOORS: tuple[Door, ...] = ("grpcio", "native")
+
+SILENCE = "silence"
+"""Of a call that the server never ends; its client has to."""
+_NO_MESSAGE = {
+    "grpcio": SILENCE,
+    "native": "INTERNAL",
+    "why": "grpc.aio takes a stream that ends before its message for a call that was given up, and says nothing",
+}
+
+DIFFERENCES: dict[str, dict[str, Any]] = {
+    "floods that are cut off": {
+        "grpcio": {"pings", "continuations"},
+        "native": {
+            "resets",
+            "requests and resets",
+            "overflowing windows",
+            "unknown flags",
+            "data after the end",
+            "continuations",
+            "empty data",
+        },
+        "why": "gRPC refuses the streams that are too many, and goes on; the front ends the connection, but for pings",
+    },
+    "a call with no message": _NO_MESSAGE,
+    "a call with half a header": _NO_MESSAGE,
+    "a call with half a message": _NO_MESSAGE,
+    "a call with a length of 4 GiB": _NO_MESSAGE,
+    "a call with an unknown compression": {
+        "grpcio": SILENCE,
+        "native": "UNIMPLEMENTED",
+        "why": "grpc.aio drops what it cannot unpack, and then is as silent as without a message",
+    },
+    "a call with an unknown flag": {
+        "grpcio": "NOT_FOUND",
+        "native": "INTERNAL",
+        "why": "gRPC hands over an empty message, in which no model is named",
+    },
+}
+"""By a short name: what each door does, and why."""
+
+
+def expected(name: str, door: str) -> Any:
+    """Returns what a door does where the doors differ."""
+    return DIFFERENCES[name][door]
