@@ -10,7 +10,7 @@ TOOLS := $(CURDIR)/.venv/tools/usr/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := .venv/.installed
 
-.PHONY: demo demo-detection test check bench proto soak overload stops clean tools
+.PHONY: demo demo-detection test check bench proto soak overload stops storms clean tools
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -48,6 +48,10 @@ overload: $(INSTALLED)
 # SIGTERM under 32 calls in flight, fifty times through each door, six minutes; fails where an accepted call is lost.
 stops: $(INSTALLED)
 	@$(BIN)/python -m tests.server.stress.stops --times 50
+
+# Hostile clients at full size beside well-behaved ones, through both doors; fails where one of them does harm.
+storms: $(INSTALLED)
+	@$(BIN)/python -m tests.server.stress.storms $(ARGS)
 
 # What the server costs beside the engine and gRPC: `make bench ARGS="--rounds 9 --peer NAME=HOST:PORT"`. Wants h2load.
 bench: $(INSTALLED)

@@ -47,8 +47,18 @@ SWITCH_SECONDS = 0.0005
 """How soon a busy event loop lets an engine's thread on, which has its answers and needs the interpreter to hand them
 out. With Python's own 5 ms, cores idle meanwhile: 10% fewer answers per second at 32 in flight (docs/bench.md)."""
 
-PENDING_CALLS = 10_000
-"""Calls that may have reached gRPC and not yet the event loop, which takes thousands a second."""
+STREAMS = 1024
+"""Calls of one connection that may be under way, as in the native front; clients keep back what is beyond. As many more
+may be over and not yet cleared away: beyond that, gRPC refuses the next calls of this connection."""
+PENDING_CALLS = 100_000
+"""Calls of all connections that may have reached gRPC and not yet the event loop, which takes thousands a second.
+
+Calls that were reset meanwhile wait there as well until it has taken them, and at the limit gRPC cancels whoever calls:
+a client that opened and reset streams had the calls of all others cancelled. `STREAMS` bounds what a connection adds.
+Source: https://github.com/grpc/grpc/pull/34782
+"""
+
+_STREAM_LIMITS = (("grpc.max_concurrent_streams", STREAMS), ("grpc.http2.max_deallocating_streams", STREAMS))
 
 SETTLE_SECONDS = 0.1
 """gRPC cancels the calls that it received but has not handed over when it stops. While calls are held, their
@@ -193,6 +203,7 @@ class Server:
                 ("grpc.server.max_pending_requests_hard_limit", PENDING_CALLS),
                 # Else a second server would take half of this one's connections, in silence.
                 ("grpc.so_reuseport", int(not self._alone)),
+                *(_STREAM_LIMITS if self._settings.front == "grpcio" else ()),  # the native front bounds its clients
             ],
         )
         edge = self._edge  # takes the services in the server's place

@@ -9,6 +9,14 @@ from typing import Any, Literal
 Door = Literal["grpcio", "native"]
 DOORS: tuple[Door, ...] = ("grpcio", "native")
 
+SILENCE = "silence"
+"""Of a call that the server never ends; its client has to."""
+_NO_MESSAGE = {
+    "grpcio": SILENCE,
+    "native": "INTERNAL",
+    "why": "grpc.aio takes a stream that ends before its message for a call that was given up, and says nothing",
+}
+
 DIFFERENCES: dict[str, dict[str, Any]] = {
     "pushback": {
         "grpcio": True,
@@ -45,6 +53,33 @@ DIFFERENCES: dict[str, dict[str, Any]] = {
         "native": True,
         "why": "gRPC closes a connection when the last answer is written, not when it has left: of 12 MiB that a "
         "client had not read, some were lost in 1 of 15 stops, on a stream in 5 of 15; for the front the server waits",
+    },
+    "floods that are cut off": {
+        "grpcio": {"pings", "continuations"},
+        "native": {
+            "resets",
+            "requests and resets",
+            "overflowing windows",
+            "data after the end",
+            "continuations",
+            "empty data",
+        },
+        "why": "gRPC refuses the streams that are too many, and goes on; the front ends the connection, but for pings. "
+        "Others may be cut off as well, by how much of them has come at once",
+    },
+    "a call with no message": _NO_MESSAGE,
+    "a call with half a header": _NO_MESSAGE,
+    "a call with half a message": _NO_MESSAGE,
+    "a call with a length of 4 GiB": _NO_MESSAGE,
+    "a call with an unknown compression": {
+        "grpcio": SILENCE,
+        "native": "UNIMPLEMENTED",
+        "why": "grpc.aio drops what it cannot unpack, and then is as silent as without a message",
+    },
+    "a call with an unknown flag": {
+        "grpcio": "NOT_FOUND",
+        "native": "INTERNAL",
+        "why": "gRPC hands over an empty message, in which no model is named",
     },
 }
 """By a short name: what each door does, and why."""
