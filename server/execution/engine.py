@@ -95,8 +95,9 @@ class _Awaited:
     __slots__ = ("future", "loop")
 
     def __init__(self) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[Answer] = self.loop.create_future()
+        loop = asyncio.get_running_loop()
+        self.loop: asyncio.AbstractEventLoop | None = loop
+        self.future: asyncio.Future[Answer] = loop.create_future()
 
     def gone(self) -> bool:
         return self.future.done()
