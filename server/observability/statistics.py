@@ -66,7 +66,7 @@ class Statistics:
 
     def executed(self, executions: Iterable[tuple[int, float | None]]) -> None:
         """Counts executions by their rows and seconds; None, where one failed, does not count."""
-        with self._mutex:
+        with self._mutex:  # other threads read them
             for rows, seconds in executions:
                 if seconds is not None:
                     self._batches.setdefault(rows, Duration()).add(seconds)
