@@ -109,9 +109,3 @@ def under_way(server: ServerProcess) -> dict[str, float]:
     page = server.metrics()
     names = ("pareto_inflight_requests", "pareto_queue_depth")
     return {name: total for name in names if (total := sum(by_labels(page, name, "variant").values()))}
-
-
-def ended(server: ServerProcess) -> dict[str, float]:
-    """Returns how many calls of ModelInfer ended with which code."""
-    found = by_labels(server.metrics(), "grpc_server_handled_total", "grpc_method", "grpc_code")
-    return {code: value for (method, code), value in found.items() if method == "ModelInfer"}
