@@ -25,7 +25,8 @@ SIZES = {
 @pytest.mark.parametrize("flood", FLOODS)
 def test_a_flood_harms_nobody_else(server: ServerProcess, front: str, flood: str) -> None:
     frames = pack(*FLOODS[flood](SIZES[flood]))
-    with unharmed(server), Connection(server.grpc_address) as client:
+    with unharmed(server) as others, Connection(server.grpc_address) as client:
         client.send(frames)
         cut_off = client.cut_off()
+        others.burst()  # all of it was read, and none of it is over
     assert cut_off or flood not in expected("floods that are cut off", front)

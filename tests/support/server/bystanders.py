@@ -15,9 +15,8 @@ from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
 from tests.support import toy
 from tests.support.serving import ServerProcess, by_labels, connect, eventually
 
-CLIENTS = 16
-"""Enough that some of them ask while a storm is at its worst."""
-PAUSE_SECONDS = 0.05
+CLIENTS, BURST = 4, 50
+PAUSE_SECONDS = 0.02
 """Of each of them after a call."""
 SECONDS = 30.0
 """The deadline of each of their calls."""
@@ -39,6 +38,16 @@ class Bystanders:
         for thread in self._threads:
             thread.start()
         self._began.wait(2 * SECONDS)
+        self._channel = connect(address)
+        grpc.channel_ready_future(self._channel).result(SECONDS)
+
+    def burst(self) -> None:
+        """Asks `BURST` calls at once, on one more connection, and waits until they have ended."""
+        stub, request = GRPCInferenceServiceStub(self._channel), encode_request("toy", "", {"input": toy.images(1)})
+        calls = [stub.ModelInfer.future(request, timeout=SECONDS) for _ in range(BURST)]
+        codes = Counter(call.code().name for call in calls)
+        with self._news:
+            self.calls += codes
 
     def ask(self, more: int) -> None:
         """Waits until so many more calls have ended."""
@@ -51,6 +60,7 @@ class Bystanders:
         self._over.set()
         for thread in self._threads:
             thread.join()
+        self._channel.close()
 
     def _client(self, number: int) -> None:
         with connect(self._address) as channel:
@@ -99,9 +109,3 @@ def under_way(server: ServerProcess) -> dict[str, float]:
     page = server.metrics()
     names = ("pareto_inflight_requests", "pareto_queue_depth")
     return {name: total for name in names if (total := sum(by_labels(page, name, "variant").values()))}
-
-
-def ended(server: ServerProcess) -> dict[str, float]:
-    """Returns how many calls of ModelInfer ended with which code."""
-    found = by_labels(server.metrics(), "grpc_server_handled_total", "grpc_method", "grpc_code")
-    return {code: value for (method, code), value in found.items() if method == "ModelInfer"}
