@@ -60,9 +60,9 @@ Source: https://github.com/grpc/grpc/pull/34782
 
 _STREAM_LIMITS = (("grpc.max_concurrent_streams", STREAMS), ("grpc.http2.max_deallocating_streams", STREAMS))
 
-SETTLE_SECONDS = 0.1
+SETTLE_SECONDS, MOST_SETTLES = 0.1, 10
 """gRPC cancels the calls that it received but has not handed over when it stops. While calls are held, their
-clients wait and send no others, so that by the end of this time there are none."""
+clients wait and send no others: once none has come for this time there are none, or others send without an end."""
 
 logger = logging.getLogger(__name__)
 
@@ -145,8 +145,7 @@ class Server:
             self._front.refuse()
         self._edge.end_streams()
         self._streams.close()
-        self._edge.calls_may_begin.clear()
-        await asyncio.sleep(SETTLE_SECONDS)
+        await self._settle()
         stopping = asyncio.create_task(self._grpc.stop(self._settings.drain_timeout))
         await asyncio.sleep(0)  # from here on gRPC takes no calls
         self._edge.calls_may_begin.set()
@@ -166,6 +165,15 @@ class Server:
         if self._page:
             await self._page.close()
         logger.info("stopped")
+
+    async def _settle(self) -> None:
+        """Holds the calls that come, until none does."""
+        self._edge.calls_may_begin.clear()
+        for _ in range(MOST_SETTLES):
+            held = self._edge.held
+            await asyncio.sleep(SETTLE_SECONDS)
+            if self._edge.held == held:
+                return
 
     async def _load(self) -> None:
         await self._sync.start()

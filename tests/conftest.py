@@ -28,3 +28,10 @@ def front(request: pytest.FixtureRequest) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("PARETO_FRONT", request.param)
         yield request.param
+
+
+@pytest.fixture(autouse=True)
+def default_front(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that does not ask for the door has the default one, also between two that do."""
+    if "front" not in request.fixturenames:
+        monkeypatch.delenv("PARETO_FRONT", raising=False)

@@ -54,6 +54,8 @@ class Edge(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         self.calls_may_begin = asyncio.Event()
         """While it is cleared, calls that arrive wait."""
         self.calls_may_begin.set()
+        self.held = 0
+        """How many calls have waited."""
 
     def add_generic_rpc_handlers(self, services: Sequence[Service]) -> None:
         """Called by the generated functions that add a service to a server."""
@@ -113,6 +115,7 @@ class Edge(grpc.GenericRpcHandler):  # type: ignore[type-arg]
             record = RequestRecord(context)
             try:
                 if not self.calls_may_begin.is_set():
+                    self.held += 1
                     await self.calls_may_begin.wait()
                 response = encode(await behavior(decode(raw), record if recorded else context))
                 record.end()

@@ -48,7 +48,7 @@ SOCKET_SECONDS = 0.1
 POLL_SECONDS = 0.005
 
 CallDetails = tuple[Iterable[tuple[str, str | bytes]], str, float | None]
-"""Headers, peer, and the seconds until the deadline or None."""
+"""Headers, peer, and the seconds from then on until the deadline or None."""
 
 logger = logging.getLogger(__name__)
 
@@ -121,10 +121,11 @@ class NativeFront:
 
     def _receive(self) -> None:
         while (events := self._front.recv_batch_details(TAKEN_AT_ONCE)) is not None:
+            received = perf_counter()  # of this moment are the seconds that it tells
             for kind, call_id, _, payload, _, details in events:
                 try:
                     if kind == EVENT_CALL:
-                        self._begin(call_id, payload, details)
+                        self._begin(call_id, payload, details, received)
                     else:
                         self._give_up(call_id)
                 except Exception:  # the thread, and the other calls, must live on
@@ -142,14 +143,15 @@ class NativeFront:
                 call.job.engine.give_up(call.job)
             self._counter.fail(asyncio.CancelledError(), call.record)
 
-    def _begin(self, call_id: int, payload: bytes | None, details: CallDetails | None) -> None:
+    def _begin(self, call_id: int, payload: bytes | None, details: CallDetails | None, received: float) -> None:
         assert payload is not None  # only cancellations have none
         assert details is not None
         if len(payload) > self._longest:  # as grpc.aio: refused before it is a call that is counted
             self._front.fail(call_id, *_too_long("Received", len(payload), self._longest))
             return
         metadata, _, seconds = details
-        self._calls[call_id] = call = _Call(self, call_id, metadata, seconds)
+        ends = None if seconds is None else received + seconds
+        self._calls[call_id] = call = _Call(self, call_id, metadata, ends)
         try:
             if self._refusing:
                 raise UnavailableError("the server is shutting down")
@@ -200,10 +202,9 @@ class _Call:
     __slots__ = ("_ends", "_front", "_metadata", "checked", "id", "job", "loop", "record", "task")
 
     def __init__(
-        self, front: NativeFront, call_id: int, metadata: Iterable[tuple[str, str | bytes]], seconds: float | None
+        self, front: NativeFront, call_id: int, metadata: Iterable[tuple[str, str | bytes]], ends: float | None
     ) -> None:
-        self._front, self.id, self._metadata = front, call_id, metadata
-        self._ends = None if seconds is None else perf_counter() + seconds
+        self._front, self.id, self._metadata, self._ends = front, call_id, metadata, ends
         self.loop: asyncio.AbstractEventLoop | None = None
         self.checked: Checked | None = None
         self.job: Job | None = None

@@ -38,7 +38,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(repository: Path) -> Iterator[ServerProcess]:
     """A server of two workers, which the tests leave as it was."""
-    with serving(repository, *TWO) as server:
+    with serving(repository, *TWO, "--front", "grpcio") as server:
         yield server
 
 

@@ -48,6 +48,11 @@ DIFFERENCES: dict[str, dict[str, Any]] = {
         "native": True,
         "why": "the front cannot close its port and go on: until the end it takes connections, and refuses their calls",
     },
+    "calls that it has not handed over when it stops": {
+        "grpcio": {"UNAVAILABLE", "CANCELLED"},
+        "native": {"UNAVAILABLE"},
+        "why": "gRPC cancels them itself, on a busy machine in 1 of 3 stops under load; none of them was accepted",
+    },
     "the end waits for slow clients": {
         "grpcio": False,
         "native": True,
