@@ -5,6 +5,7 @@ some (torch) import in cycles, which fail where two threads enter them from diff
 """
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ import numpy as np
 
 from protos.manifest import Variant
 from protos.repository import Entry, fingerprint, load_golden, read_entry, verify
+from protos.server_defaults import SMALLEST_BATCH
 from server import runtimes
 from server.execution.batch_rows import best_rows
 from server.execution.batcher import BatchLimit
@@ -23,6 +25,8 @@ from server.execution.engine import limit_for
 from server.execution.threads import Slots
 from server.runtimes import Array, Runtime
 from server.runtimes.golden import check_golden
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -78,11 +82,19 @@ class Loader:
                 check_golden(runtime, variant, golden)
             limit = limit_for(variant, self._limits)
             if not limit.rows:
-                limit = replace(limit, rows=best_rows(partial(self._execute, runtime, golden.inputs)))
+                limit = replace(limit, rows=self._best_rows(runtime, entry, golden.inputs))
         except BaseException:
             runtime.close()
             raise
         return Loaded(entry, variant, runtime, limit, perf_counter() - began)
+
+    def _best_rows(self, runtime: Runtime, entry: Entry, inputs: dict[str, Array]) -> int:
+        try:
+            return best_rows(partial(self._execute, runtime, inputs))
+        except Exception as error:  # it answered its golden inputs, and may serve
+            told = "variant %s/%s cannot execute larger batches, it gets up to %d rows: %r"
+            logger.warning(told, entry.model, entry.name, SMALLEST_BATCH, error)
+            return SMALLEST_BATCH
 
     def _execute(self, runtime: Runtime, inputs: dict[str, Array], rows: int) -> float:
         """Returns the seconds that `rows` rows take, of `inputs` again and again."""

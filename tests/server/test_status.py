@@ -61,7 +61,7 @@ def test_what_was_not_written_for_a_client_is_internal_and_neutral(error: Except
         (0.0, 10.0, grpc.StatusCode.DEADLINE_EXCEEDED),
         (0.09, 10.0, grpc.StatusCode.DEADLINE_EXCEEDED),
         (0.001, 0.05, grpc.StatusCode.DEADLINE_EXCEEDED),
-        (0.01, 0.05, grpc.StatusCode.CANCELLED),
+        (0.03, 0.05, grpc.StatusCode.CANCELLED),
     ],
 )
 def test_a_cancellation_near_the_deadline_is_the_deadlines(

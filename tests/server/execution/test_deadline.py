@@ -92,5 +92,6 @@ def test_the_server_answers_at_the_deadline_while_the_runtime_is_busy(repository
 def test_what_is_left_tells_a_deadline_from_a_client_that_gave_up() -> None:
     assert ran_out(0.0, 1.0)
     assert ran_out(0.011, 1.0)  # the wire rounds up by as much as 1%
-    assert not ran_out(0.02, 1.0)
+    assert ran_out(0.029, 1.0)  # a busy machine starts the clock late
+    assert not ran_out(0.04, 1.0)
     assert not ran_out(None, None)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -39,6 +39,18 @@ def test_the_rows_are_found_for_those_that_were_given_none(repository: Path) -> 
 def test_rows_that_were_given_are_kept(repository: Path) -> None:
     found = limits_of(repository, make_limits(5, 0.0, ()))
     assert found == {"fp32-onnxruntime": BatchLimit(5), "fp32-openvino": BatchLimit(5)}
+
+
+def test_an_engine_that_fails_in_larger_batches_serves_in_the_smallest(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(execute: Callable[[int], float]) -> int:
+        raise MemoryError("no room for 32 rows")
+
+    monkeypatch.setattr("server.hosting.loading.best_rows", fails)
+    found = limits_of(repository, make_limits(0, 0.0, ()))
+    assert {limit.rows for limit in found.values()} == {16}
+    assert caplog.messages[0].endswith("it gets up to 16 rows: MemoryError('no room for 32 rows')")
 
 
 @pytest.mark.parametrize(("wanted", "told"), [(5, "batches of up to 5 rows"), (1, "no batches")])
