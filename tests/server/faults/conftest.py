@@ -7,14 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.server.doors import DOORS
 from tests.support.serving import ServerProcess, serving
-
-
-@pytest.fixture(scope="module", params=DOORS)
-def front(request: pytest.FixtureRequest) -> str:
-    """The door by which ModelInfer comes in."""
-    return request.param
 
 
 @pytest.fixture(scope="session")
