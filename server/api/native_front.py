@@ -16,7 +16,7 @@ Everyone else finds it gone. It is counted first and then answered: a count is o
 
 The front bounds neither what a client sends before it is here nor what that unpacks to: for trusted networks, or behind
 a proxy that does.
-Source: https://pypi.org/project/pygrpc-native/
+Source: https://github.com/pygrpc/pygrpc-native
 """
 
 import asyncio
