@@ -135,7 +135,7 @@ class VariantMetrics:
             self._statistics.answered(answers)
             stages = [record.stages for record in answers]
             for counter, *spent in zip(self._stage_seconds, *stages, strict=True):
-                counter.inc(sum(spent))
+                counter.inc(max(0.0, sum(spent)))  # what takes no time may be rounded to less than none
 
     def rejected(self, reason: Reason) -> None:
         """Counts a request that was refused."""

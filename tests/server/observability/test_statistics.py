@@ -60,6 +60,7 @@ def test_counts_are_exact_whichever_threads_count() -> None:
     def count(number: int) -> None:
         for _ in range(calls):
             record = RequestRecord(Unhurried())
+            record.arrived = record.admitted = record.answered = record.began
             record.readers = (counted.request_ended,)
             counted.request_began()
             record.end(None if number % 2 else NotFoundError("not here"))
