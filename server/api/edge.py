@@ -16,7 +16,7 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NoReturn, TypeAlias, cast
+from typing import NoReturn, TypeAlias, TypeVar, cast
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -31,7 +31,6 @@ SELF_ENDING = "/inference.GRPCInferenceService/ModelStreamInfer"
 """The stream that ends by itself when the server stops, and parses and serializes its messages itself."""
 RECORDED = "/inference.GRPCInferenceService/ModelInfer"
 """The method that gets the record of its request in the place of gRPC's context."""
-UNDECODABLE = "the message is not the one that this method takes"
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +38,21 @@ logger = logging.getLogger(__name__)
 Handler: TypeAlias = "grpc.RpcMethodHandler[Message, Message]"
 Service: TypeAlias = "grpc.GenericRpcHandler[Message, Message]"
 Context: TypeAlias = "grpc.aio.ServicerContext[Message, Message]"
+M = TypeVar("M", bound=Message)
 Unary: TypeAlias = Callable[[Message, "Context | RequestRecord"], Awaitable[Message]]
 Stream: TypeAlias = Callable[[Message, Context], Awaitable[None] | AsyncIterator[Message]]
+
+
+def parser(decode: Callable[[bytes], M]) -> Callable[[bytes], M]:
+    """Returns `decode` with an error for the client where the bytes are no such message."""
+
+    def parse(raw: bytes) -> M:
+        try:
+            return decode(raw)
+        except DecodeError:
+            raise InvalidInputError("the message is not the one that this method takes") from None
+
+    return parse
 
 
 class Edge(grpc.GenericRpcHandler):  # type: ignore[type-arg]
@@ -88,7 +100,8 @@ class Edge(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         }
 
     def _wrap(self, method: str, handler: Handler) -> Handler:
-        decode, encode = handler.request_deserializer, handler.response_serializer
+        encode = handler.response_serializer
+        decode = handler.request_deserializer and parser(handler.request_deserializer)
         if handler.unary_unary is not None and decode is not None and encode is not None:
             counter = MethodCounter(method, "unary", self._handled)
             behavior = self._unary(counter, cast(Unary, handler.unary_unary), decode, encode, method == RECORDED)
@@ -186,8 +199,6 @@ class MethodCounter:
 
     def fail(self, error: BaseException, record: RequestRecord) -> Status:
         """Counts a call that failed and ends its record; logs what is our fault."""
-        if isinstance(error, DecodeError):
-            error = InvalidInputError(UNDECODABLE)
         record.end(error)
         self.of(record.code).inc()
         if not isinstance(error, Exception):

@@ -35,7 +35,7 @@ from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
 from protos.errors import UnavailableError, UsageError
 from protos.v1 import inference_pb2 as pb
-from server.api.edge import RECORDED, MethodCounter
+from server.api.edge import RECORDED, MethodCounter, parser
 from server.api.inference import Checked, Inference
 from server.execution.engine import Answer, Job, Outcome
 from server.observability.metrics_page import join
@@ -49,6 +49,8 @@ POLL_SECONDS = 0.005
 
 CallDetails = tuple[Iterable[tuple[str, str | bytes]], str, float | None]
 """Headers, peer, and the seconds from then on until the deadline or None."""
+
+_parse = parser(pb.ModelInferRequest.FromString)
 
 logger = logging.getLogger(__name__)
 
@@ -155,7 +157,7 @@ class NativeFront:
         try:
             if self._refusing:
                 raise UnavailableError("the server is shutting down")
-            call.checked = checked = self._inference.check(pb.ModelInferRequest.FromString(payload), call.record)
+            call.checked = checked = self._inference.check(_parse(payload), call.record)
             if checked.inputs is None:
                 later = self._answer_later(call, self._inference.complete(checked))
                 call.task = asyncio.run_coroutine_threadsafe(later, self._loop)

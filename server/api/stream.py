@@ -17,15 +17,16 @@ from collections import deque
 from typing import TypeAlias
 
 import grpc
-from google.protobuf.message import DecodeError
 
-from protos.errors import InvalidInputError, UnavailableError
+from protos.errors import UnavailableError
 from protos.v1 import inference_pb2 as pb
-from server.api.edge import UNDECODABLE
+from server.api.edge import parser
 from server.api.inference import Inference
 from server.observability import logs
 from server.observability.request_record import RequestRecord
 from server.status import is_fault, text_of
+
+_parse = parser(pb.ModelInferRequest.FromString)
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ class _Stream:
     async def _answer(self, raw: bytes) -> None:
         record = RequestRecord(self._context)
         try:
-            checked = self._inference.check(pb.ModelInferRequest.FromString(raw), record)
+            checked = self._inference.check(_parse(raw), record)
             response = await self._inference.complete(checked)
             answer = pb.ModelStreamInferResponse(infer_response=response).SerializeToString()
             record.end()
@@ -117,8 +118,6 @@ class _Stream:
         self._tasks.discard(task)
 
     def _fail(self, request_id: str, error: Exception) -> None:
-        if isinstance(error, DecodeError):
-            error = InvalidInputError(UNDECODABLE)
         if is_fault(error):
             logs.log_fault(logger, "ModelStreamInfer", request_id, error)
         response = pb.ModelStreamInferResponse(error_message=text_of(error))
