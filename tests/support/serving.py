@@ -18,6 +18,7 @@ from time import monotonic
 import grpc
 from prometheus_client.parser import text_string_to_metric_families
 
+from protos.server_defaults import SMALLEST_BATCH
 from protos.v1 import inference_pb2 as pb
 from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
 
@@ -112,10 +113,14 @@ def serving(
 ) -> Iterator[ServerProcess]:
     """A server of `repository` on free ports, loaded, and stopped at the end; `ready`: something must be READY.
 
+    Its batches have up to `SMALLEST_BATCH` rows, whatever the machine would find, where `flags` say nothing of it;
     `program` is the module that is run, from the folder `root`.
     """
     server = ServerProcess(
-        ["--repository", str(repository), "--port", "0", "--metrics-port", "0", "--drain-notice", "0", *flags],
+        [
+            *("--repository", str(repository), "--port", "0", "--metrics-port", "0", "--drain-notice", "0"),
+            *("--batch-max", str(SMALLEST_BATCH), *flags),
+        ],
         program,
         root,
     )

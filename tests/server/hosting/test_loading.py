@@ -67,7 +67,7 @@ def test_the_log_says_what_was_given(
 
 def test_log_and_configuration_say_what_was_found(repository: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def run() -> None:
-        async with connected(repository) as client:
+        async with connected(repository, batch_max=0) as client:
             for name, told in batches_by_log(caplog).items():
                 asked = pb.ModelConfigRequest(name="toy", version=name)
                 config = (await client.stub.ModelConfig(asked, timeout=30)).config

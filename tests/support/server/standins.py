@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from protos.server_defaults import SMALLEST_BATCH
 from server.execution.batcher import BatchLimit
 from server.execution.engine import Engine, Reason
 from server.execution.threads import Slots
@@ -101,8 +102,12 @@ def one_row_too_few() -> dict[str, Array]:
 
 @asynccontextmanager
 async def running(repository: Path, **settings: int | float | str) -> AsyncIterator[Server]:
-    """A server in this process, loaded, on free ports, without the notice at its end; of the environment's `front`."""
+    """A server in this process, loaded, on free ports, without the notice at its end; of the environment's `front`.
+
+    Its batches have up to `SMALLEST_BATCH` rows, whatever the machine would find, where `settings` name no `batch_max`.
+    """
     flags = ["--repository", str(repository), "--port", "0", "--metrics-port", "0", "--drain-notice", "0"]
+    settings = {"batch_max": SMALLEST_BATCH, **settings}
     server = Server(replace(parse(flags, os.environ), **settings))  # type: ignore[arg-type]
     await server.listen()
     server.load()
