@@ -12,7 +12,7 @@ def normalise(images: Array, preprocessing: Preprocessing) -> Array:
     Where the layout is NHWC, a network takes pixels, and they stay as they are.
     """
     if preprocessing.layout == "NHWC":
-        return images
+        return np.ascontiguousarray(images)
     mean, std = (np.array(v, np.float32).reshape(3, 1, 1) for v in (preprocessing.mean, preprocessing.std))
     scaled = images.transpose(0, 3, 1, 2).astype(np.float32, order="C") / np.float32(255)
     return (scaled - mean) / std
