@@ -246,7 +246,7 @@ def _resolve(name: str, declared: _Declared, built: dict[str, Recipe], children:
         if parent is None and taught:
             raise ValueError(f"{where}: got fit.distillation {taught} without a parent, expected one, the teacher")
         if parent is not None and not taught:
-            raise ValueError(f"{where}: got the parent '{parent.name}', expected fit.distillation above 0 with a teacher")
+            raise ValueError(f"{where}: got the parent '{parent.name}', expected fit.distillation above 0 with one")
     elif (parent is None) != isinstance(step, FIRST_STEPS):
         raise ValueError(f"{where}: step '{header.step}' {'needs a' if parent is None else 'takes no'} parent")
     built[name] = Recipe(name, step, parent, header.runtimes or ())
