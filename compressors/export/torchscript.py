@@ -32,7 +32,7 @@ _NORMALIZATIONS = {nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d}
 
 def export(job: Job) -> Exported:
     """Writes `model.pt`."""
-    step, notes = job.lowering, ()
+    step, notes = job.lowering, tuple[str, ...]()
     if isinstance(step, StaticInt8):
         layers = measured.modules_with_weights(job.network)
         choice = measured.choose(job, "torchscript", ENTRY, layers, partial(_write_to_be_timed, job))
