@@ -8,7 +8,7 @@ export on the next core, slows down both sides of a difference.
 1. *Alone*: everything in int8 against the same but one layer, for each layer from both ends of the network inwards,
    and but the first two and three.
 2. *Together*: what gained goes to FP32 one after another, most first, each against what was kept before; beside a layer
-   that was kept, its neighbours are tried, too, and the first two and three come last, for what only they gain together.
+   that was kept, its neighbours are tried, too; the first two and three come last, for what they gain only together.
 3. *The whole*: everything in int8 against the same but what was kept.
 
 The rule: a gain of 2 or 3 counts where the lower end of the 95% interval of its median over fresh rounds is above
