@@ -66,6 +66,9 @@ class StaticInt8(Lowering):
     bias_correction: bool = False
     """Whether the mean error of each layer's outputs is taken off its bias (https://arxiv.org/abs/1906.04721). NNCF
     does so: for OpenVINO always, for ONNX Runtime where this is true, in place of the runtime's own quantizer."""
+    exclude: Literal["", "measured"] = ""
+    """`measured`: layers whose int8 form is slower than FP32 in this runtime on this machine stay in FP32, beside the
+    `float_layers`; `export.measured` has the rule."""
 
     def __post_init__(self) -> None:
         if self.bias_correction and (self.ranges == "entropy" or not self.fuse):
@@ -115,6 +118,11 @@ FLOAT32 = Float32()
 def required(lowering: Lowering) -> tuple[str, ...]:
     """Returns the instruction sets one of which the lowered network needs, or its answers are wrong; none for most."""
     return VNNI if getattr(lowering, "range", "reduced") == "full" else ()
+
+
+def depends_on_machine(lowering: Lowering) -> bool:
+    """Says whether what is made depends on how fast this machine is."""
+    return bool(getattr(lowering, "exclude", ""))
 
 
 _FAST_WITH: dict[Precision, tuple[Collection[str], str]] = {

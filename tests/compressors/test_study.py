@@ -63,7 +63,7 @@ def test_a_chain_lists_every_step_with_all_parameters(tmp_path: Path) -> None:
     }  # fmt: skip
     assert int8.parameters == {
         "granularity": "per-channel", "ranges": "default", "fuse": True, "range": "reduced", "float_layers": (),
-        "bias_correction": False,
+        "bias_correction": False, "exclude": "",
     }  # fmt: skip
 
 

@@ -81,7 +81,10 @@ class Twice(nn.Module):
 @pytest.mark.parametrize(
     ("network", "told"),
     [
-        (nn.Sequential(nn.Flatten(), nn.Linear(192, 3)), "got Flatten on the network's input, expected one convolution"),
+        (
+            nn.Sequential(nn.Flatten(), nn.Linear(192, 3)),
+            "got Flatten on the network's input, expected one convolution",
+        ),
         (Twice(nn.ReLU()), "got Conv2d, ReLU on the network's input, expected one convolution"),
         (Twice(torch.sigmoid), "the network uses its input elsewhere than in its first convolution, too"),
         (nn.Conv2d(3, 3, 3, padding=1, padding_mode="reflect"), "expected one convolution that pads with zeros"),
