@@ -1,0 +1,60 @@
+"""How a student is trained, and the recipes that it is published by.
+
+The settings are those of the study `hundred` (docs/studies/hundred.md): what a plain network of 0.1 M parameters learns
+most with in tens of epochs.
+"""
+
+from dataclasses import replace
+
+from compressors.data.datasets import Dataset, Form
+from compressors.export.lowerings import StaticInt8
+from compressors.recipes.recipes import Recipe
+from compressors.recipes.steps import Fit, FoldInput, Student
+from compressors.study import Study
+
+TRAINED, STUDENT, STUDENT_INT8 = "student-trained", "student", "student-int8"
+"""The student as it was trained, which is not published, and the recipes that are: its normalization is folded."""
+PUBLISHED = (STUDENT, STUDENT_INT8)
+INPUT = Form(mean=(0.0, 0.0, 0.0), std=(0.25, 0.25, 0.25))
+"""The normalization that a student learns with: a mean of 0 folds without a map for the border."""
+
+BATCH, SMALL_BATCH, STEPS = 128, 32, 100
+"""Images of a step, and of one where the training images are not enough for so many steps."""
+PEAK = 0.25
+"""Peak of the learning rate for `BATCH`; a smaller batch has a smaller one, in proportion."""
+SHIFTS = 8
+"""Images are moved by up to one pixel in so many of their shorter side."""
+DISTILLATION = 0.7
+"""Weight of the teacher's soft labels, where there is one."""
+
+
+def fit(data: Dataset, epochs: int, distilled: bool, flip: bool) -> Fit:
+    """Returns how a student of `data` is trained for so many epochs."""
+    batch = BATCH if len(data.train) >= BATCH * STEPS else SMALL_BATCH
+    return Fit(
+        epochs=epochs,
+        batch=batch,
+        learning_rate=PEAK * batch / BATCH,
+        shift=min(data.preprocessing.resize) // SHIFTS,
+        flip=flip,
+        distillation=DISTILLATION if distilled else 0.0,
+        weight_decay=2e-4,
+        warm_up=0.15,
+        smoothing=0.02,
+        decay_biases=False,
+        compiled=True,
+    )
+
+
+def training(study: Study, network: str, how: Fit, name: str = TRAINED) -> Recipe:
+    """Returns the recipe of a student's training; where it is distilled, the user's FP32 is its parent and teacher."""
+    step = Student(how, network, input=INPUT)
+    return Recipe(name, step, study.reference if how.distillation else None)
+
+
+def with_student(study: Study, network: str, how: Fit) -> Study:
+    """Returns the study of the user's own model with the recipes of a student, in the runtimes of the study."""
+    trained = training(study, network, how)
+    folded = Recipe(STUDENT, FoldInput(), trained, study.runtimes)
+    int8 = Recipe(STUDENT_INT8, StaticInt8(exclude="measured"), folded, study.runtimes)
+    return replace(study, recipes=(*study.recipes, trained, folded, int8))
