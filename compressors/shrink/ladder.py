@@ -9,7 +9,6 @@ Source of the shape: https://arxiv.org/abs/2101.03697 (RepVGG at inference)
 """
 
 import math
-from collections.abc import Sequence
 
 from compressors.data.user_data import Size
 
@@ -31,6 +30,6 @@ def plain(size: Size, width: int, depths: tuple[int, int]) -> str:
     return "plain:" + ",".join(parts)
 
 
-def by_width(size: Size, depths: tuple[int, int], widths: Sequence[int] = WIDTHS) -> list[str]:
-    """Returns the networks of some depths, the narrowest first."""
-    return [plain(size, width, depths) for width in widths]
+def ladder(size: Size) -> list[list[str]]:
+    """Returns the networks for images of `size`: for each of `DEPTHS`, the narrowest first."""
+    return [[plain(size, width, depths) for width in WIDTHS] for depths in DEPTHS]

@@ -48,9 +48,14 @@ class RandomWeights:
 
     def p50_ms(self, network: str) -> float:
         """Returns the p50 of one image, as it would have been where the p50 of `beat` was taken."""
-        with TemporaryDirectory() as folder, closing(self._load(self._folder, self._beat)) as beat:
-            with closing(self._load(Path(folder), self._export(network, Path(folder)))) as student:
-                seconds = latency.latencies({"beat": beat, "student": student}, self._inputs, 0, SECONDS)
+        with TemporaryDirectory() as folder:
+            made = self._export(network, Path(folder))
+            with (
+                closing(self._load(self._folder, self._beat)) as beat,
+                closing(self._load(Path(folder), made)) as student,
+            ):
+                given = {"beat": self._inputs[self._beat], "student": self._pixels[:1]}
+                seconds = latency.latencies({"beat": beat, "student": student}, given, 0, SECONDS)
         times = float(np.median(seconds["student"]) / np.median(seconds["beat"]))
         assert self._beat.latency is not None
         p50_ms = times * self._beat.latency.p50_ms

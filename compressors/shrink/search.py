@@ -94,7 +94,7 @@ class Search:
         reserve = max(PUBLISHING * self._asked.budget, self._spent)  # the student is built as the user's own was
         size = self._data.preprocessing.resize
         probe = RandomWeights(self._study, self._data, self._own.root, beat)
-        proposals = within([ladder.by_width(size, d) for d in ladder.DEPTHS], self._wanted(beat).most_ms, probe.p50_ms)
+        proposals = within(ladder.ladder(size), self._wanted(beat).most_ms, probe.p50_ms)
         flip = rungs.flips()
         candidates = [rungs.candidate(p.network, distilled, flip) for p in proposals for distilled in (False, True)]
         seconds = self._asked.budget - self._spent - reserve

@@ -1,4 +1,4 @@
-"""How long an epoch of a training takes, from a few of its steps: what is done once, such as compiling, is not counted."""
+"""How long an epoch of a training takes, from a few of its steps; what is done once, as compiling, does not count."""
 
 import time
 from dataclasses import dataclass, field, fields

@@ -19,5 +19,8 @@ def test_a_network_halves_the_sides_until_about_4_are_left(size: tuple[int, int]
     assert ladder.plain(size, 16, (2, 3)) == expected
 
 
-def test_the_networks_of_some_depths_are_by_width() -> None:
-    assert ladder.by_width((32, 32), (1, 1), (8, 12)) == ["plain:8/2,16/2,32/2", "plain:12/2,24/2,48/2"]
+def test_the_ladder_has_the_networks_of_each_depth_by_width() -> None:
+    shallow, _, deep = ladder.ladder((32, 32))
+    assert shallow[:2] == ["plain:8/2,16/2,32/2,32", "plain:12/2,24/2,48/2,48"]
+    assert deep[-1] == "plain:128/2,256/2,256,256,512/2,512,512,512"
+    assert [len(shallow), len(deep)] == [len(ladder.WIDTHS)] * 2
