@@ -1,6 +1,7 @@
 """A benchmark of the toy, as short as can be: every row is there, and what it cannot do is said."""
 
 import json
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from tests.support.serving import ServerProcess
 
 
 def test_it_measures_both_doors_the_bare_servers_and_a_peer(
-    repository: Path, server: ServerProcess, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    repository: Path, servers: Callable[[str], ServerProcess], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    server = servers("grpcio")
     raw = tmp_path / "raw.json"
     what = f"--repository {repository} --model toy --variant fp32-onnxruntime --form tensor,jpeg --in-flight 2"
     theirs = f"other={server.grpc_address}@{server.pid}"
