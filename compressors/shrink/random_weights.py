@@ -15,17 +15,16 @@ import torch
 from compressors.data.datasets import Dataset
 from compressors.export import exporters
 from compressors.export.exporters import EXPORTERS, Job
-from compressors.export.lowerings import StaticInt8
 from compressors.measure import latency
 from compressors.networks import zoo
 from compressors.networks.layers import INPUT
+from compressors.networks.pixels import fold_input
 from compressors.progress import say
-from compressors.recipes import recipes
-from compressors.recipes.recipes import StepContext
-from compressors.recipes.steps import FoldInput
+from compressors.shrink import students
 from compressors.study import Study
 from protos import repository
-from protos.manifest import RuntimeName, TensorSpec, Variant
+from protos.manifest import RuntimeName, Variant
+from protos.preprocessing import input_spec
 from server import runtimes
 
 CALIBRATION = 32
@@ -37,44 +36,45 @@ QUICK: tuple[RuntimeName, ...] = ("onnxruntime", "openvino", "torchscript", "pyt
 
 
 class RandomWeights:
-    """Times networks of `study`'s data beside `beat`, one of the variants that `own` has published."""
+    """Times networks beside `beat`, a variant of `study`'s model that the repository `root` holds."""
 
     def __init__(self, study: Study, data: Dataset, root: Path, beat: Variant) -> None:
-        self._study, self._data, self._beat = study, data, beat
+        self._study, self._beat = study, beat
         self._runtime = next(name for name in QUICK if name in study.runtimes)
         self._folder = root / study.model / beat.variant
         few = data.calibration.take(np.arange(min(CALIBRATION, len(data.calibration))))
+        self._learnt = students.INPUT.applied(data.preprocessing)
+        self._preprocessing = replace(self._learnt, layout="NHWC")
         self._pixels = np.ascontiguousarray(few.as_sent())
+        self._inputs = {"beat": {INPUT: data.inputs(few)[:1]}, "student": {INPUT: self._pixels[:1]}}
 
     def p50_ms(self, network: str) -> float:
         """Returns the p50 of one image, as it would have been where the p50 of `beat` was taken."""
-        with TemporaryDirectory() as folder:
-            made = self._export(network, Path(folder))
-            with (
-                closing(self._load(self._folder, self._beat)) as beat,
-                closing(self._load(Path(folder), made)) as student,
-            ):
-                given = {"beat": self._inputs[self._beat], "student": self._pixels[:1]}
-                seconds = latency.latencies({"beat": beat, "student": student}, given, 0, SECONDS)
-        times = float(np.median(seconds["student"]) / np.median(seconds["beat"]))
         assert self._beat.latency is not None
+        with TemporaryDirectory() as name, closing(runtimes.load(self._folder, self._beat, latency.THREADS)) as beat:
+            folder = Path(name) / "artifact"
+            variant = self._export(network, folder)
+            with closing(runtimes.load(folder, variant, latency.THREADS)) as student:
+                seconds = latency.latencies({"beat": beat, "student": student}, self._inputs, 0, SECONDS)
+        times = float(np.median(seconds["student"]) / np.median(seconds["beat"]))
         p50_ms = times * self._beat.latency.p50_ms
         say(f"{network}: {p50_ms:.3f} ms, with random weights in {self._runtime}")
         return p50_ms
 
     def _export(self, network: str, folder: Path) -> Variant:
         """Lowers a network with random weights to `folder`; returns its manifest, as far as an adapter needs it."""
-        made = zoo.create(network, len(self._data.labels), self._study.seed).eval()
-        folded = recipes.apply(FoldInput(), StepContext(network, self._data, self._study.seed, made, Path()))
+        made = zoo.create(network, len(self._beat.labels), self._study.seed).eval()
         pixels = torch.from_numpy(self._pixels)
-        job = Job(folded, pixels[:2], StaticInt8(), pixels, folder)
+        example = pixels[np.arange(2) % len(pixels)]
+        job = Job(fold_input(made, self._learnt), example, students.INT8, pixels, folder)
         exported = exporters.export(EXPORTERS[self._runtime], job)
         return replace(
             self._beat,
             runtime=self._runtime,
-            precision="int8",
+            precision=students.INT8.precision,
             entry=exported.entry,
-            inputs=(TensorSpec(INPUT, "UINT8", (-1, *self._pixels.shape[1:])),),
+            inputs=(input_spec(INPUT, self._preprocessing),),
+            preprocessing=self._preprocessing,
             files=repository.describe_files(folder),
             max_batch=None,
         )

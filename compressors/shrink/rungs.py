@@ -5,6 +5,7 @@ none, and one that was interrupted within a training goes on from its last epoch
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,9 +21,10 @@ from compressors.progress import minutes, say
 from compressors.recipes import recipes
 from compressors.recipes.steps import Student
 from compressors.shrink import students
-from compressors.shrink.halving import Candidate, Outcome
+from compressors.shrink.halving import MOST_EPOCHS, Candidate, Outcome
 from compressors.shrink.kept import kept
 from compressors.shrink.speed import epoch_seconds
+from compressors.shrink.students import Settings
 from compressors.study import Study
 from protos.support import machine
 from protos.tasks.table import TASKS
@@ -31,6 +33,10 @@ MOST_JUDGES, LEAST_JUDGES = 5000, 500
 """Images that judge, a tenth of the training images: at most so many, and at least so many or a fifth of them."""
 MIRRORED = 0.02
 """Mirrored images mean the same where the user's network loses no more on them than this share."""
+
+COMPILED, LONG = 0.7, 120.0
+"""Trainings are compiled where an epoch then takes no more than this share, and the longest so many seconds or more:
+compiling itself takes a quarter of a minute."""
 
 
 def judged(data: Dataset) -> Dataset:
@@ -45,10 +51,15 @@ def judged(data: Dataset) -> Dataset:
 
 
 class Rungs:
-    """Trains candidates for a user's own model, the reference of `study`, on `data` as `judged` returns it."""
+    """Trains candidates for a user's own model, the reference of `study`, on `data` as `judged` returns it.
 
-    def __init__(self, study: Study, data: Dataset, cache: Cache, root: Path) -> None:
-        self._study, self._data, self._cache = study, data, cache
+    `begins` is told of each training that begins.
+    """
+
+    def __init__(
+        self, study: Study, data: Dataset, cache: Cache, root: Path, begins: Callable[[str], None] = say
+    ) -> None:
+        self._study, self._data, self._cache, self._begins = study, data, cache, begins
         self._networks = Networks(study, data, cache, root, recipes.apply)
 
     @property
@@ -56,17 +67,29 @@ class Rungs:
         """How many images an epoch has."""
         return len(self._data.train)
 
-    def candidate(self, network: str, distilled: bool, flip: bool) -> Candidate:
+    def settings(self, network: str) -> Settings:
+        """Returns how students are trained, by what the user's network knows and by how fast `network` is trained."""
+        eager = Settings(self._flips(), compiled=False)
+        plain = self._epoch_seconds(network, False, eager)
+        if plain * MOST_EPOCHS < LONG:
+            return eager
+        compiled = self._epoch_seconds(network, False, replace(eager, compiled=True))
+        say(f"compiled, an epoch takes {compiled:.1f} s, else {plain:.1f} s")
+        return replace(eager, compiled=compiled < COMPILED * plain)
+
+    def candidate(self, network: str, distilled: bool, settings: Settings) -> Candidate:
         """Returns a network as a candidate, with how long an epoch of it takes here."""
-        step = students.training(self._study, network, students.fit(self._data, 1, distilled, flip)).step
-        assert isinstance(step, Student)
-        teacher = self._networks.reference.network if distilled else None
-        seconds = epoch_seconds(step, self._study.network_name, self._study.seed, self._data, teacher)
-        made = Candidate(network, distilled, seconds)
-        say(f"{made.title}: an epoch takes {seconds:.1f} s")
+        made = Candidate(network, distilled, self._epoch_seconds(network, distilled, settings))
+        say(f"{made.title}: an epoch takes {made.epoch_seconds:.1f} s")
         return made
 
-    def flips(self) -> bool:
+    def _epoch_seconds(self, network: str, distilled: bool, settings: Settings) -> float:
+        step = students.training(self._study, network, students.fit(self._data, 1, distilled, settings)).step
+        assert isinstance(step, Student)
+        teacher = self._networks.reference.network if distilled else None
+        return epoch_seconds(step, self._study.network_name, self._study.seed, self._data, teacher)
+
+    def _flips(self) -> bool:
         """Returns whether mirrored images mean the same, by how many of them the user's own network knows."""
         judge, truth = TASKS[self._data.task], self._data.test.truth
         test = self._data.test
@@ -79,16 +102,16 @@ class Rungs:
         say(f"  students are trained {'with mirrored images too' if same else 'without mirrored images'}")
         return same
 
-    def train(self, candidate: Candidate, epochs: int, flip: bool) -> Outcome:
+    def train(self, candidate: Candidate, epochs: int, settings: Settings) -> Outcome:
         """Returns what a training of the candidate came to, of an earlier one where it is kept."""
-        how = students.fit(self._data, epochs, candidate.distilled, flip)
+        how = students.fit(self._data, epochs, candidate.distilled, settings)
         name = f"{candidate.title}, {epochs} epochs"
         recipe = students.training(self._study, candidate.network, how, name)
         origin = (zoo.identity(self._study.network_name), self._study.seed, self._data.fingerprint)
         step_key = key("rung", *origin, recipe.chain(), machine.versions(*TRAINED_BY))
 
         def make() -> Outcome:
-            say(f"{candidate.title}: {epochs} epochs, about {minutes(epochs * candidate.epoch_seconds)}")
+            self._begins(f"{candidate.title}: {epochs} epochs, about {minutes(epochs * candidate.epoch_seconds)}")
             start = time.monotonic()
             trained = self._networks.of(recipe)
             return Outcome(self._networks.metric(trained), time.monotonic() - start)

@@ -20,6 +20,7 @@ from compressors.shrink.kept import kept
 from compressors.shrink.proposals import within
 from compressors.shrink.random_weights import RandomWeights
 from compressors.shrink.rungs import Rungs, judged
+from compressors.shrink.students import Settings
 from compressors.shrink.verdict import Asked, Verdict, to_beat, verdict
 from compressors.study import Study
 from protos import repository
@@ -42,7 +43,7 @@ class Plan:
     """What follows from measurements on this machine: who may be trained, how, and how long all of it may take."""
 
     candidates: tuple[Candidate, ...]
-    flip: bool
+    settings: Settings
     seconds: float
 
 
@@ -69,8 +70,8 @@ class Search:
         )
         cache = Cache(self._asked.repository, self._study.model)
         with cache.locked():
-            product, flip = self._search(cache, beat)
-        how = students.fit(self._data, product.epochs, product.candidate.distilled, flip)
+            product, settings = self._search(cache, beat)
+        how = students.fit(self._data, product.epochs, product.candidate.distilled, settings)
         self._say(f"the student, {product.candidate.title}: {product.epochs} epochs, on all training images")
         build = Build(students.with_student(self._study, product.candidate.network, how), self._own.root, self._data)
         build.run()
@@ -78,27 +79,27 @@ class Search:
         found = [v for v in _published(build) if v.recipe.name in students.PUBLISHED]
         return verdict(found, beat, self._wanted(beat))
 
-    def _search(self, cache: Cache, beat: Variant) -> tuple[Product, bool]:
-        """Returns the best candidate, and whether it is trained with mirrored images."""
-        rungs = Rungs(self._study, judged(self._data), cache, self._asked.repository)
+    def _search(self, cache: Cache, beat: Variant) -> tuple[Product, Settings]:
+        """Returns the best candidate, and how it is trained."""
+        rungs = Rungs(self._study, judged(self._data), cache, self._asked.repository, self._say)
         asked = (self._asked.latency, self._asked.faster, self._asked.budget)
         origin = (zoo.identity(self._study.network_name), self._study.reference.chain(), self._study.runtimes)
         here = (machine.describe().cpu, machine.available_cores(), machine.versions(*TRAINED_BY))
         step_key = key("shrink", asked, origin, self._data.fingerprint, here)
         plan = kept(cache, step_key, Plan, lambda: self._plan(rungs, beat))
         longer = len(self._data.train) / rungs.images
-        product = halve(plan.candidates, plan.seconds, lambda c, n: rungs.train(c, n, plan.flip), longer)
-        return product, plan.flip
+        product = halve(plan.candidates, plan.seconds, lambda c, n: rungs.train(c, n, plan.settings), longer)
+        return product, plan.settings
 
     def _plan(self, rungs: Rungs, beat: Variant) -> Plan:
         reserve = max(PUBLISHING * self._asked.budget, self._spent)  # the student is built as the user's own was
         size = self._data.preprocessing.resize
         probe = RandomWeights(self._study, self._data, self._own.root, beat)
         proposals = within(ladder.ladder(size), self._wanted(beat).most_ms, probe.p50_ms)
-        flip = rungs.flips()
-        candidates = [rungs.candidate(p.network, distilled, flip) for p in proposals for distilled in (False, True)]
+        settings = rungs.settings(proposals[0].network)
+        candidates = [rungs.candidate(p.network, distilled, settings) for p in proposals for distilled in (False, True)]
         seconds = self._asked.budget - self._spent - reserve
-        return Plan(tuple(affordable(candidates, seconds)), flip, seconds)
+        return Plan(tuple(affordable(candidates, seconds)), settings, seconds)
 
     def _wanted(self, beat: Variant) -> Asked:
         return Asked(self._asked.latency or _p50(beat) / (self._asked.faster or TIMES), self._asked.max_drop)

@@ -4,7 +4,7 @@ The settings are those of the study `hundred` (docs/studies/hundred.md): what a 
 most with in tens of epochs.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from compressors.data.datasets import Dataset, Form
 from compressors.export.lowerings import StaticInt8
@@ -14,6 +14,7 @@ from compressors.study import Study
 
 TRAINED, STUDENT, STUDENT_INT8 = "student-trained", "student", "student-int8"
 """The student as it was trained, which is not published, and the recipes that are: its normalization is folded."""
+INT8 = StaticInt8()
 PUBLISHED = (STUDENT, STUDENT_INT8)
 INPUT = Form(mean=(0.0, 0.0, 0.0), std=(0.25, 0.25, 0.25))
 """The normalization that a student learns with: a mean of 0 folds without a map for the border."""
@@ -28,7 +29,17 @@ DISTILLATION = 0.7
 """Weight of the teacher's soft labels, where there is one."""
 
 
-def fit(data: Dataset, epochs: int, distilled: bool, flip: bool) -> Fit:
+@dataclass(frozen=True)
+class Settings:
+    """What is found out, of the user's images and of this machine, before any student is trained."""
+
+    flip: bool
+    """Whether mirrored images mean the same."""
+    compiled: bool
+    """Whether a training is faster when it is compiled."""
+
+
+def fit(data: Dataset, epochs: int, distilled: bool, settings: Settings) -> Fit:
     """Returns how a student of `data` is trained for so many epochs."""
     batch = BATCH if len(data.train) >= BATCH * STEPS else SMALL_BATCH
     return Fit(
@@ -36,13 +47,13 @@ def fit(data: Dataset, epochs: int, distilled: bool, flip: bool) -> Fit:
         batch=batch,
         learning_rate=PEAK * batch / BATCH,
         shift=min(data.preprocessing.resize) // SHIFTS,
-        flip=flip,
+        flip=settings.flip,
         distillation=DISTILLATION if distilled else 0.0,
         weight_decay=2e-4,
         warm_up=0.15,
         smoothing=0.02,
         decay_biases=False,
-        compiled=True,
+        compiled=settings.compiled,
     )
 
 
@@ -56,5 +67,5 @@ def with_student(study: Study, network: str, how: Fit) -> Study:
     """Returns the study of the user's own model with the recipes of a student, in the runtimes of the study."""
     trained = training(study, network, how)
     folded = Recipe(STUDENT, FoldInput(), trained, study.runtimes)
-    int8 = Recipe(STUDENT_INT8, StaticInt8(exclude="measured"), folded, study.runtimes)
+    int8 = Recipe(STUDENT_INT8, INT8, folded, study.runtimes)
     return replace(study, recipes=(*study.recipes, trained, folded, int8))

@@ -14,9 +14,11 @@ from compressors.data.datasets import OWN_FORM, Dataset
 from compressors.data.user_data import Split
 from compressors.shrink.halving import Candidate
 from compressors.shrink.rungs import Rungs, judged
+from compressors.shrink.students import Settings
 from tests.support.compressors import small
 
 pytestmark = pytest.mark.usefixtures("world")
+SETTINGS = Settings(flip=False, compiled=False)
 CANDIDATE = Candidate("plain:8/2,16", distilled=False, epoch_seconds=0.1)
 
 
@@ -40,7 +42,7 @@ def test_a_tenth_of_the_training_images_judges_and_is_not_trained_with(images: i
 
 
 def test_a_training_is_judged_on_what_was_kept_from_it(rungs: Callable[[Dataset], Rungs]) -> None:
-    outcome = rungs(judged(small.dataset(600))).train(CANDIDATE, 12, flip=False)
+    outcome = rungs(judged(small.dataset(600))).train(CANDIDATE, 12, SETTINGS)
     assert outcome.accuracy > 0.8  # of three classes
     assert outcome.accuracy * 120 == pytest.approx(round(outcome.accuracy * 120))
     assert outcome.seconds > 0
@@ -48,21 +50,20 @@ def test_a_training_is_judged_on_what_was_kept_from_it(rungs: Callable[[Dataset]
 
 def test_a_training_is_not_repeated(rungs: Callable[[Dataset], Rungs]) -> None:
     data = judged(small.dataset())
-    first = rungs(data).train(CANDIDATE, 2, flip=False)
-    assert rungs(small.interrupted(data, stop=1)).train(CANDIDATE, 2, flip=False) == first
+    first = rungs(data).train(CANDIDATE, 2, SETTINGS)
+    assert rungs(small.interrupted(data, stop=1)).train(CANDIDATE, 2, SETTINGS) == first
 
 
 def test_an_interrupted_training_goes_on_from_its_last_epoch(rungs: Callable[[Dataset], Rungs]) -> None:
     data = judged(small.dataset())
     with pytest.raises(KeyboardInterrupt):
-        rungs(small.interrupted(data, stop=7)).train(CANDIDATE, 4, flip=False)  # three steps of an epoch
+        rungs(small.interrupted(data, stop=7)).train(CANDIDATE, 4, SETTINGS)  # three steps of an epoch
     rest = small.interrupted(data, stop=0)
-    rungs(rest).train(CANDIDATE, 4, flip=False)
+    rungs(rest).train(CANDIDATE, 4, SETTINGS)
     assert len(rest.reads) == 6
 
 
 def test_mirrored_images_are_trained_with_where_the_users_network_knows_them(
     rungs: Callable[[Dataset], Rungs],
 ) -> None:
-    symmetric = judged(small.dataset())
-    assert rungs(symmetric).flips()  # what is told apart are colours
+    assert rungs(judged(small.dataset())).settings(CANDIDATE.network).flip  # what is told apart are colours

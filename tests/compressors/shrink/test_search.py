@@ -23,7 +23,7 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(ladder, "DEPTHS", ((1, 2),))
-    monkeypatch.setattr(ladder, "WIDTHS", (8, 16, 32))
+    monkeypatch.setattr(ladder, "WIDTHS", (8, 16))
     monkeypatch.setattr(halving, "MOST_EPOCHS", 6)
     Path("theirs.py").write_text(foreign.RESNET20)
     torch.manual_seed(0)
