@@ -20,8 +20,8 @@ from compressors.networks import zoo
 from compressors.progress import minutes, say
 from compressors.recipes import recipes
 from compressors.recipes.steps import Student
-from compressors.shrink import students
-from compressors.shrink.halving import MOST_EPOCHS, Candidate, Outcome
+from compressors.shrink import halving, students
+from compressors.shrink.halving import Candidate, Outcome
 from compressors.shrink.kept import kept
 from compressors.shrink.speed import epoch_seconds
 from compressors.shrink.students import Settings
@@ -71,7 +71,7 @@ class Rungs:
         """Returns how students are trained, by what the user's network knows and by how fast `network` is trained."""
         eager = Settings(self._flips(), compiled=False)
         plain = self._epoch_seconds(network, False, eager)
-        if plain * MOST_EPOCHS < LONG:
+        if plain * halving.MOST_EPOCHS < LONG:
             return eager
         compiled = self._epoch_seconds(network, False, replace(eager, compiled=True))
         say(f"compiled, an epoch takes {compiled:.1f} s, else {plain:.1f} s")
