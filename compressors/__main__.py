@@ -187,7 +187,7 @@ def _verify(arguments: argparse.Namespace) -> int:
         try:
             variant = repository.verify(entry)
             with closing(runtimes.load(entry.folder, variant, threads=1)) as adapter:
-                check_golden(adapter, variant, repository.load_golden(root, entry.model))
+                check_golden(adapter, variant, repository.load_golden(root, entry.model, variant))
         except Exception as error:  # a damaged artifact fails in its library's own way
             failures += 1
             said = f"BROKEN  {entry.model}/{entry.name}: {first_line(error)}"

@@ -1,7 +1,7 @@
 """A study: the TOML file that declares a comparison, checked whole before any work starts.
 
-models = { digits = "resnet18" }      # names in the repository, each with a key of zoo.NETWORKS,
-                                     # or a user's own, "package.module:factory"
+models = { digits = "resnet18" }      # names in the repository, each with a key of zoo.NETWORKS, "plain:" and a line of
+                                     # channels (networks.plain), or a user's own, "package.module:factory"
 data = "digits"                      # a key of datasets.DATASETS, or the form of a user's own (datasets.USERS)
 calibration = 128                    # training images kept for int8 ranges
 seed = 0
@@ -25,17 +25,17 @@ int8-onnxruntime = "1.51 ms, 11.3 MB"
 
 import hashlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from compressors.data.datasets import DATASETS, OWN_FORM, Form
 from compressors.export.exporters import refusal
 from compressors.export.lowerings import Lowering
-from compressors.networks import onnx_graph, onnx_network
+from compressors.networks import onnx_graph, onnx_network, plain
 from compressors.networks.zoo import DECODINGS, NETWORKS
 from compressors.recipes.recipes import STEPS, Recipe, Step
-from compressors.recipes.steps import FIRST_STEPS, LoadFile
+from compressors.recipes.steps import FIRST_STEPS, FoldInput, LoadFile, Student
 from protos.errors import UsageError
 from protos.manifest import Decoding, Json, RuntimeName
 from protos.repository import check_name
@@ -43,6 +43,7 @@ from protos.support.strict import decode
 from protos.tasks.decoders import DECODERS
 
 STUDIES = Path(__file__).parent / "studies"
+TRAINABLE = tuple(name for name in NETWORKS if name != onnx_network.NAME)
 REFERENCE, GIVEN_INT8 = "fp32", "int8"
 """What the recipe is called that everything is compared with: of an ONNX graph that is int8 already, not FP32."""
 
@@ -159,9 +160,7 @@ def _check(file: _File, sha256: str) -> tuple[Study, ...]:
     if file.decoding is not None:
         _one_of("study.decoding.decoder", file.decoding.decoder, DECODERS)
     for model, network in file.models.items():
-        where = f"study.models.{check_name(model)}"
-        if ":" not in network:
-            _one_of(where, network, NETWORKS)
+        _network(f"study.models.{check_name(model)}", network)
     _runtimes("study.runtimes", file.runtimes)
     for model in file.published:
         _one_of("study.published", model, file.models)
@@ -178,6 +177,8 @@ def _declared(name: str, table: dict[str, Json], file: _File) -> tuple[_Header, 
         _runtimes(f"{where}.runtimes", header.runtimes)
     kind = _one_of(f"{where}.step", header.step, STEPS)
     step = decode(STEPS[kind], {key: value for key, value in table.items() if key not in vars(header)}, where)
+    if isinstance(step, Student):
+        _network(f"{where}.network", step.network, TRAINABLE)
     for runtime in header.runtimes or ():
         if isinstance(step, Lowering) and (reason := refusal(step, runtime)):
             raise ValueError(f"{where}.runtimes: {runtime} cannot take '{kind}': {reason}")
@@ -238,10 +239,25 @@ def _resolve(name: str, declared: _Declared, built: dict[str, Recipe], children:
         if isinstance(parent.step, Lowering):
             kind = declared[parent_name][0].step
             raise ValueError(f"{where}.parent: '{parent_name}' ends with '{kind}', and nothing can follow that")
-    if (parent is None) != isinstance(step, FIRST_STEPS):
+    if parent is not None and isinstance(parent.step, FoldInput) and not isinstance(step, Lowering):
+        raise ValueError(f"{where}.parent: '{parent.name}' takes pixels, and only a lowering can follow 'fold-input'")
+    if isinstance(step, Student):
+        if (parent is None) == (step.fit.distillation > 0):
+            raise ValueError(f"{where}.parent: a student has one, its teacher, where fit.distillation is above 0")
+    elif (parent is None) != isinstance(step, FIRST_STEPS):
         raise ValueError(f"{where}: step '{header.step}' {'needs a' if parent is None else 'takes no'} parent")
     built[name] = Recipe(name, step, parent, header.runtimes or ())
     return built[name]
+
+
+def _network(where: str, name: str, known: Collection[str] = tuple(NETWORKS)) -> None:
+    if plain.is_plain(name):
+        try:
+            plain.line(name)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
+    elif ":" not in name:
+        _one_of(where, name, dict.fromkeys(known))
 
 
 def _runtimes(where: str, runtimes: tuple[RuntimeName, ...]) -> None:

@@ -59,7 +59,8 @@ class Preprocessing:
     resize: tuple[int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    layout: Literal["NCHW"]
+    layout: Literal["NCHW", "NHWC"]
+    """NHWC: the pixels are the input as they are, UINT8; what is scaled and normalized, the network does itself."""
     fit: Literal["stretch", "letterbox"] = "stretch"
     """`letterbox` keeps the ratio of the sides: the image lies at the top left, the rest is black."""
 
@@ -172,6 +173,8 @@ class Golden:
 
     measured_error: float
     tolerance: float
+    own: bool = False
+    """Whether its golden set lies in its own folder, since its network or what it takes is not the model's."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@
     <root>/<model>/test.npz                the test split: images, the truth, FP32's answers; may be absent
     <root>/<model>/default                 the variant that an empty version means; `fp32-pytorch` without it
     <root>/<model>/<variant>/manifest.json
+    <root>/<model>/<variant>/golden.npz    its own golden set, where the manifest says so
     <root>/<model>/<variant>/<files>       some of them compressed, see `protos.packing`
 
 Folders whose name starts with a dot are never read. A half-written or altered variant is listed as broken, with its
@@ -176,8 +177,10 @@ def describe_files(folder: Path) -> tuple[File, ...]:
     return tuple(File(p.relative_to(folder).as_posix(), sha256(p), p.stat().st_size, unpacked_bytes(p)) for p in paths)
 
 
-def publish(root: Path, variant: Variant, artifact: Path) -> Path:
+def publish(root: Path, variant: Variant, artifact: Path, golden: GoldenSet | None = None) -> Path:
     """Copies the files of `variant` from the folder `artifact` to their place; returns the variant's folder.
+
+    `golden` is its own golden set, where it has one.
 
     It appears whole or not at all (`atomic.new_folder`). Raises `IntegrityError` where `artifact` does not hold what
     the manifest says.
@@ -190,13 +193,19 @@ def publish(root: Path, variant: Variant, artifact: Path) -> Path:
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(artifact / file.path, copy)
         verify(Entry(variant.model, variant.variant, staging, variant, None))
+        if golden is not None:
+            _save_arrays(staging / GOLDEN, _golden_parts(golden))
         (staging / MANIFEST).write_text(to_json(variant))
     return target
 
 
-def load_golden(root: Path, model: str) -> GoldenSet:
-    """Reads the golden set of a model; `IntegrityError` where it is missing or not readable. No pickle is read."""
-    arrays = _load_arrays(root, model, GOLDEN)
+def load_golden(root: Path, model: str, variant: Variant | None = None) -> GoldenSet:
+    """Reads the golden set of a model, or of one of its variants, which may have its own.
+
+    Raises `IntegrityError` where it is missing or not readable. No pickle is read.
+    """
+    own = variant is not None and variant.golden is not None and variant.golden.own
+    arrays = _load_arrays(root, model, f"{variant.variant}/{GOLDEN}" if variant and own else GOLDEN)
     golden = GoldenSet(_part(arrays, "input"), _part(arrays, "output"))
     rows = {len(array) if array.ndim else 0 for array in arrays.values()}
     if not golden.inputs or not golden.outputs or len(rows) != 1:
@@ -206,7 +215,11 @@ def load_golden(root: Path, model: str) -> GoldenSet:
 
 def save_golden(root: Path, model: str, golden: GoldenSet) -> None:
     """Writes the golden set of a model, atomically."""
-    _save_arrays(root, model, GOLDEN, {"input": golden.inputs, "output": golden.outputs})
+    _save_arrays(root / check_name(model) / GOLDEN, _golden_parts(golden))
+
+
+def _golden_parts(golden: GoldenSet) -> dict[str, Arrays]:
+    return {"input": golden.inputs, "output": golden.outputs}
 
 
 def load_evaluation_set(root: Path, model: str, task: TaskName) -> EvaluationSet:
@@ -228,7 +241,7 @@ def save_evaluation_set(root: Path, model: str, test: EvaluationSet) -> None:
     if test.images.dtype == np.object_:
         sizes = np.array([len(file) for file in test.images], np.int64)
         images = {"files": np.frombuffer(b"".join(test.images), np.uint8), "bytes": sizes}
-    _save_arrays(root, model, TEST, {"images": images, "truth": test.truth, "reference": test.reference})
+    _save_arrays(root / check_name(model) / TEST, {"images": images, "truth": test.truth, "reference": test.reference})
 
 
 def drawn(images: int) -> NDArray[np.int64]:
@@ -268,12 +281,11 @@ def _load_arrays(root: Path, model: str, file: str) -> dict[str, Array]:
         raise IntegrityError(f"'{file}' of model '{model}' cannot be read: {_why(error)}") from error
 
 
-def _save_arrays(root: Path, model: str, file: str, parts: Mapping[str, Arrays]) -> None:
+def _save_arrays(path: Path, parts: Mapping[str, Arrays]) -> None:
     """Writes the arrays of each part under its name and theirs."""
-    folder = root / check_name(model)
-    folder.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     named = {f"{part}.{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
-    with atomic.new_file(folder / file) as temporary, temporary.open("wb") as stream:
+    with atomic.new_file(path) as temporary, temporary.open("wb") as stream:
         np.savez(stream, allow_pickle=False, **named)
 
 

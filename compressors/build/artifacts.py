@@ -27,7 +27,18 @@ from compressors.study import GIVEN_INT8, Study
 from compressors.tasks.table import STUDIED
 from protos import manifest, packing, repository
 from protos.errors import VariantError
-from protos.manifest import Golden, Quality, RuntimeName, Sources, TensorSpec, Variant, from_json, to_json
+from protos.manifest import (
+    Golden,
+    Preprocessing,
+    Quality,
+    RuntimeName,
+    Sources,
+    TensorSpec,
+    Variant,
+    from_json,
+    to_json,
+)
+from protos.preprocessing import input_spec
 from protos.repository import Entry, GoldenSet
 from protos.support import machine
 from protos.tasks.table import TASKS
@@ -36,7 +47,7 @@ from server import runtimes
 from server.runtimes import Runtime, SmallBatches
 from server.runtimes.golden import golden_error
 
-EVALUATION = 4
+EVALUATION = 5
 """Part of the key of an artifact: raised when something else is measured of it."""
 
 GOLDEN_ROWS, GOLDEN_BYTES = 16, 16 << 20
@@ -64,7 +75,8 @@ class Task:
 def plan(study: Study) -> tuple[list[Task], dict[str, str]]:
     """Returns the tasks of a study, and the reasons of the variants that are refused."""
     reasons = {
-        (recipe, runtime): refusal(recipe.lowering, runtime) or zoo.refusal(study.network_name, runtime)
+        (recipe, runtime): refusal(recipe.lowering, runtime)
+        or zoo.refusal(recipe.network_name(study.network_name), runtime)
         for recipe in study.recipes
         for runtime in recipe.runtimes
     }
@@ -86,6 +98,7 @@ class Built:
     variant: Variant
     artifact: Path
     key: str
+    recipe: Recipe
 
 
 Export = Callable[[Exporter, Job], Exported]
@@ -96,16 +109,29 @@ class Artifacts:
 
     def __init__(self, study: Study, dataset: Dataset, networks: Networks, cache: Cache, export: Export) -> None:
         self._study, self._dataset, self._networks = study, dataset, networks
-        self._cache, self._export = cache, export
+        self._cache, self._export, self._calibrations = cache, export, dict[Preprocessing, torch.Tensor]()
 
     @cached_property
     def golden(self) -> GoldenSet:
         """A few test images, drawn with the seed, and the outputs of FP32 for them."""
-        inputs = self._networks.questions.inputs
-        most = inputs.within(GOLDEN_BYTES, 2, GOLDEN_ROWS)
-        rows = np.random.default_rng(self._study.seed).choice(len(inputs), min(most, len(inputs)), replace=False)
-        given = {INPUT: inputs[rows]}
-        return GoldenSet(given, evaluate.eager(self._networks.reference.network)(given))
+        return self._golden(self._study.reference, self._study.reference)
+
+    def own_golden(self, recipe: Recipe) -> GoldenSet | None:
+        """Returns the same images as a recipe's network takes them, and the outputs of its student in FP32.
+
+        None where the network is the model's and takes what the model does.
+        """
+        root = recipe.student or self._study.reference
+        if root is self._study.reference and self._networks.data(recipe) is self._networks.data(root):
+            return None
+        return self._golden(root, recipe)
+
+    def _golden(self, root: Recipe, recipe: Recipe) -> GoldenSet:
+        asked, given = (self._networks.questions(each).inputs for each in (root, recipe))
+        most = asked.within(GOLDEN_BYTES, 2, GOLDEN_ROWS)
+        rows = np.random.default_rng(self._study.seed).choice(len(asked), min(most, len(asked)), replace=False)
+        outputs = evaluate.eager(self._networks.of(root).network)({INPUT: asked[rows]})
+        return GoldenSet({INPUT: given[rows]}, outputs)
 
     def cached(self, task: Task) -> Built | None:
         """Returns what an earlier build made, if it is there and undamaged."""
@@ -116,7 +142,7 @@ class Artifacts:
             repository.verify(Entry(variant.model, task.name, folder / "artifact", variant, None))
         except (OSError, VariantError):
             return None
-        return Built(variant, folder / "artifact", step_key)
+        return Built(variant, folder / "artifact", step_key, task.recipe)
 
     def start_export(self, task: Task, pool: Executor) -> Future[Exported]:
         """Exports in `pool`, to the task's work folder."""
@@ -149,19 +175,21 @@ class Artifacts:
         lowering = task.recipe.lowering
         return Job(
             self._networks.of(task.recipe.network_recipe).network,
-            torch.from_numpy(self._networks.example),
+            torch.from_numpy(self._networks.example(task.recipe)),
             lowering,
-            self._calibration if lowering.calibrated else None,
+            self._calibration(task.recipe) if lowering.calibrated else None,
             self._cache.work(self._key(task)) / "artifact",
             self._validate() if isinstance(lowering, AccuracyAwareInt8) else None,
             task.recipe.compressible,
             float_tail=self._dataset.decoding is not None,  # boxes are regressions: what makes them stays exact
         )
 
-    @cached_property
-    def _calibration(self) -> torch.Tensor:
-        """The calibration split as inputs, made once: those of a detector take more than a gigabyte."""
-        return torch.from_numpy(self._dataset.inputs(self._dataset.calibration))
+    def _calibration(self, recipe: Recipe) -> torch.Tensor:
+        """Returns the calibration split as inputs, made once for each form: those of a detector take a gigabyte."""
+        data = self._networks.data(recipe)
+        if data.preprocessing not in self._calibrations:
+            self._calibrations[data.preprocessing] = torch.from_numpy(data.inputs(data.calibration))
+        return self._calibrations[data.preprocessing]
 
     def _validate(self) -> Validate:
         """Returns what scores answers to the calibration images; it goes to the process that exports."""
@@ -177,17 +205,18 @@ class Artifacts:
         """Returns the manifest of an artifact, without timing and footprint; `seconds` are for its accuracy."""
         variant = self._describe(task, artifact, exported)
         with closing(runtimes.load(artifact, variant, machine.available_cores())) as adapter:
-            variant = self._in_its_batches(variant, adapter)
+            variant = self._in_its_batches(variant, adapter, self.own_golden(task.recipe) or self.golden)
             if variant.max_batch is not None:
                 adapter = SmallBatches(adapter, variant.max_batch)
-            rows, answers = evaluate.predict(adapter.infer, self._networks.questions, seconds)
-            error = golden_error(adapter, variant, self.golden)
-        golden = Golden(error, TOLERANCE * error + TOLERANCE_FLOOR)
+            rows, answers = evaluate.predict(adapter.infer, self._networks.questions(task.recipe), seconds)
+            own = self.own_golden(task.recipe)
+            error = golden_error(adapter, variant, own or self.golden)
+        golden = Golden(error, TOLERANCE * error + TOLERANCE_FLOOR, own is not None)
         return replace(variant, quality=self._quality(task, rows, answers), golden=golden)
 
-    def _in_its_batches(self, variant: Variant, adapter: Runtime) -> Variant:
+    def _in_its_batches(self, variant: Variant, adapter: Runtime, golden: GoldenSet) -> Variant:
         """Returns the variant, with batches of one row where companions move its answers too far."""
-        moved = companions.effect(adapter, variant, self.golden)
+        moved = companions.effect(adapter, variant, golden)
         if moved <= companions.BOUND or variant.max_batch is not None:
             return variant
         note = f"rows beside it move an answer by up to {moved:.0%} of what answers differ by: served without batching"
@@ -196,7 +225,8 @@ class Artifacts:
 
     def _describe(self, task: Task, artifact: Path, exported: Exported) -> Variant:
         """Returns what is known of an artifact before it is loaded."""
-        trained, shape = self._networks.of(task.recipe.network_recipe), self._networks.questions.inputs.shape
+        trained = self._networks.of(task.recipe.network_recipe)
+        preprocessing = self._networks.data(task.recipe).preprocessing
         lowering, golden = task.recipe.lowering, self.golden.outputs
         given = trained.network if isinstance(trained.network, OnnxNetwork) else None
         return Variant(
@@ -206,9 +236,9 @@ class Artifacts:
             runtime=task.runtime,
             precision="int8" if given and given.is_int8 else lowering.precision,
             entry=exported.entry,
-            inputs=(TensorSpec(INPUT, "FP32", (-1, *shape)),),
+            inputs=(input_spec(INPUT, preprocessing),),
             outputs=tuple(TensorSpec(name, "FP32", (-1, *golden[name].shape[1:])) for name in golden),
-            preprocessing=self._dataset.preprocessing,
+            preprocessing=preprocessing,
             labels=self._dataset.labels,
             files=repository.describe_files(artifact),
             machine=describe_machine(self._study),

@@ -127,7 +127,8 @@ class Build:
         def open_all() -> dict[str, runtimes.Runtime]:
             return {name: runtimes.load(done.artifact, done.variant, latency.THREADS) for name, done in built.items()}
 
-        keys, inputs = [done.key for done in built.values()], self.networks.questions.inputs[: latency.BATCHES[-1]]
+        asked = {name: self.networks.questions(done.recipe).inputs for name, done in built.items()}
+        keys, inputs = [d.key for d in built.values()], {n: each[: latency.BATCHES[-1]] for n, each in asked.items()}
         here = describe_machine(self.study)
         share = self._budget.timing(len(built))
         return timing(self._cache, keys, here, open_all, inputs, self.study.seed, share, self._tools.latencies)
@@ -137,8 +138,14 @@ class Build:
         model = self.study.model
         repository.save_golden(self.root, model, self._artifacts.golden)
         publishing.save_test_split(self.root, model, self.dataset, self.networks.reference.answers)
-        pairs = [(self._timed(done.variant, timed), done.artifact) for done in built.values()]
-        publishing.publish(self.root, model, pairs)
+        publishing.publish(
+            self.root,
+            model,
+            [
+                (self._timed(done.variant, timed), done.artifact, self._artifacts.own_golden(done.recipe))
+                for done in built.values()
+            ],
+        )
 
     def _timed(self, variant: Variant, timed: Timing) -> Variant:
         return replace(

@@ -11,26 +11,26 @@ from compressors.study import REFERENCE
 from protos import repository
 from protos.errors import VariantError
 from protos.manifest import Variant
-from protos.repository import Entry, EvaluationSet
+from protos.repository import Entry, EvaluationSet, GoldenSet
 from protos.tasks.task import Arrays
 
 TEST_SPLIT_BYTES = 256 * 2**20
 """What the pixels of a test split may take that is kept in the repository."""
 
 
-def publish(root: Path, model: str, pairs: Sequence[tuple[Variant, Path]]) -> None:
-    """Publishes each variant of a model with its artifact, unless the repository holds it already.
+def publish(root: Path, model: str, built: Sequence[tuple[Variant, Path, GoldenSet | None]]) -> None:
+    """Publishes each variant of a model with its artifact and own golden set, unless the repository holds it already.
 
     Where the repository lacks the model's default variant, one of the reference becomes the default: FP32, or a graph
     that was int8 when it came.
     """
     known = {entry.name: entry for entry in repository.scan_model(root, model)}
-    for variant, artifact in pairs:
+    for variant, artifact, golden in built:
         if not _holds(known.get(variant.variant), variant):
-            repository.publish(root, variant, artifact)
+            repository.publish(root, variant, artifact, golden)
             say(f"{variant.variant}: published")
-    names = known.keys() | {variant.variant for variant, _ in pairs}
-    first = next((v.variant for v, _ in pairs if _is_reference(v)), None)
+    names = known.keys() | {variant.variant for variant, *_ in built}
+    first = next((v.variant for v, *_ in built if _is_reference(v)), None)
     if first and repository.default_variant(root, model) not in names:
         repository.promote(root, model, first)
 

@@ -6,7 +6,6 @@ are read by `user_data`.
 """
 
 import hashlib
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -25,7 +24,7 @@ from protos import images
 from protos.errors import UsageError
 from protos.manifest import Decoding, Preprocessing, TaskName
 from protos.preprocessing import normalise
-from protos.tasks.task import Rows
+from protos.tasks.task import Array, Rows
 
 Three = tuple[float, float, float]
 
@@ -60,7 +59,7 @@ OWN_FORM = Form()
 
 @dataclass(frozen=True)
 class Inputs:
-    """Images as inputs (N, 3, H, W): float32 is made of those rows alone that are asked for."""
+    """Images as inputs of a network, which are made of those rows alone that are asked for."""
 
     pixels: NDArray[np.uint8]
     """(N, H, W, 3)."""
@@ -72,13 +71,13 @@ class Inputs:
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of one input."""
-        return (3, *self.pixels.shape[1:3])
+        return self[:1].shape[1:]
 
     def within(self, size: int, least: int, most: int) -> int:
         """Returns how many inputs fit in `size` bytes, from `least` to `most`."""
-        return int(np.clip(size // (4 * math.prod(self.shape)), least, most))
+        return int(np.clip(size // self[:1].nbytes, least, most))
 
-    def __getitem__(self, rows: slice | Rows) -> NDArray[np.float32]:
+    def __getitem__(self, rows: slice | Rows) -> Array:
         return normalise(self.pixels[rows], self.preprocessing)
 
 
@@ -107,8 +106,8 @@ class Dataset:
                 hashed.update(b"".join(file.digest() for file in files) or array.tobytes())
         return hashed.hexdigest()
 
-    def inputs(self, split: Split) -> NDArray[np.float32]:
-        """Makes a split float32 inputs (N, 3, H, W), by the preprocessing of the manifest."""
+    def inputs(self, split: Split) -> Array:
+        """Makes a split inputs of a network, by the preprocessing of the manifest."""
         return normalise(images.fitted(split.as_sent(), self.preprocessing), self.preprocessing)
 
     def only(self, split: Split) -> "Dataset":

@@ -21,7 +21,9 @@ def effect(runtime: Runtime, variant: Variant, golden: GoldenSet) -> float:
     several outputs, the one that is moved most counts.
     """
     ((name, inputs),) = golden.inputs.items()
-    pixels = np.random.default_rng(0).choice(np.array([0, 255], np.uint8), (len(inputs), *inputs.shape[2:], 3))
+    pixels = np.random.default_rng(0).choice(
+        np.array([0, 255], np.uint8), (len(inputs), *variant.preprocessing.resize, 3)
+    )
     loud = preprocessing.normalise(pixels, variant.preprocessing)
     alone = in_batches(runtime.infer, golden.inputs, 1)
     among = runtime.infer({name: np.concatenate([inputs, loud])})

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from protos.manifest import Footprint, RuntimeName, Variant, from_json
+from protos.tensors import DTYPES
 from server import runtimes
 
 _GZIP_LEVEL, _GZIP_FORMAT = 6, 31
@@ -74,7 +75,7 @@ def gzip_bytes(path: Path) -> int:
 
 def load_peak_bytes(variant: Variant, artifact: Path) -> int:
     """Returns the most resident memory that loading the artifact and answering one row adds to this process."""
-    inputs = {spec.name: np.zeros((1, *spec.shape[1:]), np.float32) for spec in variant.inputs}
+    inputs = {spec.name: np.zeros((1, *spec.shape[1:]), DTYPES[spec.datatype]) for spec in variant.inputs}
     _populate_libraries()
     Path("/proc/self/clear_refs").write_text("5")
     before = _high_water_bytes()

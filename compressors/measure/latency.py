@@ -6,6 +6,7 @@ has the same share of the time: one whose calls take long is looked at shortly.
 """
 
 import time
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,20 +33,20 @@ Seconds = dict[str, NDArray[np.float64]]
 """Raw samples by variant: of calls (blocks, calls), of batches (sizes, rounds)."""
 
 
-def latencies(runtimes: dict[str, Runtime], inputs: Inputs, seed: int, share: float = SECONDS) -> Seconds:
-    """Times batch-1 calls of each runtime, (blocks, calls); `inputs` (1, ...) are the same for all.
+def latencies(runtimes: dict[str, Runtime], inputs: Mapping[str, Inputs], seed: int, share: float = SECONDS) -> Seconds:
+    """Times batch-1 calls of each runtime with its `inputs` (1, ...), (blocks, calls).
 
     The time of one call is from NumPy arrays in to NumPy arrays out; first calls are not counted. `share` is the
     seconds that each runtime may take; one block is taken even so.
     """
     order = np.random.default_rng(seed)
-    spent = {name: _warm_up(runtime, inputs) for name, runtime in runtimes.items()}
+    spent = {name: _warm_up(runtime, inputs[name]) for name, runtime in runtimes.items()}
     calls = {name: int(np.clip(BLOCK_SECONDS / first, 1, BLOCK_CALLS)) for name, first in spent.items()}
     blocks: dict[str, list[list[float]]] = {name: [] for name in runtimes}
     while not _all_done(blocks, spent, share):
         for name in order.permutation([name for name in runtimes if not blocks[name] or spent[name] < share]):
-            runtimes[name].infer(inputs)  # the caches were another variant's
-            blocks[name].append([_call(runtimes[name], inputs) for _ in range(calls[name])])
+            runtimes[name].infer(inputs[name])  # the caches were another variant's
+            blocks[name].append([_call(runtimes[name], inputs[name]) for _ in range(calls[name])])
             spent[name] += sum(blocks[name][-1])
     return {name: np.array(of_one) for name, of_one in blocks.items()}
 
@@ -65,18 +66,20 @@ def summary(seconds: NDArray[np.float64]) -> Latency:
     )
 
 
-def batch_seconds(runtimes: dict[str, Runtime], inputs: Inputs, seed: int, share: float = SECONDS) -> Seconds:
-    """Times calls of each runtime by batch size, (sizes, rounds), interleaved; `inputs` are repeated if too few.
+def batch_seconds(
+    runtimes: dict[str, Runtime], inputs: Mapping[str, Inputs], seed: int, share: float = SECONDS
+) -> Seconds:
+    """Times calls of each runtime by batch size, (sizes, rounds), interleaved; its `inputs` are repeated if too few.
 
     The sizes are those of `BATCHES` up to the first with which the runtime's `share` of seconds would be spent.
     """
     order = np.random.default_rng(seed)
-    sizes = {name: _bearable(runtime, inputs, share) for name, runtime in runtimes.items()}
+    sizes = {name: _bearable(runtime, inputs[name], share) for name, runtime in runtimes.items()}
     seconds = {name: np.zeros((count, BATCH_ROUNDS)) for name, count in sizes.items()}
     for turn in track(range(BATCH_ROUNDS), BATCH_ROUNDS, "throughput, rounds over all variants"):
         for name in order.permutation(list(runtimes)):
             for i in range(sizes[name]):
-                seconds[name][i, turn] = _call(runtimes[name], _rows(inputs, BATCHES[i]))
+                seconds[name][i, turn] = _call(runtimes[name], _rows(inputs[name], BATCHES[i]))
     return seconds
 
 

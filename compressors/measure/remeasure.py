@@ -145,7 +145,7 @@ def _examine(
     try:
         repository.verify(entry)
         adapter = runtimes.load(entry.folder, variant, latency.THREADS)
-        golden_error(adapter, variant, repository.load_golden(root, entry.model))
+        golden_error(adapter, variant, repository.load_golden(root, entry.model, variant))
     except Exception as error:  # a damaged artifact fails in its library's own way
         say(f"{entry.model}/{entry.name}: FAILED, {first_line(error)}")
         return replace(found, failed=first_line(error))
@@ -161,11 +161,11 @@ def _examine(
 
 
 def _latencies(root: Path, model: str, entries: Sequence[Entry], adapters: dict[str, Runtime]) -> dict[str, Latency]:
-    first = next((e.variant for e in entries if e.name in adapters and e.variant), None)
-    if first is None:
+    if not adapters:
         return {}
-    row = {name: np.ascontiguousarray(a[:1]) for name, a in repository.load_golden(root, model).inputs.items()}
-    return {name: latency.summary(seconds) for name, seconds in latency.latencies(adapters, row, seed=0).items()}
+    golden = {e.name: repository.load_golden(root, model, e.variant).inputs for e in entries if e.name in adapters}
+    rows = {n: {name: np.ascontiguousarray(a[:1]) for name, a in inputs.items()} for n, inputs in golden.items()}
+    return {name: latency.summary(seconds) for name, seconds in latency.latencies(adapters, rows, seed=0).items()}
 
 
 def _file(folder: Path, here: Machine) -> Path:

@@ -4,12 +4,11 @@ They are measured again whenever one of the variants is another, or the machine 
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from compressors.build.cache import Cache, key
 from compressors.export.exporters import Inputs
@@ -19,10 +18,10 @@ from compressors.networks.layers import INPUT
 from compressors.progress import minutes, say
 from protos.support.machine import Machine
 from protos.support.strict import decode
-from server.runtimes import Runtime
+from server.runtimes import Array, Runtime
 
-Latencies = Callable[[dict[str, Runtime], Inputs, int, float], Seconds]
-"""Runtimes by variant, inputs (1, ...), a seed and each runtime's share of seconds, to seconds of batch-1 calls."""
+Latencies = Callable[[dict[str, Runtime], Mapping[str, Inputs], int, float], Seconds]
+"""Runtimes by variant, inputs (1, ...) of each, a seed and each one's share of seconds, to seconds of batch-1 calls."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +40,14 @@ def timing(
     keys: list[str],
     here: Machine,
     open_all: Callable[[], dict[str, Runtime]],
-    inputs: NDArray[np.float32],
+    inputs: Mapping[str, Array],
     seed: int,
     share: float,
     latencies: Latencies,
 ) -> Timing:
     """Returns what the cache holds for these variants, by their `keys`, on this machine, or measures it now.
 
-    `open_all` loads the variants; `inputs` (N, 3, H, W) are what they are given. Each has
+    `open_all` loads the variants; `inputs` (N, ...) by variant are what they are given. Each has
     `share` seconds for its latency and as many for its throughput.
     """
     step_key = key("timing", keys, here.cpu, here.cores)
@@ -57,8 +56,8 @@ def timing(
         most = minutes(2 * share * len(adapters))
         say(f"latency and throughput of {len(adapters)} variants, interleaved: {most} at most")
         try:
-            singles = latencies(adapters, {INPUT: inputs[:1]}, seed, share)
-            batches = latency.batch_seconds(adapters, {INPUT: inputs}, seed, share)
+            singles = latencies(adapters, {name: {INPUT: rows[:1]} for name, rows in inputs.items()}, seed, share)
+            batches = latency.batch_seconds(adapters, {n: {INPUT: rows} for n, rows in inputs.items()}, seed, share)
         finally:
             for adapter in adapters.values():
                 adapter.close()

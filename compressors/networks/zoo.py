@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from compressors.export.exporters import EXPORTERS
-from compressors.networks import onnx_network, scrfd, small_cnns, user_network
+from compressors.networks import onnx_network, plain, scrfd, small_cnns, user_network
 from compressors.networks.layers import with_plain_weights
 from compressors.networks.onnx_network import OnnxNetwork
 from compressors.networks.torchvision import torchvision
@@ -60,13 +60,15 @@ DECODINGS = {
 
 
 def factory(name: str) -> Callable[[int], nn.Module]:
-    """Returns the factory of that name: one of `NETWORKS`, or a user's own, `package.module:name`."""
+    """Returns the factory of that name: of `NETWORKS`, of `plain:`, or a user's own, `package.module:name`."""
+    if plain.is_plain(name):
+        return plain.factory(name)
     return NETWORKS[name] if name in NETWORKS else user_network.factory(name)
 
 
 def identity(name: str) -> str:
     """Returns what stands for a network's code in keys: its name, with its file's hash if it is a user's own."""
-    return name if name in NETWORKS else f"{name} {user_network.code_sha256(name)}"
+    return name if name in NETWORKS or plain.is_plain(name) else f"{name} {user_network.code_sha256(name)}"
 
 
 def refusal(name: str, runtime: RuntimeName) -> str | None:

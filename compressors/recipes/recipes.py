@@ -9,7 +9,7 @@ there, a row in `STEPS`, and a function registered with `apply`.
 import contextlib
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import singledispatch
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from torch import nn
 from compressors.data.datasets import Dataset
 from compressors.export import lowerings
 from compressors.export.lowerings import FLOAT32, Lowering
-from compressors.networks import contract, scrfd_weights, user_network, zoo
+from compressors.networks import contract, pixels, plain, scrfd_weights, user_network, zoo
 from compressors.networks.layers import weights
 from compressors.networks.scrfd import Scrfd
 from compressors.recipes import channel_pruning, clustering, element_pruning, qat, steps, train
@@ -37,6 +37,8 @@ Step = NetworkStep | Lowering
 STEPS: dict[str, type[Step]] = {
     "train": steps.Train,
     "load": steps.LoadFile,
+    "student": steps.Student,
+    "fold-input": steps.FoldInput,
     "fine-tune": steps.FineTune,
     "qat": steps.QuantizationAwareTraining,
     "channel-pruning": steps.ChannelPruning,
@@ -60,7 +62,7 @@ STATISTICS = 32
 
 @dataclass(frozen=True)
 class Recipe:
-    """A step, and the recipe whose network it starts from; only the first one, training or loading, has no parent."""
+    """A step, and the recipe whose network it starts from, or that teaches its student; no parent where it begins."""
 
     name: str
     step: Step
@@ -82,7 +84,30 @@ class Recipe:
     def compressible(self) -> bool:
         """Whether some step of the chain left weights that take little storage when they are compressed."""
         own = isinstance(self.step, NetworkStep) and self.step.compressible
-        return own or (self.parent is not None and self.parent.compressible)
+        return own or (self.base is not None and self.base.compressible)
+
+    @property
+    def base(self) -> "Recipe | None":
+        """The recipe whose network this one changes; none of a network that begins here."""
+        return None if isinstance(self.step, steps.Student) else self.parent
+
+    def network_name(self, of_model: str) -> str:
+        """Returns the name of the network that the chain is about: the student's, or that of the model."""
+        if isinstance(self.step, steps.Student):
+            return self.step.network
+        return self.base.network_name(of_model) if self.base else of_model
+
+    def preprocessing(self, of_data: manifest.Preprocessing) -> manifest.Preprocessing:
+        """Returns how images become the network's inputs, where those of the data become them by `of_data`."""
+        if isinstance(self.step, steps.Student):
+            return self.step.input.applied(of_data)
+        given = self.base.preprocessing(of_data) if self.base else of_data
+        return replace(given, layout="NHWC") if isinstance(self.step, steps.FoldInput) else given
+
+    @property
+    def student(self) -> "Recipe | None":
+        """The recipe that trained the student, where the chain is about one."""
+        return self if isinstance(self.step, steps.Student) else self.base and self.base.student
 
     def chain(self) -> tuple[manifest.Step, ...]:
         """Lists the steps from training to this one, with their full parameters, as a manifest has them."""
@@ -168,6 +193,40 @@ def apply(step: NetworkStep, at: StepContext) -> nn.Module:
 @apply.register
 def _train(step: steps.Train, at: StepContext) -> nn.Module:
     return at.fit(zoo.create(at.network_name, len(at.data.labels), at.seed), step.fit, step.review)
+
+
+@apply.register
+def _student(step: steps.Student, at: StepContext) -> nn.Module:
+    seed = at.seed if step.seed is None else step.seed
+    known, own = at.data.preprocessing, step.input.applied(at.data.preprocessing)
+    teacher = at.parent if at.parent is None or own == known else _Renormalised(at.parent, own, known)
+    at = replace(at, data=replace(at.data, preprocessing=own), seed=seed, parent=None, teacher=teacher)
+    network = zoo.create(step.network, len(at.data.labels), seed)
+    if not step.branches:
+        return at.fit(network, step.fit)
+    return plain.fold_branches(at.fit(plain.with_branches(network), step.fit), network)
+
+
+class _Renormalised(nn.Module):
+    """A teacher that is given inputs which were normalized for its student."""
+
+    def __init__(self, teacher: nn.Module, given: manifest.Preprocessing, known: manifest.Preprocessing) -> None:
+        super().__init__()
+        self._teacher = teacher
+        mean, std, own_mean, own_std = (
+            torch.tensor(each).reshape(1, 3, 1, 1) for each in (given.mean, given.std, known.mean, known.std)
+        )
+        self._scale, self._offset = std / own_std, (mean - own_mean) / own_std
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Inputs (N, 3, H, W) to the teacher's logits."""
+        logits: torch.Tensor = self._teacher(x * self._scale + self._offset)
+        return logits
+
+
+@apply.register
+def _fold_input(step: steps.FoldInput, at: StepContext) -> nn.Module:
+    return pixels.fold_input(at.base(), at.data.preprocessing)
 
 
 @apply.register

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from compressors.data.datasets import OWN_FORM, Form
+from compressors.networks import plain
 from protos.repository import sha256
 
 
@@ -27,6 +29,14 @@ class Fit:
     """Weight of the teacher's soft labels in the loss, 0 to 1; the rest goes to the true labels."""
     weight_decay: float = 5e-4
     momentum: float = 0.9
+    warm_up: float = 0.3
+    """Share of the steps in which the learning rate rises to its peak."""
+    smoothing: float = 0.0
+    """Share of each true label that goes to all classes alike (https://arxiv.org/abs/1512.00567)."""
+    decay_biases: bool = True
+    """Whether weight decay pulls at biases and batch normalizations too, or at the weights of layers alone."""
+    compiled: bool = False
+    """Whether the network is compiled to be trained, where a C++ compiler is there: the same result within noise."""
 
     def __post_init__(self) -> None:
         _expect(self.epochs >= 1, "epochs", self.epochs, "at least 1")
@@ -34,6 +44,8 @@ class Fit:
         _expect(self.shift >= 0, "shift", self.shift, "at least 0")
         _expect(self.learning_rate > 0, "learning_rate", self.learning_rate, "more than 0")
         _expect(0 <= self.distillation <= 1, "distillation", self.distillation, "0 to 1")
+        _expect(0 < self.warm_up < 1, "warm_up", self.warm_up, "more than 0 and less than 1")
+        _expect(0 <= self.smoothing < 1, "smoothing", self.smoothing, "0 to less than 1")
 
 
 @dataclass(frozen=True)
@@ -71,6 +83,8 @@ class _Training(NetworkStep):
     review: Review | None = None
 
     def __post_init__(self) -> None:
+        if self.review is not None and self.fit.compiled:
+            raise ValueError("fit.compiled: got it with review, which has to see the layers of a network as it is")
         if self.review is not None and self.teacher is not None and ":" not in self.teacher:
             teacher = self.teacher
             raise ValueError(f"teacher: got '{teacher}', whose layers review cannot see, expected NETWORK:{teacher}")
@@ -87,6 +101,34 @@ class Train(_Training):
         if (self.teacher is None) == self._is_taught():
             raise ValueError("teacher: it and fit.distillation above 0, or review, come together or not at all")
         super().__post_init__()
+
+
+@dataclass(frozen=True)
+class Student(NetworkStep):
+    """Trains another network in the place of the model's: what comes of it is compared with the model as any variant.
+
+    With distillation the parent is its teacher, and is given the inputs that it knows.
+    """
+
+    fit: Fit
+    network: str
+    """As a study names a network: a key of `zoo.NETWORKS`, `plain:` and a line of channels, or a user's own."""
+    seed: int | None = None
+    """Where it is not the study's."""
+    branches: bool = False
+    """Whether a plain network is trained with the branches of RepVGG."""
+    input: Form = OWN_FORM
+    """The normalization that it learns with, where it is not the model's."""
+
+    def __post_init__(self) -> None:
+        if self.branches and not plain.is_plain(self.network):
+            raise ValueError(f"branches: got network '{self.network}', expected one of the family {plain.FAMILY}:")
+        if self.input.size is not None:
+            raise ValueError(f"input: got size {list(self.input.size)}, expected mean and std alone")
+
+
+class FoldInput(NetworkStep):
+    """Lets the network take pixels: their scaling and normalization are folded into its first convolution, exactly."""
 
 
 @dataclass(frozen=True)

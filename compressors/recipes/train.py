@@ -15,12 +15,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.lr_scheduler import OneCycleLR
 
 from compressors.data.datasets import Dataset
-from compressors.progress import say, track
+from compressors.progress import first_line, say, track
 from compressors.recipes.element_pruning import PruningMask
 from compressors.recipes.feature_distillation import FeatureDistillation
 from compressors.recipes.steps import Fit
 from compressors.tasks.table import STUDIED
-from compressors.tasks.task import Batch
+from compressors.tasks.task import Batch, Network
 from protos.support import atomic
 from protos.support.machine import available_cores
 
@@ -48,10 +48,11 @@ def fit(
     """
     torch.set_num_threads(available_cores())  # an adapter may have left it at its own count
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    learned = [*network.parameters(), *(guide.parameters() if guide else ())]
+    learned = _groups([*network.parameters(), *(guide.parameters() if guide else ())], how)
     optimizer = torch.optim.SGD(learned, how.learning_rate, how.momentum, weight_decay=how.weight_decay, nesterov=True)
     steps = -(-len(data.train) // how.batch)
-    schedule = OneCycleLR(optimizer, how.learning_rate, steps * how.epochs)
+    schedule = OneCycleLR(optimizer, how.learning_rate, steps * how.epochs, pct_start=how.warm_up)
+    called = _compiled(network) if how.compiled else network
     stateful: _Stateful = {"network": network, "optimizer": optimizer, "schedule": schedule}
     if guide:
         stateful["guide"] = guide
@@ -63,7 +64,7 @@ def fit(
         batches = STUDIED[data.task].batches(data, how, seed, epoch)
         for batch in track(batches, steps, f"epoch {epoch + 1}/{how.epochs}"):
             with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16), sdpa_kernel(attention):
-                loss = _loss(network, batch, how, teacher, guide)
+                loss = _loss(called, batch, how, teacher, guide)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -78,8 +79,29 @@ def fit(
     checkpoint.unlink(missing_ok=True)
 
 
+def _groups(parameters: Sequence[nn.Parameter], how: Fit) -> list[dict[str, object]]:
+    """Returns the parameters as the optimizer takes them: what weight decay is to leave alone is a group of its own."""
+    vectors = [parameter for parameter in parameters if parameter.dim() < 2 and not how.decay_biases]
+    rest = [parameter for parameter in parameters if parameter.dim() >= 2 or how.decay_biases]
+    return [{"params": rest}, *([{"params": vectors, "weight_decay": 0.0}] if vectors else [])]
+
+
+def _compiled(network: nn.Module) -> Network:
+    """Returns what calls the network compiled; as it is, with a note, where no C++ compiler is there."""
+    try:
+        torch._inductor.cpp_builder.get_cpp_compiler()
+    except Exception as error:  # its own class for each way to have none
+        say(f"  not compiled, no C++ compiler: {first_line(error)}")
+        return network
+    return torch.compile(network, dynamic=False)  # two shapes at most: the last batch may be smaller
+
+
 def _loss(
-    network: nn.Module, batch: Batch, how: Fit, teacher: Teacher | None, guide: FeatureDistillation | None
+    network: Network,
+    batch: Batch,
+    how: Fit,
+    teacher: Teacher | None,
+    guide: FeatureDistillation | None,
 ) -> torch.Tensor:
     taught: Taught | None = None
     if teacher is not None and (how.distillation > 0 or guide is not None):

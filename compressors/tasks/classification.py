@@ -12,6 +12,7 @@ from compressors.data.datasets import Dataset
 from compressors.networks.layers import OUTPUT, weighted
 from compressors.recipes.steps import Fit
 from compressors.report.columns import AGAINST, Column, agreement, of_metric, of_quality
+from compressors.tasks.task import Network
 from protos.manifest import Quality
 from protos.support.significance import mcnemar_p
 from protos.tasks.task import Arrays, Rows
@@ -27,11 +28,12 @@ class LabelledBatch:
     inputs: torch.Tensor
     labels: torch.Tensor
     distillation: float
+    smoothing: float
 
-    def loss(self, network: nn.Module, taught: torch.Tensor | Sequence[torch.Tensor] | None) -> torch.Tensor:
+    def loss(self, network: Network, taught: torch.Tensor | Sequence[torch.Tensor] | None) -> torch.Tensor:
         """Returns the cross entropy, or its mean with how far soft labels are from the teacher's logits."""
         logits = network(self.inputs).float()
-        loss = functional.cross_entropy(logits, self.labels)
+        loss = functional.cross_entropy(logits, self.labels, label_smoothing=self.smoothing)
         if not isinstance(taught, torch.Tensor) or self.distillation == 0:
             return loss
         return (1 - self.distillation) * loss + self.distillation * _divergence(logits, taught.float())
@@ -69,7 +71,8 @@ class StudiedClassification:
             batch = data.train.take(chosen.numpy())
             inputs = augmented(torch.from_numpy(data.inputs(batch)), how, generator)
             labels = torch.from_numpy(batch.truth["labels"])
-            yield LabelledBatch(inputs.contiguous(memory_format=torch.channels_last), labels, how.distillation)
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+            yield LabelledBatch(inputs, labels, how.distillation, how.smoothing)
 
     def validate(self, data: Dataset, outputs: Sequence[Arrays], rows: Rows) -> tuple[float, list[float] | None]:
         """Returns top-1, and 1 or 0 for each image."""

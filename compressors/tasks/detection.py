@@ -15,6 +15,7 @@ from compressors.recipes.steps import Fit
 from compressors.report.columns import AGAINST, Column, agreement, of_metric, of_quality
 from compressors.tasks.augmentation import augment
 from compressors.tasks.detection_loss import DetectionLoss
+from compressors.tasks.task import Network
 from protos import images
 from protos.errors import UsageError
 from protos.preprocessing import normalise
@@ -34,7 +35,7 @@ class BoxedBatch:
     truths: list[Truth]
     criterion: DetectionLoss
 
-    def loss(self, network: nn.Module, taught: torch.Tensor | Sequence[torch.Tensor] | None) -> torch.Tensor:
+    def loss(self, network: Network, taught: torch.Tensor | Sequence[torch.Tensor] | None) -> torch.Tensor:
         """Returns the loss of scores, boxes and key points; a teacher teaches by features alone."""
         assert isinstance(network, Scrfd)
         return self.criterion([each.float() for each in network.logits(self.inputs)], self.truths)
@@ -74,6 +75,8 @@ class StudiedDetection:
         """Yields crops of shuffled images, mirrored and recoloured."""
         size, train = data.preprocessing.resize, data.train
         assert isinstance(train, DetectionSplit)
+        if how.smoothing or how.compiled:
+            raise UsageError("got smoothing or compiled in the fit of a detector, expected neither")
         if how.distillation or size[0] != size[1]:
             raise UsageError(
                 f"got distillation {how.distillation} and inputs of {size[0]}x{size[1]}, expected a detector to be"

@@ -1,7 +1,7 @@
 """The offline stage's part of a task; `compressors.tasks.table` has the tasks."""
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -11,6 +11,9 @@ from compressors.recipes.steps import Fit
 from compressors.report.columns import Column
 from protos.tasks.task import Arrays, Rows
 
+Network = Callable[[torch.Tensor], Any]
+"""Inputs (N, 3, H, W) to the output, or to several: a module, or what calls it compiled."""
+
 
 class Batch(Protocol):
     """Images to learn from, and what is true of them."""
@@ -19,7 +22,7 @@ class Batch(Protocol):
     def inputs(self) -> torch.Tensor:
         """Float32 (N, 3, H, W)."""
 
-    def loss(self, network: nn.Module, taught: torch.Tensor | Sequence[torch.Tensor] | None) -> torch.Tensor:
+    def loss(self, network: Network, taught: torch.Tensor | Sequence[torch.Tensor] | None) -> torch.Tensor:
         """Returns the loss of a network in training mode, a scalar; `taught` are a teacher's outputs for the inputs."""
 
 

@@ -159,7 +159,9 @@ def _golden(model: str, metadata: pb.ModelMetadataResponse, repository: Path) ->
         raise UsageError(str(error)) from error
     declared = {tensor.name: tuple(tensor.shape) for tensor in metadata.inputs}
     if len(golden) == len(declared) == 1:
-        golden = dict(zip(declared, golden.values(), strict=True))
+        (array,) = golden.values()
+        takes_pixels = metadata.inputs[0].datatype == "UINT8"
+        golden = dict.fromkeys(declared, _pixels(array, repository, model) if takes_pixels else array)
     if golden.keys() != declared.keys() or not all(_fits(a.shape, declared[n], len(a)) for n, a in golden.items()):
         shapes = ", ".join(str(list(array.shape)) for array in golden.values())
         raise UsageError(
@@ -170,15 +172,23 @@ def _golden(model: str, metadata: pb.ModelMetadataResponse, repository: Path) ->
 
 
 def _golden_images(form: Form, golden: Array, repository: Path, model: str) -> Sequence[Row]:
-    """Returns the images that the manifest's preprocessing made the golden inputs (N, 3, H, W) of."""
-    how = next((entry.variant.preprocessing for entry in scan_model(repository, model) if entry.variant), None)
+    """Returns the images that golden inputs are, or were made of."""
+    pixels = golden if golden.dtype == np.uint8 else _pixels(golden, repository, model)
+    return list(pixels) if form == "pixels" else [_jpeg(each) for each in pixels]
+
+
+def _pixels(golden: Array, repository: Path, model: str) -> Array:
+    """Returns the pixels uint8 (N, H, W, 3) that the manifest's preprocessing made golden inputs (N, 3, H, W) of."""
+    variants = (entry.variant for entry in scan_model(repository, model) if entry.variant)
+    how = next((v.preprocessing for v in variants if v.golden is not None and not v.golden.own), None)
     if how is None:
         raise UsageError(f"--form: no variant of '{model}' in '{repository}' says how its inputs are made of images")
     if golden.ndim != 4 or golden.shape[1] != len(how.mean):
         raise UsageError(f"--form: golden inputs of '{model}' have shape {list(golden.shape)}, which are no images")
     mean, std = (np.array(values, np.float32).reshape(-1, 1, 1) for values in (how.mean, how.std))
-    pixels = ((golden * std + mean) * 255).round().clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
-    return list(pixels) if form == "pixels" else [_jpeg(each) for each in pixels]
+    scaled = ((golden * std + mean) * 255).round().clip(0, 255)
+    pixels: Array = np.ascontiguousarray(scaled.astype(np.uint8).transpose(0, 2, 3, 1))
+    return pixels
 
 
 def _jpeg(pixels: Array) -> bytes:

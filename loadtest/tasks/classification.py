@@ -1,7 +1,7 @@
 """Classification over the wire: the test split as FP32 tensors, and the images that went to another class."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from PIL import Image
 from loadtest.plan import Form
 from loadtest.tasks.task import Flip, Kind, Shapes
 from protos.manifest import TensorSpec, Variant
-from protos.preprocessing import normalise
+from protos.preprocessing import input_spec, normalise
 from protos.repository import EvaluationSet
 from protos.tasks import classification as contract
 from protos.tasks.task import Array, Arrays
@@ -64,14 +64,15 @@ class Classification:
 
     def taken(self, manifest: Variant, test: EvaluationSet) -> TensorSpec:
         """Returns the input in the size of the images."""
-        return TensorSpec(manifest.inputs[0].name, "FP32", (-1, 3, *test.images.shape[1:3]))
+        how = replace(manifest.preprocessing, resize=test.images.shape[1:3])
+        return input_spec(manifest.inputs[0].name, how)
 
     def answered(self, manifest: Variant) -> tuple[TensorSpec, ...]:
         """Returns the outputs of the network."""
         return manifest.outputs
 
     def request(self, manifest: Variant, images: Array) -> pb.ModelInferRequest:
-        """Returns a request with the tensor of pixels (N, H, W, 3)."""
+        """Returns a request with what the network takes for pixels (N, H, W, 3)."""
         tensor = normalise(images, manifest.preprocessing)
         return encode_request(manifest.model, manifest.variant, {manifest.inputs[0].name: tensor})
 

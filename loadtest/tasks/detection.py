@@ -84,7 +84,7 @@ class Detection:
 
     def taken(self, manifest: Variant, test: EvaluationSet) -> TensorSpec:
         """Returns the network's input: a server that takes it takes files in its place."""
-        return replace(manifest.inputs[0], datatype="FP32")
+        return manifest.inputs[0]
 
     def answered(self, manifest: Variant) -> tuple[TensorSpec, ...]:
         """Returns the decoded outputs, with room for all boxes."""

@@ -2,7 +2,8 @@
 
 A variant whose only input is the image tensor of its manifest's preprocessing takes, under the same name,
 
-    FP32   (N, 3, H, W)               the tensor itself; nothing here touches it
+    FP32   (N, 3, H, W)               the tensor itself; nothing here touches it. Where the manifest says that pixels
+    UINT8  (N, H, W, 3)               are the network's input, those are the tensor, in place of FP32
     UINT8  (N, h, w, 3)               RGB images of any one size
     BYTES  (N) or (N, 1)              JPEG or PNG files, each of its own size
 
@@ -22,7 +23,7 @@ from PIL import Image
 from protos import images
 from protos.errors import ExpiredError, OverloadedError
 from protos.manifest import TensorSpec, Variant
-from protos.preprocessing import normalise
+from protos.preprocessing import input_spec, normalise
 from protos.tensors import Array, decode_request
 from protos.v1 import inference_pb2 as pb
 from server.execution.deadline import why_given_up
@@ -35,14 +36,15 @@ def accepted(request: pb.ModelInferRequest, variant: Variant) -> tuple[TensorSpe
     datatype = request.inputs[0].datatype if len(request.inputs) == 1 else ""
     if datatype not in ("UINT8", "BYTES") or not _takes_images(variant):
         return variant.inputs
+    if datatype == variant.inputs[0].datatype and tuple(request.inputs[0].shape[1:]) == variant.inputs[0].shape[1:]:
+        return variant.inputs  # pixels, and as many as the network takes
     files = (-1, 1) if len(request.inputs[0].shape) == 2 else (-1,)
     return (TensorSpec(variant.inputs[0].name, datatype, (-1, -1, -1, 3) if datatype == "UINT8" else files),)
 
 
 def _takes_images(variant: Variant) -> bool:
     """Whether the only input is what the preprocessing makes of an image."""
-    image = ("FP32", (-1, 3, *variant.preprocessing.resize))
-    return len(variant.inputs) == 1 and (variant.inputs[0].datatype, variant.inputs[0].shape) == image
+    return len(variant.inputs) == 1 and variant.inputs[0] == input_spec(variant.inputs[0].name, variant.preprocessing)
 
 
 class Images:

@@ -19,7 +19,9 @@ MOST = 32
 def rows(repository: Path, variant: Variant, form: Form) -> list[Array]:
     """Returns inputs of one row each: golden ones, or images of the test split as files; raises `IntegrityError`."""
     if form == "tensor":
-        return [row[None] for row in load_golden(repository, variant.model).inputs[variant.inputs[0].name][:MOST]]
+        return [
+            row[None] for row in load_golden(repository, variant.model, variant).inputs[variant.inputs[0].name][:MOST]
+        ]
     images = load_evaluation_set(repository, variant.model, variant.task).images[:MOST]
     files = [image if isinstance(image, bytes) else _jpeg(image) for image in images]
     return [np.array([file], np.object_) for file in files]

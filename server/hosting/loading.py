@@ -75,7 +75,7 @@ class Loader:
     def _open(self, entry: Entry) -> Loaded:
         began = perf_counter()
         variant = verify(entry)
-        golden = load_golden(self._root, entry.model)
+        golden = load_golden(self._root, entry.model, variant)
         runtime = runtimes.load(entry.folder, variant, self._threads)
         try:
             with self._slots:
