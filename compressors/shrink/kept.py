@@ -20,5 +20,5 @@ def kept(cache: Cache, step_key: str, kind: type[Result], make: Callable[[], Res
     if not folder.is_dir():
         made = make()
         with cache.appearing(step_key) as staging:
-            (staging / FILE).write_text(json.dumps(asdict(made)))  # type: ignore[call-overload]
+            (staging / FILE).write_text(json.dumps(asdict(made)))
     return decode(kind, json.loads((folder / FILE).read_text()), FILE)
