@@ -9,10 +9,10 @@ from protos.tensors import Array
 def normalise(images: Array, preprocessing: Preprocessing) -> Array:
     """Turns uint8 RGB (N, H, W, 3) into float32 (N, 3, H, W), row-major: (pixel / 255 - mean) / std.
 
-    Where the layout is NHWC, a network takes pixels, and they stay as they are.
+    Where the layout is NHWC, a network takes pixels, and they stay as they are, row-major.
     """
     if preprocessing.layout == "NHWC":
-        return images
+        return np.ascontiguousarray(images)
     mean, std = (np.array(v, np.float32).reshape(3, 1, 1) for v in (preprocessing.mean, preprocessing.std))
     scaled = images.transpose(0, 3, 1, 2).astype(np.float32, order="C") / np.float32(255)
     return (scaled - mean) / std

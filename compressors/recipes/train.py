@@ -93,6 +93,7 @@ def _compiled(network: nn.Module) -> Network:
     except Exception as error:  # its own class for each way to have none
         say(f"  not compiled, no C++ compiler: {first_line(error)}")
         return network
+    torch._dynamo.reset()  # networks of one kind share a limit of eight compiled shapes, beyond it none is compiled
     return torch.compile(network, dynamic=False)  # two shapes at most: the last batch may be smaller
 
 
