@@ -130,8 +130,8 @@ class Networks:
     def _context(
         self, recipe: Recipe, parent: nn.Module | None, checkpoint: Path, teacher: Teacher | None
     ) -> StepContext:
-        name, data = recipe.network_name(self._study.network_name), self.data(recipe.parent)
-        return StepContext(name, data, self._study.seed, parent, checkpoint, teacher)
+        name, form = recipe.network_name(self._study.network_name), self.data(recipe.parent).preprocessing
+        return StepContext(name, self.data(recipe.base), self._study.seed, parent, checkpoint, teacher, form)
 
     def _restore(self, recipe: Recipe, folder: Path, step_key: str) -> Trained:
         weights = torch.load(folder / "weights.pt", weights_only=True)

@@ -127,6 +127,8 @@ class StepContext:
     """The file of the training; what else a step keeps until it is finished lies beside it."""
     teacher: Teacher | None = None
     """The one that the step names."""
+    parent_form: manifest.Preprocessing | None = None
+    """How images become the parent's inputs, where that is not the way of `data`."""
 
     def base(self) -> nn.Module:
         """Returns the parent's network; every step but training has one."""
@@ -198,7 +200,7 @@ def _train(step: steps.Train, at: StepContext) -> nn.Module:
 @apply.register
 def _student(step: steps.Student, at: StepContext) -> nn.Module:
     seed = at.seed if step.seed is None else step.seed
-    known, own = at.data.preprocessing, step.input.applied(at.data.preprocessing)
+    known, own = at.parent_form or at.data.preprocessing, step.input.applied(at.data.preprocessing)
     teacher = at.parent if at.parent is None or own == known else _Renormalised(at.parent, own, known)
     at = replace(at, data=replace(at.data, preprocessing=own), seed=seed, parent=None, teacher=teacher)
     network = zoo.create(step.network, len(at.data.labels), seed)
