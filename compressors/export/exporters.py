@@ -88,6 +88,10 @@ EXPORTERS: dict[RuntimeName, Exporter] = {
             ("ranges", "percentile"): "torchao has no percentile observer",
             ("fuse", False): "PT2E always folds batch normalization",
             ("bias_correction", True): "torchao corrects no biases",
+            (
+                "exclude",
+                "measured",
+            ): "Inductor compiles each choice of layers for half a minute: too long to compare",
         },
         late_imports=("torch._inductor.package", "torch._export.serde.serialize", "torch.export.pt2_archive._package"),
     ),

@@ -66,6 +66,9 @@ class StaticInt8(Lowering):
     bias_correction: bool = False
     """Whether the mean error of each layer's outputs is taken off its bias (https://arxiv.org/abs/1906.04721). NNCF
     does so: for OpenVINO always, for ONNX Runtime where this is true, in place of the runtime's own quantizer."""
+    exclude: Literal["", "measured"] = ""
+    """`measured`: layers whose int8 form is slower than FP32 in this runtime on this machine stay in FP32, beside the
+    `float_layers`; `export.measured` has the rule."""
 
     def __post_init__(self) -> None:
         if self.bias_correction and (self.ranges == "entropy" or not self.fuse):

@@ -5,7 +5,7 @@ Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import singledispatch
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from onnxruntime.transformers import float16
 from onnxruntime.transformers.optimizer import optimize_model
 from onnxscript import optimizer
 
-from compressors.export import exporters, float_parts, lowerings
+from compressors.export import exporters, float_parts, lowerings, measured
 from compressors.export.exporters import Exported, Job
 from compressors.export.lowerings import DynamicInt8, StaticInt8
 from compressors.networks.layers import INPUT, weights
@@ -83,17 +83,23 @@ def _graph_optimization(lowering: lowerings.GraphOptimization, job: Job, target:
 
 @_write.register
 def _static_int8(lowering: StaticInt8, job: Job, target: Path) -> tuple[str, ...]:
-    if lowering.bias_correction:
-        from compressors.export import post_training
+    quantizing = _by_nncf if lowering.bias_correction else _by_onnxruntime
+    with quantizing(job, lowering) as (plain, quantized):
 
-        plain = _named(_graph(job))
-        model = post_training.quantize(plain, lowering, job, _float_nodes(plain, lowering.float_layers, job))
-    else:
-        (model,) = static_int8(job, lowering, [lowering.float_layers])
+        def write(floating: tuple[str, ...], folder: Path) -> None:
+            _save(quantized(floating, measured.to_be_timed(job, floating, folder)), job, folder / ENTRY)
+
+        layers = _names(plain.graph)
+        choice = measured.choose(job, "onnxruntime", ENTRY, layers, write)
+        _save(quantized(choice.layers, job), job, target)
+    total = len(weights(job.network)) or len(layers)
+    return (*exporters.float_note(lowering.float_layers, total), *choice.notes)
+
+
+def _save(model: onnx.ModelProto, job: Job, target: Path) -> None:
     if job.float_tail:
         _shorten(model.graph)
     onnx.save(model, target)
-    return exporters.float_note(lowering.float_layers, len(weights(job.network)) or len(layer_names(job)))
 
 
 def _shorten(graph: onnx.GraphProto) -> None:
@@ -117,11 +123,37 @@ def _shorten(graph: onnx.GraphProto) -> None:
 
 def static_int8(job: Job, step: StaticInt8, choices: Iterable[tuple[str, ...]]) -> Iterator[onnx.ModelProto]:
     """Yields the graph in int8 for each choice of layers that stay in FP32; ranges are found once."""
+    with _by_onnxruntime(job, step) as (_, quantized):
+        for floating in choices:
+            yield quantized(floating, job)
+
+
+Quantized = Callable[[tuple[str, ...], Job], onnx.ModelProto]
+"""Returns the graph in int8 but for layers; ranges not yet found come from the job's calibration."""
+
+
+@contextlib.contextmanager
+def _by_nncf(job: Job, step: StaticInt8) -> Iterator[tuple[onnx.ModelProto, Quantized]]:
+    """Yields the FP32 graph, and what quantizes it by NNCF."""
+    from compressors.export import post_training  # imported where it is needed: it takes a second
+
+    plain = _named(_graph(job))
+
+    def quantized(floating: tuple[str, ...], given: Job) -> onnx.ModelProto:
+        return post_training.quantize(plain, step, given, _float_nodes(plain, floating, job))
+
+    yield plain, quantized
+
+
+@contextlib.contextmanager
+def _by_onnxruntime(job: Job, step: StaticInt8) -> Iterator[tuple[onnx.ModelProto, Quantized]]:
+    """Yields the FP32 graph, and what quantizes it by ONNX Runtime's quantizer; ranges are found here, once."""
     prepared, ranges, target = _prepared(job, step.fuse), job.folder / "ranges.json", job.folder / "int8.onnx"
     method, options = _RANGES[step.ranges]
     _save_ranges(prepared, method, options, job, ranges)
     plain = onnx.load(prepared)
-    for floating in choices:
+
+    def quantized(floating: tuple[str, ...], given: Job) -> onnx.ModelProto:
         quantization.quantize_static(
             prepared,
             target,
@@ -135,9 +167,11 @@ def static_int8(job: Job, step: StaticInt8, choices: Iterable[tuple[str, ...]]) 
             calibration_cache_path=ranges,
             nodes_to_exclude=_float_nodes(plain, floating, job),
         )
-        yield onnx.load(target)
+        return onnx.load(target)
+
+    yield plain, quantized
     for path in (prepared, ranges, target):
-        path.unlink()
+        path.unlink(missing_ok=True)
 
 
 def outputs_of_nodes(path: Path) -> dict[str, str]:
@@ -147,7 +181,11 @@ def outputs_of_nodes(path: Path) -> dict[str, str]:
 
 def layer_names(job: Job) -> list[str]:
     """Returns the names of the layers that multiply with stored weights, in the graph's order."""
-    layers = _layers(_named(_graph(job)).graph)
+    return _names(_named(_graph(job)).graph)
+
+
+def _names(graph: onnx.GraphProto) -> list[str]:
+    layers = _layers(graph)
     nodes = {node.name for shared in layers.values() for node in shared}
     return [name for name in layers if name not in nodes]
 

@@ -9,8 +9,9 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import singledispatch
+from pathlib import Path
 
-from compressors.export import exporters, float_parts, lowerings, post_training
+from compressors.export import exporters, float_parts, lowerings, measured, post_training
 from compressors.export.exporters import Exported, Job
 from compressors.export.onnxruntime import outputs_of_nodes, save_fp32
 from protos import packing
@@ -63,9 +64,15 @@ def _bfloat16(lowering: lowerings.BFloat16, model: openvino.Model, job: Job) -> 
 
 @_lowered.register
 def _static_int8(lowering: lowerings.StaticInt8, model: openvino.Model, job: Job) -> Lowered:
-    floating = _float_nodes(model, lowering.float_layers, job)
+    def write(floating: tuple[str, ...], folder: Path) -> None:
+        given = measured.to_be_timed(job, floating, folder)
+        timed = post_training.quantize(model.clone(), lowering, given, _float_nodes(model, floating, job))
+        openvino.save_model(timed, folder / ENTRY, compress_to_fp16=False)
+
+    choice = measured.choose(job, "openvino", ENTRY, list(_by_weights(model)), write)
     note = exporters.float_note(lowering.float_layers, len({n for names in _layers(model).values() for n in names}))
-    return post_training.quantize(model, lowering, job, floating), note
+    floating = _float_nodes(model, choice.layers, job)
+    return post_training.quantize(model, lowering, job, floating), (*note, *choice.notes)
 
 
 @_lowered.register
@@ -122,11 +129,17 @@ def _float_nodes(model: openvino.Model, names: tuple[str, ...], job: Job) -> lis
 
 def _layers(model: openvino.Model) -> dict[str, list[str]]:
     """Finds the names of the operations that multiply with stored weights, by their own and by those of the weights."""
+    found = _by_weights(model)
+    return found | {name: [name] for names in found.values() for name in names}
+
+
+def _by_weights(model: openvino.Model) -> dict[str, list[str]]:
+    """Finds the names of the operations that multiply with stored weights by those of the weights, in their order."""
     found = defaultdict[str, list[str]](list)
     for node, weight in _multiplied(model):
         if not float_parts.is_expectation(weight.data):
             found[weight.get_friendly_name().removesuffix(".weight")].append(node.get_friendly_name())
-    return found | {name: [name] for names in found.values() for name in names}
+    return found
 
 
 def _weights(model: openvino.Model) -> dict[str, openvino.Node]:

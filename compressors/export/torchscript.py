@@ -6,7 +6,8 @@ Source: https://docs.pytorch.org/docs/stable/quantization.html (FX graph mode, s
 
 import copy
 import zipfile
-from functools import singledispatch
+from dataclasses import replace
+from functools import partial, singledispatch
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from torch.ao.quantization import QConfig, QConfigMapping, get_default_qconfig_m
 from torch.ao.quantization.backend_config import BackendConfig, get_native_backend_config
 from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 
-from compressors.export import float_parts
+from compressors.export import float_parts, measured
 from compressors.export.exporters import BATCH_RANGE, Exported, Job, dynamic_note, float_note
 from compressors.export.half import Half
 from compressors.export.lowerings import BFloat16, DynamicInt8, Float16, Lowering, StaticInt8
@@ -31,6 +32,20 @@ _NORMALIZATIONS = {nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d}
 
 def export(job: Job) -> Exported:
     """Writes `model.pt`."""
+    step, notes = job.lowering, ()
+    if isinstance(step, StaticInt8):
+        layers = measured.modules_with_weights(job.network)
+        choice = measured.choose(job, "torchscript", ENTRY, layers, partial(_write_to_be_timed, job))
+        notes = (*float_note(step.float_layers, len(weights(job.network))), *choice.notes)
+        job = replace(job, lowering=replace(step, float_layers=choice.layers))
+    lowered = _write(job)
+    if isinstance(step, DynamicInt8):  # what it quantizes is no nn.Linear any more
+        notes = (dynamic_note(job.network, left_out=weights(lowered)), BATCH_RANGE)
+    return Exported(ENTRY, notes)
+
+
+def _write(job: Job) -> nn.Module:
+    """Writes the artifact and returns the network that was traced for it."""
     lowered = _lowered(job.lowering, job)
     with torch.no_grad():
         frozen = torch.jit.freeze(torch.jit.trace(lowered, job.example[:1]))
@@ -38,12 +53,11 @@ def export(job: Job) -> Exported:
     frozen.save(str(traced))
     _without_source_ranges(traced, job.folder / ENTRY)
     traced.unlink()
-    notes: tuple[str, ...] = ()
-    if isinstance(job.lowering, DynamicInt8):  # what it quantizes is no nn.Linear any more
-        notes = (dynamic_note(job.network, left_out=weights(lowered)), BATCH_RANGE)
-    if isinstance(job.lowering, StaticInt8):
-        notes = float_note(job.lowering.float_layers, len(weights(job.network)))
-    return Exported(ENTRY, notes)
+    return lowered
+
+
+def _write_to_be_timed(job: Job, floating: tuple[str, ...], folder: Path) -> None:
+    _write(measured.to_be_timed(job, floating, folder))
 
 
 @singledispatch

@@ -40,13 +40,12 @@ def latencies(runtimes: dict[str, Runtime], inputs: Mapping[str, Inputs], seed: 
     seconds that each runtime may take; one block is taken even so.
     """
     order = np.random.default_rng(seed)
-    spent = {name: _warm_up(runtime, inputs[name]) for name, runtime in runtimes.items()}
+    spent = {name: warm_up(runtime, inputs[name]) for name, runtime in runtimes.items()}
     calls = {name: int(np.clip(BLOCK_SECONDS / first, 1, BLOCK_CALLS)) for name, first in spent.items()}
     blocks: dict[str, list[list[float]]] = {name: [] for name in runtimes}
     while not _all_done(blocks, spent, share):
         for name in order.permutation([name for name in runtimes if not blocks[name] or spent[name] < share]):
-            runtimes[name].infer(inputs[name])  # the caches were another variant's
-            blocks[name].append([_call(runtimes[name], inputs[name]) for _ in range(calls[name])])
+            blocks[name].append(block(runtimes[name], inputs[name], calls[name]))
             spent[name] += sum(blocks[name][-1])
     return {name: np.array(of_one) for name, of_one in blocks.items()}
 
@@ -90,7 +89,13 @@ def best_throughput(seconds: NDArray[np.float64]) -> Throughput:
     return Throughput(round(rates[best], 2), batch=BATCHES[best], threads=THREADS)
 
 
-def _warm_up(runtime: Runtime, inputs: Inputs) -> float:
+def block(runtime: Runtime, inputs: Inputs, calls: int) -> list[float]:
+    """Times so many batch-1 calls in a row, in seconds, after one that does not count."""
+    runtime.infer(inputs)  # the caches were another variant's
+    return [_call(runtime, inputs) for _ in range(calls)]
+
+
+def warm_up(runtime: Runtime, inputs: Inputs) -> float:
     """Returns the seconds of the second call: the first one also imports and allocates."""
     runtime.infer(inputs)
     return _call(runtime, inputs)

@@ -7,6 +7,7 @@ most with in tens of epochs.
 from dataclasses import dataclass, replace
 
 from compressors.data.datasets import Dataset, Form
+from compressors.export.exporters import refusal
 from compressors.export.lowerings import StaticInt8
 from compressors.recipes.recipes import Recipe
 from compressors.recipes.steps import Fit, FoldInput, Student
@@ -14,8 +15,9 @@ from compressors.study import Study
 
 TRAINED, STUDENT, STUDENT_INT8 = "student-trained", "student", "student-int8"
 """The student as it was trained, which is not published, and the recipes that are: its normalization is folded."""
-INT8 = StaticInt8()
 PUBLISHED = (STUDENT, STUDENT_INT8)
+MEASURED = StaticInt8(exclude="measured")
+"""int8 but for layers that are slower in it here, in the runtimes that can be asked; in the others all layers are."""
 INPUT = Form(mean=(0.0, 0.0, 0.0), std=(0.25, 0.25, 0.25))
 """The normalization that a student learns with: a mean of 0 folds without a map for the border."""
 
@@ -67,5 +69,7 @@ def with_student(study: Study, network: str, how: Fit) -> Study:
     """Returns the study of the user's own model with the recipes of a student, in the runtimes of the study."""
     trained = training(study, network, how)
     folded = Recipe(STUDENT, FoldInput(), trained, study.runtimes)
-    int8 = Recipe(STUDENT_INT8, INT8, folded, study.runtimes)
-    return replace(study, recipes=(*study.recipes, trained, folded, int8))
+    whole = tuple(runtime for runtime in study.runtimes if refusal(MEASURED, runtime))
+    part = tuple(runtime for runtime in study.runtimes if runtime not in whole)
+    int8 = (Recipe(STUDENT_INT8, MEASURED, folded, part), Recipe(STUDENT_INT8, StaticInt8(), folded, whole))
+    return replace(study, recipes=(*study.recipes, trained, folded, *int8))
