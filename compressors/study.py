@@ -25,7 +25,7 @@ int8-onnxruntime = "1.51 ms, 11.3 MB"
 
 import hashlib
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -43,7 +43,6 @@ from protos.support.strict import decode
 from protos.tasks.decoders import DECODERS
 
 STUDIES = Path(__file__).parent / "studies"
-TRAINABLE = tuple(name for name in NETWORKS if name != onnx_network.NAME)
 REFERENCE, GIVEN_INT8 = "fp32", "int8"
 """What the recipe is called that everything is compared with: of an ONNX graph that is int8 already, not FP32."""
 
@@ -160,7 +159,7 @@ def _check(file: _File, sha256: str) -> tuple[Study, ...]:
     if file.decoding is not None:
         _one_of("study.decoding.decoder", file.decoding.decoder, DECODERS)
     for model, network in file.models.items():
-        _network(f"study.models.{check_name(model)}", network)
+        _network(f"study.models.{check_name(model)}", network, NETWORKS)
     _runtimes("study.runtimes", file.runtimes)
     for model in file.published:
         _one_of("study.published", model, file.models)
@@ -178,7 +177,8 @@ def _declared(name: str, table: dict[str, Json], file: _File) -> tuple[_Header, 
     kind = _one_of(f"{where}.step", header.step, STEPS)
     step = decode(STEPS[kind], {key: value for key, value in table.items() if key not in vars(header)}, where)
     if isinstance(step, Student):
-        _network(f"{where}.network", step.network, TRAINABLE)
+        trainable = {name: make for name, make in NETWORKS.items() if name != onnx_network.NAME}
+        _network(f"{where}.network", step.network, trainable)
     for runtime in header.runtimes or ():
         if isinstance(step, Lowering) and (reason := refusal(step, runtime)):
             raise ValueError(f"{where}.runtimes: {runtime} cannot take '{kind}': {reason}")
@@ -250,14 +250,14 @@ def _resolve(name: str, declared: _Declared, built: dict[str, Recipe], children:
     return built[name]
 
 
-def _network(where: str, name: str, known: Collection[str] = tuple(NETWORKS)) -> None:
+def _network(where: str, name: str, known: Mapping[str, object]) -> None:
     if plain.is_plain(name):
         try:
             plain.line(name)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
     elif ":" not in name:
-        _one_of(where, name, dict.fromkeys(known))
+        _one_of(where, name, known)
 
 
 def _runtimes(where: str, runtimes: tuple[RuntimeName, ...]) -> None:

@@ -15,21 +15,21 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-FAMILY = "plain"
+FAMILY = "plain:"
 _ENTRY = re.compile(r"([1-9]\d{0,3})(?:/([1-4]))?")
 
 
 def is_plain(name: str) -> bool:
     """Says whether a name is that of a plain network, right or wrong in what follows."""
-    return name.partition(":")[0] == FAMILY
+    return name.startswith(FAMILY)
 
 
 def line(name: str) -> list[tuple[int, int]]:
     """Returns the output channels and stride of each convolution; raises `ValueError` where the name has none."""
-    entries = [_ENTRY.fullmatch(entry) for entry in name.removeprefix(f"{FAMILY}:").split(",")]
+    entries = [_ENTRY.fullmatch(entry) for entry in name.removeprefix(FAMILY).split(",")]
     layers = [(int(entry[1]), int(entry[2] or 1)) for entry in entries if entry]
     if len(layers) < len(entries):
-        raise ValueError(f"got '{name}', expected channels and strides such as {FAMILY}:16/2,32/2,32,64")
+        raise ValueError(f"got '{name}', expected channels and strides such as {FAMILY}16/2,32/2,32,64")
     return layers
 
 

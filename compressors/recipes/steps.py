@@ -122,7 +122,7 @@ class Student(NetworkStep):
 
     def __post_init__(self) -> None:
         if self.branches and not plain.is_plain(self.network):
-            raise ValueError(f"branches: got network '{self.network}', expected one of the family {plain.FAMILY}:")
+            raise ValueError(f"branches: got network '{self.network}', expected one of the family {plain.FAMILY}")
         if self.input.size is not None:
             raise ValueError(f"input: got size {list(self.input.size)}, expected mean and std alone")
 
