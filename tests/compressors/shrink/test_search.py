@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from compressors import __main__ as program
+from compressors.export import measured
 from compressors.networks import user_network
 from compressors.shrink import halving, ladder
 from protos import repository
@@ -25,6 +26,7 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(ladder, "DEPTHS", ((1, 2),))
     monkeypatch.setattr(ladder, "WIDTHS", (8, 16))
     monkeypatch.setattr(halving, "MOST_EPOCHS", 6)
+    monkeypatch.setattr(measured, "SECONDS", 0.0)
     Path("theirs.py").write_text(foreign.RESNET20)
     torch.manual_seed(0)
     torch.save(user_network.factory("theirs:resnet20")(10).state_dict(), "resnet20.th")
