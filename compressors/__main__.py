@@ -3,6 +3,7 @@
 pareto-compress build --study digits --repository models
 pareto-compress build --model resnet20:resnet20 --weights resnet20.th --data photos --name mine
 pareto-compress build --onnx mine.onnx --data photos.npz --name mine
+pareto-compress shrink --model resnet20:resnet20 --weights resnet20.th --data photos --name mine --budget 30m
 pareto-compress list
 pareto-compress plot --out plots
 pareto-compress verify
@@ -22,7 +23,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from compressors.settings import BuildOptions, ListOptions, PlotOptions, RepositoryOptions, UserModel
+from compressors.settings import BuildOptions, ListOptions, PlotOptions, RepositoryOptions, ShrinkOptions, UserModel
 from protos import repository
 from protos.errors import ParetoServeError, UsageError
 from protos.repository import GOLDEN, MANIFEST, Entry
@@ -68,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
 
     build = command(_build, "build the variants of a study or of your own model", BuildOptions)
     options.add_flags(build.add_argument_group("your own model (docs/own-models.md)"), UserModel)
+    command(_shrink, "find a much smaller student for your own classifier (docs/own-models.md)", ShrinkOptions)
     command(_list, "the table of a repository, and the frontier of accuracy and latency", ListOptions)
     command(_plot, "a page of plots for each model of a repository", PlotOptions)
     command(_remeasure, "measure accuracy and latency on this host; the manifests stay as they are")
@@ -110,6 +112,20 @@ def _build(arguments: argparse.Namespace) -> int:
         for name, cause in build.failures.items():
             print(f"FAILED {build.study.model}/{name}: {cause} (all of it: {build.log(name)})", file=sys.stderr)
     return 1 if any(build.failures for build in builds) else 0
+
+
+def _shrink(arguments: argparse.Namespace) -> int:
+    with program.doing(LOADING):
+        from compressors import from_flags
+        from compressors.build.pipeline import read_data
+        from compressors.report import table
+        from compressors.shrink.search import COLUMNS, Search
+
+    asked, own, path = from_flags.shrunk(arguments)
+    verdict = Search(asked, own, read_data(own, path)).run()
+    print(table.show(repository.scan_model(asked.repository, own.model), names=COLUMNS))
+    print(f"\n{verdict.text}")
+    return 0 if verdict.found else 1
 
 
 def _list(arguments: argparse.Namespace) -> int:

@@ -1,12 +1,13 @@
-"""What `pareto-compress build` is to build, by its flags: a study, or a user's own model as a study of its own."""
+"""What `build` and `shrink` are to work on, by their flags: a study, or a user's own model as a study of its own."""
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
 
 from compressors import study
 from compressors.data.datasets import DATASETS, KIND_OF, Form
 from compressors.networks import onnx_graph, onnx_network
-from compressors.settings import BuildOptions, UserModel
+from compressors.settings import BuildOptions, OwnModel, ShrinkOptions, UserModel
 from compressors.study import Study
 from protos.errors import UsageError
 from protos.manifest import Decoding
@@ -26,6 +27,16 @@ def studies(flags: argparse.Namespace) -> tuple[tuple[Study, ...], Path | None]:
     if wanted.onnx is not None and user.weights:
         raise UsageError("got --weights with --onnx, expected none: the graph's file has them inside")
     return _user_model(wanted, user)
+
+
+def shrunk(flags: argparse.Namespace) -> tuple[ShrinkOptions, Study, Path | None]:
+    """Returns what is asked of a student, the study of the user's model and the path of its data; or raises so."""
+    asked = options.read(ShrinkOptions, flags)
+    if asked.model is None:
+        raise UsageError("--model is missing: your own model needs --name, --data, --model, --weights")
+    user = UserModel(**{known.name: getattr(asked, known.name) for known in fields(OwnModel)})
+    (own,), data = _user_model(BuildOptions(model=asked.model, data=asked.data), user)
+    return asked, own, data
 
 
 def _user_model(wanted: BuildOptions, user: UserModel) -> tuple[tuple[Study, ...], Path | None]:

@@ -7,7 +7,7 @@ from typing import Literal, TypeVar, get_args
 
 from protos.errors import UsageError
 from protos.manifest import RuntimeName, TaskName
-from protos.support.options import Rule, with_unit
+from protos.support.options import ABOVE_ZERO, Rule, with_unit
 
 MODELS = Path("models")
 Number = TypeVar("Number", int, float)
@@ -24,6 +24,7 @@ def _three(kind: Callable[[str], Number], metavar: str) -> Rule:
     return {"convert": convert, "expected": f"three numbers as {metavar}", "metavar": metavar}
 
 
+MILLISECONDS = with_unit("TIME", "a time such as 100us or 0.5ms", {"us": 1e-3, "ms": 1.0, "s": 1e3})
 MINUTES = with_unit("TIME", "a time such as 5m or 90s", {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0})
 
 
@@ -47,8 +48,8 @@ class BuildOptions:
 
 
 @dataclass(frozen=True)
-class UserModel:
-    """What `build --model` and `build --onnx` need to know of a user's own model."""
+class OwnModel:
+    """What is to be known of a user's own model, whatever is done with it."""
 
     weights: str | None = field(default=None, metadata={"metavar": "FILE"})
     """the state dict of --model"""
@@ -60,6 +61,18 @@ class UserModel:
     """of pixels from 0 to 1; without it, 0,0,0"""
     std: Three[float] | None = field(default=None, metadata=_three(float, "R,G,B"))
     """of pixels from 0 to 1; without it, 1,1,1"""
+    calibration: int | None = None
+    """training images for int8 ranges; without it, 256 or as many as there are"""
+    runtimes: tuple[RuntimeName, ...] = field(
+        default=get_args(RuntimeName), metadata={"nargs": "+", "metavar": "RUNTIME"}
+    )
+    """runtimes to build for; those that cannot take the model are left out"""
+
+
+@dataclass(frozen=True)
+class UserModel(OwnModel):
+    """What `build --model` and `build --onnx` need to know of a user's own model."""
+
     task: TaskName = "classification"
     """what it is for"""
     decoder: str | None = field(default=None, metadata={"metavar": "NAME"})
@@ -68,14 +81,33 @@ class UserModel:
     """points of each box that a detector finds; without it, none"""
     iou_threshold: float | None = field(default=None, metadata={"metavar": "SHARE"})
     """overlap from which the box with the lower score goes; without it, 0.4"""
-    calibration: int | None = None
-    """training images for int8 ranges; without it, 256 or as many as there are"""
     max_drop: float | None = field(default=None, metadata={"metavar": "POINTS"})
     """an int8 more, accuracy-aware: layers go back to FP32 until it loses no more points (onnxruntime, openvino)"""
-    runtimes: tuple[RuntimeName, ...] = field(
-        default=get_args(RuntimeName), metadata={"nargs": "+", "metavar": "RUNTIME"}
-    )
-    """runtimes to build for; those that cannot take the model are left out"""
+
+
+@dataclass(frozen=True)
+class ShrinkOptions(OwnModel):
+    """Whose place a student is to take, and what it has to keep."""
+
+    model: str | None = field(default=None, metadata={"metavar": "MODULE:FACTORY"})
+    """your own PyTorch classifier"""
+    data: str | None = field(default=None, metadata={"metavar": "DATA"})
+    """a folder with train/CLASS/ and test/CLASS/, an .npz, or MODULE:FUNCTION"""
+    repository: Path = MODELS
+    """folder to publish the variants to, your own model's and the student's"""
+    latency: float | None = field(default=None, metadata=MILLISECONDS)
+    """what one image may take, such as 100us, in place of --faster"""
+    faster: float | None = field(default=None, metadata={**ABOVE_ZERO, "metavar": "TIMES"})
+    """how many times faster than the fastest int8 of your own model; without --latency, 5"""
+    max_drop: float = field(default=1.0, metadata={**ABOVE_ZERO, "metavar": "POINTS"})
+    """points of accuracy that the student may be below your FP32"""
+    budget: float = field(default=1800.0, metadata=MINUTES)
+    """how long all of it may take"""
+
+    def __post_init__(self) -> None:
+        """Raises `UsageError` for two latencies."""
+        if self.latency is not None and self.faster is not None:
+            raise UsageError("--latency: got it with --faster, expected one of them")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from protos.tensors import Array
 def normalise(images: Array, preprocessing: Preprocessing) -> Array:
     """Turns uint8 RGB (N, H, W, 3) into float32 (N, 3, H, W), row-major: (pixel / 255 - mean) / std.
 
-    Where the layout is NHWC, a network takes pixels, and they stay as they are.
+    Where the layout is NHWC, a network takes pixels, and they stay as they are, row-major.
     """
     if preprocessing.layout == "NHWC":
         return np.ascontiguousarray(images)

@@ -21,6 +21,13 @@ def test_normalising_is_the_arithmetic_of_the_manifest(images: np.ndarray) -> No
         np.testing.assert_array_equal(tensor[:, channel], expected)
 
 
+@pytest.mark.parametrize("images", [PIXELS, VIEW], ids=["row-major", "a view"])
+def test_a_network_that_takes_pixels_gets_them_as_they_are(images: np.ndarray) -> None:
+    tensor = normalise(images, Preprocessing((4, 5), MEAN, STD, "NHWC"))
+    assert (tensor.dtype, tensor.flags.c_contiguous) == (np.uint8, True)
+    np.testing.assert_array_equal(tensor, PIXELS)
+
+
 def test_every_value_of_a_pixel_is_an_input_of_its_own() -> None:
     """So the pixels can be found again from the tensor."""
     ramp = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=3)
