@@ -7,6 +7,8 @@ import functools
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from protos.manifest import Variant
 from server.runtimes import Array
 
@@ -35,15 +37,27 @@ class IntermediateRepresentation:
             "ENABLE_CPU_PINNING": False,
         }
         model = _core().compile_model(str(path), "CPU", config)
-        self._outputs = [spec.name for spec in variant.outputs]
+        self._inputs = {port.any_name: index for index, port in enumerate(model.inputs)}
+        places = {port.any_name: index for index, port in enumerate(model.outputs)}
+        self._outputs = {spec.name: places[spec.name] for spec in variant.outputs}
         self._request = model.create_infer_request()
+        self._given: dict[str, Array] = {}
+        """Memory that the request reads each input from; made anew where a batch has another size."""
 
     def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
-        # Inputs are read in place; outputs are copied, since the request writes over them next time.
         """See `Runtime.infer`."""
-        answer = self._request.infer(inputs, share_inputs=True, share_outputs=False)
-        return {name: answer[name] for name in self._outputs}
+        for name, array in inputs.items():
+            given = self._given.get(name)
+            if given is None or (given.shape, given.dtype) != (array.shape, array.dtype):
+                given = np.empty_like(array, order="C")
+                self._request.set_input_tensor(self._inputs[name], openvino.Tensor(given, shared_memory=True))
+                self._given[name] = given
+            given[...] = array
+        self._request.infer(share_outputs=True)
+        # Copied, since the request writes over them next time.
+        return {name: self._request.get_output_tensor(place).data.copy() for name, place in self._outputs.items()}
 
     def close(self) -> None:
         """See `Runtime.close`."""
         del self._request
+        self._given.clear()

@@ -5,6 +5,7 @@ image is thus its strongest channel, and every answer can be worked out by hand.
 """
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from protos.repository import (
     describe_files,
     promote,
     publish,
+    read_entry,
     save_evaluation_set,
     save_golden,
 )
@@ -107,16 +109,42 @@ def publish_variant(
         return publish(root, variant, Path(folder))
 
 
-def _graph(factor: float | list[float]) -> onnx.ModelProto:
-    factors = np.atleast_1d(factor).tolist()
+def publish_pixels(root: Path) -> str:
+    """Publishes `toy` as a network that takes pixels, with a golden set of its own; returns the variant's name."""
+    pixels = np.random.default_rng(2).integers(0, 256, (4, 4, 4, 3), np.uint8)
+    golden = GoldenSet({"input": pixels}, {"logits": answer(pixels.transpose(0, 3, 1, 2) / np.float32(255))})
+    folder = publish_variant(root, "onnxruntime", "pixels")
+    plain = read_entry(folder).variant
+    assert plain is not None
+    with tempfile.TemporaryDirectory() as artifact:
+        onnx.save(_graph(2.0, pixels=True), Path(artifact) / "model.onnx")
+        variant = replace(
+            plain,
+            inputs=(TensorSpec("input", "UINT8", (-1, 4, 4, 3)),),
+            preprocessing=replace(plain.preprocessing, layout="NHWC"),
+            files=describe_files(Path(artifact)),
+            golden=Golden(measured_error=0.0, tolerance=1e-3, own=True),
+        )
+        publish(root, variant, Path(artifact), golden)
+    return variant.variant
+
+
+def _graph(factor: float | list[float], pixels: bool = False) -> onnx.ModelProto:
+    factors = (np.atleast_1d(factor) / (255 if pixels else 1)).tolist()
+    given = (TensorProto.UINT8, ["batch", 4, 4, 3]) if pixels else (TensorProto.FLOAT, ["batch", 3, 4, 4])
+    made = [
+        helper.make_node("Transpose", ["input"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Cast", ["planes"], ["floats"], to=TensorProto.FLOAT),
+    ]
     graph = helper.make_graph(
         [
-            helper.make_node("GlobalAveragePool", ["input"], ["pooled"]),
+            *(made if pixels else []),
+            helper.make_node("GlobalAveragePool", ["floats" if pixels else "input"], ["pooled"]),
             helper.make_node("Flatten", ["pooled"], ["means"]),
             helper.make_node("Mul", ["means", "factor"], ["logits"]),
         ],
         MODEL,
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, 4, 4])],
+        [helper.make_tensor_value_info("input", *given)],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3])],
         [helper.make_tensor("factor", TensorProto.FLOAT, [len(factors)], factors)],
     )

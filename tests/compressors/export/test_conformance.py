@@ -164,6 +164,29 @@ def test_read_only_memory_is_taken(case: Case, images: np.ndarray) -> None:
     np.testing.assert_array_equal(case(received), case(images[:2]))
 
 
+def test_memory_in_another_order_is_taken(case: Case, images: np.ndarray) -> None:
+    strided = np.asfortranarray(images[:4])
+    assert not strided.flags.c_contiguous
+    np.testing.assert_array_equal(case(strided), case(images[:4]))
+
+
+def test_a_batch_of_another_size_leaves_nothing_behind(case: Case, images: np.ndarray) -> None:
+    """A request that is given memory for a batch keeps none of it for the next."""
+    alone = [case(images[:rows]) for rows in (1, 5)]
+    for rows, before in zip((1, 5, 1, 3, 5), (alone[0], alone[1], alone[0], None, alone[1]), strict=True):
+        answer = case(images[:rows])
+        assert before is None or np.array_equal(answer, before)
+
+
+def test_it_answers_after_inputs_of_a_wrong_shape(case: Case, images: np.ndarray) -> None:
+    if case.variant.runtime == "pytorch" and case.variant.precision == "int8":
+        return  # code that was compiled ahead of time looks at no shapes: the server does
+    before = case(images[:2])
+    with pytest.raises(Exception):  # noqa: B017, PT011  # each library has its own
+        case(images[:2, :2])
+    np.testing.assert_array_equal(case(images[:2]), before)
+
+
 def test_an_answer_is_not_changed_by_the_next_one(case: Case, images: np.ndarray) -> None:
     first = case(images[:4])
     kept = first.copy()

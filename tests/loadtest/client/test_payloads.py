@@ -83,6 +83,18 @@ def with_files(root: Path, *files: bytes) -> Path:
     return root
 
 
+def test_a_network_that_takes_pixels_is_sent_those_of_the_golden_inputs(tmp_path: Path) -> None:
+    root = toy.repository(tmp_path)
+    toy.publish_pixels(root)
+    exact, asked = load_golden(root, "toy").inputs["input"], pb.ModelMetadataResponse(name="toy")
+    asked.inputs.add(name="input", datatype="UINT8", shape=[-1, 4, 4, 3])
+    for form in (None, "pixels"):
+        tensors = make_inputs("toy", asked, root, seed=0, form=form).tensors
+        sent = np.concatenate([each["input"] for each in tensors])
+        assert sent.dtype == np.uint8
+        np.testing.assert_array_equal(sent, (exact * 255).round().transpose(0, 2, 3, 1))
+
+
 def test_files_of_the_test_split_go_as_they_are_and_in_their_own_sizes(tmp_path: Path) -> None:
     files = [png(4, 4), png(8, 6), png(5, 9)]
     root = with_files(tmp_path, *files)
