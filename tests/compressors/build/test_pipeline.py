@@ -26,6 +26,7 @@ from compressors.recipes.steps import ChannelPruning, NetworkStep
 from compressors.report import table, unbuilt
 from protos import preprocessing, repository
 from protos.manifest import from_json
+from protos.support import machine
 from server import runtimes
 from server.runtimes.golden import check_golden
 from tests.support.compressors import small
@@ -209,6 +210,24 @@ def test_a_second_build_does_nothing_again(build: Callable[..., Build], done: li
 def test_a_changed_recipe_redoes_only_what_it_touches(build: Callable[..., Build], done: list[str]) -> None:
     build(STUDY.replace("ratio = 0.5", "ratio = 0.25")).run()
     assert done == ["network", "export", "export", "latency"]
+
+
+@pytest.mark.usefixtures("finished")
+def test_layers_that_were_left_out_by_their_times_are_found_again_on_another_cpu_only(
+    build: Callable[..., Build], done: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = STUDY.replace('"static-int8"', '"static-int8"\nexclude = "measured"')
+    build(text).run()
+    assert done == ["export", "export", "latency"]
+    variant = published(build(text))["int8-onnxruntime"]
+    assert variant.recipe.steps[-1].parameters["exclude"] == "measured"
+    assert variant.notes[-1].endswith("layers timed)")
+    done.clear()
+    build(text).run()
+    assert done == []
+    monkeypatch.setattr(machine, "_cpu_name", lambda: "another")
+    build(text).run()
+    assert done == ["export", "export", "latency"]
 
 
 def test_an_interrupted_build_goes_on_where_it_stopped(build: Callable[..., Build], done: list[str]) -> None:
