@@ -242,8 +242,11 @@ def _resolve(name: str, declared: _Declared, built: dict[str, Recipe], children:
     if parent is not None and isinstance(parent.step, FoldInput) and not isinstance(step, Lowering):
         raise ValueError(f"{where}.parent: '{parent.name}' takes pixels, and only a lowering can follow 'fold-input'")
     if isinstance(step, Student):
-        if (parent is None) == (step.fit.distillation > 0):
-            raise ValueError(f"{where}.parent: a student has one, its teacher, where fit.distillation is above 0")
+        taught = step.fit.distillation
+        if parent is None and taught:
+            raise ValueError(f"{where}: got fit.distillation {taught} without a parent, expected one, the teacher")
+        if parent is not None and not taught:
+            raise ValueError(f"{where}: got the parent '{parent.name}', expected fit.distillation above 0 with one")
     elif (parent is None) != isinstance(step, FIRST_STEPS):
         raise ValueError(f"{where}: step '{header.step}' {'needs a' if parent is None else 'takes no'} parent")
     built[name] = Recipe(name, step, parent, header.runtimes or ())

@@ -15,7 +15,7 @@ from compressors.build.cache import Cache, key
 from compressors.build.trained_networks import TRAINED_BY, Networks
 from compressors.data.datasets import Dataset
 from compressors.export.exporters import BATCH_RANGE, EXPORTERS, Exported, Exporter, Job, Validate, refusal
-from compressors.export.lowerings import AccuracyAwareInt8, required
+from compressors.export.lowerings import AccuracyAwareInt8, depends_on_machine, required
 from compressors.measure import companions, evaluate
 from compressors.measure.footprint import MemoryProbe
 from compressors.networks import zoo
@@ -199,7 +199,8 @@ class Artifacts:
     def _key(self, task: Task) -> str:
         trained, reference = self._networks.of(task.recipe.network_recipe), self._networks.reference
         versions, images = machine.versions(*EXPORTERS[task.runtime].libraries), len(self._dataset.calibration)
-        return key(trained.key, reference.key, task.recipe.chain(), task.runtime, versions, images, EVALUATION)
+        here = [str(machine.describe())] if depends_on_machine(task.recipe.lowering) else []
+        return key(trained.key, reference.key, task.recipe.chain(), task.runtime, versions, images, EVALUATION, *here)
 
     def _evaluate(self, task: Task, artifact: Path, exported: Exported, seconds: float) -> Variant:
         """Returns the manifest of an artifact, without timing and footprint; `seconds` are for its accuracy."""

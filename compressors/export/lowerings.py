@@ -120,6 +120,11 @@ def required(lowering: Lowering) -> tuple[str, ...]:
     return VNNI if getattr(lowering, "range", "reduced") == "full" else ()
 
 
+def depends_on_machine(lowering: Lowering) -> bool:
+    """Says whether what is made depends on how fast this machine is."""
+    return bool(getattr(lowering, "exclude", ""))
+
+
 _FAST_WITH: dict[Precision, tuple[Collection[str], str]] = {
     "int8": (VNNI, "VNNI"),
     "fp16": (("avx512_fp16",), "FP16"),

@@ -5,14 +5,16 @@ beside it are int8, too. So whole networks are timed, never a layer alone: by th
 one thread, in rounds that go over all of them in a new order each time. What slows a round down, such as another
 export on the next core, slows down both sides of a difference.
 
-1. *Alone*: everything in int8 against the same but one layer, for each layer, and but the first two and three.
+1. *Alone*: everything in int8 against the same but one layer, for each layer from both ends of the network inwards,
+   and but the first two and three.
 2. *Together*: what gained goes to FP32 one after another, most first, each against what was kept before; beside a layer
-   that was kept, its neighbours are tried, too.
+   that was kept, its neighbours are tried, too; the first two and three come last, for what they gain only together.
 3. *The whole*: everything in int8 against the same but what was kept.
 
 The rule: a gain of 2 or 3 counts where the lower end of the 95% interval of its median over fresh rounds is above
-`MARGIN` of the time, and so is its median in each of `LOADS` loads of both sides: where a network happens to lie in
-memory is worth some percent, too. What noise may explain, and what the time does not suffice for, stays in int8.
+`MARGIN` of the time, and so is its median in each of `LOADS` loads of both sides, in which either is loaded first in
+turns: of two copies of one ResNet18 the one that was loaded first was up to 2.7% slower, whatever its place in a round.
+What noise may explain, and what the time does not suffice for, stays in int8.
 """
 
 import tempfile
@@ -37,14 +39,14 @@ from protos.support import machine
 from protos.support.significance import median_interval
 from server import runtimes
 
-SECONDS = 45.0
+SECONDS = 60.0
 """What one export may take for it, with the artifacts that are made to be timed; what is begun is finished."""
 ALONE = 0.6
 """The share of the time after which no further layer is tried alone."""
-MARGIN = 0.01
+MARGIN = 0.02
 """The share of the time that must be gained."""
-ROUNDS = 30
-LOADS = 3
+ROUNDS_ALONE, ROUNDS, LOADS = 12, 32, 4
+"""Rounds to see what may gain; rounds that decide, shared by so many loads."""
 BLOCK_SECONDS, BLOCK_CALLS = 0.02, 50
 """Calls of one network in one round: as many as fit in this time, from 1 to so many."""
 TOGETHER = 8
@@ -107,8 +109,8 @@ class _Networks:
         self._inputs = {INPUT: job.example[:1].numpy()}
         self._order = np.random.default_rng(0)
 
-    def seconds(self, choices: Sequence[Layers], rounds: int) -> NDArray[np.float64]:
-        """Returns the median time of a call in each round, (rounds, choices), after loading all of them anew."""
+    def seconds(self, choices: Sequence[Layers], rounds: int) -> dict[Layers, NDArray[np.float64]]:
+        """Returns the least time of a call in each round, (rounds,), after loading all of them anew in this order."""
         paths = [self.make(choice) for choice in choices]
         with ExitStack() as stack:
             loaded = [runtimes.load(path, self._variant, latency.THREADS) for path in paths]
@@ -119,8 +121,8 @@ class _Networks:
             found = np.zeros((1 + rounds, len(choices)))  # the first round is still warming up
             for row in found:
                 for i in self._order.permutation(len(choices)):
-                    row[i] = np.median(latency.block(loaded[i], self._inputs, calls[i]))
-        return found[1:]
+                    row[i] = np.min(latency.block(loaded[i], self._inputs, calls[i]))
+        return dict(zip(choices, found[1:].T, strict=True))
 
     def make(self, choice: Layers) -> Path:
         """Returns the folder of the artifact with these layers in FP32, made when it is first asked for."""
@@ -153,19 +155,22 @@ class _Search:
         return Choice(kept, (self._note(kept),))
 
     def _alone(self) -> list[Layers]:
-        """Returns what was faster in FP32 by itself, whether or not that is clear, the most first."""
+        """Returns what gained by more than the margin, whether or not that is clear: single layers, the most first."""
         firsts = [tuple(self._layers[:count]) for count in (2, 3) if count <= len(self._layers)]
-        choices = [*firsts, *((layer,) for layer in self._layers)]
+        last = len(self._layers) - 1
+        inwards = sorted(range(last + 1), key=lambda place: min(place, last - place))  # ends gain most
+        choices = [*firsts, *((self._layers[place],) for place in inwards)]
         gains: dict[Layers, float] = {}
         for start in range(0, len(choices), TOGETHER):
             few = list(self._made_in_time(choices[start : start + TOGETHER]))
             if not few:
                 break
-            seconds = self._networks.seconds([(), *few], ROUNDS)
-            self._before = float(np.median(seconds[:, 0]))
-            gains |= dict(zip(few, np.median(seconds[:, :1] - seconds[:, 1:], axis=0), strict=True))
+            seconds = self._networks.seconds([*few[: len(few) // 2], (), *few[len(few) // 2 :]], ROUNDS_ALONE)
+            self._before = float(np.median(seconds[()]))
+            gains |= {choice: float(np.median(seconds[()] - seconds[choice])) for choice in few}
         self._looked_at = sum(len(choice) == 1 for choice in gains)
-        return sorted((choice for choice, gain in gains.items() if gain > 0), key=lambda choice: -gains[choice])
+        promising = [choice for choice, gain in gains.items() if gain > MARGIN * self._before]
+        return sorted(promising, key=lambda choice: (len(choice), -gains[choice]))
 
     def _made_in_time(self, choices: Sequence[Layers]) -> Iterator[Layers]:
         for choice in choices:
@@ -186,15 +191,15 @@ class _Search:
 
     def _gains(self, choice: Layers, more: Layers) -> bool:
         """Says whether `more` layers in FP32 than those of `choice` are faster, by the rule of this module."""
-        loads = [self._networks.seconds([choice, more], ROUNDS // LOADS) for _ in range(LOADS)]
-        every = np.concatenate(loads)
-        before, after = np.median(every, axis=0)
-        interval = median_interval(every[:, 0] - every[:, 1])
+        sides = (choice, more)
+        loads = [self._networks.seconds(sides[:: 1 if load % 2 else -1], ROUNDS // LOADS) for load in range(LOADS)]
+        before, after = (np.array([seconds[side] for seconds in loads]) for side in sides)
+        interval = median_interval((before - after).ravel())
         assert interval is not None
-        least = min(interval[0], *(np.median(seconds[:, 0] - seconds[:, 1]) for seconds in loads))
+        least = min(interval[0], *np.median(before - after, axis=1))
         if not choice:
-            self._before, self._after = before, after
-        return bool(least > MARGIN * before)
+            self._before, self._after = float(np.median(before)), float(np.median(after))
+        return bool(least > MARGIN * np.median(before))
 
     def _neighbours(self, added: set[str]) -> Iterator[Layers]:
         places = [self._layers.index(layer) for layer in added]
@@ -224,8 +229,9 @@ def _microseconds(seconds: float) -> str:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Gives torch its threads back: adapters of torch set their number for the process."""
+    """Gives torch one thread, as its adapters do for the whole process, and then its own number back."""
     threads = torch.get_num_threads()
+    torch.set_num_threads(latency.THREADS)
     try:
         yield
     finally:

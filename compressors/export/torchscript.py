@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.ao.quantization import QConfig, QConfigMapping, get_default_qconfig_mapping, observer, quantize_dynamic
 from torch.ao.quantization.backend_config import BackendConfig, get_native_backend_config
+from torch.ao.quantization.fx.custom_config import PrepareCustomConfig
 from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 
 from compressors.export import float_parts, measured
@@ -21,18 +22,22 @@ from compressors.export.exporters import BATCH_RANGE, Exported, Job, dynamic_not
 from compressors.export.half import Half
 from compressors.export.lowerings import BFloat16, DynamicInt8, Float16, Lowering, StaticInt8
 from compressors.networks.layers import weights
+from compressors.networks.pixels import Floats
 
 ENTRY = "model.pt"
 
 _OBSERVERS = {"min-max": observer.MinMaxObserver, "mean-min-max": observer.MovingAverageMinMaxObserver}
 """What watches activations for ranges other than torch's own choice, which is a histogram."""
 
+WHOLE = PrepareCustomConfig().set_non_traceable_module_classes([Floats])
+"""What is not looked into: pixels have no ranges to be found."""
+
 _NORMALIZATIONS = {nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d}
 
 
 def export(job: Job) -> Exported:
     """Writes `model.pt`."""
-    step, notes = job.lowering, ()
+    step, notes = job.lowering, tuple[str, ...]()
     if isinstance(step, StaticInt8):
         layers = measured.modules_with_weights(job.network)
         choice = measured.choose(job, "torchscript", ENTRY, layers, partial(_write_to_be_timed, job))
@@ -89,7 +94,7 @@ def _static_int8(lowering: StaticInt8, job: Job) -> nn.Module:
         for layer in lowering.float_layers:
             observers.set_module_name(layer, None)
         lowered = {name for name, _ in network.named_modules()} - {*lowering.float_layers}
-        prepared = prepare_fx(network, observers, (job.example,), backend_config=backend)
+        prepared = prepare_fx(network, observers, (job.example,), WHOLE, backend_config=backend)
         if job.float_tail:
             # Kernels of int8 layers have no float outputs, so those are rounded.
             float_parts.take_observers_out(prepared, lambda node: str(node.target) in lowered)

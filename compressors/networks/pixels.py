@@ -19,17 +19,29 @@ TOLERANCE = 1e-3
 """How much of the largest output the folded network may differ from what was folded."""
 
 
+class Floats(nn.Module):
+    """Makes pixels floats: a layer of its own, which is never quantized."""
+
+    def __init__(self, kind: torch.dtype) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """uint8 (N, H, W, 3) to (N, 3, H, W)."""
+        return pixels.permute(0, 3, 1, 2).to(self.kind)
+
+
 class PixelInput(nn.Module):
-    """Gives a network that takes floats (N, 3, H, W) from 0 to 255 the pixels uint8 (N, H, W, 3) that it is given."""
+    """Gives a network that takes floats from 0 to 255 the pixels uint8 (N, H, W, 3) that it is given."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.network = network
-        self.kind = next(network.parameters()).dtype
+        self.floats, self.network = Floats(next(network.parameters()).dtype), network
+        self.eval()
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         """Returns the network's outputs."""
-        outputs: torch.Tensor | tuple[torch.Tensor, ...] = self.network(pixels.permute(0, 3, 1, 2).to(self.kind))
+        outputs: torch.Tensor | tuple[torch.Tensor, ...] = self.network(self.floats(pixels))
         return outputs
 
 

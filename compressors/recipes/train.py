@@ -93,7 +93,7 @@ def _compiled(network: nn.Module) -> Network:
     except Exception as error:  # its own class for each way to have none
         say(f"  not compiled, no C++ compiler: {first_line(error)}")
         return network
-    torch._dynamo.reset()  # it gives up on the ninth network of one class, and keeps all before
+    torch._dynamo.reset()  # after 8 compilations of one class, earlier networks' included, it would give up
     return torch.compile(network, dynamic=False)  # two shapes at most: the last batch may be smaller
 
 

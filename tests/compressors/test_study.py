@@ -58,11 +58,12 @@ def test_a_chain_lists_every_step_with_all_parameters(tmp_path: Path) -> None:
     assert (train.name, int8.name) == ("train", "static-int8")
     assert train.parameters["fit"] == {
         "epochs": 1, "batch": 2, "learning_rate": 0.1, "shift": 0, "flip": False, "distillation": 0.0,
-        "weight_decay": 5e-4, "momentum": 0.9,
+        "weight_decay": 5e-4, "momentum": 0.9, "warm_up": 0.3, "smoothing": 0.0, "decay_biases": True,
+        "compiled": False,
     }  # fmt: skip
     assert int8.parameters == {
         "granularity": "per-channel", "ranges": "default", "fuse": True, "range": "reduced", "float_layers": (),
-        "bias_correction": False,
+        "bias_correction": False, "exclude": "",
     }  # fmt: skip
 
 
@@ -157,6 +158,35 @@ def test_a_value_that_a_step_cannot_take_is_named_with_recipe_and_key(tmp_path: 
     with pytest.raises(UsageError, match=message) as error:
         load(tmp_path, f'{GOOD}[recipes.more]\nparent = "fp32"\nstep = {step}\n')
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ('network = "plain:16/2,,32"', "recipes.more.network: got 'plain:16/2,,32', expected channels and strides"),
+        ('network = "resnet99"', "recipes.more.network: got 'resnet99', expected one of resnet18"),
+        ('network = "onnx"', "recipes.more.network: got 'onnx', expected one of resnet18"),
+        ('network = "resnet18"\nbranches = true', "more.branches: got network 'resnet18', expected one of"),
+        ('network = "plain:8"\ninput = { size = [8, 8] }', r"more.input: got size \[8, 8\], expected mean and std"),
+        ('network = "plain:8"\nfit.distillation = 0.5', "recipes.more: got fit.distillation 0.5 without a parent"),
+        ('network = "plain:8"\nparent = "fp32"', "recipes.more: got the parent 'fp32', expected fit.distillation"),
+        ('network = "plain:8"\nfit.warm_up = 1', "more.fit.warm_up: got 1.0, expected more than 0 and less than 1"),
+        ('network = "plain:8"\nfit.smoothing = 1', "more.fit.smoothing: got 1.0, expected 0 to less than 1"),
+    ],
+)
+def test_a_student_that_cannot_be_is_named_with_recipe_and_key(tmp_path: Path, keys: str, message: str) -> None:
+    fit = "fit.epochs = 1\nfit.batch = 2\nfit.learning_rate = 0.1"
+    with pytest.raises(UsageError, match=message) as error:
+        load(tmp_path, f'{GOOD}[recipes.more]\nstep = "student"\n{fit}\n{keys}\n')
+    assert "\n" not in str(error.value)
+
+
+def test_a_chain_is_about_its_student_s_network(tmp_path: Path) -> None:
+    fit = "fit = { epochs = 1, batch = 2, learning_rate = 0.1, distillation = 0.5 }"
+    student = f'[recipes.s]\nstep = "student"\nparent = "fp32"\nnetwork = "plain:8"\n{fit}\n'
+    (declared,) = load(tmp_path, GOOD + student + '[recipes.s8]\nstep = "static-int8"\nparent = "s"\n')
+    named = {recipe.name: recipe.network_name(declared.network_name) for recipe in declared.recipes}
+    assert named == {"fp32": "resnet18", "int8": "resnet18", "s": "plain:8", "s8": "plain:8"}
 
 
 def test_nothing_follows_int8(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_average_precision_is_that_of_the_published_artifact(built: Build, varia
     for name, variant in variants.items():
         assert variant.quality is not None
         runtime = runtimes.load(built.root / "found" / name, variant, 1)
-        outputs = runtime.infer({"input": built.networks.questions.inputs[:]})
+        outputs = runtime.infer({"input": built.networks.questions(built.study.reference).inputs[:]})
         answers = task.answers(outputs, test.images, variant.preprocessing, variant.decoding)
         scores = task.scores(answers, test.truth)
         assert variant.quality.value == pytest.approx(scores["ap"], abs=1e-6)

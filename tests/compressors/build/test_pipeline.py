@@ -158,7 +158,7 @@ def test_the_test_split_makes_the_inputs_and_the_figures_that_were_measured(once
     test = repository.load_evaluation_set(once.root, "small", "classification")
     for variant in published(once).values():
         made = preprocessing.normalise(test.images, variant.preprocessing)
-        np.testing.assert_array_equal(made, once.networks.questions.inputs[:])  # to the bit
+        np.testing.assert_array_equal(made, once.networks.questions(once.study.reference).inputs[:])  # to the bit
         assert variant.quality is not None
         assert (variant.quality.samples, variant.quality.dataset) == (len(test), "small test")
         assert variant.quality.fp32 == (test.reference["best"][:, 0] == test.truth["labels"]).mean()

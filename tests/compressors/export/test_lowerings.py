@@ -98,6 +98,7 @@ def brittle() -> nn.Module:
         (StaticInt8(ranges="histogram"), "onnxruntime", "least squared error"),
         (StaticInt8(bias_correction=True), "pytorch", "corrects no biases"),
         (StaticInt8(bias_correction=True), "torchscript", "corrects no biases"),
+        (StaticInt8(exclude="measured"), "pytorch", "compiles each choice"),
     ],
 )
 def test_what_a_runtime_cannot_take_is_refused_with_its_reason(
@@ -111,11 +112,12 @@ def test_nothing_else_is_refused() -> None:
     options["range"] = ["reduced", "full"]
     options["ranges"] = ["default", "min-max", "mean-min-max", "histogram", "entropy", "percentile"]
     options["bias_correction"] = [True]
+    options["exclude"] = ["measured"]
     static = [StaticInt8(**{field: value}) for field, values in options.items() for value in values]
     whole = [FLOAT32, Float16(), BFloat16(), DynamicInt8(), AccuracyAwareInt8(1), WeightInt8(), GraphOptimization()]
     every = [*whole, *static]
     refused = [(step, runtime) for step in every for runtime in exporters.EXPORTERS if exporters.refusal(step, runtime)]
-    assert len(refused) == 19
+    assert len(refused) == 20
 
 
 @pytest.mark.parametrize("drop", [0, -1, 100])

@@ -10,7 +10,7 @@ from compressors.measure.latency import BATCH_ROUNDS, BATCHES, BLOCK_CALLS
 from protos.manifest import Latency, Throughput
 from server.runtimes import Array
 
-ROW = {"x": np.zeros((1, 1), np.float32)}
+ROWS = {name: {"x": np.zeros((1, 1), np.float32)} for name in "ab"}
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Noting:
 
 def test_calls_are_interleaved_and_the_first_of_a_block_is_not_timed() -> None:
     calls: list[tuple[str, int]] = []
-    samples = latency.latencies({name: Noting(name, calls) for name in "ab"}, ROW, seed=0, share=0.0)
+    samples = latency.latencies({name: Noting(name, calls) for name in "ab"}, ROWS, seed=0, share=0.0)
     assert {name: seconds.shape for name, seconds in samples.items()} == {"a": (1, BLOCK_CALLS), "b": (1, BLOCK_CALLS)}
     warm_up, block = 4, BLOCK_CALLS + 1
     names = [name for name, _ in calls[warm_up:]]
@@ -38,7 +38,7 @@ def test_calls_are_interleaved_and_the_first_of_a_block_is_not_timed() -> None:
 
 def test_all_have_rounds_until_each_is_known_or_its_share_is_spent() -> None:
     """Six blocks is the least that an interval takes, and 299 calls the least for a p99."""
-    samples = latency.latencies({name: Noting(name) for name in "ab"}, ROW, seed=0, share=2.0)
+    samples = latency.latencies({name: Noting(name) for name in "ab"}, ROWS, seed=0, share=2.0)
     for seconds in samples.values():
         assert seconds.size >= 299
         within = latency.summary(seconds).known_within
@@ -70,6 +70,6 @@ def test_throughput_is_that_of_the_best_batch() -> None:
 @pytest.mark.parametrize(("share", "sizes"), [(0.0, 1), (60.0, len(BATCHES))])
 def test_larger_batches_are_for_those_whose_time_allows_it(share: float, sizes: int) -> None:
     runtime = Noting("a")
-    seconds = latency.batch_seconds({"a": runtime}, ROW, seed=0, share=share)
+    seconds = latency.batch_seconds({"a": runtime}, ROWS, seed=0, share=share)
     assert seconds["a"].shape == (sizes, BATCH_ROUNDS)
     assert {rows for _, rows in runtime.calls} == set(BATCHES[:sizes])

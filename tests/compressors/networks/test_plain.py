@@ -23,7 +23,8 @@ def test_the_line_decides_parameters_and_sizes() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["plain", "plain:", "plain:16,", "plain:0", "plain:16/0", "plain:16/5", "plain:a", "plain:16 32", "plain:-8"]
+    "name",
+    ["plain", "plain:", "plain:16,", "plain:0", "plain:16/0", "plain:16/5", "plain:a", "plain:16 32", "plain:-8"],
 )
 def test_a_bad_line_is_an_error_that_names_it(name: str) -> None:
     with pytest.raises(ValueError, match=f"got '{name}', expected channels and strides such as plain:16/2"):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from compressors.data.datasets import Form
 from compressors.networks import zoo
 from compressors.networks.layers import weighted
 from compressors.recipes import recipes
@@ -17,11 +18,14 @@ from compressors.recipes.steps import (
     ElementPruning,
     FineTune,
     Fit,
+    FoldInput,
     NetworkStep,
     QuantizationAwareTraining,
+    Student,
     Train,
     WeightRounding,
 )
+from protos.manifest import Preprocessing
 from tests.support.compressors.small import Small, dataset, interrupted
 
 FIT = Fit(epochs=1, batch=32, learning_rate=0.05)
@@ -59,7 +63,7 @@ def test_each_step_makes_a_new_network_that_comes_back_from_its_weights(step: Ne
 
 def test_every_network_step_has_a_name_and_is_carried_out() -> None:
     named = {step for step in recipes.STEPS.values() if issubclass(step, NetworkStep)}
-    assert named == {*FIRST_STEPS, *map(type, STEPS)}
+    assert named == {*FIRST_STEPS, Student, FoldInput, *map(type, STEPS)}
     assert named < recipes.apply.registry.keys()
 
 
@@ -115,6 +119,19 @@ def test_training_is_by_the_named_teacher_and_fine_tuning_by_the_parent(at: Step
         assert taught(inputs).argmax(1).eq(2).all()
         assert tuned(inputs).argmax(1).eq(2).all()
         assert not by_parent(inputs).argmax(1).eq(2).all()
+
+
+@pytest.mark.parametrize("form", [None, Preprocessing((8, 8), (0.1, 0.2, 0.3), (0.5, 1.0, 2.0), "NCHW")])
+def test_a_teacher_is_given_inputs_of_its_own_normalization(at: StepContext, form: Preprocessing | None) -> None:
+    seen: list[torch.Tensor] = []
+    at.base().register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    how = Fit(epochs=1, batch=96, learning_rate=0.05, distillation=0.5)
+    student = Student(how, "plain:4", input=Form(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)))
+    recipes.apply(student, dataclasses.replace(at, parent_form=form))
+    known = dataclasses.replace(at.data, preprocessing=form or at.data.preprocessing)
+    (inputs,), expected = seen, torch.from_numpy(known.inputs(known.train))
+    in_any_order = [each.float().sum((2, 3)).sort(0).values for each in (inputs, expected)]
+    torch.testing.assert_close(*in_any_order, rtol=0, atol=1e-3)
 
 
 def _other(at: StepContext) -> Path:
