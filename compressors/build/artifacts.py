@@ -199,7 +199,7 @@ class Artifacts:
     def _key(self, task: Task) -> str:
         trained, reference = self._networks.of(task.recipe.network_recipe), self._networks.reference
         versions, images = machine.versions(*EXPORTERS[task.runtime].libraries), len(self._dataset.calibration)
-        here = [str(machine.describe())] if depends_on_machine(task.recipe.lowering) else []
+        here = [machine.describe().processor] if depends_on_machine(task.recipe.lowering) else []
         return key(trained.key, reference.key, task.recipe.chain(), task.runtime, versions, images, EVALUATION, *here)
 
     def _evaluate(self, task: Task, artifact: Path, exported: Exported, seconds: float) -> Variant:
