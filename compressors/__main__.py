@@ -22,12 +22,16 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from compressors.settings import BuildOptions, ListOptions, PlotOptions, RepositoryOptions, ShrinkOptions, UserModel
 from protos import repository
 from protos.errors import ParetoServeError, UsageError
 from protos.repository import GOLDEN, MANIFEST, Entry
 from protos.support import machine, options, program
+
+if TYPE_CHECKING:
+    from compressors.build.pipeline import Build
 
 LOADING = "loading PyTorch"
 """What the first seconds are spent on."""
@@ -108,10 +112,14 @@ def _build(arguments: argparse.Namespace) -> int:
         build.run()
     entries = [e for e in repository.scan(folder) if e.model in {each.model for each in studies}]
     print(table.show(entries))
+    _tell_failures(builds)
+    return 1 if any(build.failures for build in builds) else 0
+
+
+def _tell_failures(builds: "Sequence[Build]") -> None:
     for build in builds:
         for name, cause in build.failures.items():
             print(f"FAILED {build.study.model}/{name}: {cause} (all of it: {build.log(name)})", file=sys.stderr)
-    return 1 if any(build.failures for build in builds) else 0
 
 
 def _shrink(arguments: argparse.Namespace) -> int:
@@ -122,7 +130,9 @@ def _shrink(arguments: argparse.Namespace) -> int:
         from compressors.shrink.search import COLUMNS, Search
 
     asked, own, path = from_flags.shrunk(arguments)
-    verdict = Search(asked, own, read_data(own, path)).run()
+    search = Search(asked, own, read_data(own, path))
+    verdict = search.run()
+    _tell_failures(search.builds[-1:])  # the last one has all variants
     print(table.show(repository.scan_model(asked.repository, own.model), names=COLUMNS))
     print(f"\n{verdict.text}")
     return 0 if verdict.found else 1

@@ -73,7 +73,7 @@ def affordable(candidates: Sequence[Candidate], seconds: float) -> list[Candidat
         left.remove(max(left, key=lambda c: c.epoch_seconds))
     if len(left) == 1 and seconds < LEAST_EPOCHS * left[0].epoch_seconds:
         raise UsageError(
-            f"--budget: {seconds:.0f} s are left for training, expected {LEAST_EPOCHS} epochs of"
+            f"--budget: {max(0.0, seconds):.0f} s are left for training, expected {LEAST_EPOCHS} epochs of"
             f" {left[0].epoch_seconds:.0f} s or more, as {left[0].title} takes them here"
         )
     return left

@@ -51,12 +51,14 @@ class Search:
     """The search for a student of the model that `study` loads; its time begins now.
 
     Raises `UsageError` for what does not fit, before any work, and where latency or budget leave nothing to train.
+    `builds` are those of the user's own model and, once it is found, of the student beside it.
     """
 
     def __init__(self, asked: ShrinkOptions, study: Study, data: Dataset) -> None:
         self._asked, self._study, self._data = asked, study, data
         self._begun = time.monotonic()
         self._own = Build(study, asked.repository, data)
+        self.builds = [self._own]
         self._own.check()
         _check(data)
 
@@ -74,6 +76,7 @@ class Search:
         how = students.fit(self._data, product.epochs, product.candidate.distilled, settings)
         self._say(f"the student, {product.candidate.title}: {product.epochs} epochs, on all training images")
         build = Build(students.with_student(self._study, product.candidate.network, how), self._own.root, self._data)
+        self.builds.append(build)
         build.run()
         beat = self._to_beat(build)  # as it was timed beside the student
         found = [v for v in _published(build) if v.recipe.name in students.PUBLISHED]
@@ -82,7 +85,7 @@ class Search:
     def _search(self, cache: Cache, beat: Variant) -> tuple[Product, Settings]:
         """Returns the best candidate, and how it is trained."""
         rungs = Rungs(self._study, judged(self._data), cache, self._asked.repository, self._say)
-        asked = (self._asked.latency, self._asked.faster, self._asked.budget)
+        asked = (self._asked.latency, self._asked.faster, self._asked.max_drop, self._asked.budget)
         origin = (zoo.identity(self._study.network_name), self._study.reference.chain(), self._study.runtimes)
         here = (machine.describe().cpu, machine.available_cores(), machine.versions(*TRAINED_BY))
         step_key = key("shrink", asked, origin, self._data.fingerprint, here)
@@ -93,6 +96,9 @@ class Search:
 
     def _plan(self, rungs: Rungs, beat: Variant) -> Plan:
         reserve = max(PUBLISHING * self._asked.budget, self._spent)  # the student is built as the user's own was
+        if self._spent + reserve >= self._asked.budget:
+            took = f"your own model took {minutes(self._spent)} to build, and to build a student is kept as long"
+            raise UsageError(f"--budget: {took}: got {minutes(self._asked.budget)}, expected more")
         size = self._data.preprocessing.resize
         probe = RandomWeights(self._study, self._data, self._own.root, beat)
         proposals = within(ladder.ladder(size), self._wanted(beat).most_ms, probe.p50_ms)
@@ -106,6 +112,8 @@ class Search:
 
     def _to_beat(self, build: Build) -> Variant:
         own = [v for v in _published(build) if v.recipe.name not in students.PUBLISHED]
+        if not own:
+            raise UsageError(f"your own model could not be built: {next(iter(build.failures.values()))}")
         return to_beat(own, self._asked.max_drop)
 
     @property

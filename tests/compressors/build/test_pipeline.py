@@ -18,7 +18,7 @@ from compressors import study
 from compressors.build import publishing
 from compressors.build.pipeline import Build, Tools, read_data
 from compressors.data.datasets import OWN_FORM
-from compressors.export import exporters
+from compressors.export import exporters, measured
 from compressors.measure import latency
 from compressors.networks.layers import INPUT, OUTPUT
 from compressors.recipes import recipes
@@ -204,6 +204,19 @@ def test_a_second_build_does_nothing_again(build: Callable[..., Build], done: li
     build().run()
     assert done == []
     assert published(build()) == before
+
+
+def test_a_variant_whose_layers_were_timed_on_this_machine_is_kept_too(
+    build: Callable[..., Build], done: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measured, "SECONDS", 0.0)
+    timed = STUDY.replace('step = "static-int8"', 'step = "static-int8"\nexclude = "measured"')
+    built = build(timed)
+    built.run()
+    assert (built.failures, published(built).keys()) == ({}, NAMES)
+    done.clear()
+    build(timed).run()
+    assert done == []
 
 
 @pytest.mark.usefixtures("finished")
