@@ -53,8 +53,10 @@ stops: $(INSTALLED)
 storms: $(INSTALLED)
 	@$(BIN)/python -m tests.server.stress.storms $(ARGS)
 
-# What the server costs beside the engine and gRPC: `make bench ARGS="--rounds 9 --peer NAME=HOST:PORT"`. Wants h2load.
+# What a call of each runtime costs, then the server beside the engine and gRPC:
+# `make bench ARGS="--rounds 9 --peer NAME=HOST:PORT"`. Wants h2load.
 bench: $(INSTALLED)
+	@$(BIN)/python -m compressors.measure.floors
 	@PATH="$(TOOLS):$$PATH" $(BIN)/python -m server.bench $(ARGS)
 
 # Regenerates the stubs; tests/protos/test_generated.py fails where they are not what this makes.

@@ -31,11 +31,11 @@ from torch import nn
 
 from compressors.export.exporters import FEW, Job
 from compressors.export.lowerings import StaticInt8
+from compressors.export.unpublished import unpublished
 from compressors.measure import latency
 from compressors.networks.layers import INPUT, weights
 from compressors.progress import say
-from protos.manifest import Network, Preprocessing, Recipe, RuntimeName, Sources, TensorSpec, Variant
-from protos.support import machine
+from protos.manifest import RuntimeName
 from protos.support.significance import median_interval
 from server import runtimes
 
@@ -103,7 +103,7 @@ class _Networks:
     """The network in int8 but for some layers, made once for each choice of them and loaded again and again."""
 
     def __init__(self, job: Job, runtime: RuntimeName, entry: str, always: Layers, write: Write, folder: Path) -> None:
-        self._variant = _variant(job, runtime, entry)
+        self._variant = unpublished(job, runtime, entry)
         self._always, self._write, self._folder = always, write, folder
         self._made: dict[Layers, Path] = {}
         self._inputs = {INPUT: job.example[:1].numpy()}
@@ -236,25 +236,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _variant(job: Job, runtime: RuntimeName, entry: str) -> Variant:
-    """Returns what an adapter must know of an artifact; nothing of it is published."""
-    datatype = "UINT8" if job.example.dtype == torch.uint8 else "FP32"
-    return Variant(
-        model="",
-        variant="",
-        recipe=Recipe("", ()),
-        runtime=runtime,
-        precision=job.lowering.precision,
-        entry=entry,
-        inputs=(TensorSpec(INPUT, datatype, (-1, *job.example.shape[1:])),),
-        outputs=tuple(TensorSpec(name, "FP32", (-1,)) for name in job.outputs),
-        preprocessing=Preprocessing((0, 0), (), (), "NCHW"),
-        labels=(),
-        files=(),
-        machine=machine.describe(),
-        sources=Sources("", "", 0),
-        network=Network(0, 0),
-        max_batch=getattr(job.network, "max_batch", None),
-    )
