@@ -1,7 +1,6 @@
 """How a student is trained, and the recipes that it is published by.
 
-The settings are those of the study `hundred` (docs/studies/hundred.md): what a plain network of 0.1 M parameters learns
-most with in tens of epochs.
+The settings are what a plain network of 0.1 M parameters learned most with from CIFAR-10 in tens of epochs.
 """
 
 from dataclasses import dataclass, replace
