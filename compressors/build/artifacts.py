@@ -110,6 +110,7 @@ class Artifacts:
     def __init__(self, study: Study, dataset: Dataset, networks: Networks, cache: Cache, export: Export) -> None:
         self._study, self._dataset, self._networks = study, dataset, networks
         self._cache, self._export, self._calibrations = cache, export, dict[Preprocessing, torch.Tensor]()
+        self._own_goldens: dict[str, GoldenSet] = {}
 
     @cached_property
     def golden(self) -> GoldenSet:
@@ -124,7 +125,10 @@ class Artifacts:
         root = recipe.student or self._study.reference
         if root is self._study.reference and self._networks.data(recipe) is self._networks.data(root):
             return None
-        return self._golden(root, recipe)
+        network = recipe.network_recipe
+        if network.name not in self._own_goldens:
+            self._own_goldens[network.name] = self._golden(root, network)
+        return self._own_goldens[network.name]
 
     def _golden(self, root: Recipe, recipe: Recipe) -> GoldenSet:
         asked, given = (self._networks.questions(each).inputs for each in (root, recipe))

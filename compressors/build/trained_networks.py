@@ -22,6 +22,7 @@ from compressors.recipes.steps import FoldInput, LoadFile, NetworkStep, Student,
 from compressors.recipes.train import Teacher
 from compressors.study import Study
 from protos import repository
+from protos.errors import UsageError
 from protos.manifest import Network, Preprocessing
 from protos.support import machine
 from protos.tasks.table import TASKS
@@ -98,6 +99,16 @@ class Networks:
             elif isinstance(recipe.step, Train | Student):
                 name = recipe.network_name(self._study.network_name)
                 check_contract(zoo.create(name, classes, seed).eval(), self._dataset)
+            elif isinstance(recipe.step, FoldInput):
+                self._check_folding(recipe)
+
+    def _check_folding(self, recipe: Recipe) -> None:
+        name, classes = recipe.network_name(self._study.network_name), len(self._dataset.labels)
+        untrained = zoo.create(name, classes, self._study.seed).eval()
+        try:
+            fold_input(untrained, self.data(recipe.parent).preprocessing)
+        except ValueError as error:
+            raise UsageError(f"recipe '{recipe.name}' of '{self._study.model}': {error}") from None
 
     def metric(self, trained: Trained) -> float:
         """Returns the task's metric of a network on the test split."""
