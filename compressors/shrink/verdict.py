@@ -82,9 +82,10 @@ def _accuracy(quality: Quality) -> str:
 
 
 def _certainty(quality: Quality, asked: Asked) -> str:
+    within = f"within {asked.max_drop:g} point{'' if asked.max_drop == 1 else 's'}"
     if quality.drop_interval and 100 * quality.drop_interval[1] <= asked.max_drop:
-        return f"That it is within {asked.max_drop:g} points is sure at 95%."
-    return f"{quality.samples} test images are too few to be sure that it is within {asked.max_drop:g} points."
+        return f"That it is {within} is sure at 95%."
+    return f"{quality.samples} test images are too few to be sure that it is {within}."
 
 
 def _advice(fast_enough: bool) -> str:

@@ -32,14 +32,14 @@ def test_the_fastest_that_is_as_asked_for_is_found() -> None:
     assert verdict(students, INT8, ASKED) == Verdict(
         True,
         "Found: b is 8.0 times faster than int8-onnxruntime (0.030 ms, 0.240), and loses 0.30 points of top1"
-        " (95%: -0.10 to +0.80 points below FP32). That it is within 1 points is sure at 95%.",
+        " (95%: -0.10 to +0.80 points below FP32). That it is within 1 point is sure at 95%.",
     )
 
 
 def test_too_few_images_to_be_sure_are_said() -> None:
     said = verdict([measured("a", 0.03, 0.797, (-0.02, 0.03))], INT8, ASKED)
     assert said.found
-    assert said.text.endswith("10000 test images are too few to be sure that it is within 1 points.")
+    assert said.text.endswith("10000 test images are too few to be sure that it is within 1 point.")
 
 
 def test_a_student_that_is_better_gains() -> None:
