@@ -8,12 +8,16 @@ https://docs.openvino.ai/2026/openvino-workflow/running-inference/optimize-infer
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import singledispatch
 from pathlib import Path
+
+import torch
 
 from compressors.export import exporters, float_parts, lowerings, measured, post_training
 from compressors.export.exporters import Exported, Job
 from compressors.export.onnxruntime import outputs_of_nodes, save_fp32
+from compressors.networks.pixels import Floats, PixelInput
 from protos import packing
 
 # openvino reports its import to its maker, unless this cannot be imported.
@@ -35,6 +39,11 @@ Lowered = tuple[openvino.Model, tuple[str, ...]]
 
 def export(job: Job) -> Exported:
     """Writes `model.xml` and `model.bin`."""
+    if isinstance(job.network, PixelInput):
+        # What makes floats of pixels is left to the adapter: it is cheaper there, and where a Transpose comes before
+        # the first convolution, the plugin (2026.4) answers nonsense in int8.
+        calibration = None if job.calibration is None else _planes(job.calibration)
+        job = replace(job, network=job.network.on_planes(), example=_planes(job.example), calibration=calibration)
     onnx = job.folder / ONNX
     save_fp32(job, onnx)
     model, notes = _lowered(job.lowering, openvino.Core().read_model(onnx), job)
@@ -43,6 +52,12 @@ def export(job: Job) -> Exported:
     if job.float_tail:  # the text of a small detector in int8 is as large as its weights
         packing.pack(job.folder, ENTRY)
     return Exported(ENTRY, notes)
+
+
+def _planes(pixels: torch.Tensor) -> torch.Tensor:
+    """Returns pixels uint8 (N, H, W, 3) as floats (N, 3, H, W)."""
+    planes: torch.Tensor = Floats(torch.float32)(pixels).contiguous()
+    return planes
 
 
 @singledispatch

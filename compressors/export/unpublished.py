@@ -10,7 +10,7 @@ from protos.support import machine
 
 def unpublished(job: Job, runtime: RuntimeName, entry: str) -> Variant:
     """Returns what an adapter has to know of the artifact of `job`, whose file `entry` the runtime opens."""
-    datatype = "UINT8" if job.example.dtype == torch.uint8 else "FP32"
+    takes_pixels = job.example.dtype == torch.uint8
     return Variant(
         model="",
         variant="",
@@ -18,9 +18,9 @@ def unpublished(job: Job, runtime: RuntimeName, entry: str) -> Variant:
         runtime=runtime,
         precision=job.lowering.precision,
         entry=entry,
-        inputs=(TensorSpec(INPUT, datatype, (-1, *job.example.shape[1:])),),
+        inputs=(TensorSpec(INPUT, "UINT8" if takes_pixels else "FP32", (-1, *job.example.shape[1:])),),
         outputs=tuple(TensorSpec(name, "FP32", (-1,)) for name in job.outputs),
-        preprocessing=Preprocessing((0, 0), (), (), "NCHW"),
+        preprocessing=Preprocessing((0, 0), (), (), "NHWC" if takes_pixels else "NCHW"),
         labels=(),
         files=(),
         machine=machine.describe(),

@@ -7,11 +7,13 @@ of one value for each place, else the convolution's bias. A batch normalization 
 """
 
 import copy
+from collections import OrderedDict
 
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from compressors.networks.layers import output_names
 from protos.manifest import Preprocessing
 from protos.preprocessing import normalise
 
@@ -37,12 +39,19 @@ class PixelInput(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.floats, self.network = Floats(next(network.parameters()).dtype), network
+        self.outputs = output_names(network)
         self.eval()
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         """Returns the network's outputs."""
         outputs: torch.Tensor | tuple[torch.Tensor, ...] = self.network(self.floats(pixels))
         return outputs
+
+    def on_planes(self) -> nn.Module:
+        """Returns the same for floats (N, 3, H, W) from 0 to 255, its layers by the same names."""
+        network = nn.Sequential(OrderedDict(network=self.network)).eval()
+        network.outputs = self.outputs  # type: ignore[assignment]
+        return network
 
 
 class Shifted(nn.Module):

@@ -26,7 +26,10 @@ def _core() -> openvino.Core:
 
 
 class IntermediateRepresentation:
-    """An `.xml` file with its weights. It computes in bf16 where the manifest says so, never by the plugin's choice."""
+    """An `.xml` file with its weights; of a variant that takes pixels, its model takes them as floats (N, 3, H, W).
+
+    It computes in bf16 where the manifest says so, never by the plugin's choice.
+    """
 
     def __init__(self, path: Path, variant: Variant, threads: int) -> None:
         config = {
@@ -38,6 +41,7 @@ class IntermediateRepresentation:
         }
         model = _core().compile_model(str(path), "CPU", config)
         self._inputs = {port.any_name: index for index, port in enumerate(model.inputs)}
+        self._takes_pixels = variant.preprocessing.layout == "NHWC"
         places = {port.any_name: index for index, port in enumerate(model.outputs)}
         self._outputs = {spec.name: places[spec.name] for spec in variant.outputs}
         self._request = model.create_infer_request()
@@ -47,12 +51,13 @@ class IntermediateRepresentation:
     def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
         """See `Runtime.infer`."""
         for name, array in inputs.items():
+            rows = array.transpose(0, 3, 1, 2) if self._takes_pixels else array
             given = self._given.get(name)
-            if given is None or (given.shape, given.dtype) != (array.shape, array.dtype):
-                given = np.empty_like(array, order="C")
+            if given is None or given.shape != rows.shape:
+                given = np.empty(rows.shape, np.float32 if self._takes_pixels else rows.dtype)
                 self._request.set_input_tensor(self._inputs[name], openvino.Tensor(given, shared_memory=True))
                 self._given[name] = given
-            given[...] = array
+            given[...] = rows
         self._request.infer(share_outputs=True)
         # Copied, since the request writes over them next time.
         return {name: self._request.get_output_tensor(place).data.copy() for name, place in self._outputs.items()}

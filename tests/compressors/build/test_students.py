@@ -127,7 +127,9 @@ def test_a_student_has_the_model_s_inputs_whatever_its_teacher_s_are(build: Buil
 @pytest.mark.usefixtures("flat")
 def test_what_cannot_be_folded_is_refused_before_any_training(tmp_path: Path) -> None:
     (tmp_path / "small.toml").write_text(STUDY.replace('"plain:8/2,8"', '"flat"').replace("branches = true", ""))
-    with pytest.raises(UsageError, match=r"^recipe 'pixels' of 'small': fold-input: got Flatten on the network's input"):
+    with pytest.raises(
+        UsageError, match=r"^recipe 'pixels' of 'small': fold-input: got Flatten on the network's input"
+    ):
         start(tmp_path / "small.toml").check()
 
 

@@ -18,16 +18,21 @@ from protos.manifest import RuntimeName
 from protos.preprocessing import input_spec
 from server import runtimes
 from tests.support.compressors.artifacts import described
-from tests.support.compressors.small import Small, dataset
+from tests.support.compressors.small import Dataset, Small, dataset
 
 
-@pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory) -> torch.nn.Module:
+def data_with(mean: float) -> Dataset:
+    return replace(dataset(), preprocessing=replace(dataset().preprocessing, mean=(mean,) * 3))
+
+
+@pytest.fixture(scope="module", params=[0.4, 0.0], ids=["with a map", "with a bias"])
+def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> torch.nn.Module:
+    data = data_with(request.param)
     torch.manual_seed(0)
     network = Small()
     checkpoint = tmp_path_factory.mktemp("train") / "c.pt"
-    train.fit(network, dataset(), Fit(epochs=8, batch=16, learning_rate=0.1), 0, checkpoint, None)
-    return fold_input(network, dataset().preprocessing)
+    train.fit(network, data, Fit(epochs=8, batch=16, learning_rate=0.1), 0, checkpoint, None)
+    return fold_input(network, data.preprocessing)
 
 
 @pytest.mark.parametrize("runtime", list(exporters.EXPORTERS))
@@ -35,6 +40,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> torch.nn.Module:
 def test_pixels_are_answered_by_every_runtime_alone_and_in_batches(
     network: torch.nn.Module, runtime: RuntimeName, lowering: Lowering, agreement: float, tmp_path: Path
 ) -> None:
+    """The mean of what is folded plays no part any more."""
     data = replace(dataset(), preprocessing=replace(dataset().preprocessing, layout="NHWC"))
     pixels = data.inputs(data.test)
     calibration = torch.from_numpy(data.inputs(data.calibration)) if lowering.calibrated else None
@@ -49,5 +55,5 @@ def test_pixels_are_answered_by_every_runtime_alone_and_in_batches(
         together, alone = adapter.infer({INPUT: pixels})[OUTPUT], adapter.infer({INPUT: pixels[:1]})[OUTPUT]
     assert (together.argmax(1) == wanted.argmax(1)).mean() >= agreement
     assert abs(alone - together[:1]).max() < 1e-3 * abs(wanted).max()
-    if lowering is FLOAT32:
-        assert abs(together - wanted).max() < 1e-4 * abs(wanted).max()
+    errors = abs(together - wanted) / (wanted.max() - wanted.min())
+    assert errors.max() < 1e-4 if lowering is FLOAT32 else errors.mean() < 0.02
