@@ -40,16 +40,16 @@ def export(job: Job) -> Exported:
     step, notes = job.lowering, tuple[str, ...]()
     if isinstance(step, StaticInt8):
         layers = measured.modules_with_weights(job.network)
-        choice = measured.choose(job, "torchscript", ENTRY, layers, partial(_write_to_be_timed, job))
+        choice = measured.choose(job, "torchscript", ENTRY, layers, partial(_save_to_be_timed, job))
         notes = (*float_note(step.float_layers, len(weights(job.network))), *choice.notes)
         job = replace(job, lowering=replace(step, float_layers=choice.layers))
-    lowered = _write(job)
+    lowered = _save(job)
     if isinstance(step, DynamicInt8):  # what it quantizes is no nn.Linear any more
         notes = (dynamic_note(job.network, left_out=weights(lowered)), BATCH_RANGE)
     return Exported(ENTRY, notes)
 
 
-def _write(job: Job) -> nn.Module:
+def _save(job: Job) -> nn.Module:
     """Writes the artifact and returns the network that was traced for it."""
     lowered = _lowered(job.lowering, job)
     with torch.no_grad():
@@ -61,8 +61,8 @@ def _write(job: Job) -> nn.Module:
     return lowered
 
 
-def _write_to_be_timed(job: Job, floating: tuple[str, ...], folder: Path) -> None:
-    _write(measured.to_be_timed(job, floating, folder))
+def _save_to_be_timed(job: Job, floating: tuple[str, ...], folder: Path) -> None:
+    _save(measured.to_be_timed(job, floating, folder))
 
 
 @singledispatch

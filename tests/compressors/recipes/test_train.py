@@ -142,7 +142,7 @@ def test_without_a_compiler_it_trains_as_it_is_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("/no/such/compiler",))
-    network = compiled(tmp_path / "a.pt")
+    with torch._inductor.config.patch({"cpp.cxx": ("/no/such/compiler",)}):
+        network = compiled(tmp_path / "a.pt")
     assert "not compiled, no C++ compiler" in capsys.readouterr().err
     assert same(network, compiled(tmp_path / "b.pt", how=replace(COMPILED, compiled=False)))
