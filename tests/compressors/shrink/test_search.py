@@ -62,7 +62,6 @@ def test_a_student_stands_beside_the_users_own_and_a_second_search_repeats_nothi
     student = variants["student-int8-onnxruntime"]
     assert [step.name for step in student.recipe.steps][-3:] == ["student", "fold-input", "static-int8"]
     assert student.network.macs < variants["fp32-onnxruntime"].network.macs  # type: ignore[operator]
-    assert student.latency.p50_ms < variants["int8-onnxruntime"].latency.p50_ms  # type: ignore[union-attr]
     assert student.quality.value > variants["fp32-onnxruntime"].quality.value  # type: ignore[union-attr]
     verdict = printed.splitlines()[-1]
     assert verdict.startswith("Found: student-" if code == 0 else "Not found. The nearest: student-")
