@@ -180,7 +180,7 @@ def _plot(arguments: argparse.Namespace) -> int:
     with program.doing(LOADING):
         from compressors.report import plots
 
-    for page in plots.write(entries, chosen.out):
+    for page in plots.write(entries, chosen.out, chosen.speedups):
         print(f"Report: {page}")
     return 0
 

@@ -147,3 +147,10 @@ class PlotOptions(RepositoryOptions):
 
     out: Path = Path("plots")
     """folder to write to"""
+    speedups: tuple[float, ...] = field(default=(), metadata={"metavar": "TIMES,..."})
+    """lines where latency is so many times below FP32's, as in the table, such as 29,55,100"""
+
+    def __post_init__(self) -> None:
+        """Raises `UsageError` for what no latency can be divided by."""
+        if any(times <= 0 for times in self.speedups):
+            raise UsageError(f"--speedups: got {min(self.speedups):g}, expected numbers above 0")

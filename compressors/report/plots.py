@@ -38,8 +38,11 @@ Point = tuple[float, Variant]
 """A cost, and whose it is."""
 
 
-def write(entries: list[Entry], folder: Path) -> list[Path]:
-    """Writes `<folder>/<model>.html` for each model, returns the paths; raises `UsageError` without any variant."""
+def write(entries: list[Entry], folder: Path, speedups: Sequence[float] = ()) -> list[Path]:
+    """Writes `<folder>/<model>.html` for each model, returns the paths; raises `UsageError` without any variant.
+
+    Latencies so many times below that of the variant that all are compared with, as the table does, have lines.
+    """
     models = defaultdict[str, list[Variant]](list)
     for entry in entries:
         if entry.variant:
@@ -49,11 +52,11 @@ def write(entries: list[Entry], folder: Path) -> list[Path]:
         raise UsageError("the repository holds no variant with measured accuracy")
     folder.mkdir(parents=True, exist_ok=True)
     for model, variants in known.items():
-        (folder / f"{model}.html").write_text(_page(model, variants))
+        (folder / f"{model}.html").write_text(_page(model, variants, speedups))
     return [folder / f"{model}.html" for model in known]
 
 
-def of_model(variants: list[Variant]) -> dict[str, go.Figure]:
+def of_model(variants: list[Variant], speedups: Sequence[float] = ()) -> dict[str, go.Figure]:
     """Returns the plots of one model that have something to show, by heading."""
     milliseconds = [v.latency.p50_ms if v.latency else None for v in variants]
     found = {
@@ -61,12 +64,19 @@ def of_model(variants: list[Variant]) -> dict[str, go.Figure]:
         "Accuracy against size": _scatter(variants, [v.artifact_bytes / 1e6 for v in variants], "size on disk, MB"),
         "Pruning": _pruning(variants),
     }
+    base = compared_with(variants)
+    if base is not None and base.latency and found["Accuracy against latency"].data:
+        for times in speedups:
+            found["Accuracy against latency"].add_vline(
+                base.latency.p50_ms / times, line={"color": GREY, "dash": "dash", "width": 1},
+                label={"text": f"{times:g}x", "font": {"size": 11}, "textposition": "end", "textangle": 0},
+            )  # fmt: skip
     return {heading: figure for heading, figure in found.items() if figure.data}
 
 
-def _page(model: str, variants: list[Variant]) -> str:
+def _page(model: str, variants: list[Variant], speedups: Sequence[float]) -> str:
     known, parts = [v for v in variants if v.quality], []
-    for heading, figure in of_model(known).items():
+    for heading, figure in of_model(known, speedups).items():
         plot = figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False})
         parts.append(f"<h2>{heading}</h2>\n{plot}")
         parts += [f"<p>Not in this chart: {absent}.</p>"] if (absent := _absent(heading, variants)) else []

@@ -41,6 +41,12 @@ def test_the_frontier_joins_what_no_other_variant_beats_in_both(variants: list[V
     assert (list(frontier.x), list(frontier.y)) == ([0.5, 1.0, 2.0], [0.60, 0.88, 0.90])
 
 
+def test_lines_stand_where_a_speed_up_would_be(variants: list[Variant]) -> None:
+    plot = plots.of_model(variants, (4, 100))["Accuracy against latency"]
+    assert [line.x0 for line in plot.layout.shapes] == [0.5, 0.02]
+    assert [line.label.text for line in plot.layout.shapes] == ["4x", "100x"]
+
+
 def test_a_pruning_curve_goes_from_fp32_through_all_shares(variants: list[Variant]) -> None:
     (curve,) = plots.of_model(variants)["Pruning"].data
     assert list(curve.x) == [0.0, 0.5, 0.9]
