@@ -50,12 +50,13 @@ class IntermediateRepresentation:
 
     def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
         """See `Runtime.infer`."""
-        for name, array in inputs.items():
-            rows = array.transpose(0, 3, 1, 2) if self._takes_pixels else array
+        for name, index in self._inputs.items():  # one that is left out is an error: its last rows are still there
+            rows = inputs[name].transpose(0, 3, 1, 2) if self._takes_pixels else inputs[name]
+            dtype = np.dtype(np.float32) if self._takes_pixels else rows.dtype
             given = self._given.get(name)
-            if given is None or given.shape != rows.shape:
-                given = np.empty(rows.shape, np.float32 if self._takes_pixels else rows.dtype)
-                self._request.set_input_tensor(self._inputs[name], openvino.Tensor(given, shared_memory=True))
+            if given is None or (given.shape, given.dtype) != (rows.shape, dtype):
+                given = np.empty(rows.shape, dtype)
+                self._request.set_input_tensor(index, openvino.Tensor(given, shared_memory=True))
                 self._given[name] = given
             given[...] = rows
         self._request.infer(share_outputs=True)

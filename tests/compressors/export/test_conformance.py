@@ -187,6 +187,12 @@ def test_it_answers_after_inputs_of_a_wrong_shape(case: Case, images: np.ndarray
     np.testing.assert_array_equal(case(images[:2]), before)
 
 
+def test_an_input_that_is_left_out_is_an_error_also_after_one_that_was_given(case: Case, images: np.ndarray) -> None:
+    case(images[:2])
+    with pytest.raises(Exception):  # noqa: B017, PT011  # each library has its own
+        case.adapter.infer({})
+
+
 def test_an_answer_is_not_changed_by_the_next_one(case: Case, images: np.ndarray) -> None:
     first = case(images[:4])
     kept = first.copy()
