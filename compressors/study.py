@@ -17,7 +17,7 @@ fit = { epochs = 12, batch = 64, learning_rate = 0.05 }
 step = "static-int8"
 parent = "fp32"                      # the recipe whose network it starts from
 models = ["digits"]                  # not for all models of the study
-runtimes = ["onnxruntime"]           # not for all runtimes of the study
+runtimes = ["onnxruntime"]           # not for all runtimes of the study; [] where it is only a step on others' way
 
 [published.digits]                   # measured by others, shown beside the measured ones of that model's variants
 int8-onnxruntime = "1.51 ms, 11.3 MB"
@@ -172,7 +172,7 @@ def _declared(name: str, table: dict[str, Json], file: _File) -> tuple[_Header, 
     header = decode(_Header, {key: table[key] for key in vars(_Header()) if key in table}, where)
     for model in header.models or ():
         _one_of(f"{where}.models", model, file.models)
-    if header.runtimes is not None:
+    if header.runtimes:
         _runtimes(f"{where}.runtimes", header.runtimes)
     kind = _one_of(f"{where}.step", header.step, STEPS)
     step = decode(STEPS[kind], {key: value for key, value in table.items() if key not in vars(header)}, where)
@@ -182,7 +182,7 @@ def _declared(name: str, table: dict[str, Json], file: _File) -> tuple[_Header, 
     for runtime in header.runtimes or ():
         if isinstance(step, Lowering) and (reason := refusal(step, runtime)):
             raise ValueError(f"{where}.runtimes: {runtime} cannot take '{kind}': {reason}")
-    return replace(header, runtimes=header.runtimes or file.runtimes), step
+    return replace(header, runtimes=file.runtimes if header.runtimes is None else header.runtimes), step
 
 
 def _study(model: str, file: _File, declared: _Declared, sha256: str) -> Study:
@@ -195,6 +195,9 @@ def _study(model: str, file: _File, declared: _Declared, sha256: str) -> Study:
     reference = built.get(wanted)
     if reference is None or not isinstance(reference.step, FIRST_STEPS):
         raise ValueError(f'recipes.{wanted}: every model needs it, with step = "train" or "load", as the reference')
+    for recipe in built.values():
+        if not recipe.runtimes and recipe not in [child.parent for child in built.values()]:
+            raise ValueError(f"recipes.{recipe.name}.runtimes: got none, and no other recipe starts from it")
     variants = {f"{recipe.name}-{runtime}": None for recipe in built.values() for runtime in recipe.runtimes}
     for variant in published:
         _one_of(f"study.published.{model}", variant, variants)

@@ -16,7 +16,6 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
-from prometheus_client import CollectorRegistry
 
 from protos.errors import UsageError
 from protos.support.machine import available_cores
@@ -33,6 +32,7 @@ from server.hosting.registry import Registry
 from server.hosting.sync import RepositorySync
 from server.observability import logs
 from server.observability.exporters import Exporters
+from server.observability.instruments import Instruments
 from server.observability.metrics import Metrics
 from server.observability.metrics_page import Page, join
 from server.settings import Settings
@@ -84,10 +84,10 @@ class Server:
     A worker passes the registry of its `instruments`: it shares the port, and its supervisor serves the page.
     """
 
-    def __init__(self, settings: Settings, instruments: CollectorRegistry | None = None) -> None:
+    def __init__(self, settings: Settings, instruments: Instruments | None = None) -> None:
         self._settings, self._alone = settings, instruments is None
         self._plan = make_plan(settings.threads, available_cores(), settings.workers)
-        self._instruments = instruments or CollectorRegistry(support_collectors_without_names=True)
+        self._instruments = instruments or Instruments()
         self._page: Page | None = None
         self._front: NativeFront | None = None
         self._metrics = metrics = Metrics(self._instruments)

@@ -2,13 +2,14 @@
 
 import collections
 from bisect import bisect_left
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from itertools import repeat
 from typing import Any, TypeVar
 
 import prometheus_client
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.registry import RestrictedRegistry
 
 from protos.telemetry import Metric
 
@@ -16,6 +17,24 @@ from protos.telemetry import Metric
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 
 Instrument = TypeVar("Instrument", bound=MetricWrapperBase)
+
+
+class Instruments(CollectorRegistry):
+    """A registry that has what was left behind counted before it is read, all of it or a few names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count: Callable[[], None] = lambda: None
+
+    def collect(self) -> Iterable[prometheus_client.Metric]:
+        """Yields every family."""
+        self.count()
+        yield from super().collect()
+
+    def restricted_registry(self, names: Iterable[str]) -> RestrictedRegistry:
+        """Returns what is to be read of some names, in any order of the instruments."""
+        self.count()
+        return super().restricted_registry(names)
 
 
 class Histogram(prometheus_client.Histogram):

@@ -9,12 +9,11 @@ places in memory that the caches have forgotten since the last request.
 import platform
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Literal, TypeVar, get_args
 
 import grpc
-import prometheus_client
-from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
+from prometheus_client import Counter, Gauge, ProcessCollector
 from prometheus_client.metrics import MetricWrapperBase
 
 from protos import telemetry
@@ -22,7 +21,7 @@ from protos.manifest import Variant
 from protos.support import program
 from protos.support.machine import measured
 from server.execution.engine import Reason
-from server.observability.instruments import Histogram, make
+from server.observability.instruments import Histogram, Instruments, make
 from server.observability.request_record import RequestRecord
 from server.observability.statistics import Statistics
 from server.status import ENDINGS
@@ -38,8 +37,8 @@ Left = TypeVar("Left")
 class Metrics:
     """Every instrument of one server."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        registry.register(self)  # before the instruments, so that it is asked before them
+    def __init__(self, registry: Instruments) -> None:
+        registry.count = self._count
         ProcessCollector(registry=registry)
         self.requests = make(registry, Counter, telemetry.REQUESTS)
         self.rejected = make(registry, Counter, telemetry.REJECTED)
@@ -62,11 +61,9 @@ class Metrics:
         make(registry, Gauge, telemetry.BUILD_INFO).labels(program.version(), platform.python_version()).set(1)
         self.variants: set[VariantMetrics] = set()
 
-    def collect(self) -> Iterable[prometheus_client.Metric]:
-        """Counts what was left behind, since the page is about to be read. Has no series itself."""
+    def _count(self) -> None:
         for variant in list(self.variants):
             variant.count()
-        return ()
 
 
 class VariantMetrics:

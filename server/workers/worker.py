@@ -21,10 +21,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from prometheus_client import CollectorRegistry
-
 from protos.errors import UsageError
 from server.observability import logs
+from server.observability.instruments import Instruments
 from server.settings import Settings, parse
 from server.workers.aggregate import dump
 from server.workers.process import DRAIN, READ
@@ -38,7 +37,7 @@ logger = logging.getLogger(__name__)
 class Supervision:
     """The worker's end of the socket: reports, and does what it is asked."""
 
-    def __init__(self, connection: socket.socket, instruments: CollectorRegistry, drain: Callable[[], object]) -> None:
+    def __init__(self, connection: socket.socket, instruments: Instruments, drain: Callable[[], object]) -> None:
         self._socket, self._instruments, self._drain = connection, instruments, drain
         self._sending = threading.Lock()
         threading.Thread(target=self._listen, name="supervision", daemon=True).start()
@@ -78,7 +77,7 @@ def main(arguments: list[str]) -> int:
 
 
 async def _work(settings: Settings, connection: socket.socket, late: bool) -> int:
-    loop, stop, instruments = asyncio.get_running_loop(), asyncio.Event(), CollectorRegistry()
+    loop, stop, instruments = asyncio.get_running_loop(), asyncio.Event(), Instruments()
     supervision = Supervision(connection, instruments, lambda: loop.call_soon_threadsafe(stop.set))
     from server.lifecycle import Server  # takes a second, in which the supervision already works
 

@@ -102,9 +102,9 @@ class ServerProcess:
         with connect(self.grpc_address) as channel:
             yield GRPCInferenceServiceStub(channel)
 
-    def metrics(self) -> Samples:
-        """The samples of its metrics page."""
-        return scrape(self.metrics_address)
+    def metrics(self, *names: str) -> Samples:
+        """The samples of its metrics page, of a few series where they are named."""
+        return scrape(self.metrics_address, *names)
 
 
 @contextmanager
@@ -178,9 +178,10 @@ def connect(address: str) -> grpc.Channel:
     return grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
 
 
-def scrape(address: str) -> Samples:
-    """The samples of the metrics page at "host:port"."""
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as response:
+def scrape(address: str, *names: str) -> Samples:
+    """The samples of the metrics page at "host:port", of a few series where they are named."""
+    query = "&".join(f"name[]={name}" for name in names)
+    with urllib.request.urlopen(f"http://{address}/metrics?{query}", timeout=10) as response:
         text = response.read().decode()
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value

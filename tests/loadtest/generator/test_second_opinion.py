@@ -24,7 +24,7 @@ def test_the_fastest_valid_variant_is_asked_under_the_first_closed_load(
     assert opinion
     assert opinion.load == closed(2)
     assert opinion.variant == max(under, key=lambda cell: cell.throughput_rps).variant
-    assert opinion.cross_check
+    assert opinion.cross_check, opinion.missing
     assert min(each.rps for each in (opinion.cross_check.before, opinion.cross_check.h2load)) > 0
     for page in ("report.md", "report.html"):
         text = (out / page).read_text()

@@ -45,6 +45,25 @@ def mixed(tmp_path_factory: pytest.TempPathFactory, front: str) -> tuple[Counter
         return counted, server.metrics()
 
 
+@pytest.mark.parametrize(
+    "series",
+    [
+        telemetry.REQUESTS.series[0],
+        *(f"{each.name}_count" for each in (telemetry.REQUEST_DURATION, telemetry.QUEUE_DURATION)),
+        *(f"{each.name}_count" for each in (telemetry.COMPUTE_DURATION, telemetry.BATCH_ROWS)),
+    ],
+)
+def test_a_page_of_one_series_alone_has_counted_every_answer_that_its_client_has(
+    server: ServerProcess, series: str
+) -> None:
+    with server.stub() as stub:
+        for times in (1, 2):
+            before = sum(server.metrics(series).values())
+            for _ in range(times):
+                stub.ModelInfer(encode_request("toy", VARIANTS[0], {"input": toy.images(1)}), timeout=10)
+            assert sum(server.metrics(series).values()) - before == times
+
+
 def test_requests_are_those_that_the_client_counted_by_variant_and_code(
     mixed: tuple[Counter[tuple[str, str]], Samples],
 ) -> None:

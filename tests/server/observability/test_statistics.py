@@ -8,11 +8,11 @@ from time import time
 
 import grpc
 import pytest
-from prometheus_client import CollectorRegistry
 
 from protos.errors import NotFoundError
 from protos.tensors import encode_request
 from protos.v1 import inference_pb2 as pb
+from server.observability.instruments import Instruments
 from server.observability.metrics import Metrics, VariantMetrics
 from server.observability.request_record import RequestRecord
 from tests.support import toy
@@ -54,7 +54,7 @@ def batches(stats: pb.ModelStatistics) -> dict[int, int]:
 
 def test_counts_are_exact_whichever_threads_count() -> None:
     """As through the native door: requests begin in one thread, and end in others, the engine's among them."""
-    page = Metrics(CollectorRegistry())
+    page = Metrics(Instruments())
     counted, calls, threads = VariantMetrics(page, "toy", VARIANTS[0]), 500, 8
 
     def count(number: int) -> None:
