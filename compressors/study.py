@@ -195,9 +195,11 @@ def _study(model: str, file: _File, declared: _Declared, sha256: str) -> Study:
     reference = built.get(wanted)
     if reference is None or not isinstance(reference.step, FIRST_STEPS):
         raise ValueError(f'recipes.{wanted}: every model needs it, with step = "train" or "load", as the reference')
+    parents = [recipe.parent for recipe in built.values() if recipe.parent]
     for recipe in built.values():
-        if not recipe.runtimes and recipe not in [child.parent for child in built.values()]:
-            raise ValueError(f"recipes.{recipe.name}.runtimes: got none, and no other recipe starts from it")
+        if not recipe.runtimes and (recipe is reference or recipe not in parents):
+            why = "everything is compared with it" if recipe is reference else "no other recipe starts from it"
+            raise ValueError(f"recipes.{recipe.name}.runtimes: got [], expected at least one: {why}")
     variants = {f"{recipe.name}-{runtime}": None for recipe in built.values() for runtime in recipe.runtimes}
     for variant in published:
         _one_of(f"study.published.{model}", variant, variants)

@@ -123,7 +123,8 @@ def test_a_chain_lists_every_step_with_all_parameters(tmp_path: Path) -> None:
             "[published.m]\nint8-openvino = '1 ms'\n[recipes.int8]",
             "study.published.m: got 'int8-openvino', expected one of fp32-onnxruntime, int8-onnxruntime",
         ),
-        ('parent = "fp32"', 'parent = "fp32"\nruntimes = []', r"recipes.int8.runtimes: got \[\]"),
+        ('parent = "fp32"', 'parent = "fp32"\nruntimes = []', r"recipes.int8.runtimes: got \[\].*: no other"),
+        ('step = "train"', 'step = "train"\nruntimes = []', r"recipes.fp32.runtimes: got \[\].*: everything is"),
     ],
 )
 def test_what_cannot_be_carried_out_is_one_clear_line(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -196,8 +197,15 @@ def test_nothing_follows_int8(tmp_path: Path) -> None:
 
 
 def test_an_unknown_study_names_those_that_are_there() -> None:
-    with pytest.raises(UsageError, match="got study 'mnist', expected one of digits, engines, resnet18-cifar10"):
+    with pytest.raises(UsageError, match="got study 'mnist', expected one of digits, engines, hundred, resnet18-cifar10"):
         study.load("mnist")
+
+
+def test_a_recipe_on_the_way_to_others_needs_no_runtimes(tmp_path: Path) -> None:
+    tuned = '[recipes.tuned]\nstep = "fine-tune"\nparent = "fp32"\nruntimes = []\n' + GOOD.splitlines()[-1]
+    recipes = load(tmp_path, GOOD.replace('parent = "fp32"', 'parent = "tuned"') + tuned)[0].recipes
+    built_for = {recipe.name: recipe.runtimes for recipe in recipes}
+    assert built_for == {"fp32": ("onnxruntime",), "tuned": (), "int8": ("onnxruntime",)}
 
 
 def test_each_model_gets_the_recipes_and_runtimes_that_are_for_it(tmp_path: Path) -> None:

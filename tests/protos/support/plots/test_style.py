@@ -20,7 +20,7 @@ def test_every_runtime_has_a_colour_of_its_own_and_others_have_none_of_ours() ->
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.stem)
 def test_the_recipes_of_a_study_are_told_apart_by_their_markers(study: Path) -> None:
-    recipes = [*tomllib.loads(study.read_text())["recipes"]]
+    recipes = [name for name, its in tomllib.loads(study.read_text())["recipes"].items() if its.get("runtimes") != []]
     assert len({shape(recipe).marker for recipe in recipes}) == len(recipes) > 1
 
 
