@@ -197,7 +197,7 @@ def test_nothing_follows_int8(tmp_path: Path) -> None:
 
 
 def test_an_unknown_study_names_those_that_are_there() -> None:
-    with pytest.raises(UsageError, match="got study 'mnist', expected one of digits, engines, hundred, resnet18-cifar10"):
+    with pytest.raises(UsageError, match="got study 'mnist', expected one of digits, engines, hundred, resnet18"):
         study.load("mnist")
 
 
