@@ -1,0 +1,177 @@
+"""Envoy in front of real servers: every call finds one that can take it, whatever happens to the others."""
+
+import asyncio
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from signal import SIGKILL
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from protos.tensors import encode_request
+from protos.v1 import inference_pb2 as pb
+from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
+from tests.deploy.balancing import FILES, Envoy, balancing, envoy_program
+from tests.support import certificates, toy
+from tests.support.serving import ServerProcess, connect, eventually, serving
+from tests.support.steady import SteadyLoad
+
+VARIANT = "fp32-onnxruntime"
+REQUEST = encode_request("toy", VARIANT, {"input": toy.images(1)})
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return toy.repository(tmp_path_factory.mktemp("models"), ("onnxruntime",))
+
+
+@contextmanager
+def started(models: Path, count: int, *flags: str) -> Iterator[list[ServerProcess]]:
+    with ExitStack() as all_of_them:
+        yield [all_of_them.enter_context(serving(models, "--drain-notice", "1", *flags)) for _ in range(count)]
+
+
+@pytest.fixture(scope="module")
+def servers(models: Path, front: str) -> Iterator[list[ServerProcess]]:
+    with started(models, 2) as two:
+        yield two
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> certificates.Pair:
+    folder = tmp_path_factory.mktemp("certificates")
+    return certificates.issue(certificates.authority(folder, "root"), folder, "envoy")
+
+
+@pytest.fixture(scope="module")
+def envoy(
+    servers: list[ServerProcess], pair: certificates.Pair, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Envoy]:
+    with balancing(tmp_path_factory.mktemp("envoy"), [each.grpc_address for each in servers], pair) as running:
+        yield running
+
+
+@pytest.fixture
+def stub(envoy: Envoy) -> Iterator[GRPCInferenceServiceStub]:
+    with connect(envoy.address) as channel:
+        yield GRPCInferenceServiceStub(channel)
+
+
+def answered(server: ServerProcess) -> float:
+    return sum(server.metrics("pareto_requests_total").values())
+
+
+def test_the_calls_of_one_connection_are_shared_out_within_a_tenth(
+    servers: list[ServerProcess], stub: GRPCInferenceServiceStub
+) -> None:
+    before = [answered(server) for server in servers]
+    for _ in range(100):
+        for call in [stub.ModelInfer.future(REQUEST, timeout=30) for _ in range(8)]:
+            call.result()
+    first, second = (answered(server) - was for server, was in zip(servers, before, strict=True))
+    assert first + second == 800
+    assert abs(first - second) <= 0.1 * 400
+
+
+def test_a_stream_is_answered_request_by_request(stub: GRPCInferenceServiceStub) -> None:
+    """Each request is sent when the one before it was answered: whoever waits for a stream's end would hang here."""
+    answers: list[str] = []
+
+    def requests() -> Iterator[pb.ModelInferRequest]:
+        for number in range(3):
+            request = encode_request("toy", VARIANT, {"input": toy.images(1)})
+            request.id = str(number)
+            yield request
+            asyncio.run(eventually(lambda number=number: len(answers) > number))
+
+    for response in stub.ModelStreamInfer(requests(), timeout=30):
+        assert not response.error_message
+        answers.append(response.infer_response.id)
+    assert answers == ["0", "1", "2"]
+
+
+def test_what_a_server_refuses_is_told_once_and_asked_of_no_other(envoy: Envoy, stub: GRPCInferenceServiceStub) -> None:
+    retries = envoy.stats("upstream_rq_retry$")
+    with pytest.raises(grpc.RpcError, match="expected 1 to 64") as told:
+        stub.ModelInfer(encode_request("toy", VARIANT, {"input": toy.images(65)}), timeout=30)
+    assert told.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert envoy.stats("upstream_rq_retry$") == retries
+
+
+def test_a_compressed_message_goes_to_no_server(servers: list[ServerProcess], stub: GRPCInferenceServiceStub) -> None:
+    before = [answered(server) for server in servers]
+    with pytest.raises(grpc.RpcError) as told:
+        stub.ModelInfer(REQUEST, timeout=30, compression=grpc.Compression.Gzip)
+    assert told.value.code() == grpc.StatusCode.UNIMPLEMENTED
+    assert [answered(server) for server in servers] == before
+
+
+def test_a_message_above_64_mb_goes_to_no_server(servers: list[ServerProcess], stub: GRPCInferenceServiceStub) -> None:
+    before = [answered(server) for server in servers]
+    request = pb.ModelInferRequest(model_name="toy", raw_input_contents=[bytes(65 * 1024 * 1024)])
+    with pytest.raises(grpc.RpcError):
+        stub.ModelInfer(request, timeout=60)
+    assert [answered(server) for server in servers] == before
+    assert stub.ModelInfer(REQUEST, timeout=30).model_name == "toy"
+
+
+def test_tls_ends_at_envoy(envoy: Envoy, pair: certificates.Pair) -> None:
+    root = grpc.ssl_channel_credentials((pair.certificate.parent / "root.crt").read_bytes())
+    with grpc.secure_channel(envoy.tls_address, root) as channel:
+        assert GRPCInferenceServiceStub(channel).ModelInfer(REQUEST, timeout=30).model_version == VARIANT
+
+
+def test_health_is_asked_through_it(envoy: Envoy) -> None:
+    with connect(envoy.address) as channel:
+        said = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=30)
+    assert said.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_a_server_that_dies_under_load_costs_nobody_an_answer(models: Path, front: str, tmp_path: Path) -> None:
+    with started(models, 2) as (dying, other), balancing(tmp_path, [dying.grpc_address, other.grpc_address]) as envoy:
+        load = SteadyLoad(envoy.address, REQUEST, rate=100)
+        asyncio.run(eventually(lambda: answered(dying) > 20))
+        dying.signal(SIGKILL)
+        load.wait_for(200)
+        assert envoy.healthy() == {other.grpc_address}
+        assert load.stop() == {"OK": load.sent}
+
+
+def test_all_servers_are_replaced_under_load_and_nobody_notices(models: Path, front: str, tmp_path: Path) -> None:
+    with started(models, 2) as old, balancing(tmp_path, [each.grpc_address for each in old]) as envoy:
+        load = SteadyLoad(envoy.address, REQUEST, rate=100)
+        load.wait_for(50)
+        with started(models, 2) as new:
+            envoy.route_to([each.grpc_address for each in new])
+            asyncio.run(eventually(envoy.healthy, {each.grpc_address for each in new}))
+            for server in old:
+                server.signal()
+            assert [server.wait() for server in old] == [0, 0]
+            load.wait_for(50)
+            assert load.stop() == {"OK": load.sent}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        ("envoy.yaml", "retry_on: unavailable", "retry_onn: unavailable", "retry_onn"),
+        ("envoy.yaml", "service_name: servers", "servicename: servers", "servicename"),
+        ("envoy.yaml", "lb_policy: LEAST_REQUEST", "lb_policy: LEAST", "LEAST"),
+        ("envoy.yaml", "cluster: servers", "cluster: server", "unknown cluster 'server'"),
+        ("envoy.yaml", "./endpoints.yaml", "./endpoint.yaml", "endpoint.yaml"),
+    ],
+)
+def test_a_mistake_in_its_file_is_named_by_envoy_before_it_starts(
+    tmp_path: Path, file: str, old: str, new: str, said: str
+) -> None:
+    for each in FILES.glob("*.yaml"):
+        text = each.read_text()
+        assert each.name != file or old in text
+        (tmp_path / each.name).write_text(text.replace(old, new) if each.name == file else text)
+    given = [envoy_program(), "--mode", "validate", "-c", "envoy.yaml"]
+    done = subprocess.run(given, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert said in done.stderr
