@@ -44,11 +44,11 @@ _MARKERS = {
     "diamond-wide": "reviewed int8-mean int8-per-tensor plain16-seed1-mixed",
     "bowtie": "int8-unfused plain16-seed2",
     "hourglass": "plain16-seed2-mixed",
-    "star-square": "plain16-branches",
-    "star-diamond": "plain16-branches-mixed",
-    "octagon": "plain16-distilled",
-    "star-triangle-up": "plain16-distilled-mixed",
-    "star-triangle-down": "teacher",
+    "star-square": "plain16-distilled",
+    "star-diamond": "plain16-distilled-mixed",
+    "octagon": "teacher",
+    "star-triangle-up": "",
+    "star-triangle-down": "",
 }
 """Plotly's markers, and the recipes that have them."""
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
