@@ -10,7 +10,7 @@ TOOLS := $(CURDIR)/.venv/tools/usr/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := .venv/.installed
 
-.PHONY: demo demo-detection test check bench proto soak overload stops storms replicas clean tools
+.PHONY: demo demo-detection test test-long check bench proto soak overload stops storms replicas clean tools
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -30,6 +30,10 @@ demo-detection: $(INSTALLED)
 
 test: $(INSTALLED) tools
 	PATH="$(TOOLS):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+# What takes a minute or more and is none of the suite's.
+test-long: $(INSTALLED) tools
+	PATH="$(TOOLS):$$PATH" $(BIN)/python -m pytest -m long -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -81,21 +85,27 @@ $(INSTALLED): pyproject.toml deploy/constraints.txt
 	$(PIP) install --quiet --constraint deploy/constraints.txt --no-deps tritonclient python-rapidjson
 	@touch $@
 
-# The suite looks at the report in a real browser, checks the deployment with Prometheus itself, asks servers by h2load,
-# and runs int8 on a CPU without VNNI, which QEMU emulates. Debian's package of Prometheus is only unpacked: installing
-# it would start a service.
+# The suite looks at the report in a real browser, checks the deployment with Prometheus and Alertmanager themselves, asks
+# servers by h2load, and runs int8 on a CPU without VNNI, which QEMU emulates. Debian's packages of Prometheus and
+# Alertmanager are only unpacked: installing them would start services. Alertmanager finds its templates in one place only.
+TEMPLATES := usr/share/prometheus/alertmanager
+
 tools:
 	@missing() { ! PATH="$(TOOLS):$$PATH" command -v "$$1" >/dev/null; }; \
-	if command -v apt-get >/dev/null && { missing chromedriver || missing promtool || missing qemu-x86_64 || missing h2load; }; then \
-		echo "fetching Debian's chromium, prometheus, qemu-user and nghttp2-client for the tests" >&2; \
+	if command -v apt-get >/dev/null && { missing chromedriver || missing promtool || missing prometheus-alertmanager || missing qemu-x86_64 || missing h2load; }; then \
+		echo "fetching Debian's chromium, prometheus, prometheus-alertmanager, qemu-user and nghttp2-client for the tests" >&2; \
 		[ $$(id -u) != 0 ] || apt-get -qq update >/dev/null || true; \
-		if missing promtool; then \
-			mkdir -p .venv/tools && cd .venv/tools && apt-get -qq download prometheus && dpkg-deb -x prometheus_*.deb .; \
+		if missing promtool || missing prometheus-alertmanager; then \
+			(mkdir -p .venv/tools && cd .venv/tools && apt-get -qq download prometheus prometheus-alertmanager && \
+				for package in prometheus*_*.deb; do dpkg-deb -x $$package .; done); \
 		fi; \
 		if [ $$(id -u) = 0 ]; then \
 			DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends -y chromium chromium-driver qemu-user nghttp2-client >/dev/null; \
 		fi; \
 	fi; \
-	for tool in chromium chromedriver promtool prometheus qemu-x86_64 h2load; do \
-		! missing $$tool || echo "$$tool is missing, and the tests that need it will fail: apt-get install chromium chromium-driver prometheus qemu-user nghttp2-client" >&2; \
+	if [ $$(id -u) = 0 ] && [ ! -e /$(TEMPLATES) ] && [ -e .venv/tools/$(TEMPLATES) ]; then \
+		mkdir -p $$(dirname /$(TEMPLATES)) && ln -sfn $(CURDIR)/.venv/tools/$(TEMPLATES) /$(TEMPLATES); \
+	fi; \
+	for tool in chromium chromedriver promtool prometheus prometheus-alertmanager qemu-x86_64 h2load; do \
+		! missing $$tool || echo "$$tool is missing, and the tests that need it will fail: apt-get install chromium chromium-driver prometheus prometheus-alertmanager qemu-user nghttp2-client" >&2; \
 	done

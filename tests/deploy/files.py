@@ -36,7 +36,12 @@ def expressions(panel_title: str) -> list[str]:
 
 
 def alerts(rules: str) -> list[dict[str, Any]]:
-    """The rules of a rule file's text."""
+    """The alerts of a rule file's text."""
+    return [rule for rule in every_rule(rules) if "alert" in rule]
+
+
+def every_rule(rules: str) -> list[dict[str, Any]]:
+    """The alerts of a rule file's text, and what it records."""
     return [rule for group in yaml.safe_load(rules)["groups"] for rule in group["rules"]]
 
 

@@ -1,10 +1,11 @@
-"""A real Prometheus, run on our configuration, and the two questions that tests ask it."""
+"""A real Prometheus and a real Alertmanager, run on our configuration, and the questions that tests ask them."""
 
 import asyncio
 import json
+import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from urllib.request import urlopen
 import pytest
 import yaml
 
-from tests.deploy.files import RULES, read
+from tests.deploy.files import DEPLOY, RULES, read
 from tests.support.serving import eventually, quiet_port
+
+SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
 class Prometheus:
@@ -37,15 +40,18 @@ class Prometheus:
 
 
 @contextmanager
-def monitoring(folder: Path, target: str) -> Iterator[Prometheus]:
-    """Prometheus on deploy/prometheus, but for the target (HOST:PORT) and its pace; yields when it answers."""
-    program = shutil.which("prometheus")
-    if program is None:
-        pytest.fail("prometheus is missing: install Debian's package 'prometheus'")
+def monitoring(
+    folder: Path, targets: Sequence[str], rules: Path = RULES, alertmanager: str = "127.0.0.1:9"
+) -> Iterator[Prometheus]:
+    """Prometheus on deploy/prometheus, but for the targets (HOST:PORT) and its pace; yields when it answers.
+
+    `alertmanager` is who is told of alerts; nobody listens where it is not given.
+    """
     config = read("prometheus/prometheus.yml")
     config["global"] = dict.fromkeys(("scrape_interval", "scrape_timeout", "evaluation_interval"), "1s")
-    config["rule_files"] = [str(RULES)]
-    config["scrape_configs"][0]["static_configs"][0]["targets"] = [target]
+    config["rule_files"] = [str(rules)]
+    config["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"] = [alertmanager]
+    config["scrape_configs"][0]["static_configs"][0]["targets"] = [*targets]
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     port = quiet_port()  # Prometheus cannot say which one it got for port 0
     arguments = [
@@ -54,11 +60,44 @@ def monitoring(folder: Path, target: str) -> Iterator[Prometheus]:
         f"--web.listen-address=127.0.0.1:{port}",
         "--log.level=warn",
     ]
-    with (folder / "log").open("w") as log, subprocess.Popen([program, *arguments], stdout=log, stderr=log) as process:
+    with _running("prometheus", arguments, folder, port):
+        yield Prometheus(port)
+
+
+@contextmanager
+def alerting(folder: Path, receiver: str) -> Iterator[str]:
+    """Alertmanager on deploy/alertmanager, sixty times as fast, but for the URL of its receiver; yields HOST:PORT."""
+    config = yaml.safe_load(faster((DEPLOY / "alertmanager/alertmanager.yml").read_text()))
+    config["receivers"][0]["webhook_configs"][0]["url"] = receiver
+    (folder / "alertmanager.yml").write_text(yaml.safe_dump(config))
+    port = quiet_port()
+    arguments = [
+        f"--config.file={folder / 'alertmanager.yml'}",
+        f"--storage.path={folder / 'alerts'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--cluster.listen-address=",
+        "--log.level=warn",
+    ]
+    with _running("prometheus-alertmanager", arguments, folder, port):
+        yield f"127.0.0.1:{port}"
+
+
+def faster(text: str) -> str:
+    """The text of a configuration with each minute as a second, and each hour as a minute; names stay."""
+    return re.sub(r"\b(\d+)([smh])\b", lambda found: f"{int(found[1]) * SECONDS[found[2]] * 1000 // 60}ms", text)
+
+
+@contextmanager
+def _running(name: str, arguments: list[str], folder: Path, port: int) -> Iterator[None]:
+    program = shutil.which(name)
+    if program is None:
+        pytest.fail(f"{name} is missing: install Debian's package '{name}'")
+    log = folder / f"{name}.log"
+    with log.open("w") as file, subprocess.Popen([program, *arguments], stdout=file, stderr=file) as process:
         try:
             asyncio.run(eventually(lambda: _is_ready(port) or process.poll() is not None))
-            assert process.poll() is None, (folder / "log").read_text()
-            yield Prometheus(port)
+            assert process.poll() is None, log.read_text()
+            yield
         finally:
             process.kill()  # nothing of it is kept
 

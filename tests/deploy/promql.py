@@ -5,13 +5,16 @@ misspelt name. Regular expressions, not a parser: syntax is left to promtool and
 
 Limits: a grouping label (`by`, `on`, `group_left`, ...) must be on every metric of the expression, so
 joins that bring in a label of one side are refused; so is a bare `{job="x"}`, since every selector needs a
-metric name. An aggregation without `by` is taken to keep all labels. Recording rules and labels that
-`label_replace` invents are not known. The values of matchers are not looked at.
+metric name. An aggregation without `by` is taken to keep all labels. Labels that `label_replace` invents are not
+known. The values of matchers are not looked at. A recorded series has the labels that its name begins with.
 """
 
 import re
 
 from protos.telemetry import METRICS, SUPERVISOR_METRICS
+from tests.deploy.files import RULES, every_rule
+
+RECORDED = [rule["record"] for rule in every_rule(RULES.read_text()) if "record" in rule]
 
 TARGET_LABELS = frozenset({"job", "instance"})
 """Prometheus adds them to each series that it scrapes."""
@@ -34,6 +37,7 @@ SERIES: dict[str, frozenset[str]] = (
     }
     | {"up": TARGET_LABELS}
     | dict.fromkeys(PROCESS, TARGET_LABELS | {"worker"})
+    | {name: frozenset(name.partition(":")[0].split("_")) for name in RECORDED}
 )
 """Every series that an expression may name, with its labels; `worker` is empty where there are no workers."""
 

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from protos.manifest import RuntimeName
+from protos.telemetry import SECONDS_BUCKETS
 from server.observability.metrics import STATES
 from server.settings import parse
 from tests.deploy.files import (
@@ -21,6 +22,7 @@ from tests.deploy.files import (
     alerts,
     copied,
     dockerfile,
+    every_rule,
     expressions,
     panels,
     queries,
@@ -41,8 +43,9 @@ def dashboard_problems(text: str) -> list[str]:
 def rule_problems(text: str) -> list[str]:
     """What a rule file's text asks for and the server does not export."""
     found: list[str] = []
-    for rule in alerts(text):
-        found += problems(rule["expr"]) + template_problems(rule["annotations"]["summary"], rule["expr"])
+    for rule in every_rule(text):
+        found += problems(rule["expr"])
+        found += template_problems(rule.get("annotations", {}).get("summary", ""), rule["expr"])
     return found
 
 
@@ -142,7 +145,9 @@ def test_every_mounted_file_exists_and_is_mounted_read_only() -> None:
     found = [mount for service in read("compose.yaml")["services"].values() for mount in mounts(service)]
     assert ("../models", "/models", True) in found  # built by `make demo`, so it may not be there yet
     sources = {source: (DEPLOY / source).exists() for source, _, _ in found if source != "../models"}
-    assert sources == dict.fromkeys(["./prometheus", "./grafana/provisioning", "./grafana/dashboards"], True)
+    assert sources == dict.fromkeys(
+        ["./prometheus", "./alertmanager", "./grafana/provisioning", "./grafana/dashboards"], True
+    )
     assert all(read_only for _, _, read_only in found)
 
 
@@ -196,7 +201,7 @@ def test_no_port_is_published_beyond_this_machine() -> None:
 
 def test_images_are_pinned_to_a_version() -> None:
     images = [service["image"] for service in read("compose.yaml")["services"].values() if "build" not in service]
-    assert len(images) == 2
+    assert len(images) == 3
     assert [image for image in images if not re.fullmatch(r"[\w/-]+:v?\d+\.\d+\.\d+", image)] == []
 
 
@@ -240,7 +245,6 @@ def test_what_the_dashboard_selects_by_is_what_was_chosen() -> None:
     ("alert", "titles"),
     [
         ("ParetoErrorRatioHigh", ("Error ratio", "Error ratio, by variant")),
-        ("ParetoLatencyP99High", ("p99 of the slowest variant", "p99")),
         ("ParetoWorkersRestarting", ("Worker restarts within 10 minutes",)),
     ],
 )
@@ -251,6 +255,22 @@ def test_the_threshold_of_an_alert_is_drawn_where_its_figure_is(alert: str, titl
         defaults = panels()[title]["fieldConfig"]["defaults"]
         assert [step["value"] for step in defaults["thresholds"]["steps"]] == [None, limit]
         assert panels()[title]["type"] == "stat" or defaults["custom"]["thresholdsStyle"] == {"mode": "dashed"}
+
+
+def test_the_objective_is_the_same_in_all_rules_and_drawn_where_p99_is() -> None:
+    (limit,) = {float(found) for found in re.findall(r'le="([\d.]+)"', RULES.read_text())}
+    assert limit in SECONDS_BUCKETS
+    for title in ("p99 of the slowest variant", "p99"):
+        assert [step["value"] for step in panels()[title]["fieldConfig"]["defaults"]["thresholds"]["steps"]] == [
+            None, limit,
+        ]  # fmt: skip
+
+
+def test_the_burn_that_calls_somebody_is_drawn_where_slow_answers_are() -> None:
+    first, *_ = [rule["expr"] for rule in alerts(RULES.read_text()) if rule["alert"] == "ParetoLatencyBudgetBurning"]
+    burns = {float(rate) * float(budget) for rate, budget in re.findall(r"> ([\d.]+) \* ([\d.]+)", first)}
+    steps = panels()["Slow answers"]["fieldConfig"]["defaults"]["thresholds"]["steps"]
+    assert [*burns] == [pytest.approx(steps[1]["value"])]
 
 
 def test_the_dashboard_counts_the_errors_that_the_alert_counts() -> None:

@@ -54,7 +54,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 @pytest.fixture(scope="module")
 def prometheus(server: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """Has seen that nothing was called yet, then 8 calls of one variant, and 5 good and 2 bad ones of another."""
-    with monitoring(tmp_path_factory.mktemp("prometheus"), server.metrics_address) as prometheus:
+    with monitoring(tmp_path_factory.mktemp("prometheus"), [server.metrics_address]) as prometheus:
         asyncio.run(eventually(lambda: prometheus.ask("sum(pareto_requests_total)"), {(): 0.0}))
         send(server, ONNX, good=8, bad=0)
         send(server, OPENVINO, good=5, bad=2)
