@@ -1,0 +1,159 @@
+"""The manifests, as kubectl makes them, against Kubernetes' own schemas, and in step with what the server does.
+
+No cluster is at hand: that they are valid and fit together is tested here, that they run is not.
+"""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from server.settings import Settings, parse
+from tests.deploy.crds import FIELDS, kind_of, unknown_fields
+from tests.deploy.files import DEPLOY, RULES, copied, dockerfile, read
+from tests.deploy.promql import problems
+
+FILES = DEPLOY / "kubernetes"
+OVERLAYS = ("base", "hpa", "keda", "monitoring")
+BIN = Path(sys.executable).parent
+
+
+def build(folder: Path) -> list[dict[str, Any]]:
+    """What `kubectl kustomize` makes of a folder."""
+    done = subprocess.run([BIN / "kubectl", "kustomize", folder], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def mistakes(resources: list[dict[str, Any]], folder: Path) -> list[str]:
+    """What Kubernetes' schemas say of its own kinds, and `crds` of others'."""
+    core, others = folder / "core.yaml", [each for each in resources if kind_of(each) in FIELDS]
+    core.write_text(yaml.safe_dump_all([each for each in resources if each not in others]))
+    found = [field for each in others for field in unknown_fields(each)]
+    check = [BIN / "kubernetes-validate", "--strict", "--quiet", core]
+    done = subprocess.run(check, capture_output=True, text=True, timeout=60)
+    return [*found, *([done.stdout + done.stderr] if done.returncode else [])]
+
+
+@pytest.fixture(scope="module")
+def deployment() -> dict[str, Any]:
+    (found,) = (each for each in build(FILES / "base") if each["kind"] == "Deployment")
+    return found
+
+
+@pytest.fixture(scope="module")
+def pod(deployment: dict[str, Any]) -> dict[str, Any]:
+    spec: dict[str, Any] = deployment["spec"]["template"]["spec"]
+    return spec
+
+
+@pytest.fixture(scope="module")
+def container(pod: dict[str, Any]) -> dict[str, Any]:
+    (only,) = pod["containers"]
+    assert isinstance(only, dict)
+    return only
+
+
+@pytest.fixture(scope="module")
+def settings(container: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    given = {each["name"]: each["value"] for each in container["env"]}
+    return parse(["--repository", str(tmp_path_factory.mktemp("models"))], given)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_overlay_is_what_kubernetes_takes(overlay: str, tmp_path: Path) -> None:
+    assert mistakes(build(FILES / overlay), tmp_path) == []
+
+
+PLANTED = [
+    ("base/deployment.yaml", "readOnlyRootFilesystem", "readOnlyRootFileSystem"),
+    ("base/deployment.yaml", "periodSeconds: 2", 'periodSeconds: "2"'),
+    ("base/deployment.yaml", "maxUnavailable: 0", "maxUnavailabel: 0"),
+    ("base/service.yaml", "clusterIP: None", "clusterIp: None"),
+    ("base/disruption.yaml", "maxUnavailable: 1", "maxUnavailables: 1"),
+    ("base/network.yaml", "policyTypes", "policyType"),
+    ("hpa/autoscaler.yaml", "averageValue", "averageValues"),
+    ("keda/scaledobject.yaml", "minReplicaCount", "minReplicas"),
+    ("keda/scaledobject.yaml", "serverAddress", "serveraddress"),
+    ("monitoring/servicemonitor.yaml", "endpoints", "endpoint"),
+    ("monitoring/rules.yaml", "expr:", "expression:"),
+]
+
+
+@pytest.mark.parametrize(("file", "old", "new"), PLANTED)
+def test_a_misspelt_field_is_found(file: str, old: str, new: str, tmp_path: Path) -> None:
+    shutil.copytree(FILES, tmp_path / "k")
+    text = (tmp_path / "k" / file).read_text()
+    assert old in text
+    (tmp_path / "k" / file).write_text(text.replace(old, new, 1))
+    assert mistakes(build((tmp_path / "k" / file).parent), tmp_path) != []
+
+
+def test_the_image_and_its_user_are_those_of_the_dockerfile(container: dict[str, Any], pod: dict[str, Any]) -> None:
+    assert container["image"].partition(":")[0] == read("compose.yaml")["services"]["server"]["image"]
+    assert [str(pod["securityContext"]["runAsUser"])] == dockerfile("USER")
+    mounts = {each["mountPath"]: each.get("readOnly", False) for each in container["volumeMounts"]}
+    assert mounts == {"/models": True, "/tmp": False}
+    assert "PARETO_REPOSITORY=/models" in dockerfile("ENV")
+    assert "server" in copied()
+
+
+def test_ports_are_the_server_s_wherever_they_are_named(container: dict[str, Any], settings: Settings) -> None:
+    ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+    assert ports == {"grpc": settings.port, "metrics": settings.metrics_port}
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert container[probe]["grpc"]["port"] == settings.port
+    (service,) = (each for each in build(FILES / "base") if each["kind"] == "Service")
+    assert {each["name"]: each["port"] for each in service["spec"]["ports"]} == ports
+
+
+def test_a_pod_is_given_the_time_that_its_drain_takes(
+    pod: dict[str, Any], container: dict[str, Any], settings: Settings
+) -> None:
+    before = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    drain = settings.drain_notice + settings.drain_timeout
+    assert pod["terminationGracePeriodSeconds"] > before + drain
+    ready, alive = container["readinessProbe"], container["livenessProbe"]
+    assert settings.drain_notice >= ready["periodSeconds"] * ready["failureThreshold"]
+    assert alive["periodSeconds"] * alive["failureThreshold"] > drain
+
+
+def test_a_pod_has_whole_cores_of_its_own(container: dict[str, Any]) -> None:
+    asked, allowed = container["resources"]["requests"], container["resources"]["limits"]
+    assert asked == allowed
+    assert int(asked["cpu"]) >= 1
+
+
+def test_the_rules_are_those_of_prometheus() -> None:
+    assert read("kubernetes/monitoring/rules.yaml")["spec"] == yaml.safe_load(RULES.read_text())
+
+
+def test_both_autoscalers_ask_alike() -> None:
+    hpa, keda = read("kubernetes/hpa/autoscaler.yaml")["spec"], read("kubernetes/keda/scaledobject.yaml")["spec"]
+    assert (hpa["minReplicas"], hpa["maxReplicas"]) == (keda["minReplicaCount"], keda["maxReplicaCount"])
+    assert hpa["behavior"] == keda["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    (metric,), (trigger,) = hpa["metrics"], keda["triggers"]
+    assert metric["pods"]["target"] == {"type": trigger["metricType"], "averageValue": trigger["metadata"]["threshold"]}
+
+
+def expressions() -> Iterator[str]:
+    """What the autoscalers ask Prometheus for."""
+    yield read("kubernetes/keda/scaledobject.yaml")["spec"]["triggers"][0]["metadata"]["query"]
+    (rule,) = read("kubernetes/hpa/adapter-rules.yaml")["rules"]["custom"]
+    yield rule["metricsQuery"].replace("<<.GroupBy>>", "instance").replace("<<.LabelMatchers>>", "")
+
+
+@pytest.mark.parametrize("expression", [*expressions()])
+def test_what_autoscalers_ask_for_is_what_the_server_tells(expression: str) -> None:
+    assert problems(expression) == []
+
+
+def test_the_adapter_makes_the_metric_that_the_autoscaler_wants() -> None:
+    (rule,) = read("kubernetes/hpa/adapter-rules.yaml")["rules"]["custom"]
+    (metric,) = read("kubernetes/hpa/autoscaler.yaml")["spec"]["metrics"]
+    assert rule["name"]["as"] == metric["pods"]["metric"]["name"]
