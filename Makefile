@@ -10,7 +10,7 @@ TOOLS := $(CURDIR)/.venv/tools/usr/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := .venv/.installed
 
-.PHONY: demo demo-detection test test-long check bench proto soak overload stops storms replicas clean tools
+.PHONY: demo demo-detection test test-long check bench proto soak overload stops storms replicas scaling clean tools
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -60,6 +60,10 @@ storms: $(INSTALLED)
 # Three servers behind Envoy, killed and replaced under load for two minutes each; fails where a client sees an error.
 replicas: $(INSTALLED)
 	@PATH="$(TOOLS):$$PATH" $(BIN)/python -m tests.deploy.replicas $(ARGS)
+
+# Servers that come and go with the load behind Envoy, as Kubernetes' autoscaler would have it; three minutes.
+scaling: $(INSTALLED)
+	@$(BIN)/python -m tests.deploy.scaling $(ARGS)
 
 # What a call of each runtime costs, then the server beside the engine and gRPC:
 # `make bench ARGS="--rounds 9 --peer NAME=HOST:PORT"`. Wants h2load.

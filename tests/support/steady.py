@@ -25,6 +25,10 @@ class SteadyLoad:
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
+    def at(self, rate: float) -> None:
+        """Goes on at another rate."""
+        self._pause = 1 / rate
+
     def wait_for(self, more: int, seconds: float = 120.0) -> None:
         """Until so many more calls have ended."""
         ended, deadline = self.outcomes.total() + more, monotonic() + seconds
