@@ -38,7 +38,6 @@ class Metrics:
     """Every instrument of one server."""
 
     def __init__(self, registry: Instruments) -> None:
-        registry.count = self._count
         ProcessCollector(registry=registry)
         self.requests = make(registry, Counter, telemetry.REQUESTS)
         self.rejected = make(registry, Counter, telemetry.REJECTED)
@@ -60,6 +59,7 @@ class Metrics:
         self.handled = make(registry, Counter, telemetry.GRPC_HANDLED)
         make(registry, Gauge, telemetry.BUILD_INFO).labels(program.version(), platform.python_version()).set(1)
         self.variants: set[VariantMetrics] = set()
+        registry.count = self._count
 
     def _count(self) -> None:
         for variant in list(self.variants):

@@ -45,7 +45,7 @@ class Envoy:
             f"{where['address']}:{where['port_value']}"
             for cluster in json.loads(self._get("clusters?format=json"))["cluster_statuses"]
             for host in cluster.get("host_statuses", [])
-            if host["health_status"].keys() <= {"eds_health_status"}
+            if host["health_status"].keys() <= {"eds_health_status"}  # else why it gets none is among them
             for where in [host["address"]["socket_address"]]
         }
 

@@ -1,8 +1,7 @@
 """The fields of others' resources that we use, since their schemas are in no package: a name that is not here is wrong.
 
 Sources: https://keda.sh/docs/latest/reference/scaledobject-spec/ and .../scalers/prometheus/,
-https://prometheus-operator.dev/docs/api-reference/api/,
-https://kserve.github.io/website/docs/reference/crd-api
+https://prometheus-operator.dev/docs/api-reference/api/
 """
 
 from typing import Any

@@ -38,6 +38,11 @@ class Prometheus:
         result = self.get("query", query=expression)["result"]
         return {tuple(row["metric"][label] for label in labels): float(row["value"][1]) for row in result}
 
+    def firing(self) -> set[tuple[str, str]]:
+        """The name and the severity of each alert that fires now."""
+        labels = [each["labels"] for each in self.get("alerts")["alerts"] if each["state"] == "firing"]
+        return {(each["alertname"], each["severity"]) for each in labels}
+
 
 @contextmanager
 def monitoring(

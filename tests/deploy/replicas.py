@@ -42,9 +42,9 @@ IN_FLIGHT = (1, 8, 32)
 class Fleet:
     """Slow servers behind one Envoy."""
 
-    def __init__(self, models: Path, folder: Path, everything: ExitStack) -> None:
+    def __init__(self, models: Path, folder: Path, everything: ExitStack, count: int) -> None:
         self._models, self._everything = models, everything
-        self.servers = [self._start() for _ in range(SERVERS)]
+        self.servers = [self.start() for _ in range(count)]
         self.envoy = everything.enter_context(balancing(folder, self._addresses()))
 
     def replace(self, index: int, die: bool) -> None:
@@ -52,25 +52,30 @@ class Fleet:
         old = self.servers[index]
         if die:
             old.signal(SIGKILL)
-        self.servers[index] = self._start()
-        self.envoy.route_to(self._addresses())
-        asyncio.run(eventually(self.envoy.healthy, {*self._addresses()}))
+        self.servers[index] = self.start()
+        self.route()
         if not die:
             old.signal()
             assert old.wait() == 0, old.log
 
+    def route(self) -> None:
+        """Gives calls to `servers`, and to no other."""
+        self.envoy.route_to(self._addresses())
+        asyncio.run(eventually(self.envoy.healthy, {*self._addresses()}))
+
+    def start(self) -> ServerProcess:
+        """One more, which gets no call yet."""
+        return self._everything.enter_context(serving(self._models, *SLOW, program="tests.server.stress.slow"))
+
     def _addresses(self) -> list[str]:
         return [server.grpc_address for server in self.servers]
-
-    def _start(self) -> ServerProcess:
-        return self._everything.enter_context(serving(self._models, *SLOW, program="tests.server.stress.slow"))
 
 
 @contextmanager
 def fleet(models: Path) -> Iterator[Fleet]:
     """Starts it, and ends all of it."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as everything:
-        yield Fleet(models, Path(folder), everything)
+        yield Fleet(models, Path(folder), everything, SERVERS)
 
 
 def cost(models: Path, rounds: int, seconds: float) -> None:
@@ -107,12 +112,11 @@ def _cpu(pid: int) -> float:
 def balance(servers: Fleet) -> list[str]:
     """Prints how the calls of one connection were shared out; returns what is wrong with that."""
     before = [_answered(server) for server in servers.servers]
-    load = SteadyLoad(servers.envoy.address, REQUEST, LOAD * CAPACITY)
-    load.wait_for(3000)
-    outcomes = load.stop()
+    with SteadyLoad(servers.envoy.address, REQUEST, LOAD * CAPACITY) as load:
+        load.wait_for(3000)
     shares = [_answered(server) - was for server, was in zip(servers.servers, before, strict=True)]
     apart = max(shares) / min(shares) - 1
-    print(f"one connection, {LOAD * CAPACITY:.0f} calls/s: {shares} answers, {apart:.1%} apart; {dict(outcomes)}")
+    print(f"one connection, {LOAD * CAPACITY:.0f} calls/s: {shares} answers, {apart:.1%} apart; {dict(load.outcomes)}")
     return [f"a server got {apart:.1%} more than another"] if apart > 0.1 else []
 
 
@@ -122,18 +126,18 @@ def _answered(server: ServerProcess) -> int:
 
 def disturb(servers: Fleet, die: bool, seconds: float, pause: float) -> list[str]:
     """Replaces one server after the other under load, as `Fleet.replace` does; returns what clients saw of it."""
-    load, replaced, ends = SteadyLoad(servers.envoy.address, REQUEST, LOAD * CAPACITY), 0, monotonic() + seconds
-    while monotonic() < ends:
-        next_one = monotonic() + pause
-        servers.replace(replaced % SERVERS, die)
-        replaced += 1
-        sleep(max(0.0, next_one - monotonic()))
-    outcomes, what = load.stop(), "killed" if die else "replaced"
+    replaced, ends, what = 0, monotonic() + seconds, "killed" if die else "replaced"
+    with SteadyLoad(servers.envoy.address, REQUEST, LOAD * CAPACITY) as load:
+        while monotonic() < ends:
+            next_one = monotonic() + pause
+            servers.replace(replaced % SERVERS, die)
+            replaced += 1
+            sleep(max(0.0, next_one - monotonic()))
     p50, p99, most = (1e3 * np.percentile(load.seconds, share) for share in (50, 99, 100))
     retried = servers.envoy.stats("upstream_rq_retry$")
     print(
-        f"{replaced} servers {what} in {seconds:.0f} s under {load.sent} calls: {dict(outcomes)}, p50 {p50:.0f} ms,"
-        f" p99 {p99:.0f}, longest {most:.0f}; calls asked again so far: {sum(retried.values()):.0f}"
+        f"{replaced} servers {what} in {seconds:.0f} s under {load.sent} calls: {dict(load.outcomes)},"
+        f" p50 {p50:.0f} ms, p99 {p99:.0f}, longest {most:.0f}; calls asked again so far: {sum(retried.values()):.0f}"
     )
     return [f"{count} x {text}" for text, count in load.texts.items()]
 

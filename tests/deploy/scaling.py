@@ -9,11 +9,11 @@ Source: https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal-pod
 """
 
 import argparse
-import asyncio
 import math
 import sys
 import tempfile
 from collections import deque
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,12 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from tests.deploy.balancing import balancing
 from tests.deploy.files import read
-from tests.deploy.replicas import REQUEST, ROWS, SLOW
-from tests.server.stress.slow import EXECUTION_SECONDS
+from tests.deploy.replicas import CAPACITY, LOAD, REQUEST, Fleet
 from tests.support import toy
-from tests.support.serving import ServerProcess, eventually, serving
+from tests.support.serving import ServerProcess
 from tests.support.steady import SteadyLoad
 
 FASTER = 10
@@ -37,8 +35,6 @@ OBJECTIVE = 0.1
 """Seconds, of p99."""
 WINDOW = 60 / FASTER
 """Seconds over which the adapter's rule takes its rate."""
-ONE = ROWS / EXECUTION_SECONDS
-"""Calls per second that one server can answer."""
 
 
 @dataclass
@@ -51,7 +47,8 @@ class Autoscaler:
 
     @property
     def target(self) -> float:
-        return float(self.spec["metrics"][0]["pods"]["target"]["averageValue"])
+        value = str(self.spec["metrics"][0]["pods"]["target"]["averageValue"])
+        return float(value[:-1]) / 1000 if value.endswith("m") else float(value)
 
     def replicas(self, now: float, current: int, mean: float) -> int:
         """The replicas from `now` on, in seconds, where `current` have `mean` of the metric each."""
@@ -78,58 +75,71 @@ class Autoscaler:
         return min(desired, begun + most) if sign > 0 else max(desired, begun - most)
 
 
-def waited(servers: list[ServerProcess]) -> list[float]:
-    """The seconds that each server's requests have waited so far."""
-    return [sum(server.metrics("pareto_queue_duration_seconds_sum").values()) for server in servers]
+def waited(servers: Sequence[ServerProcess]) -> tuple[float, float]:
+    """The seconds that requests of these servers have waited so far, and how many did."""
+    sums, counts = (f"pareto_queue_duration_seconds_{part}" for part in ("sum", "count"))
+    pages = [server.metrics(sums, counts) for server in servers]
+    read = [(name, value) for page in pages for (name, _), value in page.items()]
+    return sum(value for name, value in read if name == sums), sum(value for name, value in read if name == counts)
+
+
+class Scaled(Fleet):
+    """As many slow servers as one asks for; one to begin with."""
+
+    def __init__(self, models: Path, folder: Path, everything: ExitStack) -> None:
+        super().__init__(models, folder, everything, 1)
+        self._gone = 0.0, 0.0
+
+    def waited(self) -> tuple[float, float]:
+        """As `waited`, with what those that left had."""
+        seconds, requests = waited(self.servers)
+        return self._gone[0] + seconds, self._gone[1] + requests
+
+    def scale(self, replicas: int) -> None:
+        """Starts some, or lets some leave."""
+        leaving, self.servers = self.servers[replicas:], self.servers[:replicas]
+        self.servers += [self.start() for _ in range(replicas - len(self.servers))]
+        self.route()
+        seconds, requests = waited(leaving)
+        self._gone = self._gone[0] + seconds, self._gone[1] + requests
+        for server in leaving:
+            server.signal()
+            server.wait()
 
 
 def follow(models: Path, folder: Path, seconds: float) -> list[str]:
     """Prints a line for each second; returns what is not as it should be."""
-    scaler, readings = Autoscaler(read("kubernetes/hpa/autoscaler.yaml")["spec"]), deque[tuple[float, float]]()
+    scaler, readings = Autoscaler(read("kubernetes/hpa/autoscaler.yaml")["spec"]), deque[tuple[float, float, float]]()
     scaler.spec["minReplicas"] = 1  # two cores are few
+    seen, crossed, sizes = 0, dict[str, float](), list[int]()
+    print("  s  calls/s  servers  waits ms  p99 ms")
     with ExitStack() as everything:
-        servers = [everything.enter_context(serving(models, *SLOW, program="tests.server.stress.slow"))]
-        envoy = everything.enter_context(balancing(folder, [servers[0].grpc_address]))
-        load, begun, ended, peak = SteadyLoad(envoy.address, REQUEST, 10), monotonic(), 0.0, 1
-        gone, seen, crossed = 0.0, 0, dict[str, float]()
-        print("  s  calls/s  servers  waiting each  p99 ms")
+        fleet, begun = Scaled(models, folder, everything), monotonic()
+        load = everything.enter_context(SteadyLoad(fleet.envoy.address, REQUEST, 10))
         while (now := monotonic() - begun) < seconds:
-            share = max(0.05, min(1.0, 1.5 * (1 - abs(2 * now / seconds - 1))))  # up, full, and down again
-            load.at(0.8 * 3 * ONE * share)
-            readings.append((now, gone + sum(waited(servers))))
+            up_and_down = 1 - abs(2 * now / seconds - 1)
+            rate = LOAD * CAPACITY * max(0.05, min(1.0, 1.5 * up_and_down))
+            load.at(rate)
+            readings.append((now, *fleet.waited()))
             while readings[0][0] < now - WINDOW:
                 readings.popleft()
-            (then, before), (_, total) = readings[0], readings[-1]
-            mean = (total - before) / max(now - then, 1.0) / len(servers)
+            mean = (readings[-1][1] - readings[0][1]) / max(readings[-1][2] - readings[0][2], 1.0)
             lately, seen = load.seconds[seen:], len(load.seconds)
-            p99 = float(np.percentile(lately, 99)) if lately else 0.0
-            print(f"{now:3.0f} {0.8 * 3 * ONE * share:8.0f} {len(servers):8} {mean:13.2f} {1e3 * p99:7.0f}", flush=True)
-            if mean > scaler.target * (1 + TOLERANCE):
-                crossed.setdefault("metric", now)
-            if p99 > OBJECTIVE:
-                crossed.setdefault("p99", now)
-            wanted = scaler.replicas(now * FASTER, len(servers), mean)
-            if wanted > len(servers):
-                new = [serving(models, *SLOW, program="tests.server.stress.slow") for _ in range(wanted - len(servers))]
-                servers += [everything.enter_context(each) for each in new]
-                envoy.route_to([each.grpc_address for each in servers])
-            elif wanted < len(servers):
-                leaving, servers = servers[wanted:], servers[:wanted]
-                envoy.route_to([each.grpc_address for each in servers])
-                asyncio.run(eventually(envoy.healthy, {each.grpc_address for each in servers}))
-                gone += sum(waited(leaving))
-                for each in leaving:
-                    each.signal()
-                    each.wait()
-            peak, ended = max(peak, len(servers)), len(servers)
+            p99, size = float(np.percentile(lately, 99)) if lately else 0.0, len(fleet.servers)
+            print(f"{now:3.0f} {rate:8.0f} {size:8} {1e3 * mean:9.1f} {1e3 * p99:7.0f}", flush=True)
+            for name, over in (("metric", mean > scaler.target * (1 + TOLERANCE)), ("p99", p99 > OBJECTIVE)):
+                if over:
+                    crossed.setdefault(name, now)
+            sizes.append(scaler.replicas(now * FASTER, size, mean))
+            if sizes[-1] != size:
+                fleet.scale(sizes[-1])
             sleep(max(0.0, 1 - (monotonic() - begun - now)))
-        outcomes = load.stop()
-    print(f"{load.sent} calls: {dict(outcomes)}; up to {peak} servers, {ended} at the end")
+    print(f"{load.sent} calls: {dict(load.outcomes)}; up to {max(sizes)} servers, {sizes[-1]} at the end")
     print(f"left first, at second: {crossed}")
     expected = {
-        "every call was answered": outcomes == {"OK": load.sent},
-        "servers came": peak >= 3,
-        "servers went": ended < peak,
+        "every call was answered": load.outcomes == {"OK": load.sent},
+        "servers came": max(sizes) >= 3,
+        "servers went": sizes[-1] < max(sizes),
         "the metric rose before p99": crossed.get("metric", math.inf) <= crossed.get("p99", math.inf),
     }
     return [f"not so: {what}" for what, holds in expected.items() if not holds]

@@ -18,7 +18,7 @@ import pytest
 
 from protos.tensors import encode_request
 from tests.deploy.files import RULES, alerts
-from tests.deploy.monitoring import alerting, faster, monitoring
+from tests.deploy.monitoring import Prometheus, alerting, faster, monitoring
 from tests.support import toy
 from tests.support.serving import ServerProcess, eventually, serving
 from tests.support.steady import SteadyLoad
@@ -54,9 +54,9 @@ class Receiver:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def is_told(self, status: str, *names: str) -> None:
-        """Waits until it is told so of these alerts; they are proven where they are over."""
-        wanted = {(name, status) for name in names}
-        asyncio.run(eventually(lambda: wanted - {*self.told}, set(), TELLING_SECONDS))
+        """Waits until it is told so of these alerts, from now on; they are proven where they are over."""
+        wanted, begun = {(name, status) for name in names}, len(self.told)
+        asyncio.run(eventually(lambda: wanted - {*self.told[begun:]}, set(), TELLING_SECONDS))
         if status == "resolved":
             PROVEN.update(names)
 
@@ -67,6 +67,7 @@ class Stack:
 
     models: Path
     receiver: Receiver
+    prometheus: Prometheus
     slow: ServerProcess
     """It answers 200 requests per second, and lets 64 wait."""
     working: ServerProcess
@@ -76,27 +77,30 @@ class Stack:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder, models = tmp_path_factory.mktemp("watching"), toy.repository(tmp_path_factory.mktemp("models"))
-    (folder / "rules.yml").write_text(faster(RULES.read_text()))
-    receiver, limits = Receiver(), ("--batch-max", "4", "--queue-size", "64", "--watch", "0.5")
+    receiver, rules = Receiver(), folder / "rules.yml"
+    rules.write_text(faster(RULES.read_text()))
+    limits = ("--batch-max", "4", "--queue-size", "64", "--watch", "0.5")
     with (
         serving(models, *limits, program="tests.server.stress.slow") as slow,
         serving(models, "--workers", "2", "--watch", "0.5") as working,
         alerting(folder, receiver.url) as alertmanager,
-        monitoring(folder, [slow.metrics_address, working.metrics_address], folder / "rules.yml", alertmanager),
+        monitoring(folder, [slow.metrics_address, working.metrics_address], rules, alertmanager) as prometheus,
     ):
-        yield Stack(models, receiver, slow, working)
+        yield Stack(models, receiver, prometheus, slow, working)
     receiver.server.shutdown()
     receiver.server.server_close()
 
 
 def test_an_overload_is_told_as_what_it_does_to_clients_and_is_over_with_it(stack: Stack) -> None:
     names = ("ParetoSaturated", "ParetoErrorRatioHigh", "ParetoLatencyBudgetBurning")
-    overload = SteadyLoad(stack.slow.grpc_address, REQUEST, rate=400)
-    stack.receiver.is_told("firing", *names)
-    assert overload.stop()["RESOURCE_EXHAUSTED"] > 0
-    usual = SteadyLoad(stack.slow.grpc_address, REQUEST, rate=20)
-    stack.receiver.is_told("resolved", *names)
-    assert usual.stop() == {"OK": usual.sent}
+    with SteadyLoad(stack.slow.grpc_address, REQUEST, rate=400) as overload:
+        stack.receiver.is_told("firing", *names)
+        burns = {(names[-1], severity) for severity in ("critical", "warning")}  # of which one mutes the other
+        asyncio.run(eventually(lambda: burns - stack.prometheus.firing(), set(), TELLING_SECONDS))
+    assert overload.outcomes["RESOURCE_EXHAUSTED"] > 0
+    with SteadyLoad(stack.slow.grpc_address, REQUEST, rate=20) as usual:
+        stack.receiver.is_told("resolved", *names)
+    assert usual.outcomes == {"OK": usual.sent}
 
 
 def test_a_variant_that_fails_is_told_until_it_is_mended(stack: Stack) -> None:

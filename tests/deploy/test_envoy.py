@@ -19,13 +19,16 @@ from tests.support import certificates, toy
 from tests.support.serving import ServerProcess, connect, eventually, serving
 from tests.support.steady import SteadyLoad
 
-VARIANT = "fp32-onnxruntime"
+VARIANT, FAILED = "fp32-onnxruntime", "wrong-onnxruntime"
 REQUEST = encode_request("toy", VARIANT, {"input": toy.images(1)})
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return toy.repository(tmp_path_factory.mktemp("models"), ("onnxruntime",))
+    """A variant that serves, and one that fails its golden check."""
+    root = toy.repository(tmp_path_factory.mktemp("models"), ("onnxruntime",))
+    toy.publish_variant(root, "onnxruntime", recipe="wrong", factor=3.0)
+    return root
 
 
 @contextmanager
@@ -69,11 +72,11 @@ def test_the_calls_of_one_connection_are_shared_out_within_a_tenth(
 ) -> None:
     before = [answered(server) for server in servers]
     for _ in range(100):
-        for call in [stub.ModelInfer.future(REQUEST, timeout=30) for _ in range(8)]:
+        for call in [stub.ModelInfer.future(REQUEST, timeout=30) for _ in range(32)]:
             call.result()
     first, second = (answered(server) - was for server, was in zip(servers, before, strict=True))
-    assert first + second == 800
-    assert abs(first - second) <= 0.1 * 400
+    assert first + second == 3200
+    assert abs(first - second) <= 0.1 * 1600
 
 
 def test_a_stream_is_answered_request_by_request(stub: GRPCInferenceServiceStub) -> None:
@@ -109,13 +112,22 @@ def test_a_compressed_message_goes_to_no_server(servers: list[ServerProcess], st
     assert [answered(server) for server in servers] == before
 
 
-def test_a_message_above_64_mb_goes_to_no_server(servers: list[ServerProcess], stub: GRPCInferenceServiceStub) -> None:
-    before = [answered(server) for server in servers]
+def test_a_message_above_64_mb_goes_to_no_server(envoy: Envoy, stub: GRPCInferenceServiceStub) -> None:
+    before = envoy.stats("upstream_rq_total$")
     request = pb.ModelInferRequest(model_name="toy", raw_input_contents=[bytes(65 * 1024 * 1024)])
     with pytest.raises(grpc.RpcError):
         stub.ModelInfer(request, timeout=60)
-    assert [answered(server) for server in servers] == before
+    assert envoy.stats("upstream_rq_total$") == before
     assert stub.ModelInfer(REQUEST, timeout=30).model_name == "toy"
+
+
+def test_calls_of_a_variant_that_failed_put_no_server_out(envoy: Envoy, stub: GRPCInferenceServiceStub) -> None:
+    healthy = envoy.healthy()
+    for _ in range(30):
+        with pytest.raises(grpc.RpcError, match="is FAILED"):
+            stub.ModelInfer(encode_request("toy", FAILED, {"input": toy.images(1)}), timeout=30)
+    assert envoy.healthy() == healthy
+    assert len(healthy) == 2
 
 
 def test_tls_ends_at_envoy(envoy: Envoy, pair: certificates.Pair) -> None:
@@ -132,26 +144,42 @@ def test_health_is_asked_through_it(envoy: Envoy) -> None:
 
 def test_a_server_that_dies_under_load_costs_nobody_an_answer(models: Path, front: str, tmp_path: Path) -> None:
     with started(models, 2) as (dying, other), balancing(tmp_path, [dying.grpc_address, other.grpc_address]) as envoy:
-        load = SteadyLoad(envoy.address, REQUEST, rate=100)
-        asyncio.run(eventually(lambda: answered(dying) > 20))
-        dying.signal(SIGKILL)
-        load.wait_for(200)
-        assert envoy.healthy() == {other.grpc_address}
-        assert load.stop() == {"OK": load.sent}
+        with SteadyLoad(envoy.address, REQUEST, rate=100) as load:
+            asyncio.run(eventually(lambda: answered(dying) > 20))
+            dying.signal(SIGKILL)
+            asyncio.run(eventually(envoy.healthy, {other.grpc_address}))
+            load.wait_for(50)
+        assert load.outcomes == {"OK": load.sent}
+
+
+def test_a_server_that_is_taken_out_of_the_list_gets_no_call_though_it_is_well(
+    models: Path, front: str, tmp_path: Path
+) -> None:
+    with started(models, 2) as (out, left), balancing(tmp_path, [out.grpc_address, left.grpc_address]) as envoy:
+        envoy.route_to([left.grpc_address])
+        asyncio.run(eventually(envoy.healthy, {left.grpc_address}))
+        with connect(envoy.address) as channel:
+            for _ in range(50):
+                GRPCInferenceServiceStub(channel).ModelInfer(REQUEST, timeout=30)
+        assert (answered(out), answered(left)) == (0, 50)
 
 
 def test_all_servers_are_replaced_under_load_and_nobody_notices(models: Path, front: str, tmp_path: Path) -> None:
-    with started(models, 2) as old, balancing(tmp_path, [each.grpc_address for each in old]) as envoy:
-        load = SteadyLoad(envoy.address, REQUEST, rate=100)
+    with (
+        started(models, 2) as old,
+        balancing(tmp_path, [each.grpc_address for each in old]) as envoy,
+        SteadyLoad(envoy.address, REQUEST, rate=100) as load,
+        started(models, 2) as new,
+    ):
         load.wait_for(50)
-        with started(models, 2) as new:
-            envoy.route_to([each.grpc_address for each in new])
-            asyncio.run(eventually(envoy.healthy, {each.grpc_address for each in new}))
-            for server in old:
-                server.signal()
-            assert [server.wait() for server in old] == [0, 0]
-            load.wait_for(50)
-            assert load.stop() == {"OK": load.sent}
+        for those in ([*old, *new], new):  # nobody would be known to be well, were all exchanged at once
+            envoy.route_to([each.grpc_address for each in those])
+            asyncio.run(eventually(envoy.healthy, {each.grpc_address for each in those}))
+        for server in old:
+            server.signal()
+        assert [server.wait() for server in old] == [0, 0]
+        load.wait_for(50)
+        assert load.stop() == {"OK": load.sent}
 
 
 @pytest.mark.parametrize(

@@ -106,8 +106,8 @@ def test_the_image_and_its_user_are_those_of_the_dockerfile(container: dict[str,
 def test_ports_are_the_server_s_wherever_they_are_named(container: dict[str, Any], settings: Settings) -> None:
     ports = {each["name"]: each["containerPort"] for each in container["ports"]}
     assert ports == {"grpc": settings.port, "metrics": settings.metrics_port}
-    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-        assert container[probe]["grpc"]["port"] == settings.port
+    assert container["readinessProbe"]["grpc"]["port"] == settings.port
+    assert container["livenessProbe"]["httpGet"]["port"] == "metrics"  # health is NOT_SERVING where all variants failed
     (service,) = (each for each in build(FILES / "base") if each["kind"] == "Service")
     assert {each["name"]: each["port"] for each in service["spec"]["ports"]} == ports
 
@@ -138,7 +138,30 @@ def test_both_autoscalers_ask_alike() -> None:
     assert (hpa["minReplicas"], hpa["maxReplicas"]) == (keda["minReplicaCount"], keda["maxReplicaCount"])
     assert hpa["behavior"] == keda["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
     (metric,), (trigger,) = hpa["metrics"], keda["triggers"]
-    assert metric["pods"]["target"] == {"type": trigger["metricType"], "averageValue": trigger["metadata"]["threshold"]}
+    assert float(metric["pods"]["target"]["averageValue"].removesuffix("m")) / 1000 == float(
+        trigger["metadata"]["threshold"]
+    )
+
+
+@pytest.mark.parametrize("overlay", ["hpa", "keda"])
+def test_the_number_of_replicas_is_the_autoscaler_s_alone(overlay: str) -> None:
+    (deployment,) = (each for each in build(FILES / overlay) if each["kind"] == "Deployment")
+    assert "replicas" not in deployment["spec"]
+
+
+def test_a_client_is_let_in_by_its_label_alone() -> None:
+    (policy,) = (each for each in build(FILES / "base") if each["kind"] == "NetworkPolicy")
+    calls, _ = policy["spec"]["ingress"]
+    assert calls["from"] == [{"podSelector": {"matchLabels": {"paretoserve-client": "true"}}}]
+
+
+def test_all_select_the_pods_of_the_deployment(deployment: dict[str, Any]) -> None:
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    by_kind = {each["kind"]: each["spec"] for each in build(FILES / "base")}
+    assert by_kind["Deployment"]["selector"] == {"matchLabels": labels}
+    assert by_kind["PodDisruptionBudget"]["selector"] == {"matchLabels": labels}
+    assert by_kind["NetworkPolicy"]["podSelector"] == {"matchLabels": labels}
+    assert by_kind["Service"]["selector"] == labels
 
 
 def expressions() -> Iterator[str]:

@@ -14,7 +14,10 @@ DEADLINE = 30.0
 
 
 class SteadyLoad:
-    """Sends `request` `rate` times a second until `stop`; `outcomes` counts the ended calls by their codes."""
+    """Sends `request` `rate` times a second until `stop`, or the end of a `with`.
+
+    `outcomes` counts the ended calls by their codes.
+    """
 
     def __init__(self, address: str, request: pb.ModelInferRequest, rate: float) -> None:
         self._address, self._request, self._pause = address, request, 1 / rate
@@ -22,8 +25,14 @@ class SteadyLoad:
         self.seconds: list[float] = []
         """From sending to the answer, of each call that had one."""
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
+
+    def __enter__(self) -> "SteadyLoad":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def at(self, rate: float) -> None:
         """Goes on at another rate."""
