@@ -59,11 +59,11 @@ storms: $(INSTALLED)
 
 # Three servers behind Envoy, killed and replaced under load for two minutes each; fails where a client sees an error.
 replicas: $(INSTALLED)
-	@PATH="$(TOOLS):$$PATH" $(BIN)/python -m tests.deploy.replicas $(ARGS)
+	@PATH="$(TOOLS):$$PATH" $(BIN)/python -m tests.deploy.envoy.replicas $(ARGS)
 
 # Servers that come and go with the load behind Envoy, as Kubernetes' autoscaler would have it; three minutes.
 scaling: $(INSTALLED)
-	@$(BIN)/python -m tests.deploy.scaling $(ARGS)
+	@$(BIN)/python -m tests.deploy.envoy.scaling $(ARGS)
 
 # What a call of each runtime costs, then the server beside the engine and gRPC:
 # `make bench ARGS="--rounds 9 --peer NAME=HOST:PORT"`. Wants h2load.

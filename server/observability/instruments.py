@@ -23,7 +23,7 @@ class Instruments(CollectorRegistry):
     """A registry that has what was left behind counted before it is read, all of it or a few names."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(support_collectors_without_names=True)  # as that of the process is
         self.count: Callable[[], None] = lambda: None
 
     def collect(self) -> Iterable[prometheus_client.Metric]:

@@ -21,7 +21,10 @@ from tests.support.compressors.artifacts import described
 from tests.support.compressors.small import Small, dataset
 from tests.support.compressors.world import published, start
 
-CASES = [(runtime, "fp32") for runtime in exporters.EXPORTERS] + [("pytorch", "int8")]
+CASES = [
+    *((runtime, "fp32") for runtime in exporters.EXPORTERS),
+    pytest.param("pytorch", "int8", marks=pytest.mark.long),
+]
 
 
 @pytest.mark.parametrize(("runtime", "lowering"), CASES, ids=lambda case: str(case))

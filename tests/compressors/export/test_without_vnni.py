@@ -113,7 +113,15 @@ def largest_error(
     return float(np.abs(np.load(folder / "out.npy") - expected).max() / np.abs(expected).max())
 
 
-@pytest.mark.parametrize(("runtime", "name"), CASES, ids=[f"{name}-{runtime}" for runtime, name in CASES])
+@pytest.mark.parametrize(
+    ("runtime", "name"),
+    [
+        pytest.param(
+            *case, id=f"{case[1]}-{case[0]}", marks=[pytest.mark.long] if case == ("pytorch", "static") else []
+        )
+        for case in CASES
+    ],
+)
 def test_int8_built_here_is_right_there(
     network: nn.Module,
     images: torch.Tensor,

@@ -92,6 +92,7 @@ def test_what_does_not_fit_is_one_line_before_any_work(user: Path, words: list[s
     assert not (user / "models").exists()
 
 
+@pytest.mark.long
 def test_a_latency_that_no_student_has_is_told_after_the_users_own_model_was_built(user: Path) -> None:
     with pytest.raises(UsageError, match=r"no student within 0\.001 ms: the smallest, plain:8/2,16/2,32/2,32, takes"):
         shrink("--latency", "1us")

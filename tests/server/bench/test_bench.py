@@ -12,6 +12,7 @@ from server.bench.targets import peer
 from tests.support.serving import ServerProcess
 
 
+@pytest.mark.long
 def test_it_measures_both_doors_the_bare_servers_and_a_peer(
     repository: Path, servers: Callable[[str], ServerProcess], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -64,6 +64,10 @@ def test_a_page_of_one_series_alone_has_counted_every_answer_that_its_client_has
             assert sum(server.metrics(series).values()) - before == times
 
 
+def test_a_page_of_the_process_alone_has_its_cpu_time(server: ServerProcess) -> None:
+    assert [*server.metrics("process_cpu_seconds_total").values()] > [0.0]
+
+
 def test_requests_are_those_that_the_client_counted_by_variant_and_code(
     mixed: tuple[Counter[tuple[str, str]], Samples],
 ) -> None:

@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from protos.tensors import encode_request
 from protos.v1 import inference_pb2 as pb
 from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
-from tests.deploy.balancing import FILES, Envoy, balancing, envoy_program
+from tests.deploy.envoy.balancing import FILES, Envoy, balancing, envoy_program
 from tests.support import certificates, toy
 from tests.support.serving import ServerProcess, connect, eventually, serving
 from tests.support.steady import SteadyLoad

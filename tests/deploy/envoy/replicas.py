@@ -24,7 +24,7 @@ import psutil
 
 from protos.support import h2load
 from protos.tensors import encode_request
-from tests.deploy.balancing import balancing
+from tests.deploy.envoy.balancing import balancing
 from tests.server.stress.slow import EXECUTION_SECONDS
 from tests.support import toy
 from tests.support.serving import ServerProcess, eventually, serving

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.scaling import Autoscaler
+from tests.deploy.envoy.scaling import Autoscaler
 
 SPEC: dict[str, Any] = {
     "minReplicas": 2,

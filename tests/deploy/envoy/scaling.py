@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from tests.deploy.envoy.replicas import CAPACITY, LOAD, REQUEST, Fleet
 from tests.deploy.files import read
-from tests.deploy.replicas import CAPACITY, LOAD, REQUEST, Fleet
 from tests.support import toy
 from tests.support.serving import ServerProcess
 from tests.support.steady import SteadyLoad

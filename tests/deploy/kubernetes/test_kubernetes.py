@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from server.settings import Settings, parse
-from tests.deploy.crds import FIELDS, kind_of, unknown_fields
 from tests.deploy.files import DEPLOY, RULES, copied, dockerfile, read
+from tests.deploy.kubernetes.crds import FIELDS, kind_of, unknown_fields
 from tests.deploy.promql import problems
 
 FILES = DEPLOY / "kubernetes"
