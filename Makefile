@@ -100,8 +100,8 @@ tools:
 		echo "fetching Debian's chromium, prometheus, prometheus-alertmanager, qemu-user and nghttp2-client for the tests" >&2; \
 		[ $$(id -u) != 0 ] || apt-get -qq update >/dev/null || true; \
 		if missing promtool || missing prometheus-alertmanager; then \
-			(mkdir -p .venv/tools && cd .venv/tools && apt-get -qq download prometheus prometheus-alertmanager && \
-				for package in prometheus*_*.deb; do dpkg-deb -x $$package .; done); \
+			(mkdir -p .venv/tools && cd .venv/tools && for package in prometheus prometheus-alertmanager; do \
+				apt-get -qq download $$package && dpkg-deb -x $${package}_*.deb .; done); \
 		fi; \
 		if [ $$(id -u) = 0 ]; then \
 			DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends -y chromium chromium-driver qemu-user nghttp2-client >/dev/null; \
