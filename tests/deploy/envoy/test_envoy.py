@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from protos.tensors import encode_request
 from protos.v1 import inference_pb2 as pb
 from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
-from tests.deploy.envoy.balancing import FILES, Envoy, balancing, envoy_program
+from tests.deploy.envoy.balancing import FILES, Envoy, answered, balancing, envoy_program
 from tests.support import certificates, toy
 from tests.support.serving import ServerProcess, connect, eventually, serving
 from tests.support.steady import SteadyLoad
@@ -61,10 +61,6 @@ def envoy(
 def stub(envoy: Envoy) -> Iterator[GRPCInferenceServiceStub]:
     with connect(envoy.address) as channel:
         yield GRPCInferenceServiceStub(channel)
-
-
-def answered(server: ServerProcess) -> float:
-    return sum(server.metrics("pareto_requests_total").values())
 
 
 def test_the_calls_of_one_connection_are_shared_out_within_a_tenth(
@@ -149,7 +145,7 @@ def test_a_server_that_dies_under_load_costs_nobody_an_answer(models: Path, fron
             dying.signal(SIGKILL)
             asyncio.run(eventually(envoy.healthy, {other.grpc_address}))
             load.wait_for(50)
-        assert load.outcomes == {"OK": load.sent}
+        assert load.outcomes == {"OK": load.sent}, load.texts
 
 
 def test_a_server_that_is_taken_out_of_the_list_gets_no_call_though_it_is_well(
