@@ -10,7 +10,7 @@ TOOLS := $(CURDIR)/.venv/tools/usr/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := .venv/.installed
 
-.PHONY: demo demo-detection test test-long check bench proto soak overload stops storms replicas scaling clean tools
+.PHONY: demo demo-detection test test-long check bench proto soak overload stops storms memory replicas scaling clean tools
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -56,6 +56,10 @@ stops: $(INSTALLED)
 # Hostile clients at full size beside well-behaved ones, through both doors; fails where one of them does harm.
 storms: $(INSTALLED)
 	@$(BIN)/python -m tests.server.stress.storms $(ARGS)
+
+# A thousand variants below 2 GB; what cold answers take, and warm ones beside them; four minutes, 3 GB of disk.
+memory: $(INSTALLED)
+	@$(BIN)/python -m tests.server.hosting.memory $(ARGS)
 
 # Three servers behind Envoy, killed and replaced under load for two minutes each; fails where a client sees an error.
 replicas: $(INSTALLED)

@@ -21,7 +21,7 @@ from typing import Literal, get_args
 from loadtest import units
 from loadtest.access import Access
 from protos.errors import UsageError
-from protos.support.options import ABOVE_ZERO, Rule
+from protos.support.options import ABOVE_ZERO, MEGABYTES, Rule
 
 Scenario = Literal["closed", "server", "offline"]
 Form = Literal["tensor", "pixels", "jpeg"]
@@ -132,9 +132,9 @@ class Plan(Access):
     """arrivals per second that a variant to ship must carry; added to --rates"""
     max_drop: float | None = field(default=None, metadata=units.POINTS)
     """how far a variant to ship may be below FP32, in percentage points of its metric, top-1 or AP"""
-    max_memory: float | None = field(default=None, metadata=units.MEGABYTES)
+    max_memory: float | None = field(default=None, metadata=MEGABYTES)
     """most memory of a variant to ship, such as 200MB"""
-    max_size: float | None = field(default=None, metadata=units.MEGABYTES)
+    max_size: float | None = field(default=None, metadata=MEGABYTES)
     """largest artifact on disk of a variant to ship, such as 20MB"""
     error_rate: float = field(default=0.001, metadata=units.SHARE)
     """share of the calls that may fail at a rate that --find-max-rate finds, such as 0.1%"""

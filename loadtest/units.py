@@ -22,10 +22,8 @@ def different(each: Rule, nouns: str) -> Rule:
 
 
 _TIMES = {"": 1.0, "us": 1e-3, "ms": 1.0, "s": 1e3, "min": 60e3}
-_SIZES = {"": 1.0, "kB": 1e-3, "MB": 1.0, "GB": 1e3, "KiB": 2**10 / 1e6, "MiB": 2**20 / 1e6, "GiB": 2**30 / 1e6}
 
 MILLISECONDS = with_unit("TIME", "a time such as 20ms or 0.5s", _TIMES)
-MEGABYTES = with_unit("SIZE", "a size such as 200MB or 1.5GB", _SIZES)
 _SHARE = with_unit("SHARE", "a share such as 0.1% or 0.001", {"": 1.0, "%": 0.01})
 SHARE: Rule = {**_SHARE, "accepts": lambda value: 0 <= value < 1}
 RATE: Rule = {**ABOVE_ZERO, "metavar": "PER_SECOND"}

@@ -36,7 +36,9 @@ class GoldenError(VariantError):
 
 
 class RequestError(ParetoServeError):
-    """One request cannot be answered."""
+    """One request cannot be answered. `retry_after`: seconds after which it may be, where that is known."""
+
+    retry_after: float | None = None
 
 
 class NotFoundError(RequestError):
@@ -48,13 +50,13 @@ class InvalidInputError(RequestError):
 
 
 class UnavailableError(RequestError):
-    """The variant is loading, failed or unloading, or the server drains."""
+    """The variant is loading, cold, failed or unloading, or the server drains."""
 
 
 class OverloadedError(RequestError):
-    """Admission is full; nothing was queued. `retry_after`: seconds in which there should be room, if known."""
+    """Admission is full; nothing was queued."""
 
-    retry_after: float | None = None
+    retry_after = 0.0
 
 
 class ExpiredError(RequestError):

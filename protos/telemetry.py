@@ -59,7 +59,7 @@ STAGES: tuple[Stage, ...] = get_args(Stage)
 """What a request passes beside queue and compute, which have histograms and lie between decode and respond:
 
     receive   its bytes are parsed
-    decode    it is checked, its tensors or images are read, until it is admitted
+    decode    it is checked, its tensors or images are read, a cold variant is loaded, until it is admitted
     respond   after the engine, until the way back begins: the rest of its batch, the event loop
     encode    its outputs are made a response, and that is made bytes
 
@@ -81,6 +81,11 @@ REJECTED = Metric(
 LOAD_DURATION = Metric(
     "pareto_model_load_duration_seconds", "gauge", "seconds",
     "From the first byte read to READY, the golden check included.",
+)  # fmt: skip
+LOADS = Metric("pareto_variant_loads", "counter", "loads", "Times that the variant was loaded into memory.")
+EVICTIONS = Metric(
+    "pareto_variant_evictions", "counter", "evictions",
+    "Times that the variant left memory, not asked for longest, to keep the server below --max-memory.",
 )  # fmt: skip
 VARIANT_INFO = Metric(
     "pareto_variant_info", "gauge", "flag",
@@ -122,8 +127,8 @@ BUILD_INFO = Metric(
 
 METRICS = (
     REQUESTS, REQUEST_DURATION, QUEUE_DURATION, COMPUTE_DURATION, STAGE_SECONDS, BATCH_ROWS, INFLIGHT, QUEUE_DEPTH,
-    REJECTED, LOAD_DURATION, VARIANT_INFO, VARIANT_STATE, DEFAULT_VARIANT, VARIANT_QUALITY, VARIANT_ARTIFACT_BYTES,
-    VARIANT_MEMORY_BYTES, GRPC_HANDLED, BUILD_INFO,
+    REJECTED, LOAD_DURATION, LOADS, EVICTIONS, VARIANT_INFO, VARIANT_STATE, DEFAULT_VARIANT, VARIANT_QUALITY,
+    VARIANT_ARTIFACT_BYTES, VARIANT_MEMORY_BYTES, GRPC_HANDLED, BUILD_INFO,
 )  # fmt: skip
 
 WORKERS = Metric("pareto_workers", "gauge", "processes", "Worker processes that listen now.", ())

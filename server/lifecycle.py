@@ -29,6 +29,7 @@ from server.api.servicer import Servicer
 from server.api.stream import Streams
 from server.execution.threads import make_plan
 from server.hosting.registry import Registry
+from server.hosting.residency import Residency
 from server.hosting.sync import RepositorySync
 from server.observability import logs
 from server.observability.exporters import Exporters
@@ -99,7 +100,9 @@ class Server:
         self._exporters = Exporters(settings)
         self._answers = AnswerThreads(self._plan.slots, settings.queue_size)
         tasks = served(self._answers)
-        self._inference = Inference(self.registry, settings.max_rows, self._images, tasks, self._exporters.active)
+        self._residency = Residency(self.registry, settings)
+        warm, active = self._residency.warm, self._exporters.active
+        self._inference = Inference(self.registry, settings.max_rows, self._images, tasks, warm, active)
         self._streams = Streams(self._inference, settings.stream_requests)
         servicer = Servicer(self.registry, self._sync, self._inference, self._streams, settings)
         self._credentials = credentials(settings)
@@ -158,6 +161,7 @@ class Server:
         with contextlib.suppress(asyncio.CancelledError):
             await self.loading
         await self._sync.close()
+        await self._residency.close()
         await self.registry.close()
         self._images.close()
         self._answers.close()
@@ -182,10 +186,10 @@ class Server:
         if self._settings.watch:
             self._sync.watch(self._settings.watch)
 
-    def loaded(self) -> tuple[int, int]:
-        """Returns how many variants are READY, and how many FAILED."""
+    def loaded(self) -> tuple[int, int, int]:
+        """Returns how many variants are READY, how many FAILED, and how many COLD."""
         states = [hosted.state for hosted in self.registry.all()]
-        return states.count("READY"), states.count("FAILED")
+        return states.count("READY"), states.count("FAILED"), states.count("COLD")
 
     def _make_front(self, host: str, port: int) -> "NativeFront":
         try:

@@ -46,6 +46,14 @@ class Settings:
     each variant, when it is loaded, from how many rows on (16 to 64) larger batches gain nothing."""
     batch_delay: float = _number(0.0, 0.0, 10.0)
     """Seconds that a request may wait for others to join it, where others are likely to come; 0 takes what waits."""
+    max_memory: float | None = field(default=None, metadata=options.MEGABYTES)
+    """The most resident memory of the server, shared out among its workers. Variants are loaded when they are first
+    asked for, and those not asked for longest leave memory for others; by default all are loaded at the start."""
+    pin: tuple[str, ...] = field(default=(), metadata={"metavar": "MODEL[/VARIANT],..."})
+    """With --max-memory: models or variants that are loaded at the start, and stay."""
+    cold_wait: float = _number(10.0, 0.0, 3600.0)
+    """With --max-memory: seconds that a request waits for its variant to be loaded; then, with 0 at once, it is told
+    UNAVAILABLE and when to come again."""
     batch: tuple[str, ...] = field(default=(), metadata={"metavar": "MODEL=ROWS,..."})
     """Limits of one model or variant, as MODEL=ROWS, MODEL/VARIANT=ROWS or either with :SECONDS for the delay."""
     queue_size: int = _number(128, 1, 1_000_000)
@@ -90,6 +98,8 @@ class Settings:
             raise UsageError("--allow-repository-control needs --workers 1: a call reaches one worker; --watch, all")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise UsageError("--tls-cert and --tls-key need each other, one of them is missing")
+        if self.pin and self.max_memory is None:
+            raise UsageError("--pin needs --max-memory: without it every variant stays in memory")
         if self.front == "native" and (self.tls_cert or self.token_file):
             raise UsageError("--front native has neither TLS nor tokens: got --tls-cert or --token-file, expected none")
         if self.tls_client_ca is not None and self.tls_cert is None:
@@ -97,7 +107,9 @@ class Settings:
 
     def batch_limits(self) -> dict[str, BatchLimit]:
         """Returns what `make_limits` makes of the three settings; raises `UsageError`."""
-        return make_limits(self.batch_max, self.batch_delay, self.batch)
+        # A variant that a request waits for is not timed first.
+        rows = self.batch_max if self.max_memory is None else self.batch_max or server_defaults.SMALLEST_BATCH
+        return make_limits(rows, self.batch_delay, self.batch)
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:

@@ -6,7 +6,7 @@ from pathlib import Path
 from loadtest import units
 from loadtest.plan import Load, Plan
 from protos.errors import UsageError
-from protos.support.options import ABOVE_ZERO
+from protos.support.options import ABOVE_ZERO, MEGABYTES
 
 DEFAULT_USERS = 8
 
@@ -27,7 +27,7 @@ class Settings:
     """arrivals per second that must be carried, in place of --users: the lowest p99 is best then"""
     p99: float | None = field(default=None, metadata=units.MILLISECONDS)
     """highest p99 of the latency, such as 20ms: within it the highest throughput is best; without it the lowest p99"""
-    max_memory: float | None = field(default=None, metadata=units.MEGABYTES)
+    max_memory: float | None = field(default=None, metadata=MEGABYTES)
     """most memory of the server with all of its processes, such as 500MB"""
     threads: tuple[int, ...] = field(default=(), metadata=units.COUNTS)
     """values of the server's --threads to try, separated by commas (default: powers of two up to the cores)"""

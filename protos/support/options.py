@@ -62,6 +62,11 @@ def with_unit(metavar: str, expected: str, units: Mapping[str, float]) -> Rule:
     return {**ABOVE_ZERO, "convert": convert, "expected": expected, "metavar": metavar}
 
 
+_SIZES = {"": 1.0, "kB": 1e-3, "MB": 1.0, "GB": 1e3, "KiB": 2**10 / 1e6, "MiB": 2**20 / 1e6, "GiB": 2**30 / 1e6}
+
+MEGABYTES = with_unit("SIZE", "a size such as 200MB or 1.5GB", _SIZES)
+"""The rule of a field whose value is a size; a bare number is of megabytes."""
+
 EXISTING_FOLDER: Rule = {"accepts": Path.is_dir, "expected": "a folder that exists"}
 """The rule of a field whose value is a folder to read from."""
 

@@ -22,7 +22,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 from prometheus_client import Counter
 
-from protos.errors import InvalidInputError, OverloadedError, UnavailableError
+from protos.errors import InvalidInputError, RequestError, UnavailableError
 from server.observability import logs
 from server.observability.request_record import RequestRecord
 from server.status import is_fault, text_of
@@ -178,7 +178,8 @@ class Status:
     code: grpc.StatusCode
     text: str
     hint: tuple[tuple[str, str], ...]
-    """Trailing metadata: when to come again, where the queue was full, as gRPC's own retries understand it."""
+    """Trailing metadata: when to come again, as gRPC's own retries understand it, where the queue was full or the
+    variant cold."""
 
 
 class MethodCounter:
@@ -220,10 +221,10 @@ async def _end(counter: MethodCounter, error: BaseException, context: Context, r
 
 
 def _hint(error: Exception) -> tuple[tuple[str, str], ...]:
-    if not isinstance(error, OverloadedError):
+    if not isinstance(error, RequestError) or error.retry_after is None:
         return ()
     # https://github.com/grpc/proposal/blob/master/A6-client-retries.md#pushback
-    return (("grpc-retry-pushback-ms", str(max(1, math.ceil((error.retry_after or 0.0) * 1e3)))),)
+    return (("grpc-retry-pushback-ms", str(max(1, math.ceil(error.retry_after * 1e3)))),)
 
 
 async def _write_all(behavior: Stream, request: Message, context: Context) -> None:

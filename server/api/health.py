@@ -2,7 +2,7 @@
 
     ""  and  "inference.GRPCInferenceService"    SERVING while ServerReady
     "<model>"                                    as its default variant
-    "<model>/<variant>"                          SERVING while READY; SERVICE_UNKNOWN once it has vanished
+    "<model>/<variant>"                          SERVING while READY or COLD; SERVICE_UNKNOWN once it has vanished
 
 Source: https://github.com/grpc/grpc/blob/master/doc/health-checking.md
 """
@@ -25,7 +25,7 @@ class Health:
 
     async def publish(self, registry: Registry) -> None:
         """Sets the status of every service to what the registry says now."""
-        variants = {hosted.label: hosted.state == "READY" for hosted in registry.all()}
+        variants = {hosted.label: hosted.available for hosted in registry.all()}
         models = {model: variants.get(f"{model}/{registry.default(model)}", False) for model in registry.models()}
         ready = {"": registry.ready, SERVICE: registry.ready, **models, **variants}
         for service, is_ready in ready.items():

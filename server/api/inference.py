@@ -1,6 +1,7 @@
 """One inference request from its message to the response, whichever call it came by.
 
     check     decodes, finds the variant, compares the request with it, learns what its task shall make of the outputs
+    warm      waits until a variant that is COLD is in memory
     submit    queues it at the variant's engine
     respond   makes the answer of the engine's outputs
 
@@ -9,7 +10,7 @@ would silently change what the answer means.
 """
 
 import inspect
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -31,7 +32,8 @@ class Checked:
     request: pb.ModelInferRequest
     record: RequestRecord
     hosted: Hosted
-    engine: Engine
+    engine: Engine | None
+    """None: the variant was COLD."""
     variant: Variant
     rows: int
     inputs: dict[str, Array] | None
@@ -40,17 +42,19 @@ class Checked:
     """Makes the outputs of the answer; None: they are the engine's own."""
 
     def submit(self, inputs: dict[str, Array], reply: Reply) -> Job:
-        """Queues it; where the engine was replaced since the request was checked, at the one that replaced it.
+        """Queues it; where there was no engine when the request was checked, or another, at the one there is now.
 
-        A successor that takes or gives something else would make another answer of it: that one is not asked.
+        One that takes or gives something else would make another answer of it: that one is not asked.
         """
         record, variant = self.record, self.variant
         record.admit(variant.model, variant.variant, self.rows)
         try:
+            if self.engine is None:
+                raise UnavailableError(f"variant '{self.hosted.label}' was replaced")
             return self.engine.submit(inputs, self.rows, record.deadline, reply)
         except UnavailableError:
             engine, successor = self.hosted.serving()
-            if engine is self.engine or _checked_by(successor) != _checked_by(variant):
+            if engine is None or engine is self.engine or _checked_by(successor) != _checked_by(variant):
                 raise
             return engine.submit(inputs, self.rows, record.deadline, reply)
 
@@ -77,7 +81,7 @@ def _checked_by(variant: Variant) -> tuple[object, ...]:
 
 
 class Inference:
-    """Answers for the variants of `registry`; a request holds at most `max_rows` rows."""
+    """Answers for the variants of `registry`, which `warm` loads; a request holds at most `max_rows` rows."""
 
     def __init__(
         self,
@@ -85,10 +89,11 @@ class Inference:
         max_rows: int,
         images: Images,
         tasks: Mapping[TaskName, Task],
+        warm: Callable[[Hosted], Awaitable[None]],
         exporters: Sequence[Exporter] = (),
     ) -> None:
         self._registry, self._max_rows, self._images = registry, max_rows, images
-        self._tasks, self._exporters = tasks, exporters
+        self._tasks, self._warm, self._exporters = tasks, warm, exporters
 
     def check(self, request: pb.ModelInferRequest, record: RequestRecord) -> Checked:
         """Returns what a request asks for; raises the error that says why it cannot be asked. For any thread."""
@@ -107,7 +112,9 @@ class Inference:
         return Checked(request, record, hosted, engine, variant, rows, inputs, finish)
 
     async def complete(self, checked: Checked) -> pb.ModelInferResponse:
-        """Returns the response to a request that was checked."""
+        """Returns the response to a request that was checked; raises what `Residency.warm` raises, too."""
+        if checked.engine is None:
+            await self._warm(checked.hosted)
         inputs, sizes = checked.inputs, None
         if inputs is None:
             inputs, sizes = await self._images.read(

@@ -7,6 +7,7 @@ from protos.manifest import TensorSpec
 from protos.support.machine import measured
 from protos.tasks.table import TASKS
 from protos.v1 import inference_pb2 as pb
+from server.execution.engine import limit_for
 from server.execution.threads import Plan
 from server.hosting.registry import Hosted
 from server.settings import Settings
@@ -16,7 +17,7 @@ _TYPES = {"BYTES": "STRING"}
 
 
 def describe(hosted: Hosted, plan: Plan, settings: Settings) -> pb.ModelConfig:
-    """The configuration of a variant; `UnavailableError` unless it is READY."""
+    """The configuration of a variant; `UnavailableError` unless it can be asked."""
     engine, variant = hosted.serving()
     outputs = TASKS[variant.task].outputs(variant)
     config = pb.ModelConfig(
@@ -28,9 +29,10 @@ def describe(hosted: Hosted, plan: Plan, settings: Settings) -> pb.ModelConfig:
         output=[pb.ModelOutput(name=spec.name, data_type=_type(spec), dims=spec.shape[1:]) for spec in outputs],
         instance_group=[pb.ModelInstanceGroup(count=plan.workers, kind=pb.ModelInstanceGroup.KIND_CPU)],
     )
-    if engine.limit.rows > 1:
-        config.dynamic_batching.preferred_batch_size.append(engine.limit.rows)
-        config.dynamic_batching.max_queue_delay_microseconds = round(engine.limit.delay * 1e6)
+    limit = engine.limit if engine else limit_for(variant, settings.batch_limits())
+    if limit.rows > 1:
+        config.dynamic_batching.preferred_batch_size.append(limit.rows)
+        config.dynamic_batching.max_queue_delay_microseconds = round(limit.delay * 1e6)
     parameters = {
         "variant": variant.variant,
         "recipe": variant.recipe.name,

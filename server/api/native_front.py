@@ -158,7 +158,7 @@ class NativeFront:
             if self._refusing:
                 raise UnavailableError("the server is shutting down")
             call.checked = checked = self._inference.check(_parse(payload), call.record)
-            if checked.inputs is None:
+            if checked.inputs is None or checked.engine is None:
                 later = self._answer_later(call, self._inference.complete(checked))
                 call.task = asyncio.run_coroutine_threadsafe(later, self._loop)
             else:

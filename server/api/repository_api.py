@@ -16,8 +16,9 @@ from server.hosting.sync import RepositorySync
 HARMLESS = "unload_dependents"
 """The one parameter that is taken, by unload: no model depends on another here."""
 
-_STATES = {"FAILED": "UNAVAILABLE", "UNLOADED": "UNAVAILABLE"}
+_STATES = {"FAILED": "UNAVAILABLE", "UNLOADED": "UNAVAILABLE", "COLD": "READY"}
 """Our states that Triton does not have."""
+_REASONS = {"UNLOADED": "unloaded", "COLD": "cold: a request has it loaded"}
 
 
 class RepositoryServicer(GRPCInferenceServiceServicer):
@@ -27,9 +28,9 @@ class RepositoryServicer(GRPCInferenceServiceServicer):
         self._registry, self._sync, self._allowed = registry, sync, allowed
 
     async def RepositoryIndex(self, request: pb.RepositoryIndexRequest, context: object) -> pb.RepositoryIndexResponse:
-        """Lists every variant that is hosted, was unloaded or is broken; or those that are READY."""
+        """Lists every variant that is hosted, was unloaded or is broken; or those that can be asked."""
         _check_repository(request.repository_name)
-        rows = [hosted for hosted in self._registry.all() if hosted.state == "READY" or not request.ready]
+        rows = [hosted for hosted in self._registry.all() if hosted.available or not request.ready]
         return pb.RepositoryIndexResponse(models=map(_row, rows))
 
     async def RepositoryModelLoad(
@@ -62,7 +63,7 @@ def _check_repository(name: str) -> None:
 
 
 def _row(hosted: Hosted) -> pb.RepositoryIndexResponse.ModelIndex:
-    reason = "unloaded" if hosted.state == "UNLOADED" else hosted.reason
+    reason = _REASONS.get(hosted.state, hosted.reason)
     if reason and hosted.state == "READY":
         reason = f"a newer publication is not served: {reason}"
     state = _STATES.get(hosted.state, hosted.state)

@@ -45,7 +45,7 @@ class Servicer(RepositoryServicer):
 
     async def ModelReady(self, request: pb.ModelReadyRequest, context: object) -> pb.ModelReadyResponse:
         """Says whether a variant can be asked."""
-        return pb.ModelReadyResponse(ready=self._registry.find(request.name, request.version).state == "READY")
+        return pb.ModelReadyResponse(ready=self._registry.find(request.name, request.version).available)
 
     async def ServerMetadata(self, request: pb.ServerMetadataRequest, context: object) -> pb.ServerMetadataResponse:
         """Names the server and the extensions that it has."""

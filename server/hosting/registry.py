@@ -3,6 +3,9 @@
     LOADING --> READY --> UNLOADING --> UNLOADED, or gone where the repository has it no more
        '-----> FAILED -------------------'
 
+With `--max-memory` LOADING leads to COLD, which is served as READY is: a request has it loaded first, and
+`server.hosting.residency` chooses what leaves memory for it.
+
 Every variant of the repository is registered before any is loaded: a broken one is a row with its reason,
 never a gap. Loading happens in a thread, while the server already answers; one variant that cannot be loaded
 never hurts another, nor the older publication of itself that still serves. State changes on the event loop
@@ -12,10 +15,10 @@ only, and by one change at a time: `server.hosting.sync` takes care of that.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from protos.errors import NotFoundError, UnavailableError, VariantError
+from protos.errors import NotFoundError, UnavailableError, UsageError, VariantError
 from protos.manifest import Variant
 from protos.repository import FIRST_DEFAULT, Entry, default_variant, scan
 from protos.support.failures import has_path, telling_line
@@ -41,6 +44,8 @@ class Hosted:
     """Why `entry` could not be loaded."""
     served: tuple[Engine, Variant] | None = None
     """What answers its requests: one value, since threads read it while another publication takes its place."""
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while it is loaded or unloaded."""
 
     @property
     def engine(self) -> Engine | None:
@@ -62,13 +67,20 @@ class Hosted:
         """`model/variant`, as health and log name it."""
         return f"{self.entry.model}/{self.entry.name}"
 
-    def serving(self) -> tuple[Engine, Variant]:
-        """Returns what answers its requests; `UnavailableError` with the reason unless it is READY."""
-        served = self.served
-        if self.state != "READY" or served is None:
-            because = f": {self.reason}" if self.reason else ""
-            raise UnavailableError(f"variant '{self.label}' is {self.state}{because}")
-        return served
+    @property
+    def available(self) -> bool:
+        """Whether it can be asked."""
+        return self.state in ("READY", "COLD")
+
+    def serving(self) -> tuple[Engine | None, Variant]:
+        """Returns what answers its requests, while it is COLD no engine; else `UnavailableError` with the reason."""
+        served, state = self.served, self.state
+        if state == "READY" and served is not None:
+            return served
+        if state == "COLD" and self.entry.variant is not None:
+            return None, self.entry.variant
+        because = f": {self.reason}" if self.reason else ""
+        raise UnavailableError(f"variant '{self.label}' is {state}{because}")
 
 
 class Registry:
@@ -82,17 +94,20 @@ class Registry:
         self._slots = Slots(plan.slots)
         self._loader = Loader(self.root, plan.threads, self._slots, settings.batch_limits())
         self._models: dict[str, dict[str, Hosted]] = {}
+        self._lazy, self._pinned = settings.max_memory is not None, {*settings.pin}
         entries = scan(self.root)
         self._defaults = {model: default_variant(self.root, model) for model in {entry.model for entry in entries}}
         for entry in entries:
             self.register(entry)
+        if unknown := self._pinned - {*self._models} - {hosted.label for hosted in self.all()}:
+            raise UsageError(f"--pin: got '{min(unknown)}', which the repository does not hold")
         self._started = False
         self.draining = False
 
     @property
     def ready(self) -> bool:
         """Start-up loading has finished, something can answer, and the server is not about to stop."""
-        return self._started and not self.draining and any(hosted.state == "READY" for hosted in self.all())
+        return self._started and not self.draining and any(hosted.available for hosted in self.all())
 
     def all(self) -> list[Hosted]:
         """Every variant, by model and name."""
@@ -146,31 +161,62 @@ class Registry:
 
     def register(self, entry: Entry) -> Hosted:
         """Adds a row for `entry`, LOADING, in place of one of that name that was unloaded."""
-        hosted = Hosted(entry, VariantMetrics(self._metrics, entry.model, entry.name))
+        hosted = Hosted(entry, VariantMetrics(self._metrics, entry.model, entry.name, self._lazy))
         hosted.metrics.set_state("LOADING")
         hosted.metrics.set_default(entry.name == self.default(entry.model))
         self._models.setdefault(entry.model, {})[entry.name] = hosted
         return hosted
 
     async def load(self, hosted: Hosted, entry: Entry) -> str:
-        """Serves `entry` in place of what served before, or returns why it cannot: then that goes on serving."""
-        hosted.entry = entry
-        try:
-            loaded = await self._loader.load(entry)
-        except Exception as error:
-            return await self._fail(hosted, error)
-        await self._swap(hosted, loaded)
-        return ""
+        """Serves `entry` in place of what served before, or returns why it cannot: then that goes on serving.
+
+        With `--max-memory` one that is neither pinned nor in memory becomes COLD, if its manifest can be read.
+        """
+        async with hosted.turn:
+            hosted.entry = entry
+            if not self._lazy or self.pinned(hosted) or hosted.served is not None:
+                return await self._load(hosted)
+            if entry.variant is None:
+                assert entry.broken is not None
+                return await self._fail(hosted, entry.broken)
+            hosted.reason = ""
+            hosted.metrics.describe(entry.variant)
+            await self._set(hosted, "COLD")
+            return ""
+
+    async def warm(self, hosted: Hosted) -> None:
+        """Loads a variant that is COLD; then it is READY or FAILED."""
+        async with hosted.turn:
+            if hosted.state == "COLD":
+                await self._load(hosted)
+
+    async def evict(self, hosted: Hosted) -> bool:
+        """Makes a READY variant COLD and gives its memory back; False where a request for it is under way."""
+        hosted.state = "COLD"  # before the look: a request that begins in another thread from now on finds no engine
+        if hosted.metrics.in_flight:
+            hosted.state = "READY"
+            return False
+        engine, hosted.served = hosted.engine, None
+        hosted.metrics.set_state("COLD")
+        hosted.metrics.evicted()
+        logger.info("variant %s COLD", hosted.label)
+        await self._retire(engine)
+        return True
+
+    def pinned(self, hosted: Hosted) -> bool:
+        """Returns whether it is to stay in memory."""
+        return not self._pinned.isdisjoint((hosted.entry.model, hosted.label))
 
     async def unload(self, hosted: Hosted) -> None:
         """Refuses what comes, executes what is queued, gives the engine back; the row stays, its metrics go."""
-        engine, hosted.served, hosted.reason = hosted.engine, None, ""
-        await self._set(hosted, "UNLOADING")
-        await self._retire(engine)
-        hosted.metrics.remove()
-        hosted.state = "UNLOADED"
-        logger.info("variant %s UNLOADED", hosted.label)
-        await self._changed(self)
+        async with hosted.turn:
+            engine, hosted.served, hosted.reason = hosted.engine, None, ""
+            await self._set(hosted, "UNLOADING")
+            await self._retire(engine)
+            hosted.metrics.remove()
+            hosted.state = "UNLOADED"
+            logger.info("variant %s UNLOADED", hosted.label)
+            await self._changed(self)
 
     async def forget(self, hosted: Hosted) -> None:
         """Removes the row of an unloaded variant, and with the last row the model."""
@@ -189,13 +235,21 @@ class Registry:
                 hosted.metrics.set_default(hosted.entry.name == variant)
         await self._changed(self)
 
+    async def _load(self, hosted: Hosted) -> str:
+        try:
+            loaded = await self._loader.load(hosted.entry)
+        except Exception as error:
+            return await self._fail(hosted, error)
+        await self._swap(hosted, loaded)
+        return ""
+
     async def _swap(self, hosted: Hosted, loaded: Loaded) -> None:
         old, hosted.entry, hosted.reason = hosted.engine, loaded.entry, ""
         room, limit = self._settings.queue_size, loaded.limit
         engine = Engine(loaded.runtime, hosted.label, room, self._slots, hosted.metrics, limit)
         hosted.served = engine, loaded.variant
-        hosted.metrics.follow_queue(engine.depth)
-        hosted.metrics.describe(loaded.variant, loaded.seconds)
+        hosted.metrics.describe(loaded.variant)
+        hosted.metrics.loaded(loaded.seconds, engine.depth)
         batches = f"batches of up to {limit.rows} rows" if limit.rows > 1 else "no batches"
         logger.info("variant %s READY in %.2f s, %s", hosted.label, loaded.seconds, batches)
         if measured(loaded.variant.machine) == "elsewhere":
@@ -224,6 +278,7 @@ class Registry:
         return hosted.reason
 
     async def _set(self, hosted: Hosted, state: State) -> None:
-        hosted.state = state
+        before, hosted.state = hosted.state, state
         hosted.metrics.set_state(state)
-        await self._changed(self)
+        if (before, state) != ("COLD", "READY"):
+            await self._changed(self)

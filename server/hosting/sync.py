@@ -122,7 +122,8 @@ class RepositorySync:
         hosted = self._registry.of(entry.model).get(entry.name)
         if hosted is None or hosted.state == "UNLOADED":
             return self._registry.register(entry)
-        if hosted.variant is not None and hosted.variant == entry.variant:  # published again as it was
+        held = hosted.entry.variant if hosted.state == "COLD" else hosted.variant
+        if held is not None and held == entry.variant:  # published again as it was
             hosted.entry, hosted.reason = entry, ""
             return None
         return hosted if hosted.entry.fingerprint != entry.fingerprint or (again and hosted.reason) else None

@@ -93,6 +93,6 @@ def log_serving(plan: Plan, front: str, grpc: str, metrics: str) -> None:
     logger.info("serving grpc=%s metrics=%s", grpc, metrics)
 
 
-def log_loaded(ready: int, failed: int) -> None:
+def log_loaded(ready: int, failed: int, cold: int) -> None:
     """Says that start-up loading has finished, in words that programs wait for."""
-    logger.info("%d variants are READY, %d FAILED", ready, failed)
+    logger.info("%d variants are READY, %d FAILED%s", ready, failed, f", {cold} COLD" if cold else "")

@@ -1,15 +1,18 @@
 """The instruments of `protos.telemetry`, on an injected registry, and what the server does with them.
 
 Labels are resolved once for each variant, when it is registered: each series is there before it grows, without
-which Prometheus' rate() would miss its first burst. A request that was answered only leaves its record behind;
-records are counted by the dozen, and always before they are read. Counting each at once would touch a hundred
-places in memory that the caches have forgotten since the last request.
+which Prometheus' rate() would miss its first burst. Of a variant that is COLD and was never loaded, the series that
+grow are not there: with a thousand such variants they would be all of the page.
+
+A request that was answered only leaves its record behind; records are counted by the dozen, and always before they are
+read. Counting each at once would touch a hundred places in memory that the caches have forgotten since the last one.
 """
 
 import platform
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import cached_property
 from typing import Literal, TypeVar, get_args
 
 import grpc
@@ -26,7 +29,7 @@ from server.observability.request_record import RequestRecord
 from server.observability.statistics import Statistics
 from server.status import ENDINGS
 
-State = Literal["LOADING", "READY", "FAILED", "UNLOADING"]
+State = Literal["LOADING", "READY", "COLD", "FAILED", "UNLOADING"]
 STATES: tuple[State, ...] = get_args(State)
 REASONS: tuple[Reason, ...] = get_args(Reason)
 FLUSH_EVERY = 64
@@ -49,6 +52,8 @@ class Metrics:
         self.inflight = make(registry, Gauge, telemetry.INFLIGHT)
         self.queue_depth = make(registry, Gauge, telemetry.QUEUE_DEPTH)
         self.load_duration = make(registry, Gauge, telemetry.LOAD_DURATION)
+        self.loads = make(registry, Counter, telemetry.LOADS)
+        self.evictions = make(registry, Counter, telemetry.EVICTIONS)
         self.info = make(registry, Gauge, telemetry.VARIANT_INFO)
         self.state = make(registry, Gauge, telemetry.VARIANT_STATE)
         self.default = make(registry, Gauge, telemetry.DEFAULT_VARIANT)
@@ -67,25 +72,23 @@ class Metrics:
 
 
 class VariantMetrics:
-    """The series of one variant; the `Observer` of its engine."""
+    """The series of one variant; the `Observer` of its engine. `lazy`: those that grow come with the first load."""
 
-    def __init__(self, metrics: Metrics, model: str, name: str) -> None:
+    def __init__(self, metrics: Metrics, model: str, name: str, lazy: bool = False) -> None:
         self._statistics = Statistics()
         self._answers: deque[RequestRecord] = deque()
         self._executions: deque[tuple[int, float | None]] = deque()
         self._mutex, self._counting = threading.Lock(), threading.Lock()
         self._metrics, self._labels, self._names = metrics, (model, name), {"model": model, "variant": name}
         metrics.variants.add(self)
-        self._requests = {code: metrics.requests.labels(model, name, code.name) for code in ENDINGS}
-        self._rejected = {reason: metrics.rejected.labels(model, name, reason) for reason in REASONS}
         self._states = {state: metrics.state.labels(model, name, state) for state in STATES}
         self._in_flight = 0
-        metrics.inflight.labels(model, name).set_function(lambda: self._in_flight)
-        self._request_duration = metrics.request_duration.labels(model, name)
-        self._queue_duration = metrics.queue_duration.labels(model, name)
-        self._compute_duration = metrics.compute_duration.labels(model, name)
-        self._stage_seconds = [metrics.stage_seconds.labels(model, name, stage) for stage in telemetry.STAGES]
-        self._batch_rows = metrics.batch_rows.labels(model, name)
+        if not lazy:
+            assert self._growing
+
+    @cached_property
+    def _growing(self) -> "_Growing":
+        return _Growing(self._metrics, self._labels, lambda: self._in_flight)
 
     def request_began(self) -> None:
         """Counts one request as in flight; for any thread, as all that follow."""
@@ -101,11 +104,21 @@ class VariantMetrics:
             if failed:
                 self._statistics.fail.add(record.seconds)
         if failed:
-            self._requests[record.code].inc()
+            self._growing.requests[record.code].inc()
             return
         self._answers.append(record)
         if len(self._answers) >= FLUSH_EVERY:
             self.count()
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests have begun and are not over."""
+        return self._in_flight
+
+    @property
+    def last_asked(self) -> float:
+        """When the last request began, in seconds since the epoch; 0 before the first."""
+        return self._statistics.last_request
 
     @property
     def statistics(self) -> Statistics:
@@ -123,20 +136,23 @@ class VariantMetrics:
         """Counts what was left behind; for any thread."""
         with self._counting:
             executions, answers = _taken(self._executions), _taken(self._answers)
-            self._batch_rows.observe_all([rows for rows, _ in executions])
-            self._requests[grpc.StatusCode.OK].inc(len(answers))
-            self._request_duration.observe_all([record.seconds for record in answers])
-            self._queue_duration.observe_all([record.queue_seconds for record in answers])
-            self._compute_duration.observe_all([record.compute_seconds for record in answers])
+            if not executions and not answers:
+                return
+            growing = self._growing
+            growing.batch_rows.observe_all([rows for rows, _ in executions])
+            growing.requests[grpc.StatusCode.OK].inc(len(answers))
+            growing.request_duration.observe_all([record.seconds for record in answers])
+            growing.queue_duration.observe_all([record.queue_seconds for record in answers])
+            growing.compute_duration.observe_all([record.compute_seconds for record in answers])
             self._statistics.executed(executions)
             self._statistics.answered(answers)
             stages = [record.stages for record in answers]
-            for counter, *spent in zip(self._stage_seconds, *stages, strict=True):
+            for counter, *spent in zip(growing.stage_seconds, *stages, strict=True):
                 counter.inc(max(0.0, sum(spent)))  # what takes no time may be rounded to less than none
 
     def rejected(self, reason: Reason) -> None:
         """Counts a request that was refused."""
-        self._rejected[reason].inc()
+        self._growing.rejected[reason].inc()
 
     def set_state(self, state: State) -> None:
         """Shows 1 for `state` and 0 for the others."""
@@ -147,12 +163,19 @@ class VariantMetrics:
         """Shows whether requests that name no variant come here."""
         self._metrics.default.labels(*self._labels).set(default)
 
-    def follow_queue(self, depth: Callable[[], int]) -> None:
-        """Shows what `depth` returns whenever the page is read."""
+    def loaded(self, seconds: float, depth: Callable[[], int]) -> None:
+        """Counts that it came into memory, in `seconds`, and shows what `depth` returns whenever the page is read."""
+        self._growing.loads.inc()
+        self._metrics.load_duration.labels(*self._labels).set(seconds)
         self._metrics.queue_depth.labels(*self._labels).set_function(depth)
 
-    def describe(self, variant: Variant, seconds: float) -> None:
-        """Shows what the manifest says, in place of what an earlier one said, and the `seconds` that loading took."""
+    def evicted(self) -> None:
+        """Counts that it left memory; it has no queue then."""
+        self._growing.evictions.inc()
+        self._metrics.queue_depth.labels(*self._labels).set_function(lambda: 0)
+
+    def describe(self, variant: Variant) -> None:
+        """Shows what the manifest says, in place of what an earlier one said."""
         for instrument in (self._metrics.info, self._metrics.quality, self._metrics.memory_bytes):
             instrument.remove_by_labels(self._names)
         told = (variant.recipe.name, variant.runtime, variant.precision, measured(variant.machine))
@@ -160,7 +183,6 @@ class VariantMetrics:
         self._metrics.artifact_bytes.labels(*self._labels).set(variant.artifact_bytes)
         if variant.footprint is not None:
             self._metrics.memory_bytes.labels(*self._labels).set(variant.footprint.load_peak_bytes)
-        self._metrics.load_duration.labels(*self._labels).set(seconds)
         if (quality := variant.quality) is not None:
             metric = quality.metric
             values = {metric: quality.value, f"{metric}_parent": quality.parent}
@@ -174,6 +196,22 @@ class VariantMetrics:
         self._metrics.variants.discard(self)
         for instrument in self._metrics.of_variants:
             instrument.remove_by_labels(self._names)
+
+
+class _Growing:
+    """The series of one variant that grow with its requests and loads."""
+
+    def __init__(self, metrics: Metrics, labels: tuple[str, str], in_flight: Callable[[], int]) -> None:
+        self.requests = {code: metrics.requests.labels(*labels, code.name) for code in ENDINGS}
+        self.rejected = {reason: metrics.rejected.labels(*labels, reason) for reason in REASONS}
+        metrics.inflight.labels(*labels).set_function(in_flight)
+        self.request_duration = metrics.request_duration.labels(*labels)
+        self.queue_duration = metrics.queue_duration.labels(*labels)
+        self.compute_duration = metrics.compute_duration.labels(*labels)
+        self.stage_seconds = [metrics.stage_seconds.labels(*labels, stage) for stage in telemetry.STAGES]
+        self.batch_rows = metrics.batch_rows.labels(*labels)
+        self.loads = metrics.loads.labels(*labels)
+        self.evictions = metrics.evictions.labels(*labels)
 
 
 def _taken(left: "deque[Left]") -> "list[Left]":

@@ -18,8 +18,8 @@ HEAD = """\
 
 `http://HOST:8002/metrics` (`--host`, `--metrics-port`) has these, in Prometheus' text format, and no others. The
 series of a variant are there, with 0, from when it is registered, so that `rate()` sees their first burst, and go when
-it is unloaded. What a manifest does not say, such as memory, is absent. `model` and `variant` are names of variants of
-the repository, never a request's own text.
+it is unloaded; with `--max-memory`, those that grow are there from its first load. What a manifest does not say, such
+as memory, is absent. `model` and `variant` are names of variants of the repository, never a request's own text.
 """
 
 WORKERS = """\
@@ -42,14 +42,14 @@ LABELS = {
     "model": "name of the model",
     "variant": "name of the variant, `RECIPE-RUNTIME`",
     "code": "gRPC status, such as `OK`",
-    "stage": "`receive`: its bytes are parsed; `decode`: it is checked, its tensors or images are read; `respond`: "
-    "from the engine's end until the way back begins; `encode`: its response is made, and made bytes",
+    "stage": "`receive`: its bytes are parsed; `decode`: it is checked, its tensors or images are read, a cold variant "
+    "is loaded; `respond`: from the engine's end until the way back begins; `encode`: its response is made bytes",
     "reason": "of a rejected request: why; of a restart: the signal that ended the worker, or `exit`",
     "recipe": "what was done to the weights",
     "runtime": "what executes them",
     "precision": "of weights and activations",
     "measured": "`here`, or `elsewhere`: whether the manifest's figures are from a CPU like this one",
-    "state": "`LOADING`, `READY`, `FAILED` or `UNLOADING`",
+    "state": "`LOADING`, `READY`, `COLD`: to be loaded when it is asked for, `FAILED` or `UNLOADING`",
     "metric": "of the variant's task, such as `top1`; with `_parent` or `_fp32` behind it, that of the network before "
     "its last compression, or of the FP32 network; `agreement` is the share of FP32's predictions kept",
     "grpc_type": "`unary`, `server_stream` or `bidi_stream`",

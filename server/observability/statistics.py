@@ -45,7 +45,7 @@ class Statistics:
     """The counters of one variant. Whoever counts sees to it that one thread does at a time."""
 
     def __init__(self) -> None:
-        self._last_request, self._rows = 0.0, 0
+        self.last_request, self._rows = 0.0, 0
         self.success, self.fail, self.queue = Duration(), Duration(), Duration()
         self.compute_input, self.compute_infer, self.compute_output = Duration(), Duration(), Duration()
         self._batches: dict[int, Duration] = {}
@@ -53,7 +53,7 @@ class Statistics:
 
     def arrived(self) -> None:
         """Counts the arrival of a request that names the variant."""
-        self._last_request = time()
+        self.last_request = time()
 
     def answered(self, records: Sequence[RequestRecord]) -> None:
         """Counts requests that were answered."""
@@ -78,7 +78,7 @@ class Statistics:
         return pb.ModelStatistics(
             name=model,
             version=variant,
-            last_inference=round(self._last_request * 1000),
+            last_inference=round(self.last_request * 1000),
             inference_count=self._rows,
             execution_count=sum(batch.count for _, batch in batches),
             inference_stats=pb.InferStatistics(**{part: getattr(self, part).message() for part in PARTS}),

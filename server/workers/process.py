@@ -35,7 +35,7 @@ class Progress:
 
     def __init__(self) -> None:
         self.listening, self.loaded = asyncio.Event(), asyncio.Event()
-        self.states = (0, 0)
+        self.states = (0, 0, 0)
         """How many variants are READY and how many FAILED, once `loaded`."""
 
 

@@ -109,4 +109,5 @@ async def _announce(pool: WorkerPool, plan: Plan, front: str, grpc: str, metrics
     await asyncio.gather(*(each.listening.wait() for each in progress))
     logs.log_serving(plan, front, grpc, metrics)
     await asyncio.gather(*(each.loaded.wait() for each in progress))
-    logs.log_loaded(min(each.states[0] for each in progress), max(each.states[1] for each in progress))
+    ready, failed, cold = zip(*(each.states for each in progress), strict=True)
+    logs.log_loaded(min(ready), max(failed), max(cold))

@@ -83,10 +83,15 @@ def publish_variant(
     recipe: str = "fp32",
     factor: float | list[float] = 2.0,
     tolerance: float = 1e-3,
+    ballast: int = 0,
+    needed: int = 3_000_000,
 ) -> Path:
-    """Publishes one variant; a `factor` other than 2, or one for each channel, gives wrong answers."""
+    """Publishes one variant; a `factor` other than 2, or one for each channel, gives wrong answers.
+
+    It has `ballast` more bytes of weights, and its manifest says that loading it takes `needed`.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        onnx.save(_graph(factor), Path(folder) / "model.onnx")
+        onnx.save(_graph(factor, ballast=ballast), Path(folder) / "model.onnx")
         variant = Variant(
             model=MODEL,
             variant=f"{recipe}-{runtime}",
@@ -104,7 +109,7 @@ def publish_variant(
             sources=Sources(study="0" * 64, parent_weights="0" * 64, seed=0),
             network=Network(parameters=1, nonzero_parameters=1, macs=3),
             quality=Quality("top1", 0.75, "toy", 12, parent=0.75, fp32=0.75, agreement=1.0),
-            footprint=Footprint(gzip_bytes=300, load_peak_bytes=3_000_000),
+            footprint=Footprint(gzip_bytes=300, load_peak_bytes=needed),
         )
         return publish(root, variant, Path(folder))
 
@@ -129,23 +134,34 @@ def publish_pixels(root: Path) -> str:
     return variant.variant
 
 
-def _graph(factor: float | list[float], pixels: bool = False) -> onnx.ModelProto:
+def _graph(factor: float | list[float], pixels: bool = False, ballast: int = 0) -> onnx.ModelProto:
     factors = (np.atleast_1d(factor) / (255 if pixels else 1)).tolist()
     given = (TensorProto.UINT8, ["batch", 4, 4, 3]) if pixels else (TensorProto.FLOAT, ["batch", 3, 4, 4])
     made = [
         helper.make_node("Transpose", ["input"], ["planes"], perm=[0, 3, 1, 2]),
         helper.make_node("Cast", ["planes"], ["floats"], to=TensorProto.FLOAT),
     ]
+    held = [  # adds the first of so many zeros
+        helper.make_node("Mul", ["means", "zero"], ["zeros"]),
+        helper.make_node("Cast", ["zeros"], ["index"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["ballast", "index"], ["nothing"]),
+        helper.make_node("Add", ["doubled", "nothing"], ["logits"]),
+    ]
+    zeros = [
+        helper.make_tensor("zero", TensorProto.FLOAT, [1], [0.0]),
+        helper.make_tensor("ballast", TensorProto.FLOAT, [ballast // 4], bytes(ballast), raw=True),
+    ]
     graph = helper.make_graph(
         [
             *(made if pixels else []),
             helper.make_node("GlobalAveragePool", ["floats" if pixels else "input"], ["pooled"]),
             helper.make_node("Flatten", ["pooled"], ["means"]),
-            helper.make_node("Mul", ["means", "factor"], ["logits"]),
+            helper.make_node("Mul", ["means", "factor"], ["doubled" if ballast else "logits"]),
+            *(held if ballast else []),
         ],
         MODEL,
         [helper.make_tensor_value_info("input", *given)],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3])],
-        [helper.make_tensor("factor", TensorProto.FLOAT, [len(factors)], factors)],
+        [helper.make_tensor("factor", TensorProto.FLOAT, [len(factors)], factors), *(zeros if ballast else [])],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

@@ -201,9 +201,9 @@ def test_the_page_tells_the_version_that_the_server_tells(server: ServerProcess)
     assert told == {(version, platform.python_version()): 1}
 
 
-def test_a_variant_has_one_state_of_four(server: ServerProcess) -> None:
+def test_a_variant_has_one_state_of_five(server: ServerProcess) -> None:
     states = [labels for (name, labels) in server.metrics() if name == "pareto_variant_state"]
-    assert len(states) == 4 * len(VARIANTS)
+    assert len(states) == 5 * len(VARIANTS)
     assert by_labels(server.metrics(), "pareto_variant_state", "variant", "state") == {
         (VARIANTS[0], "READY"): 1,
         (VARIANTS[1], "READY"): 1,

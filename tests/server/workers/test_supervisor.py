@@ -78,7 +78,7 @@ def test_loading_is_over_when_the_last_worker_has_loaded(caplog: pytest.LogCaptu
         announcing = asyncio.create_task(_announce(pool, Plan(2, 1, 1, 2), "grpcio", "grpc:1", "metrics:2"))
         for progress in (first, last):
             progress.listening.set()
-        first.states, last.states = (2, 0), (1, 1)
+        first.states, last.states = (2, 0, 1), (1, 1, 2)
         first.loaded.set()
         await eventually(lambda: "serving grpc=grpc:1 metrics=metrics:2" in caplog.text)
         assert "READY" not in caplog.text
@@ -88,7 +88,7 @@ def test_loading_is_over_when_the_last_worker_has_loaded(caplog: pytest.LogCaptu
     with caplog.at_level("INFO"):
         asyncio.run(run())
     assert caplog.messages[0] == "plan: 2 cores, workers x slots x threads = 2 x 1 x 1, front grpcio"
-    assert caplog.messages[-1] == "1 variants are READY, 1 FAILED"
+    assert caplog.messages[-1] == "1 variants are READY, 1 FAILED, 2 COLD"
 
 
 def test_each_process_has_its_own_process_metrics(server: ServerProcess) -> None:

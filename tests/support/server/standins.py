@@ -123,8 +123,9 @@ def host(server: Server, runtime: Gate | Faulty, queue_size: int = 8, rows: int 
     """Puts `runtime` behind the default variant of `toy`, in batches of `rows` at most, in place of its engine."""
     hosted = server.registry.find("toy", "")
     replaced, variant = hosted.serving()
+    assert replaced is not None
     replaced.close()
     engine = Engine(runtime, hosted.label, queue_size, Slots(1), hosted.metrics, BatchLimit(rows))
     hosted.served = engine, variant
-    hosted.metrics.follow_queue(engine.depth)
+    hosted.metrics.loaded(0.0, engine.depth)
     return engine
