@@ -74,7 +74,7 @@ class Hosted:
 
     def serving(self) -> tuple[Engine | None, Variant]:
         """Returns what answers its requests, while it is COLD no engine; else `UnavailableError` with the reason."""
-        served, state = self.served, self.state
+        state, served = self.state, self.served  # in this order: a state that is READY has something that serves
         if state == "READY" and served is not None:
             return served
         if state == "COLD" and self.entry.variant is not None:
@@ -181,7 +181,10 @@ class Registry:
                 return await self._fail(hosted, entry.broken)
             hosted.reason = ""
             hosted.metrics.describe(entry.variant)
-            await self._set(hosted, "COLD")
+            hosted.state = "COLD"
+            hosted.metrics.set_state("COLD")
+            if self._started:  # else there are thousands, and all are told of at the end
+                await self._changed(self)
             return ""
 
     async def warm(self, hosted: Hosted) -> None:

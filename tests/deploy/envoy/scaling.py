@@ -5,6 +5,8 @@
 It stands in for the controller, which needs a cluster: the formula, target, policies and bounds are those of
 deploy/kubernetes/hpa/autoscaler.yaml, ten times as fast. It prints what happens second by second, and fails where a
 call failed, where servers did not come and go, or where p99 left the objective before the metric left its target.
+
+The metric is the mean number of requests under way in a server: the seconds that requests spent in it, in each second.
 Source: https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal-pod-autoscale/#algorithm-details
 """
 
@@ -12,7 +14,7 @@ import argparse
 import math
 import sys
 import tempfile
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -75,12 +77,17 @@ class Autoscaler:
         return min(desired, begun + most) if sign > 0 else max(desired, begun - most)
 
 
-def waited(servers: Sequence[ServerProcess]) -> tuple[float, float]:
-    """The seconds that requests of these servers have waited so far, and how many did."""
-    sums, counts = (f"pareto_queue_duration_seconds_{part}" for part in ("sum", "count"))
-    pages = [server.metrics(sums, counts) for server in servers]
-    read = [(name, value) for page in pages for (name, _), value in page.items()]
-    return sum(value for name, value in read if name == sums), sum(value for name, value in read if name == counts)
+SPENT = "pareto_request_duration_seconds_sum"
+WAITED, WAITS = "pareto_queue_duration_seconds_sum", "pareto_queue_duration_seconds_count"
+
+
+def totals(servers: Sequence[ServerProcess]) -> Counter[str]:
+    """What these servers have counted of each of the three so far."""
+    found = Counter[str]()
+    for server in servers:
+        for (name, _), value in server.metrics(SPENT, WAITED, WAITS).items():
+            found[name] += value  # type: ignore[assignment]  # a Counter adds up fractions as well
+    return found
 
 
 class Scaled(Fleet):
@@ -88,20 +95,18 @@ class Scaled(Fleet):
 
     def __init__(self, models: Path, folder: Path, everything: ExitStack) -> None:
         super().__init__(models, folder, everything, 1)
-        self._gone = 0.0, 0.0
+        self._gone = Counter[str]()
 
-    def waited(self) -> tuple[float, float]:
-        """As `waited`, with what those that left had."""
-        seconds, requests = waited(self.servers)
-        return self._gone[0] + seconds, self._gone[1] + requests
+    def totals(self) -> Counter[str]:
+        """As `totals`, with what those that left had."""
+        return self._gone + totals(self.servers)
 
     def scale(self, replicas: int) -> None:
         """Starts some, or lets some leave."""
         leaving, self.servers = self.servers[replicas:], self.servers[:replicas]
         self.servers += [self.start() for _ in range(replicas - len(self.servers))]
         self.route()
-        seconds, requests = waited(leaving)
-        self._gone = self._gone[0] + seconds, self._gone[1] + requests
+        self._gone += totals(leaving)
         for server in leaving:
             server.signal()
             server.wait()
@@ -109,10 +114,10 @@ class Scaled(Fleet):
 
 def follow(models: Path, folder: Path, seconds: float) -> list[str]:
     """Prints a line for each second; returns what is not as it should be."""
-    scaler, readings = Autoscaler(read("kubernetes/hpa/autoscaler.yaml")["spec"]), deque[tuple[float, float, float]]()
+    scaler, readings = Autoscaler(read("kubernetes/hpa/autoscaler.yaml")["spec"]), deque[tuple[float, Counter[str]]]()
     scaler.spec["minReplicas"] = 1  # two cores are few
     seen, crossed, sizes = 0, dict[str, float](), list[int]()
-    print("  s  calls/s  servers  waits ms  p99 ms")
+    print("  s  calls/s  servers  under way  waits ms  p99 ms")
     with ExitStack() as everything:
         fleet, begun = Scaled(models, folder, everything), monotonic()
         load = everything.enter_context(SteadyLoad(fleet.envoy.address, REQUEST, 10))
@@ -120,13 +125,16 @@ def follow(models: Path, folder: Path, seconds: float) -> list[str]:
             up_and_down = 1 - abs(2 * now / seconds - 1)
             rate = LOAD * CAPACITY * max(0.05, min(1.0, 1.5 * up_and_down))
             load.at(rate)
-            readings.append((now, *fleet.waited()))
+            readings.append((now, fleet.totals()))
             while readings[0][0] < now - WINDOW:
                 readings.popleft()
-            mean = (readings[-1][1] - readings[0][1]) / max(readings[-1][2] - readings[0][2], 1.0)
+            grown = {name: total - readings[0][1][name] for name, total in readings[-1][1].items()}
+            size = len(fleet.servers)
+            mean = grown.get(SPENT, 0.0) / max(now - readings[0][0], 1.0) / size
+            wait = grown.get(WAITED, 0.0) / max(grown.get(WAITS, 0.0), 1.0)
             lately, seen = load.seconds[seen:], len(load.seconds)
-            p99, size = float(np.percentile(lately, 99)) if lately else 0.0, len(fleet.servers)
-            print(f"{now:3.0f} {rate:8.0f} {size:8} {1e3 * mean:9.1f} {1e3 * p99:7.0f}", flush=True)
+            p99 = float(np.percentile(lately, 99)) if lately else 0.0
+            print(f"{now:3.0f} {rate:8.0f} {size:8} {mean:10.1f} {1e3 * wait:9.1f} {1e3 * p99:7.0f}", flush=True)
             for name, over in (("metric", mean > scaler.target * (1 + TOLERANCE)), ("p99", p99 > OBJECTIVE)):
                 if over:
                     crossed.setdefault(name, now)

@@ -170,7 +170,7 @@ def test_who_would_not_wait_is_told_when_to_come_again(heavy: Path, front: str) 
         assert caught.value.details() == f"variant 'toy/{NAMES[1]}' is COLD, it is being loaded"
         hints = [int(value) for key, value in caught.value.trailing_metadata() if key == "grpc-retry-pushback-ms"]
         assert [hint > 0 for hint in hints] == [True] * expected("pushback", front)
-        server.wait_for_log(f"variant toy/{NAMES[1]} READY")
+        asyncio.run(eventually(lambda: states(server)[NAMES[1]], "READY"))
         ask(stub, NAMES[1])
 
 
