@@ -64,9 +64,21 @@ def answered(server: ServerProcess) -> float:
 
 
 @contextmanager
-def balancing(folder: Path, addresses: Sequence[str], certificate: Pair | None = None) -> Iterator[Envoy]:
-    """Envoy in front of the servers at `addresses`; yields when all of them are healthy."""
+def balancing(
+    folder: Path,
+    addresses: Sequence[str],
+    certificate: Pair | None = None,
+    connections: int | None = None,
+    heap: int | None = None,
+) -> Iterator[Envoy]:
+    """Envoy in front of the servers at `addresses`; yields when all of them are healthy.
+
+    `connections` and `heap` are other bounds than those of the file.
+    """
     ports, config = (quiet_port(), quiet_port(), quiet_port()), read("envoy/envoy.yaml")
+    most = [monitor["typed_config"] for monitor in config["overload_manager"]["resource_monitors"]]
+    most[0]["max_active_downstream_connections"] = connections or most[0]["max_active_downstream_connections"]
+    most[1]["max_heap_size_bytes"] = heap or most[1]["max_heap_size_bytes"]
     for place, port in zip((*config["static_resources"]["listeners"], config["admin"]), ports, strict=True):
         place["address"]["socket_address"] |= {"address": "127.0.0.1", "port_value": port}
     (folder / "envoy.yaml").write_text(yaml.safe_dump(config))

@@ -5,9 +5,10 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from signal import SIGKILL
+from signal import SIGKILL, SIGSTOP
 
 import grpc
+import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -117,6 +118,33 @@ def test_a_message_above_64_mb_goes_to_no_server(envoy: Envoy, stub: GRPCInferen
     assert stub.ModelInfer(REQUEST, timeout=30).model_name == "toy"
 
 
+def test_a_connection_beyond_the_bound_is_closed_and_the_others_go_on(
+    servers: list[ServerProcess], tmp_path: Path
+) -> None:
+    with balancing(tmp_path, [servers[0].grpc_address], connections=2) as envoy, ExitStack() as channels:
+        for number in range(2):
+            channels.enter_context(held := connect(envoy.address))
+            stub = GRPCInferenceServiceStub(held)
+            assert stub.ModelInfer(REQUEST, timeout=30).model_version == VARIANT, number
+        with connect(envoy.address) as third, pytest.raises(grpc.RpcError) as told:
+            GRPCInferenceServiceStub(third).ModelInfer(REQUEST, timeout=5)
+        assert told.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert stub.ModelInfer(REQUEST, timeout=30).model_version == VARIANT
+
+
+def test_calls_that_would_take_more_memory_than_the_bound_are_unavailable(
+    servers: list[ServerProcess], tmp_path: Path
+) -> None:
+    with balancing(tmp_path, [servers[0].grpc_address], heap=1_000_000) as envoy, connect(envoy.address) as channel:
+
+        def told() -> grpc.StatusCode:
+            call = GRPCInferenceServiceStub(channel).ModelInfer.future(REQUEST, timeout=30)
+            call.exception()
+            return call.code()
+
+        asyncio.run(eventually(told, grpc.StatusCode.UNAVAILABLE))  # it looks four times a second
+
+
 def test_calls_of_a_variant_that_failed_put_no_server_out(envoy: Envoy, stub: GRPCInferenceServiceStub) -> None:
     healthy = envoy.healthy()
     for _ in range(30):
@@ -146,6 +174,19 @@ def test_a_server_that_dies_under_load_costs_nobody_an_answer(models: Path, fron
             asyncio.run(eventually(envoy.healthy, {other.grpc_address}))
             load.wait_for(50)
         assert load.outcomes == {"OK": load.sent}, load.texts
+
+
+def test_a_request_of_three_megabytes_is_asked_again_as_well(models: Path, front: str, tmp_path: Path) -> None:
+    large = encode_request("toy", VARIANT, {"input": np.zeros((1, 1000, 1000, 3), np.uint8)})
+    with started(models, 2) as (dying, other), balancing(tmp_path, [dying.grpc_address, other.grpc_address]) as envoy:
+        with SteadyLoad(envoy.address, large, rate=30) as load:
+            asyncio.run(eventually(lambda: answered(dying) > 10))
+            dying.signal(SIGSTOP)  # what it is sent from now on is on its way when it dies
+            asyncio.run(eventually(lambda: sum(envoy.stats("upstream_rq_active$").values()) >= 4))
+            dying.signal(SIGKILL)
+            load.wait_for(30)
+        assert load.outcomes == {"OK": load.sent}, load.texts
+        assert envoy.stats("upstream_rq_retry$")["upstream_rq_retry"] >= 1
 
 
 def test_a_server_that_is_taken_out_of_the_list_gets_no_call_though_it_is_well(
