@@ -18,7 +18,7 @@ whole program installed. `$OURS` (`--host HOST:PORT`, `--model` to `--token-file
     locust -f loadtest/locustfile.py $RUN $OURS --master --expect-workers 2
     locust -f loadtest/locustfile.py $OURS --worker --master-host MASTER   # and another
 
-What workers send is put on the master's clock, and one that is lost makes the exit code 2: `loadtest.users.distributed`.
+What workers send is put on the master's clock, and one that is lost makes the exit code 2 (`users/distributed.py`).
 
 A server with TLS, mutual TLS or tokens is reached by the flags of `loadtest.access`, `--tls-ca` to `--token-file`.
 

@@ -19,7 +19,7 @@ from tests.deploy.kubernetes.crds import FIELDS, kind_of, unknown_fields
 from tests.deploy.promql import problems
 
 FILES = DEPLOY / "kubernetes"
-OVERLAYS = ("base", "hpa", "keda", "monitoring")
+OVERLAYS = ("base", "hpa", "keda", "monitoring", "loadtest", "locust-operator")
 BIN = Path(sys.executable).parent
 
 
@@ -82,6 +82,11 @@ PLANTED = [
     ("keda/scaledobject.yaml", "serverAddress", "serveraddress"),
     ("monitoring/servicemonitor.yaml", "endpoints", "endpoint"),
     ("monitoring/rules.yaml", "expr:", "expression:"),
+    ("loadtest/master.yaml", "backoffLimit", "backOffLimit"),
+    ("loadtest/workers.yaml", "completions: 4", 'completions: "4"'),
+    ("loadtest/claim.yaml", "accessModes", "accessMode"),
+    ("locust-operator/locusttest.yaml", "workers:", "workerReplicas:"),
+    ("locust-operator/locusttest.yaml", "resources:", "resource:"),
 ]
 
 
