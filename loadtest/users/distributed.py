@@ -27,6 +27,9 @@ ASK_SECONDS = 1.0
 EXCHANGES = 10
 """How many of the last exchanges are compared: clocks drift, so that older ones say less."""
 
+LAST_REPORT_SECONDS = 30.0
+"""A worker has so long for its last report, beyond Locust's `--stop-timeout`."""
+
 POLL_SECONDS = 0.02
 
 
@@ -112,9 +115,10 @@ class Master:
     def _end(self, **_: object) -> None:
         """Waits for the last reports, and says which workers were lost."""
         ended = perf_counter()
+        latest = ended + (self._environment.stop_timeout or 0.0) + LAST_REPORT_SECONDS
         for worker in self._heard:
             self._runner.send_message(FINISH, client_id=worker)
-        while self._present() & self._heard.keys() - self._finished:
+        while self._present() & self._heard.keys() - self._finished and perf_counter() < latest:
             gevent.sleep(POLL_SECONDS)
         for worker in self._heard.keys() - self._finished:
             self._environment.process_exit_code = 2

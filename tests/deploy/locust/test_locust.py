@@ -84,6 +84,11 @@ def test_the_image_s_context_holds_all_that_it_copies_and_nothing_else() -> None
     allowed = re.findall(r"^!(.+)$", (DEPLOY / f"{IMAGE}.dockerignore").read_text(), re.MULTILINE)
     inside = [source for source in copied(IMAGE) if not source.startswith("loadtest/")]
     assert sorted(allowed) == sorted(inside)
+    for service in read("locust/compose.yaml")["services"].values():  # its paths count from the first file's folder
+        build, (models,) = service["build"], service["volumes"]
+        assert (DEPLOY / build["context"]).resolve() == ROOT
+        assert ROOT / build["dockerfile"] == DEPLOY / IMAGE
+        assert models["source"] == read("compose.yaml")["services"]["server"]["volumes"][0]["source"]
 
 
 def test_the_image_starts_locust_in_a_folder_with_our_locustfile_and_not_as_root() -> None:
