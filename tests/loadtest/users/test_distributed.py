@@ -7,6 +7,7 @@ machines were started together.
 import itertools
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -119,13 +120,14 @@ def test_the_samples_are_what_the_server_did(alone: bool, tmp_path: Path) -> Non
 
 
 @pytest.mark.long
-def test_a_worker_that_is_killed_is_named_and_the_run_fails(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("end", "said"), [(signal.SIGKILL, "setting state to missing"), (signal.SIGTERM, " quit. ")])
+def test_a_worker_that_ends_too_early_is_named_and_the_run_fails(end: int, said: str, tmp_path: Path) -> None:
     with machines(tmp_path) as test:
-        killed, other = test.workers
-        killed.kill()
-        killed.wait()
+        lost, other = test.workers
+        lost.send_signal(end)
+        lost.wait()
         dead = time.time()
-        until(lambda: "setting state to missing" in test.log())
+        until(lambda: said in test.log())
         assert test.end() == 2
         assert other.wait(60) == 0, test.log("b")
     assert len(re.findall(r"ERROR.* worker \S+ was lost: its calls of the last \S+ s are missing", test.log())) == 1
