@@ -84,13 +84,14 @@ clean:
 	rm -rf .venv models runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# tritonclient pins an older protobuf than it needs; it is a client of the tests, in a process of its own.
+# tritonclient pins an older protobuf than it needs; it is a client of the tests, in a process of its own. So does kserve,
+# of which the tests read the models of its resources, which need six.
 $(INSTALLED): pyproject.toml deploy/constraints.txt
 	@echo "installing into .venv: a minute, or several where torch comes with CUDA" >&2
 	$(PYTHON) -m venv .venv
 	$(PIP) install --quiet --constraint deploy/constraints.txt torch
 	$(PIP) install --quiet --constraint deploy/constraints.txt --editable '.[all]'
-	$(PIP) install --quiet --constraint deploy/constraints.txt --no-deps tritonclient python-rapidjson
+	$(PIP) install --quiet --constraint deploy/constraints.txt --no-deps tritonclient python-rapidjson kserve six
 	@touch $@
 
 # The suite looks at the report in a real browser, checks the deployment with Prometheus and Alertmanager themselves, asks

@@ -10,12 +10,15 @@ the classes, those that `--class-picker` lets one choose on the page. The page's
 `--samples` and the flags of `loadtest.access`, which name files of this machine. Given at the start, `--host` and
 `--model` show the variants before the first test; given in the form alone, afterwards.
 
-`--processes 2` makes two workers beside the master; started by hand, workers may be on other machines. `$OURS`
-(`--host HOST:PORT`, `--model` to `--token-file`) go to each process, `$RUN` (`--headless -u 8 -t 30s`) to the master:
+`--processes 2` makes two workers beside the master; started by hand, workers may be on other machines, each with the
+whole program installed. `$OURS` (`--host HOST:PORT`, `--model` to `--token-file`) go to each process, `$RUN`
+(`--headless -u 8 -t 30s`) to the master:
 
     locust -f loadtest/locustfile.py $RUN $OURS --processes 2
     locust -f loadtest/locustfile.py $RUN $OURS --master --expect-workers 2
     locust -f loadtest/locustfile.py $OURS --worker --master-host MASTER   # and another
+
+What workers send is put on the master's clock, and one that is lost makes the exit code 2 (`users/distributed.py`).
 
 A server with TLS, mutual TLS or tokens is reached by the flags of `loadtest.access`, `--tls-ca` to `--token-file`.
 
@@ -28,13 +31,8 @@ from loadtest.users.users import InferenceUser, PoissonUser  # before all else: 
 from loadtest.users.variant_users import VariantUser, VariantUsers
 
 # isort: split
-import errno
-import io
 import logging
-import os
-import tempfile
 from pathlib import Path
-from time import perf_counter, time
 from typing import NoReturn
 
 from gevent import GreenletExit
@@ -45,13 +43,10 @@ from locust.exception import StopTest
 from locust.runners import MasterRunner, WorkerRunner
 
 from loadtest.access import Access
-from loadtest.users.recorder import Recorder, Samples, load_samples, merge
+from loadtest.users.distributed import Master, Worker
+from loadtest.users.sample_keeper import SampleKeeper, SampleSender
 from protos.errors import UsageError
-from protos.support.atomic import new_file
 from protos.support.options import add_flags
-
-ROOM = 1 << 20
-"""Bytes that `--samples` must have room for before any load: some 100,000 calls."""
 
 _RATE = "open loop: arrivals per second of each user; 0 is the closed loop, which waits for each answer"
 
@@ -79,8 +74,14 @@ def _begin(environment: Environment, **_: object) -> None:
         return
     users = VariantUsers(environment, options)
     environment.events.test_start.add_listener(lambda **_: _start(environment, users))  # type: ignore[no-untyped-call]
-    if options.samples:
-        _SampleKeeper(environment, Path(options.samples.removesuffix(".npz") + ".npz"))
+    if isinstance(environment.runner, MasterRunner):
+        Master(environment, environment.runner)
+    if isinstance(environment.runner, WorkerRunner):
+        worker = Worker(environment, environment.runner)
+        if options.samples:
+            SampleSender(environment, worker)
+    elif options.samples:
+        SampleKeeper(environment, Path(options.samples.removesuffix(".npz") + ".npz"), _stop)
     if options.model and options.host and not options.headless:
         try:
             users.make()
@@ -110,61 +111,3 @@ def _stop(environment: Environment, message: str) -> NoReturn:
             environment.runner.quit()
         raise GreenletExit
     raise StopTest(message) from None
-
-
-class _SampleKeeper:
-    """Keeps raw samples, due in seconds since 1970: a worker sends them in its reports, the master writes one file."""
-
-    def __init__(self, environment: Environment, path: Path) -> None:
-        self._recorder, self._environment, self._path, self._parts = Recorder(), environment, path, list[Samples]()
-        events = environment.events
-        events.request.add_listener(self._recorder.on_request)  # type: ignore[no-untyped-call]
-        if isinstance(environment.runner, WorkerRunner):
-            events.report_to_master.add_listener(self.send)  # type: ignore[no-untyped-call]
-        else:
-            events.test_start.add_listener(self.check)  # type: ignore[no-untyped-call]
-            events.worker_report.add_listener(self.receive)  # type: ignore[no-untyped-call]
-            events.quit.add_listener(self.save)  # type: ignore[no-untyped-call]  # `quitting` is before the last report
-
-    def check(self, **_: object) -> None:
-        """Ends a test whose samples could not be written in the end."""
-        try:
-            if self._path.is_dir():
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-            with tempfile.TemporaryFile(dir=self._path.parent, buffering=0) as file:
-                file.write(bytes(ROOM))
-        except OSError as error:
-            _stop(self._environment, f"--samples: '{self._path}' cannot be written: {error.strerror}")
-
-    def send(self, client_id: str, data: dict[str, object]) -> None:
-        """Adds a worker's samples since its last report to its next one."""
-        data["samples"] = self._take().to_bytes()
-
-    def receive(self, client_id: str, data: dict[str, bytes]) -> None:
-        """Takes the samples out of a worker's report."""
-        if "samples" in data:
-            self._parts.append(load_samples(io.BytesIO(data["samples"])))
-        else:
-            self._environment.process_exit_code = 2
-            logging.error("worker %s has no --samples: its calls will be missing in '%s'", client_id, self._path)
-
-    def save(self, **_: object) -> None:
-        """Writes the file; where that fails, as on a full disk, one in the folder for temporary files."""
-        samples = merge([*self._parts, self._take()])
-        try:
-            with new_file(self._path) as temporary, temporary.open("wb") as file:
-                samples.save(file)
-        except OSError as error:
-            if not len(samples.rows):
-                return
-            kept = Path(tempfile.mkdtemp(prefix="locust-")) / self._path.name
-            samples.save(kept)
-            logging.error(
-                "--samples: '%s' cannot be written: %s; '%s' has the samples", self._path, error.strerror, kept
-            )
-            raise SystemExit(2) from None
-
-    def _take(self) -> Samples:
-        taken = self._recorder.samples(perf_counter() - time(), (0.0, perf_counter()))
-        self._recorder.clear()
-        return taken

@@ -32,7 +32,7 @@ def measure(context: RunContext, seconds: float) -> tuple[Ceiling, ...]:
     for load in context.plan.loads:
         answer = _zeros(context.payloads[variant, context.plan.rows_of(load)][0], served.metadata)
         credentials = _stand_in(context.credentials)
-        with _null_server(answer, *(["--tls"] if credentials.channel else [])) as address:
+        with null_server(answer, *(["--tls"] if credentials.channel else [])) as address:
             plan = replace(context.plan, duration=seconds, warmup=WARMUP_SECONDS)
             null = replace(served, target=Target("null", address), metrics_url=None)
             alone = replace(context, plan=plan, variants={variant: null}, credentials=credentials)
@@ -60,7 +60,7 @@ def _zeros(payload: Payload, metadata: pb.ModelMetadataResponse) -> bytes:
 
 
 @contextmanager
-def _null_server(answer: bytes, *flags: str) -> Iterator[str]:
+def null_server(answer: bytes, *flags: str) -> Iterator[str]:
     """Runs a null server that gives `answer`; yields its address."""
     command = [sys.executable, "-m", "loadtest.measure.null_server", *flags]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:

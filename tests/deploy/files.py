@@ -45,15 +45,15 @@ def every_rule(rules: str) -> list[dict[str, Any]]:
     return [rule for group in yaml.safe_load(rules)["groups"] for rule in group["rules"]]
 
 
-def dockerfile(instruction: str) -> list[str]:
-    """What follows `instruction` in the Dockerfile, once for each time that it is there."""
-    text = (DEPLOY / "Dockerfile").read_text().replace("\\\n", " ")
+def dockerfile(instruction: str, path: str = "Dockerfile") -> list[str]:
+    """What follows `instruction` in a Dockerfile below `deploy`, once for each time that it is there."""
+    text = (DEPLOY / path).read_text().replace("\\\n", " ")
     return re.findall(rf"^{instruction}\s+(.*)$", text, re.MULTILINE)
 
 
-def copied() -> list[str]:
-    """The sources of the Dockerfile's COPY instructions."""
-    return [source for line in dockerfile("COPY") for source in shlex.split(line)[:-1]]
+def copied(path: str = "Dockerfile") -> list[str]:
+    """The sources of a Dockerfile's COPY instructions."""
+    return [source for line in dockerfile("COPY", path) for source in shlex.split(line)[:-1]]
 
 
 def health_command() -> list[str]:

@@ -1,7 +1,8 @@
 """The fields of others' resources that we use, since their schemas are in no package: a name that is not here is wrong.
 
 Sources: https://keda.sh/docs/latest/reference/scaledobject-spec/ and .../scalers/prometheus/,
-https://prometheus-operator.dev/docs/api-reference/api/
+https://prometheus-operator.dev/docs/api-reference/api/,
+https://docs.locust.io/en/stable/kubernetes-operator.html
 """
 
 from typing import Any
@@ -11,6 +12,7 @@ ANY = object()
 
 _META: dict[str, Any] = {"name": ANY, "labels": ANY}
 _POLICY = [{"type": ANY, "value": ANY, "periodSeconds": ANY}]
+_POD = {"labels": ANY, "annotations": ANY, "resources": {"requests": ANY, "limits": ANY}}
 _BEHAVIOR = {"policies": _POLICY, "stabilizationWindowSeconds": ANY}
 
 FIELDS: dict[tuple[str, str], dict[str, Any]] = {
@@ -22,6 +24,14 @@ FIELDS: dict[tuple[str, str], dict[str, Any]] = {
         "triggers": [
             {"type": ANY, "metricType": ANY, "metadata": {"serverAddress": ANY, "query": ANY, "threshold": ANY}}
         ],
+    },
+    ("locust.io/v1", "LocustTest"): {
+        "image": ANY,
+        "workers": ANY,
+        "args": ANY,
+        "env": [{"name": ANY, "value": ANY}],
+        "master": _POD,
+        "worker": _POD,
     },
     ("monitoring.coreos.com/v1", "ServiceMonitor"): {
         "selector": {"matchLabels": ANY},

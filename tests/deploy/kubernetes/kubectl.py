@@ -1,0 +1,26 @@
+"""What kubectl makes of the manifests, and what Kubernetes' own schemas say of it."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+BIN = Path(sys.executable).parent
+
+
+def build(folder: Path) -> list[dict[str, Any]]:
+    """What `kubectl kustomize` makes of a folder."""
+    done = subprocess.run([BIN / "kubectl", "kustomize", folder], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def refused(resources: list[dict[str, Any]], folder: Path) -> list[str]:
+    """What Kubernetes' schemas say against its own kinds; `folder` takes a file."""
+    path = folder / "core.yaml"
+    path.write_text(yaml.safe_dump_all(resources))
+    check = [BIN / "kubernetes-validate", "--strict", "--quiet", path]
+    done = subprocess.run(check, capture_output=True, text=True, timeout=60)
+    return [done.stdout + done.stderr] if done.returncode else []
