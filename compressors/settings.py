@@ -119,6 +119,14 @@ class RepositoryOptions:
 
 
 @dataclass(frozen=True)
+class PushOptions(RepositoryOptions):
+    """How `push` sends a repository."""
+
+    delete: bool = False
+    """remove what is there of these models and not here"""
+
+
+@dataclass(frozen=True)
 class ListOptions(RepositoryOptions):
     """How `list` shows a repository."""
 
