@@ -26,7 +26,7 @@ class Filesystem:
         """Returns all files by path, as they are now; none where there is no such folder."""
         self._files.invalidate_cache()
         found = self._files.find(self._root.rstrip("/"), detail=True)
-        return {name.removeprefix(self._root): _item(info) for name, info in found.items()}
+        return {name.removeprefix(self._root): self._item(info) for name, info in found.items()}
 
     def fetch(self, path: str, target: Path) -> None:
         """Writes a file to `target`."""
@@ -43,15 +43,13 @@ class Filesystem:
     def finish(self) -> None:
         """Does nothing: all is there already."""
 
+    def _item(self, info: dict[str, Any]) -> Item:
+        """Returns what a listing says of a file; its stamp is all of that: times, tags, versions."""
+        return Item(info["size"], sha256(repr(sorted(info.items())).encode()).hexdigest(), self._digest(info))
 
-def _item(info: dict[str, Any]) -> Item:
-    """Returns what a listing says of a file; its stamp is all of that: times, tags, versions."""
-    return Item(info["size"], sha256(repr(sorted(info.items())).encode()).hexdigest(), _digest(info))
-
-
-def _digest(info: dict[str, Any]) -> str | None:
-    """Returns the MD5 of an object; an ETag of S3 is none where the object came in parts."""
-    if "md5Hash" in info:  # Google's
-        return "md5:" + b64decode(info["md5Hash"]).hex()
-    tag = info.get("ETag", "").strip('"')
-    return f"md5:{tag}" if re.fullmatch("[0-9a-f]{32}", tag) else None
+    def _digest(self, info: dict[str, Any]) -> str | None:
+        """Returns the MD5 of an object; an ETag of S3 is none where the object came in parts."""
+        if "md5Hash" in info:  # Google's
+            return "md5:" + b64decode(info["md5Hash"]).hex()
+        tag = info.get("ETag", "").strip('"')
+        return f"md5:{tag}" if re.fullmatch("[0-9a-f]{32}", tag) else None

@@ -32,7 +32,7 @@ class Item:
     stamp: str
     """What is another text once the file has changed."""
     digest: str | None = None
-    """What the store says its hash is, such as `sha256:...` or `md5:...`; None where it says nothing."""
+    """What the store says its hash is: `sha256:...`, `md5:...`, or `git:...` of a blob; None where it says nothing."""
 
     @property
     def sha256(self) -> str | None:
@@ -47,6 +47,9 @@ class Item:
         if self.digest is None:
             return None
         algorithm, _, digest = self.digest.partition(":")
+        if algorithm == "git":
+            blob = content.read_bytes()
+            return hashlib.sha1(b"blob %d\0%b" % (len(blob), blob)).hexdigest() == digest
         with content.open("rb") as stream:
             return hashlib.file_digest(stream, algorithm).hexdigest() == digest
 
@@ -143,4 +146,4 @@ def failing(url: str) -> Iterator[None]:
 
 def without_secrets(text: str) -> str:
     """Returns a text in which URLs have neither credentials nor queries, which may be signed."""
-    return re.sub(r"\?\S*", "", re.sub(r"://[^/\s@]*@", "://", text))
+    return re.sub(r"\?[^\s'\"]*", "", re.sub(r"://[^/\s@]*@", "://", text))
