@@ -82,7 +82,7 @@ class Kind:
     opened_by: str
 
 
-_FOLDER = r"[\w.-]+(/[\w.=+-]+)*/?"
+_FOLDER = r"[\w-][\w.-]*(/[\w=+-][\w.=+-]*)*/?"
 KINDS = {
     "s3": Kind("s3://BUCKET/FOLDER", _FOLDER, "protos.stores.filesystem:Filesystem"),
     "gs": Kind("gs://BUCKET/FOLDER", _FOLDER, "protos.stores.filesystem:Filesystem"),

@@ -20,12 +20,14 @@ from protos.tensors import decode_response, encode_request
 from protos.v1 import inference_pb2 as pb
 from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
 from tests.support import toy
+from tests.support.processes import finished, python
 from tests.support.server.worker_pool import to_each_worker
 from tests.support.serving import ROOT, ServerProcess, eventually, serving
 from tests.support.stores.servers import KEY, S3, SECRET, Registry
 
 FIRST, SECOND, NEW = "fp32-onnxruntime", "fp32-openvino", "other-onnxruntime"
 IMAGES = toy.images(3)
+OTHER_URL = "--repository: got another s3 URL, expected s3://BUCKET/FOLDER"
 
 
 @pytest.fixture
@@ -62,6 +64,7 @@ def start(url: str, cache: str, *flags: str, environment: dict[str, str] | None 
     return ended.returncode, ended.stdout + ended.stderr
 
 
+@pytest.mark.long
 def test_two_workers_answer_as_from_the_disk_and_fetch_each_file_once(s3: S3, root: Path, cache: str) -> None:
     push(root, s3.url, [], delete=False)
     before = s3.requests("GET")
@@ -102,6 +105,7 @@ def test_a_file_that_was_altered_at_the_store_fails_its_variant_and_the_others_a
     assert found[NEW][1].startswith("file 'model.onnx' was altered: sha256 ")
 
 
+@pytest.mark.long
 def test_a_server_that_is_killed_while_it_fetches_leaves_nothing_half_and_the_next_one_serves(
     registry: Registry, root: Path, cache: str
 ) -> None:
@@ -129,6 +133,7 @@ def test_a_server_that_is_killed_while_it_fetches_leaves_nothing_half_and_the_ne
     assert not [*Path(cache).glob("*/.incoming/*")]
 
 
+@pytest.mark.long
 def test_a_store_that_goes_away_is_asked_again_and_what_is_served_stays_served(
     registry: Registry, root: Path, cache: str
 ) -> None:
@@ -165,12 +170,12 @@ def test_a_store_that_goes_away_is_asked_again_and_what_is_served_stays_served(
         (
             "s3://user:hidden@bucket/models",
             {},
-            "--repository: got another s3 URL, expected s3://BUCKET/FOLDER, without",
+            f"{OTHER_URL}, without credentials",
         ),
         (
             "s3://user:hid/den@bucket/models",
             {},
-            "--repository: got another s3 URL, expected s3://BUCKET/FOLDER, without",
+            f"{OTHER_URL}, without credentials",
         ),
         ("ftp://user:hidden@host/models", {}, "--repository: got a URL of another scheme, expected a folder or one of"),
     ],
@@ -185,6 +190,7 @@ def test_what_cannot_be_reached_is_one_line_without_secrets_and_exit_code_2(
     assert not [secret for secret in (KEY, SECRET, "hidden", "hid/den", "Authorization") if secret in text]
 
 
+@pytest.mark.long
 def test_debug_logs_hold_no_credentials(s3: S3, root: Path, cache: str) -> None:
     push(root, s3.url, [], delete=False)
     with serving(s3.url, "--repository-cache", cache, "--log-level", "debug") as server:
@@ -193,17 +199,14 @@ def test_debug_logs_hold_no_credentials(s3: S3, root: Path, cache: str) -> None:
     assert not [secret for secret in (KEY, SECRET, "AWS4-HMAC", "Authorization") if secret in server.log]
 
 
-@pytest.mark.parametrize(
-    ("scheme", "library"), [("s3", "s3fs"), ("gs", "gcsfs"), ("hf", "huggingface_hub"), ("oci", "oras")]
-)
+MISSING = "import sys; sys.modules[sys.argv.pop(1)] = None; from server.__main__ import main; sys.exit(main())"
+LIBRARIES = {"s3": "s3fs", "gs": "gcsfs", "hf": "huggingface_hub", "oci": "oras"}
+
+
+@pytest.mark.parametrize(("scheme", "library"), LIBRARIES.items())
 def test_a_library_that_is_missing_is_named_by_its_extra(scheme: str, library: str, cache: str) -> None:
-    script = (
-        f"import sys; sys.modules['{library}'] = None; from server.__main__ import main; sys.exit(main(sys.argv[1:]))"
-    )
     flags = ("--repository", f"{scheme}://host/models", "--repository-cache", cache)
-    ended = subprocess.run(
-        [sys.executable, "-c", script, *flags], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    ended = finished(python(MISSING, library, *flags))
     said = f"pareto-serve: {scheme}:// needs a library: pip install 'paretoserve[{scheme}]'\n"
     assert (ended.returncode, ended.stderr) == (2, said)
 
