@@ -9,7 +9,7 @@ pareto-compress plot --out plots
 pareto-compress verify
 pareto-compress remeasure && pareto-compress list --host
 pareto-compress promote digits int8-openvino
-pareto-compress push s3://bucket/models digits
+pareto-compress push s3://bucket/models
 
 All read or write the repository `models` unless `--repository` names another.
 """
@@ -93,7 +93,6 @@ def _parser() -> argparse.ArgumentParser:
     promote.add_argument("variant")
     push = command(_push, "send a repository to where servers fetch it (docs/scale.md)", PushOptions)
     push.add_argument("url", metavar="URL", help="where to: s3://, gs://, hf:// or oci://, an extra each")
-    push.add_argument("models", metavar="MODEL", nargs="*", help="the models to send (default: all)")
     return parser
 
 
@@ -230,7 +229,7 @@ def _push(arguments: argparse.Namespace) -> int:
     _entries(chosen.repository)
     from compressors.build import push
 
-    rows = push.push(chosen.repository, arguments.url, arguments.models, chosen.delete)
+    rows = push.push(chosen.repository, arguments.url, chosen.models, chosen.delete)
     Screen().print(push.table(rows))
     return 0
 

@@ -122,6 +122,8 @@ class RepositoryOptions:
 class PushOptions(RepositoryOptions):
     """How `push` sends a repository."""
 
+    models: tuple[str, ...] = ()
+    """models to send, separated by commas; without it all"""
     delete: bool = False
     """remove what is there of these models and not here"""
 

@@ -50,7 +50,7 @@ def test_a_model_without_its_golden_set_is_not_sent(root: Path, url: str, capsys
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        (["{url}", "other"], "pareto-compress: got model 'other', expected one of ['toy']\n"),
+        (["{url}", "--models", "toy,other"], "pareto-compress: got model 'other', expected one of ['toy']\n"),
         (["ftp://user:hidden@host"], "pareto-compress: got a URL of another scheme, expected a folder or one of "),
         (["oci://127.0.0.1:9/team/models"], "pareto-compress: oci://127.0.0.1:9/team/models: HTTPConnectionPool("),
     ],
@@ -69,7 +69,7 @@ def test_what_was_sent_and_what_was_there_is_a_table_on_standard_output(
     push(root, url, [], delete=False)
     shutil.rmtree(root / "toy" / SECOND)
     toy.publish_variant(root, "onnxruntime", "other")
-    assert main(["push", url, "toy", "--delete", "--repository", str(root)]) == 0
+    assert main(["push", url, "--models", "toy", "--delete", "--repository", str(root)]) == 0
     shown = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
     assert [[name, sent, kept, removed] for name, sent, _, kept, removed in shown] == [
         ["toy", "0", "3", "0"],
