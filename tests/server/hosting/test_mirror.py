@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import shutil
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,15 @@ def test_a_second_process_fetches_nothing(s3: S3, root: Path, cache: Path) -> No
     assert first - before == 5  # two manifests, the golden set, the default, the one network that both variants have
     assert contents(synced(s3, cache)) == contents(root)
     assert s3.requests("GET") == first
+
+
+def test_two_that_share_a_cache_fetch_each_file_once(s3: S3, root: Path, cache: Path) -> None:
+    push(root, s3.url, [], delete=False)
+    before = s3.requests("GET")
+    with ThreadPool(2) as pool:
+        folders = pool.starmap(synced, [(s3, cache)] * 2)
+    assert [contents(folder) for folder in folders] == [contents(root)] * 2
+    assert s3.requests("GET") - before == 5
 
 
 def test_files_of_an_interrupted_fetch_are_not_fetched_again(s3: S3, root: Path, cache: Path) -> None:

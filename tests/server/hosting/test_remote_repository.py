@@ -27,6 +27,7 @@ from tests.support.stores.servers import KEY, S3, SECRET, Registry
 
 FIRST, SECOND, NEW = "fp32-onnxruntime", "fp32-openvino", "other-onnxruntime"
 IMAGES = toy.images(3)
+PADDING = 64_000_000
 OTHER_URL = "--repository: got another s3 URL, expected s3://BUCKET/FOLDER"
 
 
@@ -109,28 +110,38 @@ def test_a_file_that_was_altered_at_the_store_fails_its_variant_and_the_others_a
 def test_a_server_that_is_killed_while_it_fetches_leaves_nothing_half_and_the_next_one_serves(
     registry: Registry, root: Path, cache: str
 ) -> None:
-    size = 64_000_000
-    _pad(root, size)
+    _pad(root)
     with registry.running() as process:
         push(root, registry.url, [], delete=False)
         flags = ("--repository-cache", cache, "--port", "0", "--metrics-port", "0", "--repository", registry.url)
         server = ServerProcess([*flags])
-
-        def partly_there() -> bool:
-            parts = [file.stat().st_size for file in Path(cache).glob("*/.incoming/*") if file.exists()]
-            return any(1_000_000 < part < size for part in parts)
-
-        asyncio.run(eventually(partly_there))
+        asyncio.run(eventually(lambda: _is_partly_fetched(cache)))
         process.send_signal(signal.SIGSTOP)
         server.signal(signal.SIGKILL)
-        server.wait()
         server.stop()
         process.send_signal(signal.SIGCONT)
-        assert partly_there()
+        assert _is_partly_fetched(cache)
         assert not [*Path(cache).glob("*/toy/*/manifest.json")]
         with serving(registry.url, "--repository-cache", cache) as server, server.stub() as stub:
             np.testing.assert_allclose(answer(stub), toy.answer(IMAGES), rtol=1e-5)
     assert not [*Path(cache).glob("*/.incoming/*")]
+
+
+@pytest.mark.long
+def test_a_server_that_is_told_to_stop_does_not_wait_for_what_it_fetches(
+    registry: Registry, root: Path, cache: str
+) -> None:
+    with registry.running() as process:
+        push(root, registry.url, [], delete=False)
+        with serving(registry.url, "--repository-cache", cache, "--watch", "0.1") as server:
+            _pad(root)
+            push(root, registry.url, [], delete=False)
+            asyncio.run(eventually(lambda: _is_partly_fetched(cache)))
+            process.send_signal(signal.SIGSTOP)
+            server.signal()
+            assert server.wait(20) == 0
+            assert _is_partly_fetched(cache)
+        process.send_signal(signal.SIGCONT)
 
 
 @pytest.mark.long
@@ -218,11 +229,17 @@ def test_a_cache_that_cannot_be_written_is_named(s3: S3, root: Path, tmp_path: P
     assert (code, text) == (2, f"pareto-serve: --repository-cache: '{file}' cannot be used: Not a directory\n")
 
 
-def _pad(root: Path, size: int) -> None:
-    """Publishes the first variant once more, with a file of so many random bytes."""
+def _pad(root: Path) -> None:
+    """Publishes the first variant once more, with a file of `PADDING` random bytes."""
     variant = read_entry(root / "toy" / FIRST).variant
     assert variant is not None
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(root / "toy" / FIRST / "model.onnx", folder)
-        (Path(folder) / "padding").write_bytes(os.urandom(size))
+        (Path(folder) / "padding").write_bytes(os.urandom(PADDING))
         publish(root, replace(variant, files=describe_files(Path(folder))), Path(folder))
+
+
+def _is_partly_fetched(cache: str) -> bool:
+    """Returns whether some of the padding is there, and not all."""
+    files = Path(cache).glob("*/.incoming/*")
+    return any(1_000_000 < file.stat().st_size < PADDING for file in files if file.exists())
