@@ -95,17 +95,17 @@ $(INSTALLED): pyproject.toml deploy/constraints.txt
 	@touch $@
 
 # The suite looks at the report in a real browser, checks the deployment with Prometheus and Alertmanager themselves, asks
-# servers by h2load, and runs int8 on a CPU without VNNI, which QEMU emulates. Debian's packages of Prometheus and
-# Alertmanager are only unpacked: installing them would start services. Alertmanager finds its templates in one place only.
+# servers by h2load, and runs int8 on a CPU without VNNI, which QEMU emulates. Debian's packages of Prometheus,
+# Alertmanager and a container registry are only unpacked: installing them would start services. Alertmanager finds its templates in one place only.
 TEMPLATES := usr/share/prometheus/alertmanager
 
 tools:
 	@missing() { ! PATH="$(TOOLS):$$PATH" command -v "$$1" >/dev/null; }; \
-	if command -v apt-get >/dev/null && { missing chromedriver || missing promtool || missing prometheus-alertmanager || missing qemu-x86_64 || missing h2load; }; then \
-		echo "fetching Debian's chromium, prometheus, prometheus-alertmanager, qemu-user and nghttp2-client for the tests" >&2; \
+	if command -v apt-get >/dev/null && { missing chromedriver || missing promtool || missing prometheus-alertmanager || missing docker-registry || missing qemu-x86_64 || missing h2load; }; then \
+		echo "fetching Debian's chromium, prometheus, prometheus-alertmanager, docker-registry, qemu-user and nghttp2-client for the tests" >&2; \
 		[ $$(id -u) != 0 ] || apt-get -qq update >/dev/null || true; \
-		if missing promtool || missing prometheus-alertmanager; then \
-			(mkdir -p .venv/tools && cd .venv/tools && for package in prometheus prometheus-alertmanager; do \
+		if missing promtool || missing prometheus-alertmanager || missing docker-registry; then \
+			(mkdir -p .venv/tools && cd .venv/tools && for package in prometheus prometheus-alertmanager docker-registry; do \
 				apt-get -qq download $$package && dpkg-deb -x $${package}_*.deb .; done); \
 		fi; \
 		if [ $$(id -u) = 0 ]; then \
@@ -115,6 +115,6 @@ tools:
 	if [ $$(id -u) = 0 ] && [ ! -e /$(TEMPLATES) ] && [ -e .venv/tools/$(TEMPLATES) ]; then \
 		mkdir -p $$(dirname /$(TEMPLATES)) && ln -sfn $(CURDIR)/.venv/tools/$(TEMPLATES) /$(TEMPLATES); \
 	fi; \
-	for tool in chromium chromedriver promtool prometheus prometheus-alertmanager qemu-x86_64 h2load; do \
-		! missing $$tool || echo "$$tool is missing, and the tests that need it will fail: apt-get install chromium chromium-driver prometheus prometheus-alertmanager qemu-user nghttp2-client" >&2; \
+	for tool in chromium chromedriver promtool prometheus prometheus-alertmanager docker-registry qemu-x86_64 h2load; do \
+		! missing $$tool || echo "$$tool is missing, and the tests that need it will fail: apt-get install chromium chromium-driver prometheus prometheus-alertmanager docker-registry qemu-user nghttp2-client" >&2; \
 	done

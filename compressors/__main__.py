@@ -9,6 +9,7 @@ pareto-compress plot --out plots
 pareto-compress verify
 pareto-compress remeasure && pareto-compress list --host
 pareto-compress promote digits int8-openvino
+pareto-compress push s3://bucket/models
 
 All read or write the repository `models` unless `--repository` names another.
 """
@@ -24,11 +25,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compressors.settings import BuildOptions, ListOptions, PlotOptions, RepositoryOptions, ShrinkOptions, UserModel
+from compressors.settings import (
+    BuildOptions,
+    ListOptions,
+    PlotOptions,
+    PushOptions,
+    RepositoryOptions,
+    ShrinkOptions,
+    UserModel,
+)
 from protos import repository
 from protos.errors import ParetoServeError, UsageError
 from protos.repository import GOLDEN, MANIFEST, Entry
 from protos.support import machine, options, program
+from protos.support.terminal import Screen
 
 if TYPE_CHECKING:
     from compressors.build.pipeline import Build
@@ -81,6 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     promote = command(_promote, "make a variant the one that a request without a version gets")
     promote.add_argument("model")
     promote.add_argument("variant")
+    push = command(_push, "send a repository to where servers fetch it (docs/scale.md)", PushOptions)
+    push.add_argument("url", metavar="URL", help="where to: s3://, gs://, hf:// or oci://, an extra each")
     return parser
 
 
@@ -209,6 +221,16 @@ def _promote(arguments: argparse.Namespace) -> int:
     root = options.read(RepositoryOptions, arguments).repository
     _entries(root)
     repository.promote(root, arguments.model, arguments.variant)
+    return 0
+
+
+def _push(arguments: argparse.Namespace) -> int:
+    chosen = options.read(PushOptions, arguments)
+    _entries(chosen.repository)
+    from compressors.build import push
+
+    rows = push.push(chosen.repository, arguments.url, chosen.models, chosen.delete)
+    Screen().print(push.table(rows))
     return 0
 
 

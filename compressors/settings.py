@@ -119,6 +119,16 @@ class RepositoryOptions:
 
 
 @dataclass(frozen=True)
+class PushOptions(RepositoryOptions):
+    """How `push` sends a repository."""
+
+    models: tuple[str, ...] = ()
+    """models to send, separated by commas; without it all"""
+    delete: bool = False
+    """remove what is there of these models and not here"""
+
+
+@dataclass(frozen=True)
 class ListOptions(RepositoryOptions):
     """How `list` shows a repository."""
 

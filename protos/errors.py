@@ -2,6 +2,7 @@
 
     ParetoServeError
     |-- UsageError
+    |-- StoreError
     |-- VariantError
     |   `-- ManifestError, IntegrityError, GoldenError
     `-- RequestError
@@ -17,6 +18,10 @@ class ParetoServeError(Exception):
 
 class UsageError(ParetoServeError):
     """A setting, study or plan that cannot be carried out; known before any work starts."""
+
+
+class StoreError(ParetoServeError):
+    """A repository that is kept elsewhere cannot be read or written now."""
 
 
 class VariantError(ParetoServeError):

@@ -4,8 +4,10 @@ import asyncio
 import os
 import sys
 from collections.abc import MutableMapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
-from protos.errors import UsageError
+from protos.errors import StoreError, UsageError
 from protos.support import program
 from server.observability.logs import configure
 from server.settings import Settings, parse
@@ -22,11 +24,27 @@ def _main(flags: Sequence[str]) -> int:
         settings = parse(flags, os.environ)
         configure(settings.log_level, settings.log_format)
         prepare(os.environ, settings.threads)
+        if isinstance(settings.repository, str):
+            folder = _mirror(settings, settings.repository)
+            settings, flags = replace(settings, repository=folder), [*flags, "--repository", str(folder)]
         asyncio.run(_serve(settings, flags))
-    except UsageError as error:
+    except (UsageError, StoreError) as error:
         print(f"pareto-serve: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # while the repository is fetched; later it is a signal to drain
+        return 130
     return 0
+
+
+def _mirror(settings: Settings, url: str) -> Path:
+    """Returns the folder of a copy of the repository at `url`, which with `--watch` is kept up to date from now on."""
+    from server.hosting.mirror import Mirror, default_cache
+
+    mirror = Mirror(url, settings.repository_cache or default_cache())
+    mirror.sync()
+    if settings.watch:
+        mirror.follow(settings.watch)
+    return mirror.root
 
 
 async def _serve(settings: Settings, flags: Sequence[str]) -> None:

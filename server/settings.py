@@ -10,6 +10,7 @@ from typing import Literal
 from protos import server_defaults
 from protos.errors import UsageError
 from protos.manifest import MOST_PIXELS
+from protos.stores import store
 from protos.support import options, program
 from protos.support.options import Number
 from server.execution.batcher import BatchLimit, make_limits
@@ -20,12 +21,23 @@ def _number(default: Number, low: Number, high: Number) -> Number:
     return field(default=default, metadata=options.between(low, high))
 
 
+_FOLDER_OR_URL: options.Rule = {
+    "convert": lambda text: text if store.is_url(text) else Path(text),
+    "accepts": lambda place: isinstance(place, str) or place.is_dir(),  # a URL may hold what must not be quoted
+    "expected": options.EXISTING_FOLDER["expected"],
+    "metavar": "DIR|URL",
+}
+
+
 @dataclass(frozen=True)
 class Settings:
     """All settings of one server; each field's docstring is its help text."""
 
-    repository: Path = field(default=Path("models"), metadata=options.EXISTING_FOLDER)
-    """The folder of built variants; serve only one that you trust, since artifacts are native code."""
+    repository: Path | str = field(default=Path("models"), metadata=_FOLDER_OR_URL)
+    """The folder of built variants, or the URL where they are kept: s3://, gs://, hf:// or oci:// (an extra each);
+    serve only one that you trust, since artifacts are native code."""
+    repository_cache: Path | None = None
+    """Where copies of repositories at a URL are kept; without it paretoserve in XDG_CACHE_HOME, or in ~/.cache."""
     host: str = field(default="127.0.0.1", metadata={"metavar": "ADDRESS"})
     """The address to listen on, for gRPC and for metrics; 0.0.0.0 for all of IPv4."""
     port: int = _number(8001, 0, 65535)
@@ -115,9 +127,18 @@ class Settings:
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
     """The settings that flags and `PARETO_*` variables ask for; raises `UsageError`."""
     settings = options.read(Settings, make_parser().parse_args(arguments), environment, "PARETO_")
-    if not settings.repository.is_dir():  # the default, which `read` takes as it is
+    if isinstance(settings.repository, str):
+        _check_url(settings.repository)
+    elif not settings.repository.is_dir():  # the default, which `read` takes as it is
         raise UsageError(f"--repository: got '{settings.repository}', expected a folder that exists")
     return settings
+
+
+def _check_url(url: str) -> None:
+    try:
+        store.check(url)
+    except UsageError as error:
+        raise UsageError(f"--repository: {error}") from None
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -47,6 +47,9 @@ WRAPPED_IN = {
         "loadtest.analysis.percentiles",
         "loadtest.generator.opinion",
     },
+    "fsspec": {"protos.stores.filesystem"},
+    "huggingface_hub": {"protos.stores.hub"},
+    "oras": {"protos.stores.oci"},
     "psutil": {"loadtest.measure.host"},
     "pycocotools": {"protos.tasks.coco"},
     "cv2": {"protos.tasks.nms"},
@@ -81,6 +84,9 @@ OPTIONAL = {
     "protos.support.significance": {"scipy"},
     "protos.support.terminal": {"rich"},
     "protos.images": {"PIL"},
+    "protos.stores.filesystem": {"fsspec"},
+    "protos.stores.hub": {"huggingface_hub"},
+    "protos.stores.oci": {"oras", "requests"},
     "protos.tasks.nms": {"cv2"},
     "protos.tasks.coco": {"pycocotools"},
 }
@@ -160,7 +166,7 @@ def test_there_is_no_import_cycle() -> None:
             "server.lifecycle",
             (
                 *("torch", "onnxruntime", "openvino", "nncf", "locust", "opentelemetry", "pygrpc_native"),
-                *("compressors", "loadtest"),
+                *("fsspec", "huggingface_hub", "oras", "compressors", "loadtest"),
             ),
         ),
         ("server.runtimes.onnxruntime", ("torch", "openvino")),

@@ -16,6 +16,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from protos.errors import NotFoundError, UnavailableError, UsageError, VariantError
@@ -89,7 +90,7 @@ class Registry:
     def __init__(
         self, settings: Settings, plan: Plan, metrics: Metrics, changed: Callable[["Registry"], Awaitable[None]]
     ) -> None:
-        self.root, self.plan = settings.repository, plan
+        self.root, self.plan = Path(settings.repository), plan
         self._settings, self._metrics, self._changed = settings, metrics, changed
         self._slots = Slots(plan.slots)
         self._loader = Loader(self.root, plan.threads, self._slots, settings.batch_limits())

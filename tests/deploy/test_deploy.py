@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from protos.manifest import RuntimeName
+from protos.stores.store import KINDS
 from protos.telemetry import SECONDS_BUCKETS
 from server.observability.metrics import STATES
 from server.settings import parse
@@ -167,7 +168,7 @@ def test_image_starts_the_server_itself_and_not_as_root() -> None:
 
 def test_image_installs_all_that_the_server_can_use() -> None:
     (extras,) = re.findall(r'"\.\[(.+)\]"', "".join(dockerfile("RUN")))
-    assert sorted(extras.split(",")) == sorted(["serve", "tracing", *get_args(RuntimeName)])
+    assert sorted(extras.split(",")) == sorted(["serve", "tracing", *KINDS, *get_args(RuntimeName)])
 
 
 def test_image_settings_are_taken_by_the_server(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ def test_each_field_is_a_flag_and_a_variable(tmp_path: Path) -> None:
     file.touch()
     given: dict[str, tuple[str, object]] = {
         "repository": (str(tmp_path), tmp_path),
+        "repository_cache": (str(tmp_path), tmp_path),
         "host": ("::1", "::1"),
         "port": ("0", 0),
         "metrics_port": ("1", 1),
@@ -92,6 +93,13 @@ def test_the_native_front_is_refused_beside_what_it_has_not(tmp_path: Path, flag
     assert str(caught.value) == (
         "--front native has neither TLS nor tokens: got --tls-cert or --token-file, expected none"
     )
+
+
+@pytest.mark.parametrize(
+    "url", ["s3://bucket", "gs://bucket/a/b-c_d", "hf://team/models@v1", "oci://host:5000/team/models:v1.2"]
+)
+def test_the_repository_may_be_at_a_url(url: str) -> None:
+    assert parse(["--repository", url], {}).repository == url
 
 
 def test_a_flag_goes_before_the_environment(tmp_path: Path) -> None:

@@ -131,9 +131,8 @@ def test_both_autoscalers_ask_alike() -> None:
     assert (hpa["minReplicas"], hpa["maxReplicas"]) == (keda["minReplicaCount"], keda["maxReplicaCount"])
     assert hpa["behavior"] == keda["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
     (metric,), (trigger,) = hpa["metrics"], keda["triggers"]
-    assert float(metric["pods"]["target"]["averageValue"].removesuffix("m")) / 1000 == float(
-        trigger["metadata"]["threshold"]
-    )
+    assert metric["pods"]["target"] == {"type": "AverageValue", "averageValue": trigger["metadata"]["threshold"]}
+    assert trigger["metricType"] == "AverageValue"
 
 
 @pytest.mark.parametrize("overlay", ["hpa", "keda"])
