@@ -52,8 +52,8 @@ def dockerfile(instruction: str) -> list[str]:
 
 
 def copied() -> list[str]:
-    """The sources of the Dockerfile's COPY instructions."""
-    return [source for line in dockerfile("COPY") for source in shlex.split(line)[:-1]]
+    """What the Dockerfile's COPY instructions take from the build context."""
+    return [source for line in dockerfile("COPY") if "--from" not in line for source in shlex.split(line)[:-1]]
 
 
 def health_command() -> list[str]:
