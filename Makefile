@@ -10,7 +10,7 @@ TOOLS := $(CURDIR)/.venv/tools/usr/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := .venv/.installed
 
-.PHONY: demo demo-detection test test-long check bench proto soak overload stops storms memory replicas scaling clean tools
+.PHONY: demo demo-detection test test-long check bench proto soak overload stops storms memory replicas scaling image image-test clean tools
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -68,6 +68,16 @@ replicas: $(INSTALLED)
 # Servers that come and go with the load behind Envoy, as Kubernetes' autoscaler would have it; three minutes.
 scaling: $(INSTALLED)
 	@$(BIN)/python -m tests.deploy.envoy.scaling $(ARGS)
+
+# The server's image by Debian's buildah, as root: `make image RUNTIMES=onnxruntime`, or several with commas; all four
+# where it is not given.
+image:
+	@bash deploy/image.sh paretoserve-server $(RUNTIMES)
+
+# The image of all four runtimes: built, started, asked for each variant of a study that is built here, and stopped.
+image-test: $(INSTALLED)
+	@bash deploy/image.sh paretoserve-server
+	$(BIN)/python -m pytest tests/deploy/image/all_runtimes.py $(ARGS)
 
 # What a call of each runtime costs, then the server beside the engine and gRPC:
 # `make bench ARGS="--rounds 9 --peer NAME=HOST:PORT"`. Wants h2load.

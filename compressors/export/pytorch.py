@@ -8,6 +8,7 @@ https://docs.pytorch.org/ao/stable/pt2e_quantization/pt2e_quant_x86_inductor.htm
 
 import re
 import shutil
+import struct
 import subprocess
 import tempfile
 import zipfile
@@ -34,6 +35,8 @@ _INDUCTOR = {
     "cpp.march": "x86-64-v3",
     "cpp.simdlen": 256,
 }
+_PT_GNU_STACK, _PF_X = 0x6474E551, 1
+"""From elf(5): the program header of the stack, and the flag of what is executable."""
 
 
 def export(job: Job) -> Exported:
@@ -146,4 +149,19 @@ def _neutral(library: bytes) -> bytes:
     for path in local_paths():
         folders = re.escape(path.encode()) + rb"/(?:[\w.+-]+/)*"
         library = re.sub(folders, lambda match: b"." * len(match.group()), library)
-    return library
+    return _without_executable_stack(library)
+
+
+def _without_executable_stack(library: bytes) -> bytes:
+    """Clears the flag by which an ELF library asks for an executable stack; glibc 2.41 and later would not load it.
+
+    AOTInductor's assembly of the weights does not say that it needs none, and the linker then assumes that it does.
+    """
+    cleared = bytearray(library)
+    (table,) = struct.unpack_from("<Q", library, 32)
+    size, count = struct.unpack_from("<HH", library, 54)
+    for header in range(table, table + size * count, size):
+        kind, flags = struct.unpack_from("<II", library, header)
+        if kind == _PT_GNU_STACK:
+            struct.pack_into("<I", cleared, header + 4, flags & ~_PF_X)
+    return bytes(cleared)

@@ -52,8 +52,8 @@ def dockerfile(instruction: str, path: str = "Dockerfile") -> list[str]:
 
 
 def copied(path: str = "Dockerfile") -> list[str]:
-    """The sources of a Dockerfile's COPY instructions."""
-    return [source for line in dockerfile("COPY", path) for source in shlex.split(line)[:-1]]
+    """What a Dockerfile's COPY instructions take from the build context."""
+    return [source for line in dockerfile("COPY", path) if "--from" not in line for source in shlex.split(line)[:-1]]
 
 
 def health_command() -> list[str]:

@@ -166,9 +166,15 @@ def test_image_starts_the_server_itself_and_not_as_root() -> None:
     assert dockerfile("USER") == ["10001"]
 
 
-def test_image_installs_all_that_the_server_can_use() -> None:
+def test_image_installs_all_that_the_server_can_use_unless_told_otherwise() -> None:
     (extras,) = re.findall(r'"\.\[(.+)\]"', "".join(dockerfile("RUN")))
-    assert sorted(extras.split(",")) == sorted(["serve", "tracing", *KINDS, *get_args(RuntimeName)])
+    assert extras.split(",") == ["serve", "tracing", *KINDS, "$RUNTIMES"]
+    assert f"RUNTIMES={','.join(get_args(RuntimeName))}" in dockerfile("ARG")
+
+
+def test_compose_hands_on_all_that_a_build_can_be_told() -> None:
+    arguments = read("compose.yaml")["services"]["server"]["build"]["args"]
+    assert arguments == [argument.partition("=")[0] for argument in dockerfile("ARG")]
 
 
 def test_image_settings_are_taken_by_the_server(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A real Prometheus scrapes a real server: what the dashboard and the alerts ask for is there, and right."""
 
 import asyncio
+import os
 import re
 import subprocess
 import sys
@@ -164,8 +165,9 @@ def test_health_check_of_the_image_tells_a_serving_server_from_none(server: Serv
     python, flag, script = health_command()
     assert (python, flag) == ("python", "-c")
 
-    def status(target: str) -> int:
-        command = [sys.executable, "-c", script.replace("127.0.0.1:8001", target)]
-        return subprocess.run(command, capture_output=True, timeout=30, check=False).returncode
+    def status(address: str) -> int:
+        command, port = [sys.executable, "-c", script], address.rpartition(":")[2]
+        environment = {**os.environ, "PARETO_PORT": port}
+        return subprocess.run(command, env=environment, capture_output=True, timeout=30, check=False).returncode
 
     assert (status(server.grpc_address), status(server.metrics_address)) == (0, 1)

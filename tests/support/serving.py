@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
@@ -27,15 +27,14 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 120.0
+SERVER = (sys.executable, "-m", "server")
 
 
 class ServerProcess:
     """One server: `grpc_address` and `metrics_address` are "host:port"; `log` is what it wrote so far."""
 
-    def __init__(self, arguments: list[str], program: str = "server", root: Path = ROOT) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", program, *arguments], cwd=root, stderr=subprocess.PIPE, text=True
-        )
+    def __init__(self, arguments: list[str], command: Sequence[str] = SERVER, root: Path = ROOT) -> None:
+        self._process = subprocess.Popen([*command, *arguments], cwd=root, stderr=subprocess.PIPE, text=True)
         self._lines: list[str] = []
         self._news = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -121,7 +120,7 @@ def serving(
             *("--repository", str(repository), "--port", "0", "--metrics-port", "0", "--drain-notice", "0"),
             *("--batch-max", str(SMALLEST_BATCH), *flags),
         ],
-        program,
+        (sys.executable, "-m", program),
         root,
     )
     try:
