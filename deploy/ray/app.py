@@ -88,7 +88,7 @@ class Call:
         """Returns the status that was set."""
         return self._sent.code()
 
-    async def abort(self, code: grpc.StatusCode, text: str, trailing: Iterable[tuple[str, str]] = ()) -> None:
+    async def abort(self, code: grpc.StatusCode, text: str = "", trailing: Iterable[tuple[str, str]] = ()) -> None:
         """Has Ray send this status; raises `AbortError`."""
         self._sent.set_code(code)
         self._sent.set_details(text)
@@ -176,10 +176,14 @@ for _name in METHODS.keys() - {STREAM}:  # Ray calls the method that is called a
     setattr(Replica, _name, _unary(_name))
 
 
-def build(given: dict[str, Any]) -> serve.Application:
-    """Returns the application that serve.yaml's `args` describe, by the names of `pareto-serve`'s flags."""
+def read_settings(given: dict[str, Any]) -> Settings:
+    """Returns the settings that serve.yaml's `args` are, by the names of `pareto-serve`'s flags; `UsageError`."""
     if refused := sorted(given.keys() & RAYS):
         raise UsageError(f"args: got '{refused[0]}', expected none: Ray Serve decides it")
     settings = parse([f"--{name}={value}" for name, value in given.items()], {})
-    settings = replace(settings, repository=settings.repository.resolve())
-    return serve.deployment(Replica).bind(settings)
+    return replace(settings, repository=settings.repository.resolve())  # replicas run in folders of their own
+
+
+def build(given: dict[str, Any]) -> serve.Application:
+    """Returns the application that serve.yaml describes."""
+    return serve.deployment(Replica).bind(read_settings(given))
