@@ -1,9 +1,9 @@
-"""The server as a deployment of Ray Serve: `serve run serve.yaml` in this folder, where `ray[serve-grpc]` is installed.
+"""The server as a deployment of Ray Serve: `serve run deploy/ray/serve.yaml`, in the folder of the checkout.
 
     client --> Ray's gRPC proxy, one for each node --> a replica: `server.application`, as in `pareto-serve`
 
-The proxy hands on the bytes of a message. In the replica they pass the edge that they would pass behind `pareto-serve`,
-so that validation, admission, batching, statuses, metrics and logs are the same. What is else: Ray does not tell a
+The proxy hands on the bytes of a message. In the replica they pass the edge that they would pass in `pareto-serve`, so
+that validation, admission, batching, statuses, metrics and logs are the same. One thing differs: Ray does not tell a
 replica how long a client waits, but cancels the call there when its time is over.
 """
 
@@ -40,7 +40,7 @@ METHODS = {
 """Each method that a replica answers, and its path."""
 STREAM = "ModelStreamInfer"
 
-RAYS = {
+DECIDED_BY_RAY = {
     *("port", "front", "workers", "allow-repository-control", "drain-notice"),
     *("ping-interval", "ping-strikes", "max-message-bytes", "tls-cert", "tls-key", "tls-client-ca", "token-file"),
 }
@@ -70,7 +70,7 @@ class Encoded:
 
 
 class Call:
-    """What the edge asks of a gRPC call, of one that came by Ray; `stream` brings the messages where there are many."""
+    """A call that came by Ray, as the edge wants one of gRPC; `stream` brings the messages where there are many."""
 
     def __init__(self, sent: RayServegRPCContext, stream: gRPCInputStream[bytes] | None = None) -> None:
         self._sent, self._stream = sent, stream
@@ -138,17 +138,21 @@ class Replica:
         """Answers many requests on one stream."""
         call = Call(grpc_context, stream)
 
-        async def answer() -> None:
+        async def answer() -> grpc.aio.AbortError | None:
+            failed = None
             try:
                 await self._handlers[STREAM](None, call)
-            finally:
-                await call.answers.put(None)
+            except grpc.aio.AbortError as error:  # the status is set
+                failed = error
+            await call.answers.put(None)
+            return failed
 
         answering = asyncio.create_task(answer())
         try:
             while (message := await call.answers.get()) is not None:
                 yield Encoded(message)
-            await answering
+            if failed := await answering:
+                raise failed
         finally:
             answering.cancel()
 
@@ -178,7 +182,7 @@ for _name in METHODS.keys() - {STREAM}:  # Ray calls the method that is called a
 
 def read_settings(given: dict[str, Any]) -> Settings:
     """Returns the settings that serve.yaml's `args` are, by the names of `pareto-serve`'s flags; `UsageError`."""
-    if refused := sorted(given.keys() & RAYS):
+    if refused := sorted(given.keys() & DECIDED_BY_RAY):
         raise UsageError(f"args: got '{refused[0]}', expected none: Ray Serve decides it")
     settings = parse([f"--{name}={value}" for name, value in given.items()], {})
     return replace(settings, repository=settings.repository.resolve())  # replicas run in folders of their own

@@ -80,6 +80,7 @@ class Cluster:
         self.submit(*applications)
         wanted = {application["name"]: "RUNNING" for application in applications}
         asyncio.run(eventually(self.statuses, wanted, START_SECONDS))
+        asyncio.run(eventually(lambda: len(self.pids()) == self.running(), seconds=START_SECONDS))  # the old are gone
 
     def statuses(self) -> dict[str, str]:
         """What Ray says of each application."""
@@ -92,9 +93,8 @@ class Cluster:
 
     def running(self) -> int:
         """How many replicas take calls."""
-        (application,) = serve.status().applications.values()
-        (deployment,) = application.deployments.values()
-        return deployment.replica_states.get("RUNNING", 0)
+        deployments = [each for one in serve.status().applications.values() for each in one.deployments.values()]
+        return sum(each.replica_states.get("RUNNING", 0) for each in deployments)
 
     def pids(self) -> list[int]:
         """The processes of replicas, from their start to their end."""
@@ -107,12 +107,8 @@ class Cluster:
 
     def other_pids(self) -> list[int]:
         """Ray's own processes: its controller, its store of objects and actors, its logs, and more."""
-        ours = {self.proxy_pid(), *self.pids()}
-        return [
-            each.pid
-            for each in psutil.Process().children(recursive=True)
-            if each.pid not in ours and "ray" in _title(each)
-        ]
+        served = {self.proxy_pid(), *self.pids()}
+        return [each.pid for each in psutil.Process().children(recursive=True) if each.pid not in served]
 
     def metrics(self, pid: int, *names: str) -> Samples:
         """The samples of a replica's metrics page."""

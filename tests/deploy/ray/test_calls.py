@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,26 @@ def test_a_request_whose_deadline_passes_in_the_queue_is_not_executed(
     assert by_labels(page, "pareto_requests_total", "code") == {("OK",): 60, ("CANCELLED",): 1}
     assert by_labels(page, "pareto_rejected_total", "reason") == {("cancelled",): 1}
     assert sum(by_labels(page, "pareto_batch_rows_sum", "variant").values()) == 60
+
+
+def test_a_stream_that_its_client_leaves_is_over_in_the_replica(ray: Cluster, stub: GRPCInferenceServiceStub) -> None:
+    ray.deploy(ray.with_args({"max-rows": 16}))  # a new replica, which has counted nothing
+    (replica,) = ray.pids()
+    over = threading.Event()
+
+    def requests() -> Iterator[pb.ModelInferRequest]:
+        yield REQUEST
+        over.wait(30)
+
+    stream = stub.ModelStreamInfer(requests(), timeout=30)
+    assert next(stream).infer_response.model_version == VARIANT
+    stream.cancel()
+    over.set()
+
+    def ended() -> dict[tuple[str, ...], float]:
+        return by_labels(ray.metrics(replica), "grpc_server_handled_total", "grpc_method", "grpc_code")
+
+    asyncio.run(eventually(ended, {("ModelStreamInfer", "CANCELLED"): 1}))
 
 
 def test_a_message_above_64_mb_is_refused(ray: Cluster, stub: GRPCInferenceServiceStub) -> None:

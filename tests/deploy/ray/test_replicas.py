@@ -23,7 +23,8 @@ def scaling(least: int, most: int) -> dict[str, Any]:
 
 
 def test_replicas_follow_the_load_up_and_down_and_every_call_is_answered(ray: Cluster) -> None:
-    ray.deploy(ray.slow({}, autoscaling_config=scaling(1, 2)))
+    room = {"queue-size": 1000}  # for what comes until the second replica is there, however long that takes
+    ray.deploy(ray.slow(room, max_ongoing_requests=1100, autoscaling_config=scaling(1, 2)))
     assert ray.running() == 1
     with SteadyLoad(ray.address, REQUEST, 1.3 * ONE_CAN) as load:
         asyncio.run(eventually(ray.running, 2, seconds=60))
