@@ -9,8 +9,10 @@ BIN := $(CURDIR)/.venv/bin
 TOOLS := $(CURDIR)/.venv/tools/usr/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := .venv/.installed
+RAY := .venv-ray/bin
+WITH_RAY := .venv-ray/.installed
 
-.PHONY: demo demo-detection test test-long check bench proto soak overload stops storms memory replicas scaling image image-test clean tools
+.PHONY: demo demo-detection test test-long check bench proto soak overload stops storms memory replicas scaling image image-test test-ray ray-overhead clean tools
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -79,6 +81,14 @@ image-test: $(INSTALLED)
 	@bash deploy/image.sh paretoserve-server
 	$(BIN)/python -m pytest tests/deploy/image/all_runtimes.py $(ARGS)
 
+# The server behind Ray Serve, which has an environment of its own, two minutes; Ray's own code warns of much.
+test-ray: $(WITH_RAY)
+	PATH="$(TOOLS):$$PATH" $(RAY)/python -m pytest -p no:warnings tests/deploy/ray $(ARGS)
+
+# What Ray Serve costs beside the server alone. Wants h2load.
+ray-overhead: $(WITH_RAY)
+	@PATH="$(TOOLS):$$PATH" $(RAY)/python -m tests.deploy.ray.overhead $(ARGS)
+
 # What a call of each runtime costs, then the server beside the engine and gRPC:
 # `make bench ARGS="--rounds 9 --peer NAME=HOST:PORT"`. Wants h2load.
 bench: $(INSTALLED)
@@ -91,7 +101,7 @@ proto: $(INSTALLED)
 		--grpc_python_out=. --mypy_grpc_out=. protos/v1/inference.proto
 
 clean:
-	rm -rf .venv models runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-ray models runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # tritonclient pins an older protobuf than it needs; it is a client of the tests, in a process of its own. So does kserve,
@@ -102,6 +112,15 @@ $(INSTALLED): pyproject.toml deploy/constraints.txt
 	$(PIP) install --quiet --constraint deploy/constraints.txt torch
 	$(PIP) install --quiet --constraint deploy/constraints.txt --editable '.[all]'
 	$(PIP) install --quiet --constraint deploy/constraints.txt --no-deps tritonclient python-rapidjson kserve six
+	@touch $@
+
+$(WITH_RAY): pyproject.toml deploy/constraints.txt deploy/ray/requirements.txt
+	@echo "installing Ray into .venv-ray: a minute" >&2
+	$(PYTHON) -m venv .venv-ray
+	$(RAY)/python -m pip --disable-pip-version-check install --quiet --constraint deploy/constraints.txt \
+		--requirement deploy/ray/requirements.txt --editable '.[serve,onnxruntime]' onnx psutil pytest pytest-timeout
+	$(RAY)/python -m pip --disable-pip-version-check install --quiet --constraint deploy/constraints.txt \
+		--no-deps tritonclient python-rapidjson
 	@touch $@
 
 # The suite looks at the report in a real browser, checks the deployment with Prometheus and Alertmanager themselves, asks

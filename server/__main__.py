@@ -24,9 +24,8 @@ def _main(flags: Sequence[str]) -> int:
         settings = parse(flags, os.environ)
         configure(settings.log_level, settings.log_format)
         prepare(os.environ, settings.threads)
-        if isinstance(settings.repository, str):
-            folder = _mirror(settings, settings.repository)
-            settings, flags = replace(settings, repository=folder), [*flags, "--repository", str(folder)]
+        settings = on_this_disk(settings)
+        flags = [*flags, "--repository", str(settings.repository)]
         asyncio.run(_serve(settings, flags))
     except (UsageError, StoreError) as error:
         print(f"pareto-serve: {error}", file=sys.stderr)
@@ -36,15 +35,20 @@ def _main(flags: Sequence[str]) -> int:
     return 0
 
 
-def _mirror(settings: Settings, url: str) -> Path:
-    """Returns the folder of a copy of the repository at `url`, which with `--watch` is kept up to date from now on."""
+def on_this_disk(settings: Settings) -> Settings:
+    """Returns the settings with a copy in the place of a repository at a URL, with `--watch` kept up to date.
+
+    Raises `StoreError` where it cannot be fetched, `UsageError` where its extra is not installed.
+    """
+    if isinstance(settings.repository, Path):
+        return settings
     from server.hosting.mirror import Mirror, default_cache
 
-    mirror = Mirror(url, settings.repository_cache or default_cache())
+    mirror = Mirror(settings.repository, settings.repository_cache or default_cache())
     mirror.sync()
     if settings.watch:
         mirror.follow(settings.watch)
-    return mirror.root
+    return replace(settings, repository=mirror.root)
 
 
 async def _serve(settings: Settings, flags: Sequence[str]) -> None:

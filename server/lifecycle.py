@@ -9,44 +9,22 @@ Draining has three steps, so that a client that watches the health loses no requ
 import asyncio
 import contextlib
 import logging
-import sys
 from typing import TYPE_CHECKING
 
 import grpc
-from grpc_health.v1 import health_pb2_grpc
-from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
-from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from protos.errors import UsageError
 from protos.support.machine import available_cores
-from protos.v1.inference_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
-from server.api.edge import Edge
-from server.api.health import SERVICE, Health
-from server.api.images import Images
-from server.api.inference import Inference
 from server.api.security import Tokens, credentials
-from server.api.servicer import Servicer
-from server.api.stream import Streams
-from server.execution.threads import make_plan
-from server.hosting.registry import Registry
-from server.hosting.residency import Residency
-from server.hosting.sync import RepositorySync
+from server.application import Application
 from server.observability import logs
-from server.observability.exporters import Exporters
 from server.observability.instruments import Instruments
-from server.observability.metrics import Metrics
 from server.observability.metrics_page import Page, join
 from server.settings import Settings
 from server.signals import stop_signals
-from server.tasks.answer_threads import AnswerThreads
-from server.tasks.table import served
 
 if TYPE_CHECKING:
     from server.api.native_front import NativeFront
-
-SWITCH_SECONDS = 0.0005
-"""How soon a busy event loop lets an engine's thread on, which has its answers and needs the interpreter to hand them
-out. With Python's own 5 ms, cores idle meanwhile: 10% fewer answers per second at 32 in flight (docs/bench.md)."""
 
 STREAMS = 1024
 """Calls of one connection that may be under way, as in the native front; clients keep back what is beyond. As many more
@@ -87,31 +65,16 @@ class Server:
 
     def __init__(self, settings: Settings, instruments: Instruments | None = None) -> None:
         self._settings, self._alone = settings, instruments is None
-        self._plan = make_plan(settings.threads, available_cores(), settings.workers)
         self._instruments = instruments or Instruments()
         self._page: Page | None = None
         self._front: NativeFront | None = None
-        self._metrics = metrics = Metrics(self._instruments)
-        self._health = Health()
-        self.registry = Registry(settings, self._plan, metrics, self._health.publish)
-        self._sync = RepositorySync(self.registry)
-        self._edge = Edge(metrics.handled)
-        self._images = Images(self._plan.slots, settings.queue_size, settings.max_image_pixels)
-        self._exporters = Exporters(settings)
-        self._answers = AnswerThreads(self._plan.slots, settings.queue_size)
-        tasks = served(self._answers)
-        self._residency = Residency(self.registry, settings)
-        warm, active = self._residency.warm, self._exporters.active
-        self._inference = Inference(self.registry, settings.max_rows, self._images, tasks, warm, active)
-        self._streams = Streams(self._inference, settings.stream_requests)
-        servicer = Servicer(self.registry, self._sync, self._inference, self._streams, settings)
+        self.application = Application(settings, self._instruments, available_cores())
+        self.registry = self.application.registry
         self._credentials = credentials(settings)
-        guards = [Tokens(settings.token_file, metrics.handled)] if settings.token_file else []
-        self._grpc = self._build_grpc_server(servicer, guards)
+        self._grpc = self._build_grpc_server()
 
     async def listen(self) -> None:
         """Answers from now on; `UsageError` where a port cannot be had."""
-        sys.setswitchinterval(SWITCH_SECONDS)
         host, port = self._settings.host, self._settings.port
         if self._settings.front == "native":
             self._front = self._make_front(host, port)
@@ -122,13 +85,13 @@ class Server:
         self.grpc_address = join(host, port)
         if self._alone:
             self._page = Page(host, self._settings.metrics_port, self._instruments)
-        await self._health.publish(self.registry)
+        await self.application.health.publish(self.registry)
         await self._grpc.start()
         if self._front:
             self._front.start()
         if self._page:
             self.metrics_address = self._page.address
-            logs.log_serving(self._plan, self._settings.front, self.grpc_address, self.metrics_address)
+            logs.log_serving(self.application.plan, self._settings.front, self.grpc_address, self.metrics_address)
 
     def load(self) -> None:
         """Begins to load the variants; `loading` is over when all of them are READY or FAILED."""
@@ -137,8 +100,7 @@ class Server:
     async def drain(self) -> None:
         """Makes health and ServerReady say no, and leaves clients the notice to turn elsewhere."""
         logger.info("draining")
-        self.registry.draining = True
-        await self._health.leave()
+        await self.application.leave()
         await asyncio.sleep(self._settings.drain_notice)
 
     async def stop(self) -> None:
@@ -146,50 +108,38 @@ class Server:
         ends = asyncio.get_running_loop().time() + self._settings.drain_timeout
         if self._front:
             self._front.refuse()
-        self._edge.end_streams()
-        self._streams.close()
+        self.application.end_streams()
         await self._settle()
         stopping = asyncio.create_task(self._grpc.stop(self._settings.drain_timeout))
         await asyncio.sleep(0)  # from here on gRPC takes no calls
-        self._edge.calls_may_begin.set()
+        self.application.edge.calls_may_begin.set()
         await stopping
         if self._front:  # last: what grpc.aio answers leaves through it
             await self._front.stop(max(0.0, ends - asyncio.get_running_loop().time()))
-        answered = ", ".join(f"{count} {code}" for code, count in self._edge.answered("ModelInfer").items())
+        answered = ", ".join(f"{count} {code}" for code, count in self.application.edge.answered("ModelInfer").items())
         logger.info("ModelInfer calls answered: %s", answered or "none")
         self.loading.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self.loading
-        await self._sync.close()
-        await self._residency.close()
-        await self.registry.close()
-        self._images.close()
-        self._answers.close()
-        await self._exporters.close()
+        await self.application.close()
         if self._page:
             await self._page.close()
         logger.info("stopped")
 
     async def _settle(self) -> None:
         """Holds the calls that come, until none does."""
-        self._edge.calls_may_begin.clear()
+        edge = self.application.edge
+        edge.calls_may_begin.clear()
         for _ in range(MOST_SETTLES):
-            held = self._edge.held
+            held = edge.held
             await asyncio.sleep(SETTLE_SECONDS)
-            if self._edge.held == held:
+            if edge.held == held:
                 return
 
     async def _load(self) -> None:
-        await self._sync.start()
+        await self.application.load()
         if self._alone:
-            logs.log_loaded(*self.loaded())
-        if self._settings.watch:
-            self._sync.watch(self._settings.watch)
-
-    def loaded(self) -> tuple[int, int, int]:
-        """Returns how many variants are READY, how many FAILED, and how many COLD."""
-        states = [hosted.state for hosted in self.registry.all()]
-        return states.count("READY"), states.count("FAILED"), states.count("COLD")
+            logs.log_loaded(*self.application.loaded())
 
     def _make_front(self, host: str, port: int) -> "NativeFront":
         try:
@@ -197,12 +147,14 @@ class Server:
         except ModuleNotFoundError as error:
             needed = f"'{error.name}' is not installed: pip install 'paretoserve[fast]'"
             raise UsageError(f"--front native: {needed}") from None
+        inference, handled = self.application.inference, self.application.metrics.handled
         longest = self._settings.max_message_bytes
-        return NativeFront(host, port, self._inference, self._metrics.handled, longest, reuse_port=not self._alone)
+        return NativeFront(host, port, inference, handled, longest, reuse_port=not self._alone)
 
-    def _build_grpc_server(self, servicer: Servicer, guards: list[Tokens]) -> grpc.aio.Server:
+    def _build_grpc_server(self) -> grpc.aio.Server:
+        tokens, handled = self._settings.token_file, self.application.metrics.handled
         server = grpc.aio.server(
-            interceptors=guards,
+            interceptors=[Tokens(tokens, handled)] if tokens else [],
             options=[
                 ("grpc.max_receive_message_length", self._settings.max_message_bytes),
                 ("grpc.max_send_message_length", self._settings.max_message_bytes),
@@ -218,13 +170,7 @@ class Server:
                 *(_STREAM_LIMITS if self._settings.front == "grpcio" else ()),  # the native front bounds its clients
             ],
         )
-        edge = self._edge  # takes the services in the server's place
-        add_GRPCInferenceServiceServicer_to_server(servicer, edge)  # type: ignore[arg-type]
-        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, edge)
-        names = (SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME)
-        reflected = reflection.aio.ReflectionServicer(names)  # type: ignore[attr-defined]
-        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, edge)
-        server.add_generic_rpc_handlers((edge,))
+        server.add_generic_rpc_handlers((self.application.edge,))
         return server
 
 

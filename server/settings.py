@@ -38,6 +38,8 @@ class Settings:
     serve only one that you trust, since artifacts are native code."""
     repository_cache: Path | None = None
     """Where copies of repositories at a URL are kept; without it paretoserve in XDG_CACHE_HOME, or in ~/.cache."""
+    only: tuple[str, ...] = field(default=(), metadata={"metavar": "MODEL[/VARIANT],..."})
+    """What of the repository is served, the rest is as if it were not there; all of it by default."""
     host: str = field(default="127.0.0.1", metadata={"metavar": "ADDRESS"})
     """The address to listen on, for gRPC and for metrics; 0.0.0.0 for all of IPv4."""
     port: int = _number(8001, 0, 65535)

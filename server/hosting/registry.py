@@ -96,12 +96,15 @@ class Registry:
         self._loader = Loader(self.root, plan.threads, self._slots, settings.batch_limits())
         self._models: dict[str, dict[str, Hosted]] = {}
         self._lazy, self._pinned = settings.max_memory is not None, {*settings.pin}
-        entries = scan(self.root)
+        self._only = {*settings.only}
+        entries = [entry for entry in scan(self.root) if self.serves(entry.model, entry.name)]
         self._defaults = {model: default_variant(self.root, model) for model in {entry.model for entry in entries}}
         for entry in entries:
             self.register(entry)
-        if unknown := self._pinned - {*self._models} - {hosted.label for hosted in self.all()}:
-            raise UsageError(f"--pin: got '{min(unknown)}', which the repository does not hold")
+        known = {*self._models, *(hosted.label for hosted in self.all())}
+        for flag, named in (("--only", self._only), ("--pin", self._pinned)):
+            if unknown := named - known:
+                raise UsageError(f"{flag}: got '{min(unknown)}', which the repository does not hold")
         self._started = False
         self.draining = False
 
@@ -109,6 +112,10 @@ class Registry:
     def ready(self) -> bool:
         """Start-up loading has finished, something can answer, and the server is not about to stop."""
         return self._started and not self.draining and any(hosted.available for hosted in self.all())
+
+    def serves(self, model: str, variant: str) -> bool:
+        """Whether this variant of the repository is served: all are, where `--only` names none."""
+        return not self._only or not self._only.isdisjoint((model, f"{model}/{variant}"))
 
     def all(self) -> list[Hosted]:
         """Every variant, by model and name."""

@@ -96,12 +96,20 @@ class RepositorySync:
             await asyncio.gather(*(self._registry.unload(hosted) for hosted in served))
 
     async def _follow(self) -> None:
-        found = await asyncio.to_thread(snapshot, self._registry.root)
+        found = self._served(await asyncio.to_thread(snapshot, self._registry.root))
         for model in sorted({*found, *self._registry.models()} - self._unloaded):
             known = {name: hosted.entry.fingerprint for name, hosted in self._registry.of(model).items()}
             if found.get(model) != Snapshot(self._registry.default(model), known):
                 async with self._turn:
                     await self._refresh(model, again=False)
+
+    def _served(self, found: dict[str, Snapshot]) -> dict[str, Snapshot]:
+        served = {}
+        for model, each in found.items():
+            marks = {name: mark for name, mark in each.fingerprints.items() if self._registry.serves(model, name)}
+            if marks:
+                served[model] = Snapshot(each.default, marks)
+        return served
 
     async def _refresh(self, model: str, again: bool) -> dict[str, str]:
         """Brings `model` in step, with `again` also what failed before; returns why variants could not be loaded."""
@@ -133,4 +141,4 @@ class RepositorySync:
         if self._registry.of(model).keys() - {entry.name for entry in entries}:
             await asyncio.sleep(RESCAN_SECONDS)
             entries = await asyncio.to_thread(scan_model, self._registry.root, model)
-        return {entry.name: entry for entry in entries}
+        return {entry.name: entry for entry in entries if self._registry.serves(model, entry.name)}

@@ -96,7 +96,7 @@ async def _work(settings: Settings, connection: socket.socket, late: bool) -> in
     supervision.report("listening")
     await asyncio.wait({server.loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if server.loading.done():
-        supervision.report("loaded", server.loaded())
+        supervision.report("loaded", server.application.loaded())
     await stopping
     await server.drain()
     await server.stop()

@@ -109,7 +109,7 @@ def test_large_answers_that_a_slow_client_has_not_read_are_delivered_before_the_
         async with ending(repository) as (server, end), slowly_read(server) as stub:
             host(server, Faulty(large), queue_size=CALLS)
             calls = [stub.ModelInfer(REQUEST, timeout=120) for _ in range(CALLS)]
-            await eventually(lambda: server._edge.answered("ModelInfer"), {"OK": CALLS})
+            await eventually(lambda: server.application.edge.answered("ModelInfer"), {"OK": CALLS})
             await end()
             assert [len((await call).raw_output_contents[0]) for call in calls] == [4 * LARGE] * CALLS
 
@@ -151,7 +151,7 @@ def test_a_request_that_outlasts_the_drain_is_given_up_and_counted(repository: P
         gate.open.set()
         await eventually(lambda: gate.closed)
         assert told == {grpc.StatusCode.UNAVAILABLE}
-        assert server._edge.answered("ModelInfer") == {"CANCELLED": 3}
+        assert server.application.edge.answered("ModelInfer") == {"CANCELLED": 3}
         assert gate.calls == [1]
 
     asyncio.run(run())
@@ -198,7 +198,7 @@ def test_clients_that_go_on_asking_do_not_hold_up_the_end(repository: Path) -> N
             await eventually(lambda: heard["OK"] >= 100)
         over.set()
         await asyncio.gather(*asking)
-        assert server._edge.answered("ModelInfer")["OK"] == heard["OK"]
+        assert server.application.edge.answered("ModelInfer")["OK"] == heard["OK"]
         assert heard.keys() == {"OK", "UNAVAILABLE"}
 
     over, heard = asyncio.Event(), Counter[str]()

@@ -25,6 +25,7 @@ def test_each_field_is_a_flag_and_a_variable(tmp_path: Path) -> None:
     given: dict[str, tuple[str, object]] = {
         "repository": (str(tmp_path), tmp_path),
         "repository_cache": (str(tmp_path), tmp_path),
+        "only": ("toy,net/fp32-openvino", ("toy", "net/fp32-openvino")),
         "host": ("::1", "::1"),
         "port": ("0", 0),
         "metrics_port": ("1", 1),

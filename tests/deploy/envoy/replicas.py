@@ -85,8 +85,8 @@ def cost(models: Path, rounds: int, seconds: float) -> None:
         envoy = with_it.enter_context(balancing(Path(folder), [server.grpc_address]))
         ways = {"direct": server.grpc_address, "Envoy": envoy.address}
         for _, calls, way in product(range(rounds), IN_FLIGHT, ways):
-            turn = _turn(ways[way], calls, seconds, (envoy.pid, server.pid))
-            found.setdefault((way, calls), []).append(turn)
+            one = turn(ways[way], calls, seconds, (envoy.pid, server.pid))
+            found.setdefault((way, calls), []).append(one)
     print("| in flight | way | RPC/s | p50 ms | Envoy CPU us | server CPU us |")
     print("| ---: | --- | ---: | ---: | ---: | ---: |")
     for (way, calls), turns in found.items():
@@ -94,17 +94,18 @@ def cost(models: Path, rounds: int, seconds: float) -> None:
         print(f"| {calls} | {way} | {rps:,.0f} | {p50:.2f} | {envoys:.0f} | {servers:.0f} |")
 
 
-def _turn(address: str, calls: int, seconds: float, pids: Sequence[int]) -> tuple[float, ...]:
+def turn(address: str, calls: int, seconds: float, pids: Sequence[int]) -> tuple[float, ...]:
     """RPC/s, p50 in ms, and the microseconds of CPU that each process took for an answer."""
-    before = [_cpu(pid) for pid in pids]
+    before = [cpu(pid) for pid in pids]
     run = h2load.run(f"http://{address}", REQUEST.SerializeToString(), 1, calls, seconds, 30.0)
-    spent = [_cpu(pid) - was for pid, was in zip(pids, before, strict=True)]
+    spent = [cpu(pid) - was for pid, was in zip(pids, before, strict=True)]
     assert not run.failures, run.failures[0]
     answers = len(run.log.taken)
     return answers / seconds, float(np.median(run.log.taken)) / 1e3, *(1e6 * each / answers for each in spent)
 
 
-def _cpu(pid: int) -> float:
+def cpu(pid: int) -> float:
+    """The seconds of CPU that a process has taken."""
     times = psutil.Process(pid).cpu_times()
     return times.user + times.system
 

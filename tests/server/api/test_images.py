@@ -346,7 +346,7 @@ def test_a_request_that_ends_before_its_images_are_read_is_rejected_and_counted_
         async with connected(repository, threads=available_cores()) as client:
             gate = Gate()
             host(client.server, gate)
-            release = held_up(client.server._images)
+            release = held_up(client.server.application.images)
             call = client.stub.ModelInfer(request(PIXELS), timeout=timeout)
             await client.wait_for("pareto_inflight_requests")
             if reason == "cancelled":
@@ -376,7 +376,7 @@ def test_a_limit_of_pixels_holds_for_uint8_as_well(repository: Path) -> None:
 def test_a_tensor_goes_to_the_engine_without_a_reader(repository: Path) -> None:
     async def run() -> None:
         async with running(repository) as server, grpc.aio.insecure_channel(server.grpc_address) as channel:
-            server._images.close()
+            server.application.images.close()
             answer = await GRPCInferenceServiceStub(channel).ModelInfer(request(toy.images(2)), timeout=30)
             np.testing.assert_allclose(decode_response(answer)["logits"], toy.answer(toy.images(2)), rtol=1e-5)
 

@@ -40,7 +40,7 @@ def test_pixels_of_its_size_are_the_tensor_and_wait_for_no_image_thread(publishe
     async def run() -> None:
         root, variant = published
         async with connected(root) as client:
-            client.server._images.close()  # no thread is left that could read an image
+            client.server.application.images.close()  # no thread is left that could read an image
             np.testing.assert_allclose(await ask(client, variant, PIXELS), by_hand(PIXELS), rtol=1e-5)
 
     asyncio.run(run())

@@ -23,7 +23,7 @@ from server.execution.threads import Slots
 from server.hosting.loading import Loaded, Loader
 from tests.support import toy
 from tests.support.server.standins import running
-from tests.support.serving import ServerProcess, connect, eventually, serving
+from tests.support.serving import ServerProcess, connect, eventually, refusal, serving
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 HEALTHY = "fp32-onnxruntime"
@@ -231,6 +231,21 @@ def test_a_damaged_default_is_one_that_does_not_exist(tmp_path: Path) -> None:
         for variant in (HEALTHY, BROKEN):
             request = encode_request("toy", variant, {"input": toy.images(1)})
             assert stub.ModelInfer(request, timeout=10).model_version == variant
+
+
+def test_what_only_leaves_out_is_as_if_it_were_not_there(tmp_path: Path) -> None:
+    root = toy.repository(tmp_path)
+    with serving(root, "--only", f"toy/{BROKEN}") as server, server.stub() as stub:
+        assert [row.version for row in stub.RepositoryIndex(pb.RepositoryIndexRequest()).models] == [BROKEN]
+        with pytest.raises(grpc.RpcError, match=f"got variant '{HEALTHY}', expected one of") as caught:
+            stub.ModelInfer(encode_request("toy", HEALTHY, {"input": toy.images(1)}), timeout=10)
+    assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+def test_a_name_for_only_that_the_repository_lacks_is_refused(tmp_path: Path) -> None:
+    root = toy.repository(tmp_path)
+    said = refusal("--repository", str(root), "--only", f"toy/{HEALTHY},toy/nope")
+    assert said == "pareto-serve: --only: got 'toy/nope', which the repository does not hold"
 
 
 def test_a_golden_check_waits_for_a_slot_as_executions_do(repository: Path) -> None:

@@ -57,6 +57,19 @@ def test_a_variant_that_is_published_is_served_from_then_on(root: Path) -> None:
     asyncio.run(run())
 
 
+def test_a_variant_that_only_leaves_out_is_not_served_when_it_is_published(root: Path) -> None:
+    async def run() -> None:
+        async with connected(root, watch=WATCH, only=(f"toy/{FIRST}",)) as client:
+            before = client.server.registry.find("toy", "").engine
+            publish(root, 5.0, recipe="int8")
+            publish(root, 3.0)
+            await eventually(lambda: client.server.registry.find("toy", "").engine is not before)
+            assert await factor(client) == 3.0
+            await until_index(client, {FIRST: "READY"})
+
+    asyncio.run(run())
+
+
 def test_a_variant_that_is_published_again_takes_the_place_of_the_old_one(root: Path) -> None:
     async def run() -> None:
         async with connected(root, watch=WATCH) as client:

@@ -81,7 +81,7 @@ def test_requests_are_exported_in_debug_only(
 
     async def run() -> None:
         async with running(repository) as server:
-            assert bool(server._exporters.active) == exported
+            assert bool(server.application.exporters.active) == exported
 
     asyncio.run(run())
 

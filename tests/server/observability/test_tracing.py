@@ -40,7 +40,7 @@ def spans(
 
     async def run() -> None:
         async with running(repository) as server:
-            server._exporters.active.append(Tracing(SimpleSpanProcessor(exporter)).export)
+            server.application.exporters.active.append(Tracing(SimpleSpanProcessor(exporter)).export)
             async with grpc.aio.insecure_channel(server.grpc_address) as channel:
                 await play(GRPCInferenceServiceStub(channel), server)
             finished.extend(exporter.get_finished_spans())

@@ -215,7 +215,7 @@ def test_requests_of_different_sizes_share_a_batch_and_each_gets_its_own_boxes(d
             assert hosted.engine is not None
             sides = [64 * (1 + index % 4) for index in range(24)]
             with ExitStack() as held:
-                for _ in range(client.server._plan.slots):
+                for _ in range(client.server.application.plan.slots):
                     held.enter_context(slots)  # all of them wait, so that they are executed together
                 calls = [asyncio.create_task(one(client.stub, side)) for side in sides]
                 await eventually(hosted.engine.depth, len(calls))
@@ -241,7 +241,7 @@ def test_a_stream_answers_with_boxes(stub: GRPCInferenceServiceStub) -> None:
 def test_a_request_is_refused_before_its_execution_while_too_many_boxes_are_made(detector: Path) -> None:
     async def run() -> None:
         async with connected(detector, queue_size=1) as client:
-            answers = client.server._answers
+            answers = client.server.application.answers
             async with held_up(answers, answers._room):
                 assert await client.stub.ModelInfer(request(CELLS[None]), timeout=30).code() == RESOURCE_EXHAUSTED
                 assert client.sample("pareto_rejected_total", model="detector", reason="queue_full") == 1
@@ -260,7 +260,7 @@ def test_a_caller_that_leaves_while_boxes_are_made_hurts_nobody(
 ) -> None:
     async def run() -> None:
         async with connected(detector) as client:
-            answers, slots = client.server._answers, client.server._plan.slots
+            answers, slots = client.server.application.answers, client.server.application.plan.slots
             async with held_up(answers, slots):
                 leaver = client.stub.ModelInfer(request(CELLS[None]), timeout=timeout)
                 await eventually(lambda: answers._under_way, slots + 1)

@@ -1,0 +1,1 @@
+"""The server behind Ray Serve: run by `make test-ray`, in an environment of its own."""
