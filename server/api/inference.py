@@ -50,7 +50,7 @@ class Checked:
         record.admit(variant.model, variant.variant, self.rows)
         try:
             if self.engine is None:
-                raise UnavailableError(f"variant '{self.hosted.label}' was replaced")
+                raise UnavailableError(f"variant '{self.hosted.label}' is not in memory")
             return self.engine.submit(inputs, self.rows, record.deadline, reply)
         except UnavailableError:
             engine, successor = self.hosted.serving()

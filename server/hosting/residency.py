@@ -71,6 +71,8 @@ class Residency:
             raise cold from None
         finally:
             self._waiting[hosted] -= 1
+            if not self._waiting[hosted]:
+                del self._waiting[hosted]
 
     async def close(self) -> None:
         """Loads nothing any more."""
@@ -159,9 +161,10 @@ def _keep_little_of_what_is_freed() -> None:
 
 
 def _needed(hosted: Hosted) -> int:
-    """Returns what loading takes: as measured when it was built, else the size of its files."""
+    """Returns what loading takes: as measured when it was built, else the size of its files; 0 if it is broken now."""
     variant = hosted.described
-    assert variant is not None
+    if variant is None:
+        return 0
     return variant.footprint.load_peak_bytes if variant.footprint else variant.artifact_bytes
 
 

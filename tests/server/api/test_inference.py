@@ -26,9 +26,9 @@ def test_a_request_that_was_checked_is_answered_by_the_engine_that_took_the_plac
     async def run() -> None:
         async with running(root) as server:
             request = encode_request("toy", "", {"input": toy.images(2)}, "an id")
-            checked = server._inference.check(request, RequestRecord(Unhurried()))
+            checked = server.application.inference.check(request, RequestRecord(Unhurried()))
             toy.publish_variant(root, "onnxruntime", factor=3.0, tolerance=100.0)
-            await server._sync.load("toy")
+            await server.application._sync.load("toy")
             answer = await answered(lambda reply: checked.submit(checked.inputs or {}, reply))
             response = checked.respond(answer)
             assert isinstance(response, pb.ModelInferResponse)
@@ -43,7 +43,7 @@ def test_a_successor_that_would_make_another_answer_of_it_is_not_asked(root: Pat
     async def run() -> None:
         async with running(root) as server:
             request = encode_request("toy", "", {"input": toy.images(1)})
-            checked = server._inference.check(request, RequestRecord(Unhurried()))
+            checked = server.application.inference.check(request, RequestRecord(Unhurried()))
             await server.registry.load(checked.hosted, checked.hosted.entry)
             engine, variant = checked.hosted.serving()
             other = replace(variant.preprocessing, mean=(0.5, 0.5, 0.5))
@@ -58,7 +58,7 @@ def test_a_request_whose_variant_was_unloaded_is_told_so(root: Path) -> None:
     async def run() -> None:
         async with running(root) as server:
             request = encode_request("toy", "", {"input": toy.images(1)})
-            checked = server._inference.check(request, RequestRecord(Unhurried()))
+            checked = server.application.inference.check(request, RequestRecord(Unhurried()))
             await server.registry.unload(checked.hosted)
             with pytest.raises(UnavailableError, match="variant 'toy/fp32-onnxruntime' is UNLOADED"):
                 await answered(lambda reply: checked.submit(checked.inputs or {}, reply))
