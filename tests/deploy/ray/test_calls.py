@@ -129,9 +129,10 @@ def test_a_stream_that_its_client_leaves_is_over_in_the_replica(ray: Cluster, st
     over.set()
 
     def ended() -> dict[tuple[str, ...], float]:
-        return by_labels(ray.metrics(replica), "grpc_server_handled_total", "grpc_method", "grpc_code")
+        """Of whichever code: Ray cancels it, or lets it end as if the client had closed it."""
+        return by_labels(ray.metrics(replica), "grpc_server_handled_total", "grpc_method")
 
-    asyncio.run(eventually(ended, {("ModelStreamInfer", "OK"): 1}))  # Ray lets it end as if the client had closed it
+    asyncio.run(eventually(ended, {("ModelStreamInfer",): 1}))
 
 
 def test_a_message_above_64_mb_is_refused(ray: Cluster, stub: GRPCInferenceServiceStub) -> None:
