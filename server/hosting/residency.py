@@ -54,8 +54,7 @@ class Residency:
         Raises `UnavailableError` where that takes longer than a request may wait, `OverloadedError` where many do.
         """
         if hosted not in self._loading:
-            self._loading[hosted] = task = asyncio.create_task(self._load(hosted))
-            task.add_done_callback(lambda _: self._loading.pop(hosted))
+            self._loading[hosted] = asyncio.create_task(self._load(hosted))
         if self._waiting[hosted] >= self._queue_size:
             hosted.metrics.rejected("queue_full")
             full = OverloadedError(f"{self._queue_size} requests wait for variant '{hosted.label}' to be loaded")
@@ -91,15 +90,18 @@ class Residency:
     async def _load(self, hosted: Hosted) -> None:
         assert self._limit is not None
         began = asyncio.get_running_loop().time()
-        while True:
-            async with self._turn:
-                if await self._make_room(self._limit, _needed(hosted)):
-                    await self._registry.warm(hosted)
-                    break
-            if not self._waiting[hosted]:
-                return
-            await asyncio.sleep(ROOM_SECONDS)
-        self._seconds += 0.2 * (asyncio.get_running_loop().time() - began - self._seconds)
+        try:
+            while hosted.state == "COLD":  # else it was unloaded, or need not be loaded any more
+                async with self._turn:
+                    if await self._make_room(self._limit, _needed(hosted)):
+                        await self._registry.warm(hosted)
+                        self._seconds += 0.2 * (asyncio.get_running_loop().time() - began - self._seconds)
+                        return
+                if not self._waiting[hosted]:
+                    return
+                await asyncio.sleep(ROOM_SECONDS)
+        finally:
+            del self._loading[hosted]
 
     async def _make_room(self, limit: float, needed: int) -> bool:
         """Has idle variants leave until `needed` bytes fit below `limit`; False where they do not."""
@@ -112,20 +114,24 @@ class Residency:
         for hosted in sorted(idle, key=lambda hosted: hosted.metrics.last_asked):
             if resident_bytes() + needed <= limit:
                 break
-            if await self._registry.evict(hosted):
+            if self._may_leave(hosted) and await self._registry.evict(hosted):  # it may be another's turn by now
                 give_back()
         return resident_bytes() + needed <= limit
 
     def _may_leave(self, hosted: Hosted) -> bool:
-        idle = hosted.state == "READY" and not hosted.reason and not hosted.metrics.in_flight
-        return idle and not self._registry.pinned(hosted)
+        idle = hosted.state == "READY" and not hosted.metrics.in_flight and not hosted.turn.locked()
+        return idle and not hosted.reason and not self._registry.pinned(hosted)
 
     async def _keep(self, limit: float) -> None:
         over = False
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            async with self._turn:
-                was, over = over, not await self._make_room(limit, 0)
+            try:
+                async with self._turn:
+                    was, over = over, not await self._make_room(limit, 0)
+            except OSError as error:  # too many open files; the limit has to outlive it
+                logger.warning("the memory could not be looked at: %s", error)
+                continue
             if over and not was:
                 taken = f"{_megabytes(resident_bytes())} of {_megabytes(limit)}"
                 logger.warning("the server takes %s, and no idle variant can leave enough", taken)

@@ -94,7 +94,7 @@ def test_an_idle_variant_has_no_latency_and_no_ratio(prometheus: Prometheus, tit
 
 
 def test_the_first_row_sums_up_what_the_panels_show(prometheus: Prometheus) -> None:
-    ready, failed = (expressions(f"Variants {state}")[0] for state in ("READY", "FAILED"))
+    ready, failed = (expressions(f"Variants {state}")[0] for state in ("that can be asked", "FAILED"))
     assert (prometheus.ask(evaluable(ready)), prometheus.ask(evaluable(failed))) == ({(): 2}, {(): 1})
     slowest, by_variant = expressions("p99 of the slowest variant")[0], expressions("p99")[0]
     at_once = f"({evaluable(slowest)}) - scalar(max({evaluable(by_variant)}))"

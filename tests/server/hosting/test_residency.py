@@ -232,6 +232,36 @@ def test_a_variant_with_a_request_under_way_does_not_leave(root: Path, front: st
     asyncio.run(run())
 
 
+def test_a_variant_that_is_being_changed_does_not_leave(root: Path) -> None:
+    async def run() -> None:
+        async with connected(root, max_memory=8000.0, pin=("toy/fp32-openvino",)) as client:
+            await asked(client)
+            hosted, residency = client.server.registry.find("toy", ""), client.server.application._residency
+            await eventually(lambda: hosted.metrics.in_flight, 0)
+            async with hosted.turn:
+                assert not await residency._make_room(0.0, 0)
+                assert (hosted.state, hosted.engine is None) == ("READY", False)
+            await residency._make_room(0.0, 0)
+            assert hosted.state == "READY"  # nothing that leaves would be enough, so nothing does
+            await residency._make_room(float(resident_bytes() - 1), 0)
+            assert hosted.state == "COLD"
+
+    asyncio.run(run())
+
+
+def test_what_is_in_memory_already_takes_the_place_of_no_other(root: Path) -> None:
+    async def run() -> None:
+        async with connected(root, max_memory=8000.0) as client:
+            for name in ("fp32-onnxruntime", "fp32-openvino"):
+                await client.stub.ModelInfer(encode_request("toy", name, {"input": IMAGES}), timeout=60)
+            registry, residency = client.server.registry, client.server.application._residency
+            residency._limit = 0.0
+            await asyncio.wait_for(residency.warm(registry.find("toy", "")), 5)
+            assert {hosted.state for hosted in registry.all()} == {"READY"}
+
+    asyncio.run(run())
+
+
 async def asked(client: Client) -> pb.ModelInferResponse:
     response: pb.ModelInferResponse = await client.stub.ModelInfer(
         encode_request("toy", "", {"input": IMAGES}), timeout=30
