@@ -125,7 +125,8 @@ $(WITH_RAY): pyproject.toml deploy/constraints.txt deploy/ray/requirements.txt
 
 # The suite looks at the report in a real browser, checks the deployment with Prometheus and Alertmanager themselves, asks
 # servers by h2load, and runs int8 on a CPU without VNNI, which QEMU emulates. Debian's packages of Prometheus,
-# Alertmanager and a container registry are only unpacked: installing them would start services. Alertmanager finds its templates in one place only.
+# Alertmanager and a container registry are only unpacked: installing them would start services. Alertmanager finds its
+# templates in one place only.
 TEMPLATES := usr/share/prometheus/alertmanager
 
 tools:

@@ -94,7 +94,7 @@ class Server:
             logs.log_serving(self.application.plan, self._settings.front, self.grpc_address, self.metrics_address)
 
     def load(self) -> None:
-        """Begins to load the variants; `loading` is over when all of them are READY or FAILED."""
+        """Begins to load the variants; `loading` is over when all of them are READY, FAILED or COLD."""
         self.loading = asyncio.create_task(self._load())
 
     async def drain(self) -> None:

@@ -14,7 +14,7 @@ only, and by one change at a time: `server.hosting.sync` takes care of that.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -115,7 +115,7 @@ class Registry:
 
     def serves(self, model: str, variant: str) -> bool:
         """Whether this variant of the repository is served: all are, where `--only` names none."""
-        return not self._only or not self._only.isdisjoint((model, f"{model}/{variant}"))
+        return not self._only or _names(self._only, model, variant)
 
     def all(self) -> list[Hosted]:
         """Every variant, by model and name."""
@@ -216,7 +216,7 @@ class Registry:
 
     def pinned(self, hosted: Hosted) -> bool:
         """Returns whether it is to stay in memory."""
-        return not self._pinned.isdisjoint((hosted.entry.model, hosted.label))
+        return _names(self._pinned, hosted.entry.model, hosted.entry.name)
 
     async def unload(self, hosted: Hosted) -> None:
         """Refuses what comes, executes what is queued, gives the engine back; the row stays, its metrics go."""
@@ -293,3 +293,8 @@ class Registry:
         hosted.metrics.set_state(state)
         if (before, state) != ("COLD", "READY"):
             await self._changed(self)
+
+
+def _names(chosen: Set[str], model: str, variant: str) -> bool:
+    """Returns whether `chosen`, of MODEL or MODEL/VARIANT each, names a variant."""
+    return not chosen.isdisjoint((model, f"{model}/{variant}"))

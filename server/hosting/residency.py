@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import ctypes
 import logging
+import math
 import os
 from collections import Counter
 from pathlib import Path
@@ -40,13 +41,16 @@ class Residency:
 
     def __init__(self, registry: Registry, settings: Settings) -> None:
         self._registry, self._wait, self._queue_size = registry, settings.cold_wait, settings.queue_size
-        self._limit = None if settings.max_memory is None else _limit(settings.max_memory * 1e6 / settings.workers)
+        self._limit = math.inf
+        self._keeping: list[asyncio.Task[None]] = []
+        if settings.max_memory is not None:
+            self._limit = _limit(settings.max_memory * 1e6 / settings.workers)
+            self._keeping.append(asyncio.create_task(self._keep()))
         self._turn = asyncio.Lock()
         self._loading: dict[Hosted, asyncio.Task[None]] = {}
         self._waiting: Counter[Hosted] = Counter()
         self._seconds = 0.1
         """What a load takes, as seen lately."""
-        self._keeping = [] if self._limit is None else [asyncio.create_task(self._keep(self._limit))]
 
     async def warm(self, hosted: Hosted) -> None:
         """Returns when a variant that was COLD is READY or FAILED.
@@ -81,19 +85,17 @@ class Residency:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _why(self, hosted: Hosted) -> str:
-        assert self._limit is not None
         needed = _needed(hosted)
-        if resident_bytes() + needed <= self._limit:
+        if self._fits(needed):
             return "it is being loaded"
         return f"and there is no room for its {_megabytes(needed)} below --max-memory"
 
     async def _load(self, hosted: Hosted) -> None:
-        assert self._limit is not None
         began = asyncio.get_running_loop().time()
         try:
             while hosted.state == "COLD":  # else it was unloaded, or need not be loaded any more
                 async with self._turn:
-                    if await self._make_room(self._limit, _needed(hosted)):
+                    if await self._make_room(_needed(hosted)):
                         await self._registry.warm(hosted)
                         self._seconds += 0.2 * (asyncio.get_running_loop().time() - began - self._seconds)
                         return
@@ -103,37 +105,40 @@ class Residency:
         finally:
             del self._loading[hosted]
 
-    async def _make_room(self, limit: float, needed: int) -> bool:
-        """Has idle variants leave until `needed` bytes fit below `limit`; False where they do not."""
-        if resident_bytes() + needed <= limit:
+    def _fits(self, needed: int) -> bool:
+        return resident_bytes() + needed <= self._limit
+
+    async def _make_room(self, needed: int) -> bool:
+        """Has idle variants leave until `needed` bytes fit below the limit; False where they do not."""
+        if self._fits(needed):
             return True
         give_back()
         idle = [hosted for hosted in self._registry.all() if self._may_leave(hosted)]
-        if resident_bytes() + needed > limit + sum(map(_needed, idle)):
+        if not self._fits(needed - sum(map(_needed, idle))):
             return False
         for hosted in sorted(idle, key=lambda hosted: hosted.metrics.last_asked):
-            if resident_bytes() + needed <= limit:
+            if self._fits(needed):
                 break
             if self._may_leave(hosted) and await self._registry.evict(hosted):  # it may be another's turn by now
                 give_back()
-        return resident_bytes() + needed <= limit
+        return self._fits(needed)
 
     def _may_leave(self, hosted: Hosted) -> bool:
         idle = hosted.state == "READY" and not hosted.metrics.in_flight and not hosted.turn.locked()
         return idle and not hosted.reason and not self._registry.pinned(hosted)
 
-    async def _keep(self, limit: float) -> None:
+    async def _keep(self) -> None:
         over = False
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             try:
                 async with self._turn:
-                    was, over = over, not await self._make_room(limit, 0)
+                    was, over = over, not await self._make_room(0)
             except OSError as error:  # too many open files; the limit has to outlive it
                 logger.warning("the memory could not be looked at: %s", error)
                 continue
             if over and not was:
-                taken = f"{_megabytes(resident_bytes())} of {_megabytes(limit)}"
+                taken = f"{_megabytes(resident_bytes())} of {_megabytes(self._limit)}"
                 logger.warning("the server takes %s, and no idle variant can leave enough", taken)
 
 

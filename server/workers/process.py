@@ -3,10 +3,10 @@
 They share a socket as long as both live; its end tells either that the other is gone. The supervisor asks in one
 word, READ or DRAIN. The worker reports a line of JSON each, `[kind, what]`:
 
-    listening  null             its port answers
-    loaded     [ready, failed]  start-up loading has finished
-    refused    "why"            the settings cannot be carried out; it ends
-    reading    families | null  its metrics (`server.workers.aggregate.dump`), once for each READ
+    listening  null                   its port answers
+    loaded     [ready, failed, cold]  start-up loading has finished
+    refused    "why"                  the settings cannot be carried out; it ends
+    reading    families | null        its metrics (`server.workers.aggregate.dump`), once for each READ
 """
 
 import asyncio
@@ -36,7 +36,7 @@ class Progress:
     def __init__(self) -> None:
         self.listening, self.loaded = asyncio.Event(), asyncio.Event()
         self.states = (0, 0, 0)
-        """How many variants are READY and how many FAILED, once `loaded`."""
+        """How many variants are READY, how many FAILED and how many COLD, once `loaded`."""
 
 
 class WorkerProcess:

@@ -11,7 +11,7 @@ import argparse
 import asyncio
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import product
 from pathlib import Path
@@ -80,18 +80,26 @@ def fleet(models: Path) -> Iterator[Fleet]:
 
 def cost(models: Path, rounds: int, seconds: float) -> None:
     """Prints what calls through Envoy are and take beside calls without it."""
-    found: dict[tuple[str, int], list[tuple[float, ...]]] = {}
     with tempfile.TemporaryDirectory() as folder, serving(models) as server, ExitStack() as with_it:
         envoy = with_it.enter_context(balancing(Path(folder), [server.grpc_address]))
-        ways = {"direct": server.grpc_address, "Envoy": envoy.address}
-        for _, calls, way in product(range(rounds), IN_FLIGHT, ways):
-            one = turn(ways[way], calls, seconds, (envoy.pid, server.pid))
-            found.setdefault((way, calls), []).append(one)
+        pids = (envoy.pid, server.pid)
+        found = in_turns({"direct": (server.grpc_address, pids), "Envoy": (envoy.address, pids)}, rounds, seconds)
     print("| in flight | way | RPC/s | p50 ms | Envoy CPU us | server CPU us |")
     print("| ---: | --- | ---: | ---: | ---: | ---: |")
     for (way, calls), turns in found.items():
         rps, p50, envoys, servers = (median(column) for column in zip(*turns, strict=True))
         print(f"| {calls} | {way} | {rps:,.0f} | {p50:.2f} | {envoys:.0f} | {servers:.0f} |")
+
+
+def in_turns(
+    ways: Mapping[str, tuple[str, Sequence[int]]], rounds: int, seconds: float
+) -> dict[tuple[str, int], list[tuple[float, ...]]]:
+    """What `turn` gives by each way, an address and the processes behind it, and number of calls in flight."""
+    found: dict[tuple[str, int], list[tuple[float, ...]]] = {}
+    for _, calls, way in product(range(rounds), IN_FLIGHT, ways):
+        address, pids = ways[way]
+        found.setdefault((way, calls), []).append(turn(address, calls, seconds, pids))
+    return found
 
 
 def turn(address: str, calls: int, seconds: float, pids: Sequence[int]) -> tuple[float, ...]:

@@ -10,6 +10,13 @@ import yaml
 BIN = Path(sys.executable).parent
 
 
+def plant(path: Path, old: str, new: str) -> None:
+    """Makes a mistake in a file."""
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
 def build(folder: Path) -> list[dict[str, Any]]:
     """What `kubectl kustomize` makes of a folder."""
     done = subprocess.run([BIN / "kubectl", "kustomize", folder], capture_output=True, text=True, timeout=60)

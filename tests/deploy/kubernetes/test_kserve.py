@@ -12,7 +12,7 @@ import pytest
 from server.settings import parse
 from tests.deploy.files import DEPLOY, dockerfile, read
 from tests.deploy.kubernetes import kserve_models
-from tests.deploy.kubernetes.kubectl import build, refused
+from tests.deploy.kubernetes.kubectl import build, plant, refused
 
 FOLDER = DEPLOY / "kubernetes/kserve"
 PLANTED = [
@@ -64,9 +64,7 @@ def test_runtime_and_service_are_what_kserve_takes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("file", "old", "new"), PLANTED)
 def test_a_misspelt_field_and_a_wrong_type_are_found(file: str, old: str, new: str, tmp_path: Path) -> None:
-    path = copy(tmp_path) / file
-    assert old in path.read_text()
-    path.write_text(path.read_text().replace(old, new, 1))
+    plant(path := copy(tmp_path) / file, old, new)
     assert mistakes(path.parent) != []
 
 

@@ -14,7 +14,7 @@ import yaml
 from server.settings import Settings, parse
 from tests.deploy.files import DEPLOY, RULES, copied, dockerfile, read
 from tests.deploy.kubernetes.crds import FIELDS, kind_of, unknown_fields
-from tests.deploy.kubernetes.kubectl import build, refused
+from tests.deploy.kubernetes.kubectl import build, plant, refused
 from tests.deploy.promql import problems
 
 FILES = DEPLOY / "kubernetes"
@@ -81,10 +81,8 @@ PLANTED = [
 @pytest.mark.parametrize(("file", "old", "new"), PLANTED)
 def test_a_misspelt_field_is_found(file: str, old: str, new: str, tmp_path: Path) -> None:
     shutil.copytree(FILES, tmp_path / "k")
-    text = (tmp_path / "k" / file).read_text()
-    assert old in text
-    (tmp_path / "k" / file).write_text(text.replace(old, new, 1))
-    assert mistakes(build((tmp_path / "k" / file).parent), tmp_path) != []
+    plant(path := tmp_path / "k" / file, old, new)
+    assert mistakes(build(path.parent), tmp_path) != []
 
 
 def test_the_image_and_its_user_are_those_of_the_dockerfile(container: dict[str, Any], pod: dict[str, Any]) -> None:

@@ -9,14 +9,13 @@ Both have the same variant, cores and environment; h2load calls them by one conn
 import argparse
 import sys
 import tempfile
-from itertools import product
 from pathlib import Path
 from statistics import median
 from time import sleep
 
 import psutil
 
-from tests.deploy.envoy.replicas import IN_FLIGHT, cpu, turn
+from tests.deploy.envoy.replicas import cpu, in_turns
 from tests.deploy.ray.cluster import Cluster, cluster
 from tests.support import toy
 from tests.support.serving import serving
@@ -27,16 +26,14 @@ IDLE_SECONDS = 10.0
 def compare(models: Path, ray: Cluster, rounds: int, seconds: float) -> None:
     """Prints a line for each way and number of calls in flight."""
     rays = (*ray.pids(), ray.proxy_pid(), *ray.other_pids())
-    found: dict[tuple[int, str], list[tuple[float, ...]]] = {}
     with serving(models) as server:
         ways = {"direct": (server.grpc_address, (server.pid,)), "Ray": (ray.address, rays)}
-        for _, calls, way in product(range(rounds), IN_FLIGHT, ways):
-            rps, p50, serves, *rest = turn(ways[way][0], calls, seconds, ways[way][1])
-            found.setdefault((calls, way), []).append((rps, p50, serves, sum(rest)))
+        found = in_turns(ways, rounds, seconds)
     print("| in flight | way | RPC/s | p50 ms | server CPU us | Ray's CPU us |")
     print("| ---: | --- | ---: | ---: | ---: | ---: |")
-    for (calls, way), turns in found.items():
-        rps, p50, serves, beside = (median(column) for column in zip(*turns, strict=True))
+    for (way, calls), turns in found.items():
+        sums = [(rps, p50, serves, sum(rest)) for rps, p50, serves, *rest in turns]
+        rps, p50, serves, beside = (median(column) for column in zip(*sums, strict=True))
         print(f"| {calls} | {way} | {rps:,.0f} | {p50:.2f} | {serves:.0f} | {f'{beside:.0f}' if beside else ''} |")
 
 

@@ -9,10 +9,8 @@ for one variant after the other, each of which is cold and has to be loaded, mos
 import argparse
 import sys
 import tempfile
-import threading
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import cycle, pairwise
 from pathlib import Path
@@ -21,7 +19,6 @@ from time import perf_counter, sleep
 import grpc
 import numpy as np
 import onnx
-import psutil
 from onnx import TensorProto, helper
 from onnxruntime import InferenceSession
 from onnxruntime.quantization import CalibrationDataReader, quantize_static
@@ -32,6 +29,7 @@ from protos.repository import GoldenSet, describe_files, publish, read_entry, sa
 from protos.support.options import MEGABYTES
 from protos.tensors import encode_request
 from tests.support import toy
+from tests.support.server.resident import resident, sampling
 from tests.support.serving import ServerProcess, serving
 from tests.support.steady import SteadyLoad
 
@@ -140,7 +138,7 @@ def measure(root: Path, names: list[tuple[str, str]], limit: str, rounds: int, s
     """Serves the repository below `limit` and asks it, in turns."""
     began = perf_counter()
     with serving(root, "--max-memory", limit, "--pin", PINNED, "--front", front, "--batch-max", "0") as server:
-        start_seconds, start_bytes = perf_counter() - began, memory(server)
+        start_seconds, start_bytes = perf_counter() - began, resident(server)
         page_began, page = perf_counter(), scrape_bytes(server)
         page_seconds = perf_counter() - page_began
         alone, beside, failed, turn = Phase(), Phase(), list[str](), cycle(names[1:])
@@ -172,29 +170,6 @@ def ask_cold(
                 failed.append(str(error.details()))
             else:
                 cold.append(perf_counter() - began)
-
-
-@contextmanager
-def sampling(server: ServerProcess) -> Iterator[list[int]]:
-    """Looks at the server's memory all the while."""
-    taken, over = [memory(server)], threading.Event()
-
-    def look() -> None:
-        while not over.wait(0.01):
-            taken.append(memory(server))
-
-    looking = threading.Thread(target=look)
-    looking.start()
-    try:
-        yield taken
-    finally:
-        over.set()
-        looking.join()
-
-
-def memory(server: ServerProcess) -> int:
-    """Resident bytes."""
-    return int(psutil.Process(server.pid).memory_info().rss)
 
 
 def scrape_bytes(server: ServerProcess) -> int:

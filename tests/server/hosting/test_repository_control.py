@@ -13,7 +13,6 @@ import pytest
 from protos.repository import promote
 from protos.tensors import decode_response, encode_request
 from protos.v1 import inference_pb2 as pb
-from tests.support import toy
 from tests.support.server.connection import Client, connected
 from tests.support.server.repository_control import (
     FIRST,
@@ -49,12 +48,6 @@ NAMES = [
     " ",
 ]
 """No model has such a name, whatever the file system makes of it."""
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """A repository to be altered."""
-    return toy.repository(tmp_path / "models")
 
 
 @asynccontextmanager

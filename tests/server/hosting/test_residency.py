@@ -2,7 +2,6 @@
 whose variants take real memory: each has 24 MB of weights."""
 
 import asyncio
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,9 +21,10 @@ from server.settings import parse
 from tests.support import toy
 from tests.support.server.connection import Client, connected
 from tests.support.server.doors import expected
-from tests.support.server.repository_control import IMAGES, index, publish
+from tests.support.server.repository_control import IMAGES, factor, index, publish
+from tests.support.server.resident import resident, sampling
 from tests.support.server.standins import Gate, host
-from tests.support.serving import ServerProcess, connect, eventually, serving
+from tests.support.serving import ServerProcess, by_labels, connect, eventually, serving
 
 MB = 1_000_000
 WEIGHTS, NEEDED = 24 * MB, 60 * MB
@@ -60,12 +60,6 @@ def server(heavy: Path, room_for_two: str) -> Iterator[ServerProcess]:
         yield server
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """A repository to be altered."""
-    return toy.repository(tmp_path / "models")
-
-
 def ask(stub: GRPCInferenceServiceStub, variant: str, timeout: float = 60) -> None:
     """Asks once; the answer has to be right."""
     response = stub.ModelInfer(encode_request("toy", variant, {"input": IMAGES}), timeout=timeout)
@@ -73,23 +67,14 @@ def ask(stub: GRPCInferenceServiceStub, variant: str, timeout: float = 60) -> No
     np.testing.assert_allclose(decode_response(response)["logits"], toy.answer(IMAGES), rtol=1e-5)
 
 
-def resident(server: ServerProcess) -> float:
-    (value,) = server.metrics("process_resident_memory_bytes").values()
-    return value
-
-
 def states(server: ServerProcess) -> dict[str, str]:
     """Of each variant."""
-    return {
-        dict(labels)["variant"]: dict(labels)["state"]
-        for (_, labels), value in server.metrics("pareto_variant_state").items()
-        if value == 1
-    }
+    return dict(by_labels(server.metrics("pareto_variant_state"), "pareto_variant_state", "variant", "state").keys())
 
 
 def count(server: ServerProcess, name: str) -> dict[str, int]:
     """A counter of each variant for which it is not 0."""
-    return {dict(labels)["variant"]: int(value) for (_, labels), value in server.metrics(name).items() if value}
+    return {variant: int(value) for (variant,), value in by_labels(server.metrics(name), name, "variant").items()}
 
 
 def test_at_the_start_nothing_is_in_memory_and_everything_can_be_asked(server: ServerProcess) -> None:
@@ -133,18 +118,8 @@ def test_the_one_that_was_not_asked_for_longest_leaves(server: ServerProcess) ->
 def test_the_memory_stays_below_the_limit_while_all_are_asked_for_at_once(
     front: str, server: ServerProcess, room_for_two: str
 ) -> None:
-    seen, over = [], threading.Event()
-
-    def look() -> None:
-        while not over.wait(0.005):
-            seen.append(int(Path(f"/proc/{server.pid}/statm").read_text().split()[1]) * 4096)
-
-    with server.stub() as stub, ThreadPoolExecutor(16) as clients:
-        looking = threading.Thread(target=look)
-        looking.start()
+    with sampling(server) as seen, server.stub() as stub, ThreadPoolExecutor(16) as clients:
         list(clients.map(lambda number: ask(stub, NAMES[number % 4]), range(64)))
-        over.set()
-        looking.join()
     assert count(server, "pareto_requests_total") == dict.fromkeys(NAMES, 16)
     assert sum(count(server, "pareto_variant_evictions_total").values()) >= 2
     assert max(seen) <= float(room_for_two.removesuffix("MB")) * MB
@@ -238,12 +213,14 @@ def test_a_variant_that_is_being_changed_does_not_leave(root: Path) -> None:
             await asked(client)
             hosted, residency = client.server.registry.find("toy", ""), client.server.application._residency
             await eventually(lambda: hosted.metrics.in_flight, 0)
+            residency._limit = 0.0
             async with hosted.turn:
-                assert not await residency._make_room(0.0, 0)
+                assert not await residency._make_room(0)
                 assert (hosted.state, hosted.engine is None) == ("READY", False)
-            await residency._make_room(0.0, 0)
+            await residency._make_room(0)
             assert hosted.state == "READY"  # nothing that leaves would be enough, so nothing does
-            await residency._make_room(float(resident_bytes() - 1), 0)
+            residency._limit = float(resident_bytes() - 1)
+            await residency._make_room(0)
             assert hosted.state == "COLD"
 
     asyncio.run(run())
@@ -275,10 +252,10 @@ def test_publications_are_followed_whether_a_variant_is_in_memory_or_not(root: P
             registry = client.server.registry
             publish(root, 3.0)  # while it is COLD
             await eventually(lambda: registry.find("toy", "").entry.fingerprint != before)
-            assert ratio(await asked(client)) == 3.0
+            assert await factor(client, "") == 3.0
             publish(root, 5.0)  # while it is READY
             await eventually(lambda: registry.find("toy", "").metrics.statistics and loads(client) == 2)
-            assert ratio(await asked(client)) == 5.0
+            assert await factor(client, "") == 5.0
             assert await index(client) == {
                 "fp32-onnxruntime": ("READY", ""),
                 "fp32-openvino": ("READY", "cold: a request has it loaded"),
@@ -286,9 +263,6 @@ def test_publications_are_followed_whether_a_variant_is_in_memory_or_not(root: P
 
     def loads(client: Client) -> float:
         return client.sample("pareto_variant_loads_total")
-
-    def ratio(response: pb.ModelInferResponse) -> float:
-        return round(float((decode_response(response)["logits"] / IMAGES.mean(axis=(2, 3))).mean()), 3)
 
     before = fingerprint(root / "toy" / "fp32-onnxruntime")
     asyncio.run(run())

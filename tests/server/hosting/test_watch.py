@@ -10,7 +10,6 @@ import pytest
 from protos.repository import promote
 from protos.tensors import encode_request
 from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
-from tests.support import toy
 from tests.support.server.connection import Client, connected
 from tests.support.server.repository_control import (
     FIRST,
@@ -33,12 +32,6 @@ from tests.support.serving import eventually, serving
 pytestmark = pytest.mark.usefixtures("front")
 
 WATCH = 0.05
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """A repository to be altered."""
-    return toy.repository(tmp_path / "models")
 
 
 async def until_index(client: Client, wanted: dict[str, str]) -> None:
