@@ -15,7 +15,7 @@ repositories that you trust.
 import hashlib
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +34,8 @@ GOLDEN = "golden.npz"
 TEST = "test.npz"
 DEFAULT = "default"
 FIRST_DEFAULT = "fp32-pytorch"
+EVERYTHING: frozenset[str] = frozenset()
+"""In the place of names that choose: they choose nothing, so nothing is left out."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -100,24 +102,35 @@ def check_name(name: str) -> str:
     return name
 
 
-def scan(root: Path) -> list[Entry]:
-    """Reads every variant's manifest, by model and name; raises `FileNotFoundError` where `root` is not a folder."""
+def is_named(chosen: Set[str], model: str, variant: str) -> bool:
+    """Returns whether `chosen`, of MODEL or MODEL/VARIANT each, names a variant."""
+    return not chosen.isdisjoint((model, f"{model}/{variant}"))
+
+
+def scan(root: Path, only: Set[str] = EVERYTHING) -> list[Entry]:
+    """Reads every variant's manifest, by model and name, or of those that `only` names as `is_named` has it.
+
+    Raises `FileNotFoundError` where `root` is not a folder.
+    """
     if not root.is_dir():
         raise FileNotFoundError(f"repository '{root}' is not a folder")
-    return [read_entry(folder) for model in _folders(root) for folder in _folders(model)]
+    return [read_entry(folder) for model in _folders(root) for folder in _variants(model, only)]
 
 
-def scan_model(root: Path, model: str) -> list[Entry]:
+def scan_model(root: Path, model: str, only: Set[str] = EVERYTHING) -> list[Entry]:
     """Returns the variants of one model, as `scan` lists them; `model` may be anything, as it never becomes a path."""
-    return [read_entry(variant) for folder in _folders(root) if folder.name == model for variant in _folders(folder)]
+    return [read_entry(found) for folder in _folders(root) if folder.name == model for found in _variants(folder, only)]
 
 
-def snapshot(root: Path) -> dict[str, Snapshot]:
-    """Returns a snapshot of each model, by name; reads no manifest. Raises `FileNotFoundError` as `scan` does."""
+def snapshot(root: Path, only: Set[str] = EVERYTHING) -> dict[str, Snapshot]:
+    """Returns a snapshot of each model that `scan` would find a variant of, by name; reads no manifest.
+
+    Raises `FileNotFoundError` as `scan` does.
+    """
     found = {}
     for model in _folders(root):
-        fingerprints = {variant.name: fingerprint(variant) for variant in _folders(model)}
-        found[model.name] = Snapshot(default_variant(root, model.name), fingerprints)
+        if fingerprints := {variant.name: fingerprint(variant) for variant in _variants(model, only)}:
+            found[model.name] = Snapshot(default_variant(root, model.name), fingerprints)
     return found
 
 
@@ -309,6 +322,10 @@ def _images(arrays: Arrays) -> Array:
 
 def _folders(path: Path) -> list[Path]:
     return sorted(p for p in path.iterdir() if p.is_dir() and _NAME.fullmatch(p.name))
+
+
+def _variants(model: Path, only: Set[str]) -> list[Path]:
+    return [folder for folder in _folders(model) if not only or is_named(only, model.name, folder.name)]
 
 
 def _why(error: Exception) -> str:

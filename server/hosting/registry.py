@@ -14,14 +14,14 @@ only, and by one change at a time: `server.hosting.sync` takes care of that.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Set
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from protos.errors import NotFoundError, UnavailableError, UsageError, VariantError
 from protos.manifest import Variant
-from protos.repository import FIRST_DEFAULT, Entry, default_variant, scan
+from protos.repository import FIRST_DEFAULT, Entry, default_variant, is_named, scan
 from protos.support.failures import has_path, telling_line
 from protos.support.machine import measured
 from server.execution.engine import Engine
@@ -96,13 +96,14 @@ class Registry:
         self._loader = Loader(self.root, plan.threads, self._slots, settings.batch_limits())
         self._models: dict[str, dict[str, Hosted]] = {}
         self._lazy, self._pinned = settings.max_memory is not None, {*settings.pin}
-        self._only = {*settings.only}
-        entries = [entry for entry in scan(self.root) if self.serves(entry.model, entry.name)]
+        self.only = {*settings.only}
+        """The names of `--only`."""
+        entries = scan(self.root, self.only)
         self._defaults = {model: default_variant(self.root, model) for model in {entry.model for entry in entries}}
         for entry in entries:
             self.register(entry)
         known = {*self._models, *(hosted.label for hosted in self.all())}
-        for flag, named in (("--only", self._only), ("--pin", self._pinned)):
+        for flag, named in (("--only", self.only), ("--pin", self._pinned)):
             if unknown := named - known:
                 raise UsageError(f"{flag}: got '{min(unknown)}', which the repository does not hold")
         self._started = False
@@ -112,10 +113,6 @@ class Registry:
     def ready(self) -> bool:
         """Start-up loading has finished, something can answer, and the server is not about to stop."""
         return self._started and not self.draining and any(hosted.available for hosted in self.all())
-
-    def serves(self, model: str, variant: str) -> bool:
-        """Whether this variant of the repository is served: all are, where `--only` names none."""
-        return not self._only or _names(self._only, model, variant)
 
     def all(self) -> list[Hosted]:
         """Every variant, by model and name."""
@@ -216,7 +213,7 @@ class Registry:
 
     def pinned(self, hosted: Hosted) -> bool:
         """Returns whether it is to stay in memory."""
-        return _names(self._pinned, hosted.entry.model, hosted.entry.name)
+        return is_named(self._pinned, hosted.entry.model, hosted.entry.name)
 
     async def unload(self, hosted: Hosted) -> None:
         """Refuses what comes, executes what is queued, gives the engine back; the row stays, its metrics go."""
@@ -293,8 +290,3 @@ class Registry:
         hosted.metrics.set_state(state)
         if (before, state) != ("COLD", "READY"):
             await self._changed(self)
-
-
-def _names(chosen: Set[str], model: str, variant: str) -> bool:
-    """Returns whether `chosen`, of MODEL or MODEL/VARIANT each, names a variant."""
-    return not chosen.isdisjoint((model, f"{model}/{variant}"))

@@ -96,20 +96,12 @@ class RepositorySync:
             await asyncio.gather(*(self._registry.unload(hosted) for hosted in served))
 
     async def _follow(self) -> None:
-        found = self._served(await asyncio.to_thread(snapshot, self._registry.root))
+        found = await asyncio.to_thread(snapshot, self._registry.root, self._registry.only)
         for model in sorted({*found, *self._registry.models()} - self._unloaded):
             known = {name: hosted.entry.fingerprint for name, hosted in self._registry.of(model).items()}
             if found.get(model) != Snapshot(self._registry.default(model), known):
                 async with self._turn:
                     await self._refresh(model, again=False)
-
-    def _served(self, found: dict[str, Snapshot]) -> dict[str, Snapshot]:
-        served = {}
-        for model, each in found.items():
-            marks = {name: mark for name, mark in each.fingerprints.items() if self._registry.serves(model, name)}
-            if marks:
-                served[model] = Snapshot(each.default, marks)
-        return served
 
     async def _refresh(self, model: str, again: bool) -> dict[str, str]:
         """Brings `model` in step, with `again` also what failed before; returns why variants could not be loaded."""
@@ -137,8 +129,12 @@ class RepositorySync:
         return hosted if hosted.entry.fingerprint != entry.fingerprint or (again and hosted.reason) else None
 
     async def _scan(self, model: str) -> dict[str, Entry]:
-        entries = await asyncio.to_thread(scan_model, self._registry.root, model)
-        if self._registry.of(model).keys() - {entry.name for entry in entries}:
+        entries = await self._read(model)
+        if self._registry.of(model).keys() - entries.keys():
             await asyncio.sleep(RESCAN_SECONDS)
-            entries = await asyncio.to_thread(scan_model, self._registry.root, model)
-        return {entry.name: entry for entry in entries if self._registry.serves(model, entry.name)}
+            return await self._read(model)
+        return entries
+
+    async def _read(self, model: str) -> dict[str, Entry]:
+        entries = await asyncio.to_thread(scan_model, self._registry.root, model, self._registry.only)
+        return {entry.name: entry for entry in entries}
