@@ -4,7 +4,7 @@
     |-- UsageError
     |-- StoreError
     |-- VariantError
-    |   `-- ManifestError, IntegrityError, GoldenError
+    |   `-- ManifestError, IntegrityError, GoldenError, NoRoomError
     `-- RequestError
         `-- NotFoundError, InvalidInputError, UnavailableError, OverloadedError, ExpiredError, ControlError, EngineError
 
@@ -25,7 +25,7 @@ class StoreError(ParetoServeError):
 
 
 class VariantError(ParetoServeError):
-    """A built variant that must not be served."""
+    """A built variant that cannot be served, or must not."""
 
 
 class ManifestError(VariantError):
@@ -38,6 +38,10 @@ class IntegrityError(VariantError):
 
 class GoldenError(VariantError):
     """The answers on the golden inputs are not those that were measured."""
+
+
+class NoRoomError(VariantError):
+    """There is no memory for the variant at the moment."""
 
 
 class RequestError(ParetoServeError):

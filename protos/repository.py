@@ -162,6 +162,7 @@ def read_entry(folder: Path) -> Entry:
         broken = error
     except (OSError, UnicodeDecodeError) as error:
         broken = ManifestError(f"'{MANIFEST}' cannot be read: {_why(error)}")
+        broken.__cause__ = error
     return Entry(model, name, folder, None, broken, before)
 
 

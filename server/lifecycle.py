@@ -60,16 +60,22 @@ async def serve(settings: Settings) -> None:
 class Server:
     """One server. Built inside a running event loop; `UsageError` where the settings cannot be carried out.
 
-    A worker passes the registry of its `instruments`: it shares the port, and its supervisor serves the page.
+    A worker passes the registry of its `instruments`: it shares the port, and its supervisor serves the page. Names in
+    the settings that the repository lacks are refused, but not of one that came `late`: others serve that began with
+    them.
     """
 
-    def __init__(self, settings: Settings, instruments: Instruments | None = None) -> None:
+    def __init__(self, settings: Settings, instruments: Instruments | None = None, late: bool = False) -> None:
         self._settings, self._alone = settings, instruments is None
         self._instruments = instruments or Instruments()
         self._page: Page | None = None
         self._front: NativeFront | None = None
         self.application = Application(settings, self._instruments, available_cores())
         self.registry = self.application.registry
+        if unknown := self.registry.unknown():
+            if not late:
+                raise UsageError(unknown)
+            logger.warning(unknown)
         self._credentials = credentials(settings)
         self._grpc = self._build_grpc_server()
 

@@ -115,6 +115,8 @@ class Replica:
         instruments = Instruments()
         cores = int(ray.get_runtime_context().get_assigned_resources()["CPU"])
         self._application = application = Application(settings, instruments, cores)
+        if unknown := application.registry.unknown():  # others may serve that began with it
+            logger.warning(unknown)
         self._handlers = {name: _handler(application, path) for name, path in METHODS.items()}
         self._page = Page(settings.host, settings.metrics_port, instruments)
         await application.health.publish(application.registry)

@@ -18,7 +18,6 @@ HARMLESS = "unload_dependents"
 
 _STATES = {"FAILED": "UNAVAILABLE", "UNLOADED": "UNAVAILABLE", "COLD": "READY"}
 """Our states that Triton does not have."""
-_REASONS = {"UNLOADED": "unloaded", "COLD": "cold: a request has it loaded"}
 
 
 class RepositoryServicer(GRPCInferenceServiceServicer):
@@ -63,8 +62,12 @@ def _check_repository(name: str) -> None:
 
 
 def _row(hosted: Hosted) -> pb.RepositoryIndexResponse.ModelIndex:
-    reason = _REASONS.get(hosted.state, hosted.reason)
-    if reason and hosted.state == "READY":
+    reason = hosted.reason
+    if hosted.state == "UNLOADED":
+        reason = "unloaded"
+    elif hosted.state == "COLD":
+        reason = f"cold: {reason or 'a request has it loaded'}"
+    elif reason and hosted.state == "READY":
         reason = f"a newer publication is not served: {reason}"
     state = _STATES.get(hosted.state, hosted.state)
     return pb.RepositoryIndexResponse.ModelIndex(

@@ -4,7 +4,8 @@
        '-----> FAILED -------------------'
 
 With `--max-memory` LOADING leads to COLD, which is served as READY is: a request has it loaded first, and
-`server.hosting.residency` chooses what leaves memory for it.
+`server.hosting.residency` chooses what leaves memory for it. It is COLD again where it could not be loaded for the
+moment; without `--max-memory` it is FAILED then, until the watch or a client has it loaded again.
 
 Every variant of the repository is registered before any is loaded: a broken one is a row with its reason,
 never a gap. Loading happens in a thread, while the server already answers; one variant that cannot be loaded
@@ -15,18 +16,20 @@ only, and by one change at a time: `server.hosting.sync` takes care of that.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from protos.errors import NotFoundError, UnavailableError, UsageError, VariantError
+from protos.errors import NoRoomError, NotFoundError, UnavailableError, VariantError
 from protos.manifest import Variant
-from protos.repository import FIRST_DEFAULT, Entry, default_variant, is_named, scan
+from protos.repository import FIRST_DEFAULT, Entry, Fingerprint, default_variant, is_named, scan
 from protos.support.failures import has_path, telling_line
 from protos.support.machine import measured
 from server.execution.engine import Engine
 from server.execution.threads import Plan, Slots
-from server.hosting.loading import Loaded, Loader
+from server.hosting.loading import Loaded, Loader, passes
+from server.hosting.memory import Memory
 from server.observability.metrics import Metrics, State, VariantMetrics
 from server.settings import Settings
 
@@ -43,6 +46,8 @@ class Hosted:
     state: State | Literal["UNLOADED"] = "LOADING"
     reason: str = ""
     """Why `entry` could not be loaded."""
+    passing: bool = False
+    """Whether `reason` says nothing of the variant, and it may be loaded another time."""
     served: tuple[Engine, Variant] | None = None
     """What answers its requests: one value, since threads read it while another publication takes its place."""
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -64,6 +69,11 @@ class Hosted:
         return self.variant or self.entry.variant
 
     @property
+    def fingerprint(self) -> Fingerprint | None:
+        """That of `entry`; None where it is to be loaded again, whether it has changed or not."""
+        return None if self.passing else self.entry.fingerprint
+
+    @property
     def label(self) -> str:
         """`model/variant`, as health and log name it."""
         return f"{self.entry.model}/{self.entry.name}"
@@ -72,6 +82,10 @@ class Hosted:
     def available(self) -> bool:
         """Whether it can be asked."""
         return self.state in ("READY", "COLD")
+
+    def clear(self) -> None:
+        """Forgets why it could not be loaded."""
+        self.reason, self.passing = "", False
 
     def serving(self) -> tuple[Engine | None, Variant]:
         """Returns what answers its requests, while it is COLD no engine; else `UnavailableError` with the reason."""
@@ -85,27 +99,27 @@ class Hosted:
 
 
 class Registry:
-    """All variants of the repository that `settings` name. `changed` is awaited after each change of a state."""
+    """All variants of the repository that `settings` name. `changed` is awaited after each change of a state.
+
+    Raises `UsageError` where `--max-memory` leaves nothing for variants.
+    """
 
     def __init__(
         self, settings: Settings, plan: Plan, metrics: Metrics, changed: Callable[["Registry"], Awaitable[None]]
     ) -> None:
         self.root, self.plan = Path(settings.repository), plan
         self._settings, self._metrics, self._changed = settings, metrics, changed
+        self.room: Callable[[Hosted], AbstractAsyncContextManager[None]] = lambda hosted: nullcontext()
+        """In what each entry is loaded; `server.hosting.residency` puts its own in the place of this."""
         self._slots = Slots(plan.slots)
         self._loader = Loader(self.root, plan.threads, self._slots, settings.batch_limits())
         self._models: dict[str, dict[str, Hosted]] = {}
-        self._lazy, self._pinned = settings.max_memory is not None, {*settings.pin}
-        self.only = {*settings.only}
-        """The names of `--only`."""
+        self.only, self._pinned = {*settings.only}, {*settings.pin}
         entries = scan(self.root, self.only)
+        self.memory = Memory(settings)
         self._defaults = {model: default_variant(self.root, model) for model in {entry.model for entry in entries}}
         for entry in entries:
             self.register(entry)
-        known = {*self._models, *(hosted.label for hosted in self.all())}
-        for flag, named in (("--only", self.only), ("--pin", self._pinned)):
-            if unknown := named - known:
-                raise UsageError(f"{flag}: got '{min(unknown)}', which the repository does not hold")
         self._started = False
         self.draining = False
 
@@ -113,6 +127,14 @@ class Registry:
     def ready(self) -> bool:
         """Start-up loading has finished, something can answer, and the server is not about to stop."""
         return self._started and not self.draining and any(hosted.available for hosted in self.all())
+
+    def unknown(self) -> str:
+        """Returns, in words, a name in the settings that the repository lacks now; empty where there is none."""
+        known = {*self._models, *(hosted.label for hosted in self.all())}
+        for flag, named in (("--only", self.only), ("--pin", self._pinned)):
+            if missing := named - known:
+                return f"{flag}: got '{min(missing)}', which the repository does not hold"
+        return ""
 
     def all(self) -> list[Hosted]:
         """Every variant, by model and name."""
@@ -166,7 +188,7 @@ class Registry:
 
     def register(self, entry: Entry) -> Hosted:
         """Adds a row for `entry`, LOADING, in place of one of that name that was unloaded."""
-        hosted = Hosted(entry, VariantMetrics(self._metrics, entry.model, entry.name, self._lazy))
+        hosted = Hosted(entry, VariantMetrics(self._metrics, entry.model, entry.name, self.memory.limited))
         hosted.metrics.set_state("LOADING")
         hosted.metrics.set_default(entry.name == self.default(entry.model))
         self._models.setdefault(entry.model, {})[entry.name] = hosted
@@ -179,24 +201,21 @@ class Registry:
         """
         async with hosted.turn:
             hosted.entry = entry
-            if not self._lazy or self.pinned(hosted) or hosted.served is not None:
-                return await self._load(hosted)
-            if entry.variant is None:
-                assert entry.broken is not None
-                return await self._fail(hosted, entry.broken)
-            hosted.reason = ""
-            hosted.metrics.describe(entry.variant)
-            hosted.state = "COLD"
-            hosted.metrics.set_state("COLD")
-            if self._started:  # else there are thousands, and all are told of at the end
-                await self._changed(self)
-            return ""
+            if entry.variant is not None:
+                try:
+                    self.memory.check(entry.variant)
+                except VariantError as error:
+                    return await self._fail(hosted, error)
+                if self.memory.limited and hosted.served is None and not self.pinned(hosted):
+                    return await self._cool(hosted, entry.variant)
+            return await self._load(hosted)
 
-    async def warm(self, hosted: Hosted) -> None:
-        """Loads a variant that is COLD; then it is READY or FAILED."""
+    async def warm(self, hosted: Hosted) -> bool:
+        """Loads a variant that is COLD: it is READY or FAILED then, or False says that it is as it was, for now."""
         async with hosted.turn:
             if hosted.state == "COLD":
                 await self._load(hosted)
+            return hosted.state != "COLD"
 
     async def evict(self, hosted: Hosted) -> bool:
         """Makes a READY variant COLD and gives its memory back; False where a request for it is under way."""
@@ -218,7 +237,8 @@ class Registry:
     async def unload(self, hosted: Hosted) -> None:
         """Refuses what comes, executes what is queued, gives the engine back; the row stays, its metrics go."""
         async with hosted.turn:
-            engine, hosted.served, hosted.reason = hosted.engine, None, ""
+            engine, hosted.served = hosted.engine, None
+            hosted.clear()
             await self._set(hosted, "UNLOADING")
             await self._retire(engine)
             hosted.metrics.remove()
@@ -245,14 +265,31 @@ class Registry:
 
     async def _load(self, hosted: Hosted) -> str:
         try:
-            loaded = await self._loader.load(hosted.entry)
+            async with self.room(hosted):
+                loaded = await self._loader.load(hosted.entry)
+        except NoRoomError as error:
+            # Where it is idle, what serves may make room itself: then the next request has the newer one loaded.
+            new = hosted.entry.variant
+            if new is not None and hosted.served and not self.pinned(hosted) and await self.evict(hosted):
+                return await self._cool(hosted, new)
+            return await self._fail(hosted, error)
         except Exception as error:
             return await self._fail(hosted, error)
         await self._swap(hosted, loaded)
         return ""
 
+    async def _cool(self, hosted: Hosted, variant: Variant) -> str:
+        hosted.clear()
+        hosted.metrics.describe(variant)
+        hosted.state = "COLD"
+        hosted.metrics.set_state("COLD")
+        if self._started:  # else there are thousands, and all are told of at the end
+            await self._changed(self)
+        return ""
+
     async def _swap(self, hosted: Hosted, loaded: Loaded) -> None:
-        old, hosted.entry, hosted.reason = hosted.engine, loaded.entry, ""
+        old, hosted.entry = hosted.engine, loaded.entry
+        hosted.clear()
         room, limit = self._settings.queue_size, loaded.limit
         engine = Engine(loaded.runtime, hosted.label, room, self._slots, hosted.metrics, limit)
         hosted.served = engine, loaded.variant
@@ -278,15 +315,20 @@ class Registry:
             line = line.replace(f"{root}/", "")
         # A client reads the reason: no path of this machine, which a text of a library may hold.
         cause = "" if has_path(line) else f": {line}"
-        hosted.reason = line if known else f"its artifact could not be loaded{cause}"
-        traceback = None if known and error.__cause__ is None else error
-        logger.error("variant %s FAILED: %s", hosted.label, line, exc_info=traceback)
+        reason = line if known else f"its artifact could not be loaded{cause}"
+        told, hosted.reason, hosted.passing = reason == hosted.reason, reason, passes(error)
+        if not hosted.passing:
+            traceback = None if known and error.__cause__ is None else error
+            logger.error("variant %s FAILED: %s", hosted.label, line, exc_info=traceback)
+        elif not told:  # it is tried several times a second
+            logger.warning("variant %s cannot be loaded now: %s", hosted.label, line)
+        cold = hosted.passing and self.memory.limited and hosted.entry.variant is not None
         if hosted.engine is None:
-            await self._set(hosted, "FAILED")
-        return hosted.reason
+            await self._set(hosted, "COLD" if cold else "FAILED")
+        return reason
 
     async def _set(self, hosted: Hosted, state: State) -> None:
-        before, hosted.state = hosted.state, state
+        was_available, hosted.state = hosted.available, state
         hosted.metrics.set_state(state)
-        if (before, state) != ("COLD", "READY"):
+        if not (was_available and hosted.available):  # else nobody has to be told
             await self._changed(self)

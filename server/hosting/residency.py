@@ -2,53 +2,47 @@
 
     a request for a COLD variant waits --> those not asked for longest leave, until there is room --> it is loaded
 
-The limit is on the resident memory of this process, as the system counts it: libraries, buffers and mapped files
-included, less a little for what requests take. It is looked at before each load and once a second. A variant with
-requests under way does not leave, and neither does one whose newer publication could not be loaded: it could not
-come back.
+Room is made before anything is loaded, for a request or not, and once a second where what is loaded has grown. A
+variant with requests under way does not leave, and neither does one whose newer publication could not be loaded: it
+could not come back.
 """
 
 import asyncio
-import contextlib
-import ctypes
 import logging
-import math
-import os
 from collections import Counter
-from pathlib import Path
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from time import monotonic
+from weakref import WeakKeyDictionary
 
-from protos.errors import OverloadedError, UnavailableError, UsageError
+from protos.errors import NoRoomError, OverloadedError, UnavailableError
+from server.hosting.memory import held_bytes, load_bytes, megabytes, resident_bytes
 from server.hosting.registry import Hosted, Registry
 from server.settings import Settings
 
 LOOK_SECONDS = 1.0
 """Between two looks at the memory: what is loaded grows with the batches that it gets."""
-SPARE = 0.02
-"""The share of the limit that no variant gets: requests take memory, too."""
-ROOM_SECONDS = 0.02
-"""After which a load looks again whether a variant that was busy may leave for it."""
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.02, 0.2
+"""Before what could not be loaded is tried again while a request waits: a busy variant may leave by then."""
+VAIN_SECONDS = 60.0
+"""How long a variant has no other leave for it again after that was not enough."""
 
 logger = logging.getLogger(__name__)
 
 
 class Residency:
-    """Keeps the process of `registry` below the limit of `settings`; built inside a running event loop.
-
-    Raises `UsageError` where the process takes as much without any variant.
-    """
+    """Keeps the process of `registry` below its limit; built inside a running event loop."""
 
     def __init__(self, registry: Registry, settings: Settings) -> None:
-        self._registry, self._wait, self._queue_size = registry, settings.cold_wait, settings.queue_size
-        self._limit = math.inf
-        self._keeping: list[asyncio.Task[None]] = []
-        if settings.max_memory is not None:
-            self._limit = _limit(settings.max_memory * 1e6 / settings.workers)
-            self._keeping.append(asyncio.create_task(self._keep()))
+        self._registry, self._memory = registry, registry.memory
+        self._wait, self._queue_size = settings.cold_wait, settings.queue_size
+        registry.room = self._room
+        self._keeping = [asyncio.create_task(self._keep())] if self._memory.limited else []
         self._turn = asyncio.Lock()
         self._loading: dict[Hosted, asyncio.Task[None]] = {}
         self._waiting: Counter[Hosted] = Counter()
+        self._held: WeakKeyDictionary[Hosted, int] = WeakKeyDictionary()
+        self._vain: WeakKeyDictionary[Hosted, float] = WeakKeyDictionary()
         self._seconds = 0.1
         """What a load takes, as seen lately."""
 
@@ -69,7 +63,7 @@ class Residency:
             async with asyncio.timeout(self._wait):
                 await asyncio.shield(self._loading[hosted])
         except TimeoutError:
-            cold = UnavailableError(f"variant '{hosted.label}' is COLD, {self._why(hosted)}")
+            cold = UnavailableError(f"variant '{hosted.label}' is COLD: {hosted.reason or 'it is being loaded'}")
             cold.retry_after = self._seconds
             raise cold from None
         finally:
@@ -84,44 +78,57 @@ class Residency:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _why(self, hosted: Hosted) -> str:
-        needed = _needed(hosted)
-        if self._fits(needed):
-            return "it is being loaded"
-        return f"and there is no room for its {_megabytes(needed)} below --max-memory"
-
     async def _load(self, hosted: Hosted) -> None:
-        began = asyncio.get_running_loop().time()
+        began, pause = monotonic(), FIRST_PAUSE_SECONDS
         try:
             while hosted.state == "COLD":  # else it was unloaded, or need not be loaded any more
-                async with self._turn:
-                    if await self._make_room(_needed(hosted)):
-                        await self._registry.warm(hosted)
-                        self._seconds += 0.2 * (asyncio.get_running_loop().time() - began - self._seconds)
-                        return
+                if await self._registry.warm(hosted):
+                    self._seconds += 0.2 * (monotonic() - began - self._seconds)
+                    return
                 if not self._waiting[hosted]:
                     return
-                await asyncio.sleep(ROOM_SECONDS)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
         finally:
             del self._loading[hosted]
 
-    def _fits(self, needed: int) -> bool:
-        return resident_bytes() + needed <= self._limit
+    @asynccontextmanager
+    async def _room(self, hosted: Hosted) -> AsyncIterator[None]:
+        """A block in which the entry of `hosted` may be loaded; raises `NoRoomError` where no room can be made now."""
+        variant = hosted.entry.variant
+        if not self._memory.limited or variant is None:
+            yield
+            return
+        needed = load_bytes(variant)
+        async with self._turn:
+            if not await self._make_room(needed, hosted):
+                raise NoRoomError(f"there is no room for its {megabytes(needed)} below --max-memory")
+            before = resident_bytes()
+            yield
+            self._held[hosted] = held_bytes(variant, resident_bytes() - before)
 
-    async def _make_room(self, needed: int) -> bool:
-        """Has idle variants leave until `needed` bytes fit below the limit; False where they do not."""
-        if self._fits(needed):
+    async def _make_room(self, needed: int, hosted: Hosted | None = None) -> bool:
+        """Has idle variants leave until `needed` bytes fit below the limit; False where they do not.
+
+        None leaves where all that may hold too little, by what each took when it was loaded. Where that turns out to
+        have been wrong, none leaves for the same `hosted` for a while.
+        """
+        memory = self._memory
+        if memory.fits(needed):
             return True
-        give_back()
-        idle = [hosted for hosted in self._registry.all() if self._may_leave(hosted)]
-        if not self._fits(needed - sum(map(_needed, idle))):
-            return False
-        for hosted in sorted(idle, key=lambda hosted: hosted.metrics.last_asked):
-            if self._fits(needed):
-                break
-            if self._may_leave(hosted) and await self._registry.evict(hosted):  # it may be another's turn by now
-                give_back()
-        return self._fits(needed)
+        await memory.give_back()
+        idle = [each for each in self._registry.all() if self._may_leave(each)]
+        held = sum(self._held.get(each, 0) for each in idle)
+        if not memory.fits(needed - held) or (hosted and monotonic() < self._vain.get(hosted, 0.0)):
+            return memory.fits(needed)
+        for each in sorted(idle, key=lambda each: each.metrics.last_asked):
+            if memory.fits(needed):
+                return True
+            if self._may_leave(each) and await self._registry.evict(each):  # it may be another's turn by now
+                await memory.give_back(freed=True)
+        if hosted and not memory.fits(needed):
+            self._vain[hosted] = monotonic() + VAIN_SECONDS
+        return memory.fits(needed)
 
     def _may_leave(self, hosted: Hosted) -> bool:
         idle = hosted.state == "READY" and not hosted.metrics.in_flight and not hosted.turn.locked()
@@ -138,46 +145,5 @@ class Residency:
                 logger.warning("the memory could not be looked at: %s", error)
                 continue
             if over and not was:
-                taken = f"{_megabytes(resident_bytes())} of {_megabytes(self._limit)}"
+                taken = f"{megabytes(resident_bytes())} of {megabytes(self._memory.limit)}"
                 logger.warning("the server takes %s, and no idle variant can leave enough", taken)
-
-
-def _limit(size: float) -> float:
-    if (bare := resident_bytes()) >= size:
-        got = f"got {_megabytes(size)} a process, expected more than the {_megabytes(bare)}"
-        raise UsageError(f"--max-memory: {got} that one takes without any variant")
-    _keep_little_of_what_is_freed()
-    return size * (1 - SPARE)
-
-
-def resident_bytes() -> int:
-    """Returns the resident memory of this process. Source: proc(5), /proc/[pid]/statm."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def give_back() -> None:
-    """Has the C library return to the system what was freed; one other than glibc may not know how."""
-    with contextlib.suppress(AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-def _keep_little_of_what_is_freed() -> None:
-    """Fixes the limits that glibc else raises to 32 and 64 MB: so much would stay with each thread that loads.
-
-    Source: mallopt(3)
-    """
-    with contextlib.suppress(AttributeError):
-        for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
-            ctypes.CDLL(None).mallopt(parameter, 2**20)
-
-
-def _needed(hosted: Hosted) -> int:
-    """Returns what loading takes: as measured when it was built, else the size of its files; 0 if it is broken now."""
-    variant = hosted.described
-    if variant is None:
-        return 0
-    return variant.footprint.load_peak_bytes if variant.footprint else variant.artifact_bytes
-
-
-def _megabytes(count: float) -> str:
-    return f"{count / 1e6:.0f} MB"

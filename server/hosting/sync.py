@@ -98,7 +98,7 @@ class RepositorySync:
     async def _follow(self) -> None:
         found = await asyncio.to_thread(snapshot, self._registry.root, self._registry.only)
         for model in sorted({*found, *self._registry.models()} - self._unloaded):
-            known = {name: hosted.entry.fingerprint for name, hosted in self._registry.of(model).items()}
+            known = {name: hosted.fingerprint for name, hosted in self._registry.of(model).items()}
             if found.get(model) != Snapshot(self._registry.default(model), known):
                 async with self._turn:
                     await self._refresh(model, again=False)
@@ -124,9 +124,10 @@ class RepositorySync:
             return self._registry.register(entry)
         held = hosted.entry.variant if hosted.state == "COLD" else hosted.variant
         if held is not None and held == entry.variant:  # published again as it was
-            hosted.entry, hosted.reason = entry, ""
+            hosted.entry = entry
+            hosted.clear()
             return None
-        return hosted if hosted.entry.fingerprint != entry.fingerprint or (again and hosted.reason) else None
+        return hosted if hosted.fingerprint != entry.fingerprint or (again and hosted.reason) else None
 
     async def _scan(self, model: str) -> dict[str, Entry]:
         entries = await self._read(model)

@@ -193,6 +193,7 @@ class VariantMetrics:
 
     def remove(self) -> None:
         """Takes the series of the variant off the page."""
+        assert self._growing  # what is still under way is counted there, or would bring them back
         self._metrics.variants.discard(self)
         for instrument in self._metrics.of_variants:
             instrument.remove_by_labels(self._names)

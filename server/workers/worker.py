@@ -83,7 +83,7 @@ async def _work(settings: Settings, connection: socket.socket, late: bool) -> in
 
     stopping = loop.create_task(stop.wait())
     try:
-        server = Server(settings, instruments)
+        server = Server(settings, instruments, late)
         if late:
             server.load()
             await asyncio.wait({server.loading, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -1,6 +1,7 @@
 """What a loaded artifact comes with: the rows of one execution, found or as they were given."""
 
 import asyncio
+import errno
 import logging
 import re
 from collections.abc import Callable, Mapping
@@ -8,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from protos.repository import scan
+from protos.errors import IntegrityError, NoRoomError
+from protos.repository import read_entry, scan
 from protos.v1 import inference_pb2 as pb
 from server.execution.batcher import BatchLimit, make_limits
 from server.execution.threads import Slots
-from server.hosting.loading import Loader
+from server.hosting.loading import Loader, passes
+from tests.support import toy
 from tests.support.server.connection import connected
 
 FOUND = {16, 32, 64}
@@ -85,3 +88,38 @@ def batches_by_log(caplog: pytest.LogCaptureFixture) -> dict[str, str]:
     matches = [match for text in said if (match := re.fullmatch(r"variant toy/(\S+) READY in [\d.]+ s, (.*)", text))]
     assert len(matches) == 2
     return {match[1]: match[2] for match in matches}
+
+
+@pytest.mark.parametrize(
+    ("error", "passing"),
+    [
+        (MemoryError(), True),
+        (OSError(errno.EMFILE, "Too many open files"), True),
+        (RuntimeError("can't start new thread"), True),
+        (RuntimeError("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Exception: std::bad_alloc"), True),
+        (ImportError("libopenvino.so: failed to map segment from shared object"), True),
+        (NoRoomError("there is no room"), True),
+        (FileNotFoundError(errno.ENOENT, "No such file"), False),
+        (IntegrityError("file 'model.onnx' was altered"), False),
+        (RuntimeError("unsupported operator"), False),
+    ],
+)
+def test_what_lacked_for_the_moment_is_told_from_what_is_wrong(error: Exception, passing: bool) -> None:
+    assert passes(error) == passing
+    told = IntegrityError("'golden.npz' cannot be read")
+    told.__cause__ = error
+    assert passes(told) == passing
+
+
+def test_a_manifest_that_could_not_be_read_for_the_moment_is_not_a_broken_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_text(path: Path) -> str:
+        raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+    folder = toy.repository(tmp_path, ("onnxruntime",)) / "toy" / "fp32-onnxruntime"
+    monkeypatch.setattr(Path, "read_text", read_text)
+    broken = read_entry(folder).broken
+    assert str(broken) == "'manifest.json' cannot be read: Too many open files"
+    assert broken is not None
+    assert passes(broken)

@@ -2,12 +2,16 @@
 whose variants take real memory: each has 24 MB of weights."""
 
 import asyncio
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from resource import RLIMIT_NOFILE, prlimit
 
 import grpc
 import numpy as np
+import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -16,7 +20,7 @@ from protos.repository import fingerprint, promote
 from protos.tensors import decode_response, encode_request
 from protos.v1 import inference_pb2 as pb
 from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
-from server.hosting.residency import resident_bytes
+from server.hosting.memory import resident_bytes
 from server.settings import parse
 from tests.support import toy
 from tests.support.server.connection import Client, connected
@@ -24,7 +28,7 @@ from tests.support.server.doors import expected
 from tests.support.server.repository_control import IMAGES, factor, index, publish
 from tests.support.server.resident import resident, sampling
 from tests.support.server.standins import Gate, host
-from tests.support.serving import ServerProcess, by_labels, connect, eventually, serving
+from tests.support.serving import ServerProcess, by_labels, connect, eventually, refusal, serving
 
 MB = 1_000_000
 WEIGHTS, NEEDED = 24 * MB, 60 * MB
@@ -142,23 +146,54 @@ def test_who_would_not_wait_is_told_when_to_come_again(heavy: Path, front: str) 
         with pytest.raises(grpc.RpcError) as caught:
             ask(stub, NAMES[1])
         assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
-        assert caught.value.details() == f"variant 'toy/{NAMES[1]}' is COLD, it is being loaded"
+        assert caught.value.details() == f"variant 'toy/{NAMES[1]}' is COLD: it is being loaded"
         hints = [int(value) for key, value in caught.value.trailing_metadata() if key == "grpc-retry-pushback-ms"]
         assert [hint > 0 for hint in hints] == [True] * expected("pushback", front)
         asyncio.run(eventually(lambda: states(server)[NAMES[1]], "READY"))
         ask(stub, NAMES[1])
 
 
-def test_a_variant_for_which_there_is_no_room_is_unavailable_and_takes_none_from_others(tmp_path: Path) -> None:
+def test_a_variant_that_can_never_fit_is_listed_as_failed_and_takes_no_place(tmp_path: Path) -> None:
     toy.repository(tmp_path, ("onnxruntime",))
     toy.publish_variant(tmp_path, "onnxruntime", "huge", needed=3000 * MB)
-    with serving(tmp_path, "--max-memory", "2GB", "--cold-wait", "0.2") as server, server.stub() as stub:
+    with serving(tmp_path, "--max-memory", "2GB") as server, server.stub() as stub:
         ask(stub, "fp32-onnxruntime")
         with pytest.raises(grpc.RpcError) as caught:
             ask(stub, "huge-onnxruntime")
         assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
-        assert "is COLD, and there is no room for its 3000 MB below --max-memory" in caught.value.details()
-        assert states(server) == {"fp32-onnxruntime": "READY", "huge-onnxruntime": "COLD"}
+        told = r"FAILED: loading it takes 3000 MB, --max-memory leaves 1\d{3} MB for all variants"
+        assert re.search(f"variant 'toy/huge-onnxruntime' is {told}", caught.value.details())
+        server.wait_for_log(f"variant toy/huge-onnxruntime {told}")
+        assert states(server) == {"fp32-onnxruntime": "READY", "huge-onnxruntime": "FAILED"}
+
+
+def test_a_variant_that_cannot_be_loaded_for_the_moment_stays_cold(root: Path, front: str) -> None:
+    with serving(root, "--max-memory", "2GB", "--cold-wait", "0.5") as server, server.stub() as stub:
+        ask(stub, "fp32-onnxruntime")
+        with no_descriptor_left(server), pytest.raises(grpc.RpcError) as caught:
+            ask(stub, "fp32-openvino")
+        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert "variant 'toy/fp32-openvino' is COLD: its artifact could not be loaded" in caught.value.details()
+        hints = [int(value) for key, value in caught.value.trailing_metadata() if key == "grpc-retry-pushback-ms"]
+        assert [hint > 0 for hint in hints] == [True] * expected("pushback", front)
+        assert (
+            len(re.findall("variant toy/fp32-openvino cannot be loaded now", server.log)) == 1
+        )  # though it was tried several times
+        rows = stub.RepositoryIndex(pb.RepositoryIndexRequest(), timeout=10).models
+        assert ("READY", "cold: its artifact could not be loaded") in {(row.state, row.reason) for row in rows}
+        ask(stub, "fp32-openvino")
+        assert set(states(server).values()) == {"READY"}
+
+
+@contextmanager
+def no_descriptor_left(server: ServerProcess) -> Iterator[None]:
+    """While the block lasts, the server can open nothing."""
+    had = prlimit(server.pid, RLIMIT_NOFILE)
+    prlimit(server.pid, RLIMIT_NOFILE, (psutil.Process(server.pid).num_fds(), had[1]))
+    try:
+        yield
+    finally:
+        prlimit(server.pid, RLIMIT_NOFILE, had)
 
 
 def test_an_altered_file_is_found_when_it_is_asked_for(root: Path) -> None:
@@ -203,38 +238,6 @@ def test_a_variant_with_a_request_under_way_does_not_leave(root: Path, front: st
             assert await client.server.registry.evict(hosted)
             assert (hosted.state, hosted.engine, gate.closed) == ("COLD", None, True)
             assert (await asked(client)).model_version == "fp32-onnxruntime"  # loaded again
-
-    asyncio.run(run())
-
-
-def test_a_variant_that_is_being_changed_does_not_leave(root: Path) -> None:
-    async def run() -> None:
-        async with connected(root, max_memory=8000.0, pin=("toy/fp32-openvino",)) as client:
-            await asked(client)
-            hosted, residency = client.server.registry.find("toy", ""), client.server.application._residency
-            await eventually(lambda: hosted.metrics.in_flight, 0)
-            residency._limit = 0.0
-            async with hosted.turn:
-                assert not await residency._make_room(0)
-                assert (hosted.state, hosted.engine is None) == ("READY", False)
-            await residency._make_room(0)
-            assert hosted.state == "READY"  # nothing that leaves would be enough, so nothing does
-            residency._limit = float(resident_bytes() - 1)
-            await residency._make_room(0)
-            assert hosted.state == "COLD"
-
-    asyncio.run(run())
-
-
-def test_what_is_in_memory_already_takes_the_place_of_no_other(root: Path) -> None:
-    async def run() -> None:
-        async with connected(root, max_memory=8000.0) as client:
-            for name in ("fp32-onnxruntime", "fp32-openvino"):
-                await client.stub.ModelInfer(encode_request("toy", name, {"input": IMAGES}), timeout=60)
-            registry, residency = client.server.registry, client.server.application._residency
-            residency._limit = 0.0
-            await asyncio.wait_for(residency.warm(registry.find("toy", "")), 5)
-            assert {hosted.state for hosted in registry.all()} == {"READY"}
 
     asyncio.run(run())
 
@@ -291,12 +294,8 @@ def test_settings_that_cannot_be_meant_are_refused(root: Path, flags: list[str],
 
 
 def test_a_pinned_name_that_the_repository_lacks_is_refused(root: Path) -> None:
-    async def run() -> None:
-        with pytest.raises(UsageError, match="--pin: got 'tyo', which the repository does not hold"):
-            async with connected(root, max_memory=8000.0, pin=("toy", "tyo")):
-                pass
-
-    asyncio.run(run())
+    said = refusal("--repository", str(root), "--max-memory", "2GB", "--pin", "toy,tyo")
+    assert said == "pareto-serve: --pin: got 'tyo', which the repository does not hold"
 
 
 def test_a_limit_below_what_the_server_itself_takes_is_refused(root: Path) -> None:

@@ -1,15 +1,17 @@
 """`--watch`: the server follows its repository by itself. A real server in this process, asked over real sockets."""
 
 import asyncio
+import errno
 import shutil
 from pathlib import Path
 
 import grpc
 import pytest
 
-from protos.repository import promote
+from protos.repository import Entry, promote
 from protos.tensors import encode_request
 from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
+from server.hosting.loading import Loaded
 from tests.support.server.connection import Client, connected
 from tests.support.server.repository_control import (
     FIRST,
@@ -121,6 +123,33 @@ def test_a_publication_that_cannot_be_loaded_leaves_the_old_one_serving_and_is_t
 
     asyncio.run(run())
     assert caplog.text.count(f"variant toy/{FIRST} FAILED: golden outputs differ by") == 1
+
+
+def test_a_publication_that_cannot_be_loaded_for_the_moment_is_tried_until_it_can(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> None:
+        async with connected(root, watch=WATCH) as client:
+            tried = []
+
+            def no_room(entry: Entry) -> Loaded:
+                tried.append(entry)
+                raise OSError(errno.EMFILE, "Too many open files", str(root / "toy"))
+
+            with monkeypatch.context() as patch:
+                patch.setattr(client.server.registry._loader, "open", no_room)
+                publish(root, 3.0)
+                publish(root, 5.0, recipe="int8")
+                await eventually(lambda: len(tried) > 4)
+                assert await factor(client) == 2.0
+                states = {name: state for name, (state, _) in (await index(client)).items()}
+                assert states == {FIRST: "READY", SECOND: "READY", "int8-onnxruntime": "UNAVAILABLE"}
+            await until_index(client, {FIRST: "READY", SECOND: "READY", "int8-onnxruntime": "READY"})
+            await eventually(lambda: client.server.registry.find("toy", FIRST).reason, "")
+            assert (await factor(client), await factor(client, "int8-onnxruntime")) == (3.0, 5.0)
+
+    asyncio.run(run())
+    assert sum("cannot be loaded now" in line for line in caplog.messages) == 2  # one line for each
 
 
 def test_what_was_unloaded_on_request_stays_so_until_it_is_loaded(root: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import shutil
 import signal
 import socket
 import threading
@@ -205,6 +206,17 @@ def test_sigterm_while_starting_ends_it_well(repository: Path, moment: str) -> N
     assert code == 0
     assert not [process for process in processes if process.is_running()]
     assert "Traceback" not in server.log
+
+
+def test_a_worker_is_replaced_though_a_name_in_the_flags_has_vanished_meanwhile(tmp_path: Path) -> None:
+    root = toy.repository(tmp_path)
+    with serving(root, *TWO, "--only", "toy/fp32-onnxruntime,toy/fp32-openvino") as server:
+        shutil.rmtree(root / "toy" / "fp32-openvino")
+        psutil.Process(pids(server)[1]).kill()
+        server.wait_for_log("--only: got 'toy/fp32-openvino', which the repository does not hold")
+        asyncio.run(eventually(lambda: by_labels(server.metrics(), "pareto_workers"), {(): 2}))
+        with connect(server.grpc_address) as channel:
+            infer(channel)
 
 
 def test_sigterm_while_a_dead_worker_is_replaced_ends_it_well(repository: Path) -> None:
