@@ -46,17 +46,23 @@ class Checked:
 
         One that takes or gives something else would make another answer of it: that one is not asked.
         """
-        record, variant = self.record, self.variant
-        record.admit(variant.model, variant.variant, self.rows)
+        record = self.record
+        record.admit(self.variant.model, self.variant.variant, self.rows)
+        engine = self.engine or self._engine_now()
         try:
-            if self.engine is None:
-                raise UnavailableError(f"variant '{self.hosted.label}' is not in memory")
-            return self.engine.submit(inputs, self.rows, record.deadline, reply)
-        except UnavailableError:
-            engine, successor = self.hosted.serving()
-            if engine is None or engine is self.engine or _checked_by(successor) != _checked_by(variant):
-                raise
             return engine.submit(inputs, self.rows, record.deadline, reply)
+        except UnavailableError:
+            if (successor := self._engine_now()) is engine:
+                raise
+            return successor.submit(inputs, self.rows, record.deadline, reply)
+
+    def _engine_now(self) -> Engine:
+        engine, variant = self.hosted.serving()
+        if engine is None:
+            raise UnavailableError(f"variant '{self.hosted.label}' left memory again")
+        if _checked_by(variant) != _checked_by(self.variant):
+            raise UnavailableError(f"variant '{self.hosted.label}' is another one now, which the request was not for")
+        return engine
 
     def respond(
         self, answer: Answer, sizes: Sizes | None = None

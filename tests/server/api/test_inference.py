@@ -48,7 +48,7 @@ def test_a_successor_that_would_make_another_answer_of_it_is_not_asked(root: Pat
             engine, variant = checked.hosted.serving()
             other = replace(variant.preprocessing, mean=(0.5, 0.5, 0.5))
             checked.hosted.served = engine, replace(variant, preprocessing=other)
-            with pytest.raises(UnavailableError, match="the variant is being unloaded"):
+            with pytest.raises(UnavailableError, match="is another one now, which the request was not for"):
                 await answered(lambda reply: checked.submit(checked.inputs or {}, reply))
 
     asyncio.run(run())
