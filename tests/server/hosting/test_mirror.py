@@ -1,8 +1,6 @@
 """A mirror holds what its store holds: fetched once, whole, and in step. Every store is a server on a real socket."""
 
-import base64
 import hashlib
-import json
 import shutil
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -16,7 +14,7 @@ from protos.repository import DEFAULT, GOLDEN, MANIFEST, TEST, promote, read_ent
 from protos.stores.store import Item
 from server.hosting.mirror import Mirror, by_folder
 from tests.support import toy
-from tests.support.stores.servers import S3, Place, Registry
+from tests.support.stores.servers import PASSWORD, S3, Place, Registry, htpasswd, log_in
 
 FIRST, SECOND = "fp32-onnxruntime", "fp32-openvino"
 
@@ -168,21 +166,14 @@ def test_a_registry_with_a_password_is_asked_with_dockers(
     tmp_path: Path, root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder := tmp_path / "store").mkdir()
-    registry = Registry(folder, password=True)
+    registry = Registry(folder, htpasswd(folder))
     monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / ".docker").mkdir()
-    host = registry.url.removeprefix("oci://").partition("/")[0]
-
-    def log_in(password: str) -> None:
-        auth = base64.b64encode(f"user:{password}".encode()).decode()
-        (tmp_path / ".docker/config.json").write_text(json.dumps({"auths": {host: {"auth": auth}}}))
-
     with registry.running():
-        log_in("wrong")
+        log_in(tmp_path, registry.url, "wrong")
         with pytest.raises(StoreError) as caught:
             push(root, registry.url, [], delete=False)
         assert "401" in str(caught.value)
         assert "wrong" not in str(caught.value)
-        log_in("verysecret")
+        log_in(tmp_path, registry.url, PASSWORD)
         push(root, registry.url, [], delete=False)
         assert contents(synced(Place(registry.url), cache)) == contents(root)
