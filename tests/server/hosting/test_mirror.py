@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from collections.abc import Set
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import s3fs
 
 from compressors.build.push import Row, push
 from protos.errors import IntegrityError, StoreError
-from protos.repository import DEFAULT, GOLDEN, MANIFEST, TEST, promote, read_entry, scan, verify
+from protos.repository import DEFAULT, EVERYTHING, GOLDEN, MANIFEST, TEST, promote, read_entry, scan, verify
 from protos.stores.store import Item
 from server.hosting.mirror import Mirror, by_folder
 from tests.support import toy
@@ -36,9 +37,9 @@ def sent(rows: dict[str, Row]) -> dict[str, int]:
     return {name: row.sent for name, row in rows.items() if row.sent}
 
 
-def synced(place: Place, cache: Path) -> Path:
+def synced(place: Place, cache: Path, only: Set[str] = EVERYTHING) -> Path:
     """Syncs as a new process would, and returns the folder of the copy."""
-    mirror = Mirror(place.url, cache)
+    mirror = Mirror(place.url, cache, only)
     mirror.sync()
     return mirror.root
 
@@ -92,6 +93,54 @@ def test_two_that_share_a_cache_fetch_each_file_once(s3: S3, root: Path, cache: 
         folders = pool.starmap(synced, [(s3, cache)] * 2)
     assert [contents(folder) for folder in folders] == [contents(root)] * 2
     assert s3.requests("GET") - before == 5
+
+
+def test_only_what_is_named_is_fetched_with_its_models_own_files(s3: S3, root: Path, cache: Path) -> None:
+    toy.publish_variant(root, "onnxruntime", "other", factor=1.0)
+    push(root, s3.url, [], delete=False)
+    before = s3.requests("GET")
+    copy = synced(s3, cache, {f"toy/{FIRST}"})
+    assert s3.requests("GET") - before == 4  # a manifest, its network, the golden set, the default
+    assert {*contents(copy)} == {
+        f"toy/{name}" for name in (GOLDEN, DEFAULT, f"{FIRST}/{MANIFEST}", f"{FIRST}/model.onnx")
+    }
+
+
+@pytest.mark.parametrize(
+    ("only", "folders"),
+    [
+        (EVERYTHING, {("a",), ("a", "x"), ("a", "y"), ("b",), ("b", "x")}),
+        ({"b"}, {("b",), ("b", "x")}),
+        ({"a/y", "b"}, {("a",), ("a", "y"), ("b",), ("b", "x")}),
+        ({"c", "a/z"}, set()),
+    ],
+)
+def test_models_and_variants_are_named_as_in_a_folder(only: Set[str], folders: set[tuple[str, ...]]) -> None:
+    paths = ("a/golden.npz", "a/x/manifest.json", "a/y/manifest.json", "b/x/manifest.json")
+    assert {*by_folder({path: Item(1, "stamp") for path in paths}, only)} == folders
+
+
+def test_servers_of_different_variants_share_a_cache_and_none_takes_the_copy_of_another(
+    s3: S3, root: Path, cache: Path
+) -> None:
+    push(root, s3.url, [], delete=False)
+    names = ((FIRST, SECOND), (FIRST,), (SECOND,))
+    copies = [synced(s3, cache, {f"toy/{name}" for name in some}) for some in names]
+    assert [tuple(entry.name for entry in scan(copy)) for copy in copies] == [*names]
+    assert len([*cache.glob("files/*")]) == 5
+    assert synced(s3, cache).name == hashlib.sha256(s3.url.encode()).hexdigest()[:16]
+
+
+def test_a_variant_that_is_named_leaves_the_mirror_when_the_store_has_others_and_not_it(
+    s3: S3, root: Path, cache: Path
+) -> None:
+    push(root, s3.url, [], delete=False)
+    mirror = Mirror(s3.url, cache, {f"toy/{FIRST}"})
+    mirror.sync()
+    shutil.rmtree(root / "toy" / FIRST)
+    push(root, s3.url, [], delete=True)
+    mirror.sync()
+    assert contents(mirror.root) == {}
 
 
 def test_files_of_an_interrupted_fetch_are_not_fetched_again(s3: S3, root: Path, cache: Path) -> None:

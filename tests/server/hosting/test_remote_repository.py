@@ -224,6 +224,17 @@ def test_a_library_that_is_missing_is_named_by_its_extra(scheme: str, library: s
     assert (ended.returncode, ended.stderr) == (2, said)
 
 
+def test_a_name_for_only_that_the_store_lacks_is_refused_as_that_of_a_folder_and_nothing_is_fetched(
+    registry: Registry, root: Path, cache: str
+) -> None:
+    with registry.running():
+        push(root, registry.url, [], delete=False)
+        code, text = start(registry.url, cache, "--only", "toy/nope")
+    refused = "pareto-serve: --only: got 'toy/nope', which the repository does not hold"
+    assert (code, text.splitlines()[-1]) == (2, refused)
+    assert not [*Path(cache).glob("files/*")]
+
+
 def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (file := tmp_path / "file").touch()
     code, text = start("oci://127.0.0.1:9/team/models", str(file))
