@@ -1,7 +1,7 @@
 """A copy on this disk of a repository that is kept elsewhere, which the rest of the server takes for an ordinary one.
 
     <cache>/files/<sha256>                  every file once, however many variants, repositories and servers have it
-    <cache>/<hash of address and --only>/   the copy: hard links to these files, in the layout of a repository
+    <cache>/<hash of address and --only>/   the copy, laid out as a repository: manifests, and hard links to these files
     <cache>/<...>/<model>/<variant>/.stamp  what the store said of the files that this copy was made of
 
 A variant is fetched when its stamp is another, and of it the files that no other one has brought. It appears whole or
@@ -187,7 +187,9 @@ class Mirror:
             with atomic.new_folder(place) as staging:
                 for path, digest in content.items():
                     (staging / path).parent.mkdir(parents=True, exist_ok=True)
-                    os.link(self._blobs / digest, staging / path)
+                    # The watch knows a publication by its manifest's inode: a link has that of the one before.
+                    put = shutil.copyfile if path == MANIFEST else os.link
+                    put(self._blobs / digest, staging / path)
                 (staging / STAMP).write_text(stamp)
             return
         place.mkdir(exist_ok=True)

