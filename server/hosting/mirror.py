@@ -149,19 +149,21 @@ class Mirror:
         for (folder, name), found in zip(unhashed, pool.starmap(self._get, unhashed.items()), strict=True):
             contents[folder][name] = found
         named = {folder: self._named(contents[folder], due[folder]) for folder in due}
-        wanted = {digest: (folder, path) for folder, files in named.items() for path, digest in files.items()}
-        hashes = dict(
-            zip(wanted, pool.starmap(self._get, [(where, want) for want, where in wanted.items()]), strict=True)
-        )
-        return {f: {p: hashes[digest] for p, digest in named[f].items()} | contents[f] for f in due}
+        wanted = {same: (folder, path) for folder, files in named.items() for path, same in files.items()}
+        gets = [(where, expected) for (expected, _), where in wanted.items()]
+        hashes = dict(zip(wanted, pool.starmap(self._get, gets), strict=True))
+        return {f: {p: hashes[same] for p, same in named[f].items()} | contents[f] for f in due}
 
-    def _named(self, content: Mapping[str, str], files: Files) -> dict[str, str]:
-        """Returns the hash that the manifest of a variant, if it can be read, has for each file that the store has."""
+    def _named(self, content: Mapping[str, str], files: Files) -> dict[str, tuple[str, str | None]]:
+        """Returns the hash that a manifest has for each file that the store has, and the one that the store has for it.
+
+        Files that have both in common are the same: a file that is damaged at the store is not taken for a whole one.
+        """
         try:
             manifest = from_json((self._blobs / content[MANIFEST]).read_text())
         except (KeyError, VariantError, UnicodeDecodeError):  # no variant, or a broken one
             return {}
-        return {file.path: file.sha256 for file in manifest.files if file.path in files}
+        return {file.path: (file.sha256, files[file.path].digest) for file in manifest.files if file.path in files}
 
     def _get(self, where: tuple[Folder, str], expected: str | None) -> str:
         """Returns the hash of a file that lies in the cache then; it is fetched unless one of hash `expected` does."""

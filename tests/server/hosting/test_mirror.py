@@ -15,7 +15,7 @@ from protos.repository import DEFAULT, EVERYTHING, GOLDEN, MANIFEST, TEST, promo
 from protos.stores.store import Item
 from server.hosting.mirror import Mirror, by_folder
 from tests.support import toy
-from tests.support.stores.servers import PASSWORD, S3, Place, Registry, htpasswd, log_in
+from tests.support.stores.servers import PASSWORD, S3, Place, Registry, damage, htpasswd, log_in
 
 FIRST, SECOND = "fp32-onnxruntime", "fp32-openvino"
 
@@ -179,6 +179,18 @@ def test_a_file_that_was_altered_at_the_registry_breaks_its_variants_and_no_othe
     for name in (FIRST, SECOND):
         with pytest.raises(IntegrityError, match=r"file 'model.onnx' was altered: sha256 \w+, expected \w+"):
             verify(entries[name])
+
+
+def test_a_file_that_is_damaged_in_one_variant_is_fetched_from_another_that_has_it_whole(
+    tmp_path: Path, root: Path, cache: Path
+) -> None:
+    (folder := tmp_path / "store").mkdir()
+    registry = Registry(folder)
+    with registry.running():
+        push(root, registry.url, [], delete=False)
+        damage(registry.url, f"toy/{SECOND}/model.onnx")
+        copy = synced(Place(registry.url), cache)
+    verify(read_entry(copy / "toy" / FIRST))
 
 
 def test_a_variant_without_a_manifest_is_not_in_the_mirror_before_it_has_one(s3: S3, root: Path, cache: Path) -> None:
