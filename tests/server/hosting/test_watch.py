@@ -7,7 +7,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from protos.repository import promote
+from protos.repository import GOLDEN, load_golden, promote, save_golden
 from protos.tensors import encode_request
 from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
 from tests.support.server.connection import Client, connected
@@ -121,6 +121,18 @@ def test_a_publication_that_cannot_be_loaded_leaves_the_old_one_serving_and_is_t
 
     asyncio.run(run())
     assert caplog.text.count(f"variant toy/{FIRST} FAILED: golden outputs differ by") == 1
+
+
+def test_variants_that_failed_by_a_damaged_golden_set_are_served_once_it_is_whole(root: Path) -> None:
+    async def run() -> None:
+        golden = load_golden(root, "toy")
+        (root / "toy" / GOLDEN).write_bytes(b"damaged")
+        async with connected(root, watch=WATCH) as client:
+            await until_index(client, {FIRST: "FAILED", SECOND: "FAILED"})
+            save_golden(root, "toy", golden)
+            await until_index(client, {FIRST: "READY", SECOND: "READY"})
+
+    asyncio.run(run())
 
 
 def test_what_was_unloaded_on_request_stays_so_until_it_is_loaded(root: Path) -> None:
