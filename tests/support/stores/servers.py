@@ -77,10 +77,10 @@ class Registry:
             "version": "0.1",
             "log": {"accesslog": {"disabled": False}},
             "storage": {"filesystem": {"rootdirectory": str(folder / "data")}},
-            "http": {"addr": f"127.0.0.1:{port}", "debug": {"addr": f"127.0.0.1:{quiet_port()}"}},
+            "http": {"addr": f"127.0.0.1:{port}"},
         }
         (folder / "config.yml").write_text(json.dumps(settings | ({"auth": auth} if auth else {})))  # JSON is YAML
-        self._health = f"http://{settings['http']['debug']['addr']}/debug/health"  # type: ignore[index]
+        self._health = f"http://127.0.0.1:{port}/"  # needs no password; its page of health is there before the registry
 
     @contextmanager
     def running(self) -> Iterator["subprocess.Popen[bytes]"]:
