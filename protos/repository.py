@@ -40,7 +40,7 @@ EVERYTHING: frozenset[str] = frozenset()
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 Fingerprint = tuple[int, ...]
-"""Identity, time and size of a manifest's file: another publication has another fingerprint."""
+"""Identity, time and size of a manifest's file and of the model's golden set: another publication has another."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Entry:
     variant: Variant | None
     broken: VariantError | None
     fingerprint: Fingerprint | None = None
-    """The manifest's fingerprint, taken before the manifest was read; None where there is no manifest."""
+    """Its fingerprint, taken before the manifest was read; None where there is no manifest."""
 
 
 @dataclass(frozen=True)
@@ -135,12 +135,9 @@ def snapshot(root: Path, only: Set[str] = EVERYTHING) -> dict[str, Snapshot]:
 
 
 def fingerprint(folder: Path) -> Fingerprint | None:
-    """Returns the fingerprint of a variant's manifest, or None where there is no manifest."""
-    try:
-        status = (folder / MANIFEST).stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
+    """Returns the fingerprint of a variant, or None where there is no manifest."""
+    manifest = _identity(folder / MANIFEST)
+    return manifest + _identity(folder.parent / GOLDEN) if manifest else None
 
 
 def read_entry(folder: Path) -> Entry:
@@ -319,6 +316,15 @@ def _images(arrays: Arrays) -> Array:
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3 or not len(images):
         raise ValueError(f"got images {images.dtype} {list(images.shape)}, expected uint8 (N, H, W, 3)")
     return images
+
+
+def _identity(file: Path) -> Fingerprint:
+    """Returns what is another once a file has been replaced; nothing where there is no such file."""
+    try:
+        status = file.stat()
+    except OSError:
+        return ()
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _folders(path: Path) -> list[Path]:

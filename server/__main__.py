@@ -36,7 +36,7 @@ def _main(flags: Sequence[str]) -> int:
 
 
 def on_this_disk(settings: Settings) -> Settings:
-    """Returns the settings with a copy in the place of a repository at a URL, with `--watch` kept up to date.
+    """Returns the settings with a copy of what `--only` names in place of a URL, with `--watch` kept up to date.
 
     Raises `StoreError` where it cannot be fetched, `UsageError` where its extra is not installed.
     """
@@ -44,7 +44,7 @@ def on_this_disk(settings: Settings) -> Settings:
         return settings
     from server.hosting.mirror import Mirror, default_cache
 
-    mirror = Mirror(settings.repository, settings.repository_cache or default_cache())
+    mirror = Mirror(settings.repository, settings.repository_cache or default_cache(), {*settings.only})
     mirror.sync()
     if settings.watch:
         mirror.follow(settings.watch)

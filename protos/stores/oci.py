@@ -6,6 +6,7 @@ https://github.com/opencontainers/image-spec/blob/main/manifest.md#guidelines-fo
 """
 
 import functools
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,34 @@ TRIES = 3
 
 
 class _Client(Registry):  # type: ignore[misc]
-    do_request = Registry.do_request.__wrapped__
+    """What oras has, for several threads, and with a new token where one is refused: oras would send the same again."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.session.mount(f"{self.prefix}://", HTTPAdapter(max_retries=TRIES))
         self.session.request = functools.partial(self.session.request, timeout=SECONDS)
+        self._authenticate, self._turn = self.auth.authenticate_request, threading.Lock()
+        self.auth.authenticate_request = self._renew
+
+    def do_request(
+        self, url: str, method: str = "GET", headers: dict[str, str] | None = None, **options: Any
+    ) -> requests.Response:
+        """Asks once. The headers are a copy: oras writes a token into what it gets, which its threads share."""
+        answer: requests.Response = Registry.do_request.__wrapped__(
+            self, url, method, headers={**(headers or {})}, **options
+        )
+        return answer
+
+    def _renew(
+        self, refusal: requests.Response, headers: dict[str, str], refresh: bool = True
+    ) -> tuple[dict[str, str], bool]:
+        """Returns the headers with a token for just what was refused: the one before has run out, or was for less."""
+        with self._turn:  # or a thread would take the token of another, which may be for less
+            headers, changed = self._authenticate(refusal, headers, refresh=True)
+        if not changed:
+            got = f"got {refusal.status_code} {refusal.reason}"
+            raise PermissionError(f"{got}, expected credentials by `docker login` that allow it")
+        return headers, changed
 
 
 class Artifact:
@@ -44,6 +67,7 @@ class Artifact:
 
     def list(self) -> dict[str, Item]:
         """Returns all files by path; none where the registry has no such artifact."""
+        self._client = self._connect()  # each time, since Docker's credentials may be others by now
         layers = self._manifest().get("layers", [])
         self._layers = {layer["annotations"][annotation_title]: layer for layer in layers}
         return {path: Item(layer["size"], layer["digest"], layer["digest"]) for path, layer in self._layers.items()}
@@ -78,8 +102,7 @@ class Artifact:
         response.raise_for_status()
         return dict(response.json())
 
-    @functools.cached_property
-    def _client(self) -> _Client:
+    def _connect(self) -> _Client:
         """A client that speaks the registry's kind of authentication, which oras has to be told."""
         host = self._container.registry
         insecure = host.partition(":")[0] == "localhost" or host.startswith("127.")

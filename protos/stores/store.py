@@ -55,7 +55,10 @@ class Item:
 
 
 class Store(Protocol):
-    """What can be done at an address; paths are relative to it. Methods raise what their library raises."""
+    """What can be done at an address, `list` before all else; paths are relative to it.
+
+    Methods raise what their library raises.
+    """
 
     def list(self) -> dict[str, Item]:
         """Returns all files by path, as they are now; none where there is no such address."""

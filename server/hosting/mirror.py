@@ -1,7 +1,7 @@
 """A copy on this disk of a repository that is kept elsewhere, which the rest of the server takes for an ordinary one.
 
     <cache>/files/<sha256>                  every file once, however many variants, repositories and servers have it
-    <cache>/<hash of the address>/          the copy: hard links to these files, in the layout of a repository
+    <cache>/<hash of address and --only>/   the copy, laid out as a repository: manifests, and hard links to these files
     <cache>/<...>/<model>/<variant>/.stamp  what the store said of the files that this copy was made of
 
 A variant is fetched when its stamp is another, and of it the files that no other one has brought. It appears whole or
@@ -22,7 +22,7 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from hashlib import sha256
 from multiprocessing.pool import ThreadPool
@@ -31,7 +31,7 @@ from pathlib import Path, PurePosixPath
 from protos import repository
 from protos.errors import StoreError, VariantError
 from protos.manifest import from_json
-from protos.repository import DEFAULT, GOLDEN, MANIFEST
+from protos.repository import DEFAULT, EVERYTHING, GOLDEN, MANIFEST
 from protos.stores.store import Item, failing, open_store
 from protos.support import atomic
 
@@ -47,12 +47,15 @@ logger = logging.getLogger(__name__)
 
 
 class Mirror:
-    """The copy of the repository at `url`, under the folder `cache`; `UsageError` where the address cannot be used."""
+    """The copy of the repository at `url`, or of what `only` names of it, under the folder `cache`.
 
-    def __init__(self, url: str, cache: Path) -> None:
-        self._url, self._store = url, open_store(url)
+    Raises `UsageError` where the address cannot be used. A name of `only` that the store lacks is left out of the copy.
+    """
+
+    def __init__(self, url: str, cache: Path, only: Set[str] = EVERYTHING) -> None:
+        self._url, self._store, self._only = url, open_store(url), only
         self._cache, self._blobs = cache, cache / "files"
-        self.root = cache / sha256(url.encode()).hexdigest()[:16]
+        self.root = cache / sha256("\n".join([url, *sorted(only)]).encode()).hexdigest()[:16]
         """The folder of the copy."""
         self._incoming = self.root / ".incoming"
         self._checked = False
@@ -104,8 +107,9 @@ class Mirror:
 
     def _sync(self) -> None:
         began, self._fetched = time.monotonic(), []
-        listed = by_folder(self._store.list())
-        if not listed:
+        held = self._store.list()
+        listed = by_folder(held, self._only)
+        if not listed and not by_folder(held):
             raise StoreError(f"{self._url}: got nothing there, expected MODEL/VARIANT/{MANIFEST}")
         stamps = {folder: _stamp(files) for folder, files in listed.items()}
         due = {folder: files for folder, files in listed.items() if not self._is_current(folder, stamps[folder])}
@@ -145,19 +149,21 @@ class Mirror:
         for (folder, name), found in zip(unhashed, pool.starmap(self._get, unhashed.items()), strict=True):
             contents[folder][name] = found
         named = {folder: self._named(contents[folder], due[folder]) for folder in due}
-        wanted = {digest: (folder, path) for folder, files in named.items() for path, digest in files.items()}
-        hashes = dict(
-            zip(wanted, pool.starmap(self._get, [(where, want) for want, where in wanted.items()]), strict=True)
-        )
-        return {f: {p: hashes[digest] for p, digest in named[f].items()} | contents[f] for f in due}
+        wanted = {same: (folder, path) for folder, files in named.items() for path, same in files.items()}
+        gets = [(where, expected) for (expected, _), where in wanted.items()]
+        hashes = dict(zip(wanted, pool.starmap(self._get, gets), strict=True))
+        return {f: {p: hashes[same] for p, same in named[f].items()} | contents[f] for f in due}
 
-    def _named(self, content: Mapping[str, str], files: Files) -> dict[str, str]:
-        """Returns the hash that the manifest of a variant, if it can be read, has for each file that the store has."""
+    def _named(self, content: Mapping[str, str], files: Files) -> dict[str, tuple[str, str | None]]:
+        """Returns the hash that a manifest has for each file that the store has, and the one that the store has for it.
+
+        Files that have both in common are the same: a file that is damaged at the store is not taken for a whole one.
+        """
         try:
             manifest = from_json((self._blobs / content[MANIFEST]).read_text())
         except (KeyError, VariantError, UnicodeDecodeError):  # no variant, or a broken one
             return {}
-        return {file.path: file.sha256 for file in manifest.files if file.path in files}
+        return {file.path: (file.sha256, files[file.path].digest) for file in manifest.files if file.path in files}
 
     def _get(self, where: tuple[Folder, str], expected: str | None) -> str:
         """Returns the hash of a file that lies in the cache then; it is fetched unless one of hash `expected` does."""
@@ -183,7 +189,9 @@ class Mirror:
             with atomic.new_folder(place) as staging:
                 for path, digest in content.items():
                     (staging / path).parent.mkdir(parents=True, exist_ok=True)
-                    os.link(self._blobs / digest, staging / path)
+                    # The watch knows a publication by its manifest's inode: a link has that of the one before.
+                    put = shutil.copyfile if path == MANIFEST else os.link
+                    put(self._blobs / digest, staging / path)
                 (staging / STAMP).write_text(stamp)
             return
         place.mkdir(exist_ok=True)
@@ -212,15 +220,22 @@ def default_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "paretoserve"
 
 
-def by_folder(listed: Mapping[str, Item]) -> dict[Folder, Files]:
-    """Returns the files of each model and of each variant that has a manifest, by their paths there; none of others."""
+def by_folder(listed: Mapping[str, Item], only: Set[str] = EVERYTHING) -> dict[Folder, Files]:
+    """Returns the files of each variant that has a manifest, and of its model, by their paths there; none of others.
+
+    `only` chooses variants, as in `repository.scan`.
+    """
     folders: dict[Folder, Files] = {}
     for path, item in listed.items():
         parts = PurePosixPath(path).parts
         names, inner = parts[: min(2, len(parts) - 1)], "/".join(parts[2:] or parts[1:])
         if "/".join(parts) == path and ".." not in parts and names and all(map(_is_name, names)):
             folders.setdefault(names, {})[inner] = item
-    variants = {f: files for f, files in folders.items() if len(f) == 2 and MANIFEST in files}
+    variants = {
+        folder: files
+        for folder, files in folders.items()
+        if len(folder) == 2 and MANIFEST in files and (not only or repository.is_named(only, *folder))
+    }
     return variants | {(model,): _own(folders.get((model,), {})) for model, _ in variants}
 
 

@@ -124,11 +124,12 @@ def test_a_scan_of_no_model_lists_nothing_whatever_its_name(root: Path, name: st
     assert repository.scan_model(root, name) == []
 
 
-def test_a_snapshot_is_another_after_each_publication_and_promotion_and_only_then(root: Path) -> None:
+def test_a_snapshot_is_another_after_each_publication_promotion_and_golden_set_and_only_then(root: Path) -> None:
     snapshots = [repository.snapshot(root)]
     for change in (
         lambda: toy.publish_variant(root, "onnxruntime"),
         lambda: repository.promote(root, "toy", "fp32-openvino"),
+        lambda: repository.save_golden(root, "toy", repository.load_golden(root, "toy")),
         lambda: shutil.rmtree(root / "toy" / "fp32-openvino"),
         lambda: (root / "toy" / "fp32-onnxruntime" / "manifest.json").unlink(),
     ):

