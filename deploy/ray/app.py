@@ -12,7 +12,8 @@ import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -188,9 +189,9 @@ def read_settings(given: dict[str, Any]) -> Settings:
     if refused := sorted(given.keys() & DECIDED_BY_RAY):
         raise UsageError(f"args: got '{refused[0]}', expected none: Ray Serve decides it")
     settings = parse([f"--{name}={value}" for name, value in given.items()], {})
-    if isinstance(settings.repository, str):  # a URL
-        return settings
-    return replace(settings, repository=settings.repository.resolve())  # replicas run in folders of their own
+    values = {each.name: getattr(settings, each.name) for each in fields(settings)}
+    paths: dict[str, Any] = {name: value.resolve() for name, value in values.items() if isinstance(value, Path)}
+    return replace(settings, **paths)  # replicas run in folders of their own
 
 
 def build(given: dict[str, Any]) -> serve.Application:

@@ -68,14 +68,15 @@ def balancing(
     folder: Path,
     addresses: Sequence[str],
     certificate: Pair | None = None,
+    config: Any = None,
     connections: int | None = None,
     heap: int | None = None,
 ) -> Iterator[Envoy]:
     """Envoy in front of the servers at `addresses`; yields when all of them are healthy.
 
-    `connections` and `heap` are other bounds than those of the file.
+    `config` is another configuration than that of the file, `connections` and `heap` are other bounds.
     """
-    ports, config = (quiet_port(), quiet_port(), quiet_port()), read("envoy/envoy.yaml")
+    ports, config = (quiet_port(), quiet_port(), quiet_port()), config or read("envoy/envoy.yaml")
     most = [monitor["typed_config"] for monitor in config["overload_manager"]["resource_monitors"]]
     most[0]["max_active_downstream_connections"] = connections or most[0]["max_active_downstream_connections"]
     most[1]["max_heap_size_bytes"] = heap or most[1]["max_heap_size_bytes"]

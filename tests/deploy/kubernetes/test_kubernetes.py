@@ -18,7 +18,7 @@ from tests.deploy.kubernetes.kubectl import build, plant, refused
 from tests.deploy.promql import problems
 
 FILES = DEPLOY / "kubernetes"
-OVERLAYS = ("base", "hpa", "keda", "monitoring", "loadtest", "locust-operator")
+OVERLAYS = ("base", "hpa", "keda", "monitoring", "store", "loadtest", "locust-operator")
 
 
 def mistakes(resources: list[dict[str, Any]], folder: Path) -> list[str]:
@@ -70,6 +70,8 @@ PLANTED = [
     ("keda/scaledobject.yaml", "serverAddress", "serveraddress"),
     ("monitoring/servicemonitor.yaml", "endpoints", "endpoint"),
     ("monitoring/rules.yaml", "expr:", "expression:"),
+    ("store/deployment.yaml", "startupProbe", "startUpProbe"),
+    ("store/network.yaml", "protocol", "protocols"),
     ("loadtest/master.yaml", "backoffLimit", "backOffLimit"),
     ("loadtest/workers.yaml", "completions: 4", 'completions: "4"'),
     ("loadtest/claim.yaml", "accessModes", "accessMode"),

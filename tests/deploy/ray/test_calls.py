@@ -7,16 +7,17 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import grpc
 import pytest
 
-from deploy.ray.app import read_settings
+from deploy.ray.app import DECIDED_BY_RAY, read_settings
 from protos.errors import UsageError
 from protos.tensors import encode_request
 from protos.v1 import inference_pb2 as pb
 from protos.v1.inference_pb2_grpc import GRPCInferenceServiceStub
+from server.settings import Settings
 from tests.deploy.ray.cluster import Cluster
 from tests.support import toy
 from tests.support.serving import by_labels, connect, eventually, serving
@@ -190,6 +191,15 @@ def test_a_mistake_in_the_arguments_is_named(given: dict[str, Any], said: str) -
     assert str(told.value) == said
 
 
+def test_every_path_is_the_same_wherever_a_replica_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    paths = {name for name, hint in get_type_hints(Settings).items() if Path in (hint, *get_args(hint))}
+    given = {name: "here" for name in paths if name.replace("_", "-") not in DECIDED_BY_RAY}
+    settings = read_settings({name.replace("_", "-"): path for name, path in given.items()})
+    assert {name: getattr(settings, name) for name in given} == dict.fromkeys(given, tmp_path / "here")
+
+
 def test_a_mistake_in_the_arguments_is_told_by_ray_and_what_was_served_goes_on(
     ray: Cluster, stub: GRPCInferenceServiceStub
 ) -> None:
@@ -200,12 +210,21 @@ def test_a_mistake_in_the_arguments_is_told_by_ray_and_what_was_served_goes_on(
     assert stub.ModelInfer(REQUEST, timeout=30).model_version == VARIANT
 
 
+@pytest.mark.parametrize(
+    ("args", "because"),
+    [
+        (
+            {"only": "toy/wrong-onnxruntime"},
+            "no variant can be served: toy/wrong-onnxruntime: golden outputs differ by",
+        ),
+        ({"repository": "s3://bucket/models"}, "s3:// needs a library: pip install 'paretoserve[s3]'"),
+    ],
+)
 def test_a_version_that_can_serve_nothing_says_why_and_gets_no_call(
-    ray: Cluster, stub: GRPCInferenceServiceStub
+    ray: Cluster, stub: GRPCInferenceServiceStub, args: dict[str, Any], because: str
 ) -> None:
     ray.deploy(ray.application)
-    ray.submit(ray.with_args({"only": "toy/wrong-onnxruntime"}))
-    because = "no variant can be served: toy/wrong-onnxruntime: golden outputs differ by"
+    ray.submit(ray.with_args(args))
     asyncio.run(eventually(lambda: because in ray.told(), seconds=60))
     assert stub.ModelInfer(REQUEST, timeout=30).model_version == VARIANT
 
