@@ -13,8 +13,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from protos.support.makers import tell_nothing
 from tests.support.server.doors import DOORS
 
+tell_nothing()
 signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # OpenMP reads it once, when PyTorch is imported
 

@@ -5,13 +5,13 @@ Sources: https://docs.openvino.ai/2026/openvino-workflow/model-optimization-guid
 https://docs.openvino.ai/2026/openvino-workflow/running-inference/optimize-inference/precision-control.html
 """
 
-import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import singledispatch
 from pathlib import Path
 
+import openvino
 import torch
 
 from compressors.export import exporters, float_parts, lowerings, measured, post_training
@@ -19,10 +19,6 @@ from compressors.export.exporters import Exported, Job
 from compressors.export.onnxruntime import outputs_of_nodes, save_fp32
 from compressors.networks.pixels import Floats, PixelInput
 from protos import packing
-
-# openvino reports its import to its maker, unless this cannot be imported.
-sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-import openvino  # noqa: E402
 
 ENTRY = "model.xml"
 ONNX = "fp32.onnx"

@@ -4,23 +4,17 @@ Source: https://docs.openvino.ai/2026/openvino-workflow/model-optimization-guide
 """
 
 import logging
-import os
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
+import nncf
 import numpy as np
+from nncf.quantization import advanced_parameters, range_estimator
 from torch import nn
 
 from compressors.export.exporters import Answer, Inputs, Job
 from compressors.export.lowerings import AccuracyAwareInt8, StaticInt8
 from compressors.networks.layers import INPUT
-
-# Both report to their maker when they are imported, unless this cannot be imported and that is set.
-sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-os.environ["NNCF_CI"] = "1"
-import nncf  # noqa: E402
-from nncf.quantization import advanced_parameters, range_estimator  # noqa: E402
 
 # nncf.set_log_level would set every program's handlers too.
 logging.getLogger("nncf").setLevel(logging.ERROR)

@@ -70,7 +70,7 @@ class Hosted:
 
     @property
     def fingerprint(self) -> Fingerprint | None:
-        """That of `entry`; None where it is to be loaded again, whether it has changed or not."""
+        """The fingerprint of `entry`; None where that is to be loaded again, whether it has changed or not."""
         return None if self.passing else self.entry.fingerprint
 
     @property

@@ -19,6 +19,9 @@ from protos.errors import VariantError
 from protos.manifest import Variant
 from protos.packing import unpack
 from protos.support.machine import instruction_sets
+from protos.support.makers import tell_nothing
+
+tell_nothing()
 
 RUNTIMES = {
     "pytorch": "server.runtimes.pytorch:ExportedProgram",

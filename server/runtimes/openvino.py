@@ -4,17 +4,13 @@ Source: https://docs.openvino.ai/2026/openvino-workflow/running-inference.html
 """
 
 import functools
-import sys
 from pathlib import Path
 
 import numpy as np
+import openvino
 
 from protos.manifest import Variant
 from server.runtimes import Array
-
-# openvino reports its import to its maker and leaves files in the home folder, unless this cannot be imported.
-sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-import openvino  # noqa: E402
 
 
 @functools.cache
