@@ -20,7 +20,8 @@ from protos.tensors import Array, check, encode_response, read
 from protos.v1 import inference_pb2 as pb
 from server.api.images import Images, accepted
 from server.execution.engine import Answer, Engine, Job, Reply, answered
-from server.hosting.registry import Hosted, Registry
+from server.hosting.hosted import Hosted
+from server.hosting.registry import Registry
 from server.observability.request_record import Exporter, RequestRecord
 from server.tasks.task import Finish, Sizes, Task
 

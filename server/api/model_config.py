@@ -9,7 +9,7 @@ from protos.tasks.table import TASKS
 from protos.v1 import inference_pb2 as pb
 from server.execution.engine import limit_for
 from server.execution.threads import Plan
-from server.hosting.registry import Hosted
+from server.hosting.hosted import Hosted
 from server.settings import Settings
 
 _TYPES = {"BYTES": "STRING"}

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from protos.errors import ControlError, InvalidInputError
 from protos.v1 import inference_pb2 as pb
 from protos.v1.inference_pb2_grpc import GRPCInferenceServiceServicer
-from server.hosting.registry import Hosted, Registry
+from server.hosting.hosted import Hosted
+from server.hosting.registry import Registry
 from server.hosting.sync import RepositorySync
 
 HARMLESS = "unload_dependents"

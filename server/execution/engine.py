@@ -127,6 +127,8 @@ class Engine:
         self, runtime: Runtime, name: str, queue_size: int, slots: Slots, observer: Observer, limit: BatchLimit = ALONE
     ) -> None:
         self.limit = limit
+        self.executing = False
+        """Whether the runtime is at work, be it for a caller who went away."""
         self._runtime, self._slots, self._observer = runtime, slots, observer
         self._batcher: Batcher[Job] = Batcher(queue_size, limit)
         self._pace = 0.0
@@ -175,10 +177,11 @@ class Engine:
 
     def _work(self) -> None:
         while self._batcher.wait():
-            began = perf_counter()
+            began, self.executing = perf_counter(), True
             with self._slots:
                 batch = self._living(self._batcher.take())
                 outcomes = self._execute(batch) if batch else []
+            self.executing = False
             if batch:
                 self._pace += 0.2 * ((perf_counter() - began) / len(batch) - self._pace)
                 _deliver(batch, outcomes)  # last before the wait: it wakes the loop, which then wants the interpreter

@@ -5,9 +5,7 @@ some (torch) import in cycles, which fail where two threads enter them from diff
 """
 
 import asyncio
-import errno
 import logging
-import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,7 +15,6 @@ from time import perf_counter
 
 import numpy as np
 
-from protos.errors import NoRoomError
 from protos.manifest import Variant
 from protos.repository import Entry, fingerprint, load_golden, read_entry, verify
 from protos.server_defaults import SMALLEST_BATCH
@@ -28,15 +25,6 @@ from server.execution.engine import limit_for
 from server.execution.threads import Slots
 from server.runtimes import Array, Runtime
 from server.runtimes.golden import check_golden
-
-_LACKING = {
-    *(errno.EAGAIN, errno.EBUSY, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM),
-    *(errno.ESTALE, errno.ETIMEDOUT),
-}
-_SAYS_LACKING = re.compile(
-    r"bad.?alloc|(?i:allocate memory|failed to map segment|start new thread|too many open files)"
-)
-"""What libraries say in errors of their own."""
 
 logger = logging.getLogger(__name__)
 
@@ -52,15 +40,9 @@ class Loaded:
     seconds: float
 
 
-def passes(error: BaseException) -> bool:
-    """Returns whether a failure says nothing of the variant: memory, a descriptor, a thread or a disk was missing."""
-    found: BaseException | None = error
-    while found is not None:
-        lacking = isinstance(found, OSError) and found.errno in _LACKING
-        if lacking or isinstance(found, (NoRoomError, MemoryError)) or _SAYS_LACKING.search(str(found)):
-            return True
-        found = found.__cause__
-    return False
+def latest(entry: Entry) -> Entry:
+    """Returns `entry`, or what has been published in its place since it was read."""
+    return entry if fingerprint(entry.folder) in (None, entry.fingerprint) else read_entry(entry.folder)
 
 
 class Loader:

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from time import monotonic
 
-from protos.errors import UsageError, VariantError
+from protos.errors import UsageError
 from protos.manifest import Variant
 from server.settings import Settings
 
@@ -28,11 +28,13 @@ class Memory:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.limit = self.for_variants = math.inf
-        """The most that the process takes, and the most that all its variants take; infinite without a limit."""
+        self.limit, self.bare = math.inf, 0
+        """The most that the process takes, and what it took before any variant."""
         self._trimmed = 0.0
         if settings.max_memory is not None:
-            self.limit, self.for_variants = _limits(settings.max_memory * 1e6 / settings.workers)
+            self.limit, self.bare = _limits(settings.max_memory * 1e6 / settings.workers)
+        self.for_variants = self.limit - self.bare
+        """The most that all variants take, libraries included."""
 
     @property
     def limited(self) -> bool:
@@ -43,11 +45,15 @@ class Memory:
         """Returns whether so many more bytes are below the limit."""
         return not self.limited or resident_bytes() + more <= self.limit
 
-    def check(self, variant: Variant) -> None:
-        """Raises `VariantError` for a variant that does not fit, whatever leaves."""
-        if (needed := load_bytes(variant)) > self.for_variants:
-            left = megabytes(self.for_variants)
-            raise VariantError(f"loading it takes {megabytes(needed)}, --max-memory leaves {left} for all variants")
+    def lacks(self, variant: Variant) -> str:
+        """Returns why a variant never fits, whatever leaves; empty where it may.
+
+        It may still be more than libraries leave, which are in memory for as long as the process.
+        """
+        if (needed := load_bytes(variant)) <= self.for_variants:
+            return ""
+        left = megabytes(self.for_variants)
+        return f"loading it takes {megabytes(needed)}, --max-memory leaves {left} for all variants"
 
     async def give_back(self, freed: bool = False) -> None:
         """Has the C library return to the system what was freed; where nothing was just now, only once a second.
@@ -75,13 +81,13 @@ def load_bytes(variant: Variant | None) -> int:
     return variant.footprint.load_peak_bytes if variant.footprint else variant.artifact_bytes
 
 
-def held_bytes(variant: Variant | None, grown: int) -> int:
-    """Returns what a loaded variant holds where the process has `grown` so much meanwhile.
+def held_bytes(variant: Variant, grown: int) -> int:
+    """Returns what a loaded variant holds where the process has `grown` by so much meanwhile.
 
     The process may have used again what another had left to it, or have taken a library for all: it is at least what
     the variant's files are, and at most what loading it takes.
     """
-    files = sum(file.unpacked_bytes or file.bytes for file in variant.files) if variant else 0
+    files = sum(file.unpacked_bytes or file.bytes for file in variant.files)
     return min(max(grown, files), load_bytes(variant))
 
 
@@ -90,13 +96,13 @@ def megabytes(count: float) -> str:
     return f"{count / 1e6:.0f} MB"
 
 
-def _limits(size: float) -> tuple[float, float]:
-    if (bare := resident_bytes()) >= size:
-        got = f"got {megabytes(size)} a process, expected more than the {megabytes(bare)}"
+def _limits(size: float) -> tuple[float, int]:
+    limit = size * (1 - SPARE)
+    if (bare := resident_bytes()) >= limit:
+        got = f"got {megabytes(size)} a process, expected more than the {megabytes(bare / (1 - SPARE))}"
         raise UsageError(f"--max-memory: {got} that one takes without any variant")
     _keep_little_of_what_is_freed()
-    limit = size * (1 - SPARE)
-    return limit, limit - bare
+    return limit, bare
 
 
 def _keep_little_of_what_is_freed() -> None:

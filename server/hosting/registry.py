@@ -17,85 +17,21 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
-from protos.errors import NoRoomError, NotFoundError, UnavailableError, VariantError
-from protos.manifest import Variant
-from protos.repository import FIRST_DEFAULT, Entry, Fingerprint, default_variant, is_named, scan
+from protos.errors import NotFoundError, VariantError
+from protos.repository import FIRST_DEFAULT, Entry, default_variant, is_named, scan
 from protos.support.failures import has_path, telling_line
 from protos.support.machine import measured
 from server.execution.engine import Engine
 from server.execution.threads import Plan, Slots
-from server.hosting.loading import Loaded, Loader, passes
+from server.hosting.hosted import Hosted, trouble_of
+from server.hosting.loading import Loaded, Loader, latest
 from server.hosting.memory import Memory
 from server.observability.metrics import Metrics, State, VariantMetrics
 from server.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(eq=False)
-class Hosted:
-    """One variant, as it stands now."""
-
-    entry: Entry
-    """What the repository held when it was last read; while a newer one fails, not what serves."""
-    metrics: VariantMetrics
-    state: State | Literal["UNLOADED"] = "LOADING"
-    reason: str = ""
-    """Why `entry` could not be loaded."""
-    passing: bool = False
-    """Whether `reason` says nothing of the variant, and it may be loaded another time."""
-    served: tuple[Engine, Variant] | None = None
-    """What answers its requests: one value, since threads read it while another publication takes its place."""
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while it is loaded or unloaded."""
-
-    @property
-    def engine(self) -> Engine | None:
-        """What executes it, while something does."""
-        return self.served and self.served[0]
-
-    @property
-    def variant(self) -> Variant | None:
-        """What serves, while something does."""
-        return self.served and self.served[1]
-
-    @property
-    def described(self) -> Variant | None:
-        """The variant that serves, else the one that should; None where the manifest cannot be read."""
-        return self.variant or self.entry.variant
-
-    @property
-    def fingerprint(self) -> Fingerprint | None:
-        """The fingerprint of `entry`; None where that is to be loaded again, whether it has changed or not."""
-        return None if self.passing else self.entry.fingerprint
-
-    @property
-    def label(self) -> str:
-        """`model/variant`, as health and log name it."""
-        return f"{self.entry.model}/{self.entry.name}"
-
-    @property
-    def available(self) -> bool:
-        """Whether it can be asked."""
-        return self.state in ("READY", "COLD")
-
-    def clear(self) -> None:
-        """Forgets why it could not be loaded."""
-        self.reason, self.passing = "", False
-
-    def serving(self) -> tuple[Engine | None, Variant]:
-        """Returns what answers its requests, while it is COLD no engine; else `UnavailableError` with the reason."""
-        state, served = self.state, self.served  # in this order: a state that is READY has something that serves
-        if state == "READY" and served is not None:
-            return served
-        if state == "COLD" and self.entry.variant is not None:
-            return None, self.entry.variant
-        because = f": {self.reason}" if self.reason else ""
-        raise UnavailableError(f"variant '{self.label}' is {state}{because}")
 
 
 class Registry:
@@ -110,7 +46,7 @@ class Registry:
         self.root, self.plan = Path(settings.repository), plan
         self._settings, self._metrics, self._changed = settings, metrics, changed
         self.room: Callable[[Hosted], AbstractAsyncContextManager[None]] = lambda hosted: nullcontext()
-        """In what each entry is loaded; `server.hosting.residency` puts its own in the place of this."""
+        """In what each variant is loaded; `server.hosting.residency` puts its own in the place of this."""
         self._slots = Slots(plan.slots)
         self._loader = Loader(self.root, plan.threads, self._slots, settings.batch_limits())
         self._models: dict[str, dict[str, Hosted]] = {}
@@ -200,22 +136,33 @@ class Registry:
         With `--max-memory` one that is neither pinned nor in memory becomes COLD, if its manifest can be read.
         """
         async with hosted.turn:
-            hosted.entry = entry
-            if entry.variant is not None:
-                try:
-                    self.memory.check(entry.variant)
-                except VariantError as error:
-                    return await self._fail(hosted, error)
-                if self.memory.limited and hosted.served is None and not self.pinned(hosted):
-                    return await self._cool(hosted, entry.variant)
-            return await self._load(hosted)
+            hosted.entry, variant = entry, entry.variant
+            lazy = self.memory.limited and hosted.served is None and not self.pinned(hosted)
+            if not lazy or variant is None or self.memory.lacks(variant):
+                return await self._load(hosted)
+            hosted.trouble = None
+            hosted.metrics.describe(variant)
+            hosted.state = "COLD"
+            hosted.metrics.set_state("COLD")
+            if self._started:  # else there are thousands, and all are told of at the end
+                await self._changed(self)
+            return ""
 
     async def warm(self, hosted: Hosted) -> bool:
         """Loads a variant that is COLD: it is READY or FAILED then, or False says that it is as it was, for now."""
         async with hosted.turn:
             if hosted.state == "COLD":
+                hosted.entry = await asyncio.to_thread(latest, hosted.entry)
                 await self._load(hosted)
             return hosted.state != "COLD"
+
+    def again(self, hosted: Hosted) -> bool:
+        """Returns whether the watch is to load it again: it could not be loaded for the moment, some time ago.
+
+        One that is COLD and not pinned waits for a request.
+        """
+        waits = hosted.state == "COLD" and not self.pinned(hosted)
+        return not waits and hosted.trouble is not None and not hosted.rest
 
     async def evict(self, hosted: Hosted) -> bool:
         """Makes a READY variant COLD and gives its memory back; False where a request for it is under way."""
@@ -237,9 +184,9 @@ class Registry:
     async def unload(self, hosted: Hosted) -> None:
         """Refuses what comes, executes what is queued, gives the engine back; the row stays, its metrics go."""
         async with hosted.turn:
-            engine, hosted.served = hosted.engine, None
-            hosted.clear()
+            engine, hosted.trouble = hosted.engine, None
             await self._set(hosted, "UNLOADING")
+            hosted.served = None
             await self._retire(engine)
             hosted.metrics.remove()
             hosted.state = "UNLOADED"
@@ -265,37 +212,31 @@ class Registry:
 
     async def _load(self, hosted: Hosted) -> str:
         try:
+            if hosted.entry.variant is not None and (lacking := self.memory.lacks(hosted.entry.variant)):
+                raise VariantError(lacking)
             async with self.room(hosted):
                 loaded = await self._loader.load(hosted.entry)
-        except NoRoomError as error:
-            # Where it is idle, what serves may make room itself: then the next request has the newer one loaded.
-            new = hosted.entry.variant
-            if new is not None and hosted.served and not self.pinned(hosted) and await self.evict(hosted):
-                return await self._cool(hosted, new)
-            return await self._fail(hosted, error)
+                engine = self._engine(hosted, loaded)
         except Exception as error:
             return await self._fail(hosted, error)
-        await self._swap(hosted, loaded)
+        await self._swap(hosted, loaded, engine)
         return ""
 
-    async def _cool(self, hosted: Hosted, variant: Variant) -> str:
-        hosted.clear()
-        hosted.metrics.describe(variant)
-        hosted.state = "COLD"
-        hosted.metrics.set_state("COLD")
-        if self._started:  # else there are thousands, and all are told of at the end
-            await self._changed(self)
-        return ""
-
-    async def _swap(self, hosted: Hosted, loaded: Loaded) -> None:
-        old, hosted.entry = hosted.engine, loaded.entry
-        hosted.clear()
+    def _engine(self, hosted: Hosted, loaded: Loaded) -> Engine:
         room, limit = self._settings.queue_size, loaded.limit
-        engine = Engine(loaded.runtime, hosted.label, room, self._slots, hosted.metrics, limit)
+        try:
+            return Engine(loaded.runtime, hosted.label, room, self._slots, hosted.metrics, limit)
+        except BaseException:  # no thread could be had
+            loaded.runtime.close()
+            raise
+
+    async def _swap(self, hosted: Hosted, loaded: Loaded, engine: Engine) -> None:
+        old, hosted.entry, hosted.trouble = hosted.engine, loaded.entry, None
         hosted.served = engine, loaded.variant
         hosted.metrics.describe(loaded.variant)
         hosted.metrics.loaded(loaded.seconds, engine.depth)
-        batches = f"batches of up to {limit.rows} rows" if limit.rows > 1 else "no batches"
+        rows = engine.limit.rows
+        batches = f"batches of up to {rows} rows" if rows > 1 else "no batches"
         logger.info("variant %s READY in %.2f s, %s", hosted.label, loaded.seconds, batches)
         if measured(loaded.variant.machine) == "elsewhere":
             told = "variant %s was measured on %s, not on this CPU: its latency will be another"
@@ -306,7 +247,10 @@ class Registry:
     async def _retire(self, engine: Engine | None) -> None:
         """Lets an engine execute what it has accepted, as far as the time for draining allows."""
         if engine is not None:
-            await asyncio.to_thread(engine.close, self._settings.drain_timeout)
+            try:
+                await asyncio.to_thread(engine.close, self._settings.drain_timeout)
+            except RuntimeError:  # no thread can be had: what is queued fails, and this one does not wait
+                engine.close(0.0)
 
     async def _fail(self, hosted: Hosted, error: Exception) -> str:
         known = isinstance(error, VariantError)
@@ -314,15 +258,15 @@ class Registry:
         for root in (self.root.resolve(), self.root):
             line = line.replace(f"{root}/", "")
         # A client reads the reason: no path of this machine, which a text of a library may hold.
-        cause = "" if has_path(line) else f": {line}"
-        reason = line if known else f"its artifact could not be loaded{cause}"
-        told, hosted.reason, hosted.passing = reason == hosted.reason, reason, passes(error)
-        if not hosted.passing:
+        cause = error.strerror if isinstance(error, OSError) else "" if has_path(line) else line
+        reason = line if known else f"its artifact could not be loaded: {cause}".removesuffix(": ")
+        before, hosted.trouble = hosted.trouble, trouble_of(error, reason, hosted.trouble)
+        if not hosted.trouble.passes:
             traceback = None if known and error.__cause__ is None else error
             logger.error("variant %s FAILED: %s", hosted.label, line, exc_info=traceback)
-        elif not told:  # it is tried several times a second
+        elif before is None or before.reason != reason:  # it is tried several times
             logger.warning("variant %s cannot be loaded now: %s", hosted.label, line)
-        cold = hosted.passing and self.memory.limited and hosted.entry.variant is not None
+        cold = hosted.trouble.passes and self.memory.limited and hosted.entry.variant is not None
         if hosted.engine is None:
             await self._set(hosted, "COLD" if cold else "FAILED")
         return reason

@@ -18,7 +18,8 @@ from typing import Any
 
 from protos.errors import ControlError, NotFoundError
 from protos.repository import Entry, Snapshot, default_variant, scan_model, snapshot
-from server.hosting.registry import Hosted, Registry
+from server.hosting.hosted import Hosted
+from server.hosting.registry import Registry
 
 RESCAN_SECONDS = 0.2
 """While a variant is published again there is a moment between two renames in which it seems to have vanished."""
@@ -68,13 +69,17 @@ class RepositorySync:
         return task
 
     async def _watch(self, seconds: float) -> None:
+        trouble = ""
         while True:
             await asyncio.sleep(seconds)
             try:
                 await self._follow()
+                trouble = ""
             except Exception as error:  # a disk that is away for a while; the watch has to outlive it
-                known = isinstance(error, OSError)
-                logger.warning("the repository could not be followed: %s", error, exc_info=not known)
+                if str(error) != trouble:
+                    known = isinstance(error, OSError)
+                    logger.warning("the repository could not be followed: %s", error, exc_info=not known)
+                trouble = str(error)
 
     async def _load(self, model: str) -> None:
         async with self._turn:
@@ -98,8 +103,9 @@ class RepositorySync:
     async def _follow(self) -> None:
         found = await asyncio.to_thread(snapshot, self._registry.root, self._registry.only)
         for model in sorted({*found, *self._registry.models()} - self._unloaded):
-            known = {name: hosted.fingerprint for name, hosted in self._registry.of(model).items()}
-            if found.get(model) != Snapshot(self._registry.default(model), known):
+            rows = self._registry.of(model)
+            known = Snapshot(self._registry.default(model), {n: row.entry.fingerprint for n, row in rows.items()})
+            if found.get(model) != known or any(map(self._registry.again, rows.values())):
                 async with self._turn:
                     await self._refresh(model, again=False)
 
@@ -122,12 +128,13 @@ class RepositorySync:
         hosted = self._registry.of(entry.model).get(entry.name)
         if hosted is None or hosted.state == "UNLOADED":
             return self._registry.register(entry)
-        held = hosted.entry.variant if hosted.state == "COLD" else hosted.variant
-        if held is not None and held == entry.variant:  # published again as it was
-            hosted.entry = entry
-            hosted.clear()
-            return None
-        return hosted if hosted.fingerprint != entry.fingerprint or (again and hosted.reason) else None
+        if hosted.trouble is None or hosted.served is not None:
+            held = hosted.entry.variant if hosted.state == "COLD" else hosted.variant
+            if held is not None and held == entry.variant:  # published again as it was
+                hosted.entry, hosted.trouble = entry, None
+                return None
+        retry = self._registry.again(hosted) or (again and hosted.trouble is not None)
+        return hosted if retry or hosted.entry.fingerprint != entry.fingerprint else None
 
     async def _scan(self, model: str) -> dict[str, Entry]:
         entries = await self._read(model)

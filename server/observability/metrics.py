@@ -84,7 +84,7 @@ class VariantMetrics:
         self._states = {state: metrics.state.labels(model, name, state) for state in STATES}
         self._in_flight = 0
         if not lazy:
-            assert self._growing
+            _ = self._growing
 
     @cached_property
     def _growing(self) -> "_Growing":
@@ -193,7 +193,7 @@ class VariantMetrics:
 
     def remove(self) -> None:
         """Takes the series of the variant off the page."""
-        assert self._growing  # what is still under way is counted there, or would bring them back
+        _ = self._growing  # what is still under way is counted there, or would bring them back
         self._metrics.variants.discard(self)
         for instrument in self._metrics.of_variants:
             instrument.remove_by_labels(self._names)

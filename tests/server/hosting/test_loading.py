@@ -14,7 +14,8 @@ from protos.repository import read_entry, scan
 from protos.v1 import inference_pb2 as pb
 from server.execution.batcher import BatchLimit, make_limits
 from server.execution.threads import Slots
-from server.hosting.loading import Loader, passes
+from server.hosting.hosted import passes
+from server.hosting.loading import Loader
 from tests.support import toy
 from tests.support.server.connection import connected
 

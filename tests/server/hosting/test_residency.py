@@ -5,13 +5,12 @@ import asyncio
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from resource import RLIMIT_NOFILE, prlimit
 
 import grpc
 import numpy as np
-import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -168,28 +167,28 @@ def test_a_variant_that_can_never_fit_is_listed_as_failed_and_takes_no_place(tmp
 
 
 def test_a_variant_that_cannot_be_loaded_for_the_moment_stays_cold(root: Path, front: str) -> None:
-    with serving(root, "--max-memory", "2GB", "--cold-wait", "0.5") as server, server.stub() as stub:
+    because = "its artifact could not be loaded: Too many open files"
+    with serving(root, "--max-memory", "2GB", "--cold-wait", "0.2") as server, server.stub() as stub:
         ask(stub, "fp32-onnxruntime")
         with no_descriptor_left(server), pytest.raises(grpc.RpcError) as caught:
             ask(stub, "fp32-openvino")
         assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
-        assert "variant 'toy/fp32-openvino' is COLD: its artifact could not be loaded" in caught.value.details()
+        assert caught.value.details() == f"variant 'toy/fp32-openvino' is COLD: {because}"
         hints = [int(value) for key, value in caught.value.trailing_metadata() if key == "grpc-retry-pushback-ms"]
         assert [hint > 0 for hint in hints] == [True] * expected("pushback", front)
-        assert (
-            len(re.findall("variant toy/fp32-openvino cannot be loaded now", server.log)) == 1
-        )  # though it was tried several times
         rows = stub.RepositoryIndex(pb.RepositoryIndexRequest(), timeout=10).models
-        assert ("READY", "cold: its artifact could not be loaded") in {(row.state, row.reason) for row in rows}
+        assert ("READY", f"cold: {because}") in {(row.state, row.reason) for row in rows}
+        while states(server)["fp32-openvino"] == "COLD":  # for a moment it is not tried again
+            with suppress(grpc.RpcError):
+                ask(stub, "fp32-openvino")
         ask(stub, "fp32-openvino")
-        assert set(states(server).values()) == {"READY"}
 
 
 @contextmanager
 def no_descriptor_left(server: ServerProcess) -> Iterator[None]:
     """While the block lasts, the server can open nothing."""
     had = prlimit(server.pid, RLIMIT_NOFILE)
-    prlimit(server.pid, RLIMIT_NOFILE, (psutil.Process(server.pid).num_fds(), had[1]))
+    prlimit(server.pid, RLIMIT_NOFILE, (3, had[1]))  # it has these, and more; what it has stays open
     try:
         yield
     finally:

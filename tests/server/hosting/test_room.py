@@ -3,23 +3,30 @@ moved to where a test wants it."""
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 
 import grpc
 import pytest
 
+from protos.errors import NoRoomError
+from protos.repository import Entry
 from protos.tensors import encode_request
+from server.execution.engine import Engine
+from server.hosting.hosted import Hosted, Trouble, trouble_of
+from server.hosting.loading import Loaded
 from server.hosting.memory import held_bytes, resident_bytes
-from server.hosting.registry import Hosted
+from server.runtimes import Runtime
 from tests.support import toy
 from tests.support.server.connection import Client, connected
 from tests.support.server.repository_control import FIRST, IMAGES, SECOND, factor, index, load, publish
 from tests.support.serving import eventually
 
 MB = 1_000_000
-WEIGHTS, NEEDED = 24 * MB, 80 * MB
+WEIGHTS, NEEDED = 60 * MB, 180 * MB
 """Of one variant: what it holds at least, and what its manifest says that loading takes."""
 HEAVY = [f"v{number}-onnxruntime" for number in range(3)]
 
@@ -38,11 +45,6 @@ async def leave(client: Client, room: int) -> None:
     memory.limit = float(resident_bytes() + room)
 
 
-def hold(client: Client, hosted: Hosted, held: int = 500 * MB) -> None:
-    """Has the server think that a variant holds so much."""
-    client.server.application._residency._held[hosted] = held
-
-
 async def warmed(client: Client, *names: str) -> list[Hosted]:
     """These variants, once they are in memory and nobody asks for them."""
     found = [client.server.registry.find("toy", name) for name in names]
@@ -50,6 +52,14 @@ async def warmed(client: Client, *names: str) -> list[Hosted]:
         await client.stub.ModelInfer(encode_request("toy", name, {"input": IMAGES}), timeout=60)
         await eventually(lambda hosted=hosted: hosted.metrics.in_flight, 0)
     return found
+
+
+@contextmanager
+def busy(hosted: Hosted) -> Iterator[None]:
+    """While the block lasts, a request for it is under way."""
+    hosted.metrics.request_began()
+    yield
+    hosted.metrics._in_flight -= 1
 
 
 async def refused(client: Client, name: str) -> str:
@@ -68,13 +78,13 @@ def test_a_variant_for_which_all_idle_ones_hold_too_little_has_none_of_them_leav
     root = toy.repository(tmp_path, ("onnxruntime",))
     for name in HEAVY:
         toy.publish_variant(root, "onnxruntime", name.partition("-")[0], ballast=WEIGHTS, needed=NEEDED)
-    toy.publish_variant(root, "onnxruntime", "large", needed=220 * MB)
+    toy.publish_variant(root, "onnxruntime", "large", needed=480 * MB)
 
     async def run() -> None:
         async with limited(root, cold_wait=0.3) as client:
             await warmed(client, *HEAVY)
-            await leave(client, 0)  # less than 220 MB leave with them, though loading them took 240
-            told = "is COLD: there is no room for its 220 MB below --max-memory"
+            await leave(client, 0)  # less than 480 MB leave with them, though loading them took 540
+            told = "is COLD: there is no room for its 480 MB below --max-memory"
             assert told in await refused(client, "large-onnxruntime")
             assert [states(client)[name] for name in HEAVY] == ["READY"] * 3
 
@@ -87,13 +97,12 @@ def test_where_they_turn_out_to_hold_too_little_it_is_not_tried_again_at_once(ro
     async def run() -> None:
         async with limited(root, cold_wait=0.3) as client:
             (small,) = await warmed(client, FIRST)
-            hold(client, small)
+            client.server.application._residency._stays -= 900 * MB  # as if variants held so much
             await leave(client, 0)
             await refused(client, "large-onnxruntime")
             assert small.state == "COLD"  # in vain
             await leave(client, 100 * MB)
             await warmed(client, FIRST)
-            hold(client, small)
             await refused(client, "large-onnxruntime")
             assert small.state == "READY"
 
@@ -105,22 +114,53 @@ def test_a_variant_holds_no_less_than_its_files_and_no_more_than_loading_took(tm
     variant = toy.read_entry(folder).variant
     assert variant is not None
     assert held_bytes(variant, grown=-5 * MB) == variant.artifact_bytes > WEIGHTS
-    assert held_bytes(variant, grown=50 * MB) == 50 * MB
+    assert held_bytes(variant, grown=90 * MB) == 90 * MB
     assert held_bytes(variant, grown=300 * MB) == NEEDED
 
 
-def test_a_variant_that_is_being_changed_does_not_leave(root: Path) -> None:
+def test_what_has_grown_beyond_the_limit_leaves_as_far_as_it_is_idle(root: Path) -> None:
+    async def run() -> None:
+        async with limited(root) as client:
+            first, second = await warmed(client, FIRST, SECOND)
+            second.metrics.request_began()  # and is not over
+            await leave(client, -100 * MB)  # more than they held when they were loaded
+            await eventually(lambda: (first.state, second.state), ("COLD", "READY"))
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("because", ["it is being changed", "it executes for a caller who has gone"])
+def test_a_variant_that_is_in_use_does_not_leave(root: Path, because: str) -> None:
     async def run() -> None:
         async with limited(root) as client:
             (hosted,) = await warmed(client, FIRST)
             residency = client.server.application._residency
-            hold(client, hosted)
-            await leave(client, -50 * MB)
-            async with hosted.turn:
-                assert not await residency._make_room(0)
-                assert hosted.state == "READY"
-            await residency._make_room(0)
-            assert hosted.state == "COLD"
+            assert residency._may_leave(hosted)
+            if because == "it is being changed":
+                async with hosted.turn:
+                    assert not residency._may_leave(hosted)
+            else:
+                assert hosted.engine is not None
+                hosted.engine.executing = True
+                assert not residency._may_leave(hosted)
+
+    asyncio.run(run())
+
+
+def test_the_limit_is_kept_though_for_a_while_no_thread_can_be_had(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def no_thread(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def run() -> None:
+        async with limited(root) as client:
+            (hosted,) = await warmed(client, FIRST)
+            await leave(client, -100 * MB)
+            with monkeypatch.context() as patch:
+                patch.setattr(asyncio, "to_thread", no_thread)
+                await eventually(lambda: any("cannot be looked after" in line for line in caplog.messages))
+            await eventually(lambda: hosted.state, "COLD")
 
     asyncio.run(run())
 
@@ -155,16 +195,31 @@ def test_room_is_made_for_a_newer_publication_before_it_is_loaded(root: Path, as
     asyncio.run(run())
 
 
-def test_a_newer_publication_beside_which_there_is_no_room_is_loaded_by_the_next_request(root: Path) -> None:
+def test_an_idle_variant_makes_room_for_its_own_newer_publication(root: Path) -> None:
+    toy.publish_variant(root, "onnxruntime", "heavy", ballast=WEIGHTS, needed=NEEDED)
+
+    async def run() -> None:
+        async with limited(root, allow_repository_control=True) as client:
+            (hosted,) = await warmed(client, "heavy-onnxruntime")
+            await leave(client, 0)
+            toy.publish_variant(root, "onnxruntime", "heavy", 3.0, 100.0, needed=WEIGHTS // 2)
+            await load(client)
+            assert (hosted.state, hosted.reason) == ("READY", "")
+            assert await factor(client, "heavy-onnxruntime") == 3.0
+
+    asyncio.run(run())
+
+
+def test_a_variant_goes_on_where_its_leaving_would_make_too_little_room_for_its_newer_publication(root: Path) -> None:
     async def run() -> None:
         async with limited(root, allow_repository_control=True) as client:
             (hosted,) = await warmed(client, FIRST)
             await leave(client, 0)
-            publish(root, 3.0)
-            await load(client)
-            assert hosted.state == "COLD"
-            await leave(client, 100 * MB)
-            assert await factor(client, FIRST) == 3.0
+            toy.publish_variant(root, "onnxruntime", factor=3.0, tolerance=100.0, needed=500 * MB)
+            with pytest.raises(grpc.aio.AioRpcError, match="there is no room for its 500 MB below --max-memory"):
+                await load(client)
+            assert hosted.state == "READY"
+            assert await factor(client, FIRST) == 2.0
 
     asyncio.run(run())
 
@@ -187,16 +242,120 @@ def test_a_busy_variant_goes_on_until_there_is_room_for_its_newer_publication(ro
     asyncio.run(run())
 
 
-def test_a_pinned_variant_for_which_there_is_no_room_is_loaded_by_a_request(root: Path) -> None:
+def test_a_variant_that_was_busy_then_may_leave_for_others_later(root: Path) -> None:
     async def run() -> None:
-        async with limited(root, pin=("toy",), allow_repository_control=True) as client:
-            await client.server.registry.unload(client.server.registry.find("toy", SECOND))
-            await leave(client, 0)
-            with pytest.raises(grpc.aio.AioRpcError, match="there is no room for its 3 MB below --max-memory"):
-                await load(client)
-            assert states(client)[SECOND] == "COLD"
+        async with limited(root, allow_repository_control=True) as client:
+            (hosted,) = await warmed(client, FIRST)
+            with busy(hosted):
+                await leave(client, 0)
+                publish(root, 3.0)
+                with pytest.raises(grpc.aio.AioRpcError, match="there is no room"):
+                    await load(client)
+            assert client.server.application._residency._may_leave(hosted)
+            assert await client.server.registry.evict(hosted)
             await leave(client, 100 * MB)
+            assert await factor(client, FIRST) == 3.0
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("watch", [0.0, 0.05])
+def test_a_pinned_variant_for_which_there_is_no_room_says_so_until_there_is(root: Path, watch: float) -> None:
+    told = "there is no room for its 3 MB below --max-memory"
+
+    async def run() -> None:
+        async with limited(root, pin=("toy",), allow_repository_control=True, watch=watch) as client:
+            hosted = client.server.registry.find("toy", SECOND)
+            await client.server.registry.unload(hosted)
+            await leave(client, 0)
+            for _ in range(2):
+                with pytest.raises(grpc.aio.AioRpcError, match=told):
+                    await load(client)
+            await asyncio.sleep(4 * watch)
+            assert (await index(client))[SECOND] == ("READY", f"cold: {told}")
+            await leave(client, 100 * MB)
+            if watch:
+                await eventually(lambda: client.server.registry.find("toy", SECOND).state, "READY")
             assert await factor(client, SECOND) == 2.0
+
+    asyncio.run(run())
+
+
+def test_why_a_variant_stays_cold_is_told_once_and_not_forgotten_by_the_watch(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = "there is no room for its 3 MB below --max-memory"
+
+    async def run() -> None:
+        async with limited(root, watch=0.05, cold_wait=1.0) as client:
+            await leave(client, 0)
+            assert await refused(client, FIRST) == f"variant 'toy/{FIRST}' is COLD: {told}"
+            assert (await index(client))[FIRST] == ("READY", f"cold: {told}")
+
+    asyncio.run(run())
+    assert sum("cannot be loaded now" in line for line in caplog.messages) == 1
+
+
+def test_what_lacks_again_and_again_is_tried_after_longer_and_longer_pauses() -> None:
+    trouble, pauses = None, []
+    for _ in range(12):
+        trouble = trouble_of(MemoryError(), "memory lacks", trouble)
+        pauses.append(trouble.pause)
+    assert pauses == [0.5, 1, 2, 4, 8, 16, 32, 60, 60, 60, 60, 60]
+    assert trouble_of(NoRoomError("no room"), "no room", None).pause == 0  # a look at the memory costs nothing
+
+
+def test_a_variant_that_rests_is_not_tried_by_each_request(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def lacking(entry: Entry) -> Loaded:
+        tried.append(entry)
+        raise MemoryError
+
+    async def run() -> None:
+        async with limited(root, cold_wait=0.0) as client:
+            monkeypatch.setattr(client.server.registry._loader, "open", lacking)
+            for _ in range(10):
+                await refused(client, FIRST)
+            hosted = client.server.registry.find("toy", FIRST)
+            await eventually(lambda: hosted.reason, "its artifact could not be loaded: MemoryError")
+            hosted.trouble = replace(hosted.trouble or Trouble(""), retry_at=monotonic() + 60)
+            before = len(tried)
+            for _ in range(10):
+                await refused(client, FIRST)
+            assert len(tried) == before
+
+    asyncio.run(run())
+
+
+def test_a_variant_whose_engine_gets_no_thread_is_given_back_and_stays_cold(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = []
+
+    def no_thread(runtime: Runtime, *_: object) -> Engine:
+        monkeypatch.setattr(runtime, "close", lambda: closed.append(runtime))
+        raise RuntimeError("can't start new thread")
+
+    async def run() -> None:
+        async with limited(root, cold_wait=0.2) as client:
+            with monkeypatch.context() as patch:
+                patch.setattr("server.hosting.registry.Engine", no_thread)
+                assert "is COLD: its artifact could not be loaded: can't start new" in await refused(client, FIRST)
+            assert len(closed) == 1
+            hosted = client.server.registry.find("toy", FIRST)
+            await eventually(lambda: hosted.rest, 0.0)
+            await warmed(client, FIRST)
+
+    asyncio.run(run())
+
+
+def test_what_was_published_since_the_start_is_what_room_is_made_for(root: Path) -> None:
+    async def run() -> None:
+        async with limited(root, cold_wait=0.2) as client:
+            toy.publish_variant(root, "onnxruntime", factor=3.0, tolerance=100.0, needed=500 * MB)
+            await leave(client, 100 * MB)
+            assert "there is no room for its 500 MB below --max-memory" in await refused(client, FIRST)
 
     asyncio.run(run())
 
