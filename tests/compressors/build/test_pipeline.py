@@ -175,7 +175,7 @@ def test_a_large_test_split_is_left_out_and_that_is_said(tmp_path: Path, capsys:
     assert "test.npz: left out, its images take" in " ".join(capsys.readouterr().err.split())
 
 
-@pytest.mark.parametrize("rows", [2, 21])
+@pytest.mark.parametrize("rows", [2, pytest.param(21, marks=pytest.mark.long)])
 def test_a_model_of_few_images_is_built_and_the_table_says_how_little_they_show(tmp_path: Path, rows: int) -> None:
     images = small.dataset().test.as_sent()[:rows]
     np.savez(tmp_path / "few.npz", images=images, labels=np.arange(rows) % 2, names=np.array(["a", "b", "c"]))
@@ -229,6 +229,7 @@ def test_a_changed_recipe_redoes_only_what_it_touches(build: Callable[..., Build
 def test_layers_that_were_left_out_by_their_times_are_found_again_on_another_cpu_only(
     build: Callable[..., Build], done: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(measured, "BLOCK_CALLS", 2)
     text = STUDY.replace('"static-int8"', '"static-int8"\nexclude = "measured"')
     build(text).run()
     assert done == ["export", "export", "latency"]
