@@ -33,7 +33,7 @@ demo-detection: $(INSTALLED)
 test: $(INSTALLED) tools
 	PATH="$(TOOLS):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-# What takes a minute or more and is none of the suite's.
+# What takes a minute or more, or repeats for every case what the suite shows for one.
 test-long: $(INSTALLED) tools
 	PATH="$(TOOLS):$$PATH" $(BIN)/python -m pytest -m long -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 

@@ -69,14 +69,14 @@ class Estimate:
 
     def interval(self, correlation: float, critical: float) -> Ends:
         """Returns the interval of `critical` standard errors to either side; None where calls are too few."""
-        from scipy.stats import norm  # takes a second to import
+        from scipy.special import ndtr  # all of scipy.stats takes two seconds to import
 
         variance = self.parts * float(self.influences.var(ddof=1)) * correlation
         if self.q is None:
             reach = math.exp(critical * math.sqrt(variance))
             return self.value / reach, self.value * reach
         worth = min(float(len(self.calls)), self.q * (1 - self.q) / variance if variance else math.inf)
-        return order_interval(self.calls, self.q, 2 * float(norm.sf(critical)), max(1, int(worth)))
+        return order_interval(self.calls, self.q, 2 * float(ndtr(-critical)), max(1, int(worth)))
 
 
 def ratio_interval(before: Estimate, after: Estimate, correlation: float, alpha: float) -> Ends:
@@ -84,10 +84,10 @@ def ratio_interval(before: Estimate, after: Estimate, correlation: float, alpha:
 
     `correlation` is the average one.
     """
-    from scipy.stats import t  # takes a second to import
+    from scipy.special import stdtrit  # all of scipy.stats takes two seconds to import
 
     correlation = max(1.0, correlation, before.correlation, after.correlation)
-    critical = float(t.isf(alpha / 2, (before.parts + after.parts - 2) / correlation))
+    critical = -float(stdtrit((before.parts + after.parts - 2) / correlation, alpha / 2))
     (low, high), (low_after, high_after) = (each.interval(correlation, critical) for each in (before, after))
     ratio = after.value / before.value
     down, up = _reach(before.value, high, low_after, after.value), _reach(low, before.value, after.value, high_after)

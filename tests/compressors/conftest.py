@@ -2,9 +2,11 @@
 the small world that several of them build in."""
 
 import ctypes
+import functools
 from collections.abc import Iterator
 
 import pytest
+from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from tests.support.compressors.world import small_world
 
@@ -25,6 +27,14 @@ def signal_stack() -> Iterator[None]:
     """NNCF leaves a signal stack behind that is freed (see `server.runtimes.openvino`)."""
     yield
     assert _sigaltstack(ctypes.byref(_first), None) == 0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def read_once() -> Iterator[None]:
+    """PyTorch reads the sources of its 500 operators in ONNX for each export anew: most of the time of a small one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(functools.cache(ONNXRegistry.from_torchlib)))
+        yield
 
 
 @pytest.fixture

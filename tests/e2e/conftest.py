@@ -38,6 +38,7 @@ fit = { epochs = 8, batch = 64, learning_rate = 0.02, shift = 2, distillation = 
 [recipes.int8]
 step = "static-int8"
 parent = "fp32"
+runtimes = ["onnxruntime", "openvino"]
 
 [recipes.channels30-int8]
 step = "static-int8"

@@ -25,8 +25,8 @@ from tests.support.serving import serving
 
 pytestmark = pytest.mark.timeout(1500)
 
-VARIANTS = {f"{recipe}-{runtime}" for recipe in ("fp32", "int8") for runtime in get_args(RuntimeName)}
-VARIANTS |= {"channels30-onnxruntime", "channels30-int8-openvino"}
+VARIANTS = {f"fp32-{runtime}" for runtime in get_args(RuntimeName)}
+VARIANTS |= {"int8-onnxruntime", "int8-openvino", "channels30-onnxruntime", "channels30-int8-openvino"}
 
 
 @pytest.fixture(scope="module")

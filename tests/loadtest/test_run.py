@@ -44,6 +44,16 @@ from tests.support.serving import ServerProcess, quiet_port, serving
 VARIANTS = ("fp32-onnxruntime", "fp32-openvino")
 
 
+SHORT_STRETCHES = """
+import sys
+from loadtest import runner  # makes this a Locust process, so before all else
+from loadtest.__main__ import main
+from loadtest.measure import interleaved
+interleaved.STRETCH_SECONDS = 0.5
+sys.exit(main(sys.argv[1:]))
+"""
+"""`pareto-loadtest` with stretches of a tenth of their length, after each of which it looks at what it has."""
+
 LIMITED = (
     "import resource, sys; from loadtest.__main__ import main;"
     "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20)); sys.exit(main(sys.argv[1:]))"
@@ -192,7 +202,8 @@ def test_a_run_folder_holds_results_samples_and_report_and_only_a_line_of_histor
 def test_a_server_that_dies_is_counted_and_its_variants_stop(repository: Path, tmp_path: Path) -> None:
     with serving(repository) as server:
         more = ("--users", "2", "--duration", "60", "--warmup", "0", "--ceiling", "0", "--second-opinion", "1")
-        with started([*LOADTEST, *flags(server, repository, tmp_path / "run", *more, "--json")]) as process:
+        given = flags(server, repository, tmp_path / "run", *more, "--json")
+        with started(python(SHORT_STRETCHES, *given)) as process:
             until(lambda: len(requests_of(server)) == 2)
             server.signal(signal.SIGKILL)
             stdout, stderr = process.communicate(timeout=60)
@@ -299,21 +310,22 @@ sys.exit(main(["run", "--target", "{server.address}", "--model", "{MODEL}", "--o
 def test_an_interrupted_run_goes_on_with_the_stretches_that_it_has(
     server: ServerProcess, repository: Path, tmp_path: Path
 ) -> None:
-    given = flags(server, repository, tmp_path / "run", "--users", "2", "--duration", "3", "--ceiling", "0")
-    with started([*LOADTEST, *given]) as process:
+    short = ("--users", "2", "--duration", "0.8", "--ceiling", "0")
+    given = python(SHORT_STRETCHES, *flags(server, repository, tmp_path / "run", *short))
+    with started(given) as process:
         wait_for_part(process, tmp_path / "run", "closed-2-1")
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
     first = load_samples(tmp_path / "run.partial" / "closed-2-1.npz")
     last = int(first.rows["round"].max())
-    assert loadtest(*given, "--seed", "1").stderr.endswith("remove it, or take another --out\n")
-    done = loadtest(*given)
+    assert finished([*given, "--seed", "1"]).stderr.endswith("remove it, or take another --out\n")
+    done = finished(given)
     assert done.returncode == 0, done.stderr
     samples = load_samples(tmp_path / "run" / "samples.npz")
     for taken, kept in ((samples.rows, first.rows), (samples.slices, first.slices)):
         np.testing.assert_array_equal(taken[taken["round"] <= last], kept)
     for variant in VARIANTS:
-        assert samples.slices_of(variant, Load("closed", 2))["round"].tolist() == [*range(1, 31)]
+        assert samples.slices_of(variant, Load("closed", 2))["round"].tolist() == [*range(1, 9)]
     assert samples.rows["due"][samples.rows["round"] > last].min() > first.rows["due"].max()
     stretches = [(each["first_round"], each["last_round"]) for each in results_of(tmp_path / "run")["stretches"]]
     assert stretches[0] == (1, last)
@@ -357,7 +369,7 @@ def test_accuracy_over_the_wire_is_the_manifest_s_and_flips_are_listed(
 def test_the_generator_s_ceiling_is_measured_and_a_cell_beyond_its_limit_is_marked(
     server: ServerProcess, repository: Path, tmp_path: Path
 ) -> None:
-    given = flags(server, repository, tmp_path / "run", "--users", "4", "--duration", "0.3", "--ceiling", "0.5")
+    given = flags(server, repository, tmp_path / "run", "--users", "4", "--duration", "0.3", "--ceiling", "0.2")
     script = f"""
 import sys
 from loadtest import stats
@@ -438,7 +450,14 @@ def test_a_plan_that_cannot_be_carried_out_is_one_line_and_leaves_nothing(
 
 
 @pytest.mark.parametrize(
-    "out", ["/proc/run", "/proc/none/run", "/dev/null/run", "x" * 250, "x" * 300], ids=["1", "2", "3", "4", "5"]
+    "out",
+    [
+        pytest.param("/proc/run", id="1"),
+        pytest.param("/proc/none/run", id="2", marks=pytest.mark.long),
+        pytest.param("/dev/null/run", id="3", marks=pytest.mark.long),
+        pytest.param("x" * 250, id="4"),  # of the names beside it, some are too long
+        pytest.param("x" * 300, id="5", marks=pytest.mark.long),
+    ],
 )
 def test_an_out_folder_that_cannot_be_written_is_one_line_before_the_load(
     out: str, server: ServerProcess, repository: Path, tmp_path: Path
@@ -525,16 +544,16 @@ def test_a_variant_that_fails_stops_with_the_server_s_words_and_the_others_go_on
         return zeros(request, context)
 
     with foreign(("1", "2"), refuse) as server:
-        short = ("--users", "1", "--duration", "2", "--slice", "0.1", "--ceiling", "0", "--second-opinion", "0")
+        short = ("--users", "1", "--duration", "1", "--slice", "0.1", "--ceiling", "0", "--second-opinion", "0")
         target = ("--target", server.address, "--model", MODEL, "--repository", str(tmp_path / "none"))
-        done = loadtest("run", *target, *short, "--out", str(tmp_path / "run"))
+        done = finished(python(SHORT_STRETCHES, "run", *target, *short, "--out", str(tmp_path / "run")))
     results = results_of(tmp_path / "run")
     failed, other = results["cells"]
     assert failed["failure_texts"] == [
         {"status": "RESOURCE_EXHAUSTED", "text": "<b>full</b>", "count": failed["failures"]},
     ]
     assert (failed["failures"], failed["samples"], failed["throughput_rps"]) == (failed["requests"], 0, 0.0)
-    assert (other["failures"], other["rounds"]) == (0, 20)
+    assert (other["failures"], other["rounds"]) == (0, 10)
     assert [(each["variant"], each["reason"]) for each in results["stops"]] == [("1", "no call was answered")]
     assert done.returncode == 1
     assert "most often: <b>full</b>" in " ".join(done.stdout.split())

@@ -1,8 +1,9 @@
 """gRPC's own limits do not hit who keeps to the rules: keep-alive pings as tritonclient sends them, bursts of calls."""
 
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from time import sleep
 
@@ -47,57 +48,74 @@ def request() -> pb.ModelInferRequest:
     return encode_request("toy", "", {"input": toy.images(1)})
 
 
-def stream_with_a_pause(stub: GRPCInferenceServiceStub, over: threading.Event) -> list[str]:
-    """The models that answered: one request, then nothing until `over`, then another."""
+def stream_with_a_pause(server: ServerProcess) -> list[str]:
+    """The models that answered: one request, then nothing but pings, then another."""
 
     def requests() -> Iterator[pb.ModelInferRequest]:
         yield request()
-        over.wait(60)
+        sleep(PINGS_SECONDS)
         yield request()
 
-    return [answer.infer_response.model_name for answer in stub.ModelStreamInfer(requests(), timeout=60)]
-
-
-@pytest.fixture
-def pause() -> Iterator[threading.Event]:
-    """Is over when many pings have been sent."""
-    over = threading.Event()
-    timer = threading.Timer(PINGS_SECONDS, over.set)
-    timer.start()
-    yield over
-    timer.cancel()
-
-
-def test_pings_do_not_end_a_stream_that_is_silent(server: ServerProcess, pause: threading.Event) -> None:
     with pinging(server) as (stub, _):
-        assert stream_with_a_pause(stub, pause) == ["toy", "toy"]
+        return [answer.infer_response.model_name for answer in stub.ModelStreamInfer(requests(), timeout=60)]
 
 
-def test_pings_do_not_end_a_connection_without_calls(server: ServerProcess) -> None:
+def calls_with_a_pause(server: ServerProcess) -> list[grpc.ChannelConnectivity]:
+    """The states of a connection with one call, then nothing but pings, then another call."""
     with pinging(server) as (stub, states):
         stub.ModelInfer(request(), timeout=30)
         sleep(PINGS_SECONDS)
         stub.ModelInfer(request(), timeout=30)
+    return states
+
+
+@dataclass(frozen=True)
+class Pinged:
+    """What came of clients that pinged for a while, all at the same time."""
+
+    stream: "Future[list[str]]"
+    connection: "Future[list[grpc.ChannelConnectivity]]"
+    stream_beyond_the_interval: "Future[list[str]]"
+    stream_without_strikes: "Future[list[str]]"
+
+
+@pytest.fixture(scope="module")
+def pinged(servers: Callable[[str], ServerProcess], repository: Path, front: str) -> Pinged:
+    usual, rarely = servers(front), ("--ping-interval", "60")
+    with (
+        serving(repository, *rarely) as strict,
+        serving(repository, *rarely, "--ping-strikes", "0") as forgiving,
+        ThreadPoolExecutor() as pool,
+    ):
+        return Pinged(
+            pool.submit(stream_with_a_pause, usual),
+            pool.submit(calls_with_a_pause, usual),
+            pool.submit(stream_with_a_pause, strict),
+            pool.submit(stream_with_a_pause, forgiving),
+        )
+
+
+def test_pings_do_not_end_a_stream_that_is_silent(pinged: Pinged) -> None:
+    assert pinged.stream.result() == ["toy", "toy"]
+
+
+def test_pings_do_not_end_a_connection_without_calls(pinged: Pinged) -> None:
+    states = pinged.connection.result()
     assert states[-1] == grpc.ChannelConnectivity.READY
     assert states.count(grpc.ChannelConnectivity.READY) == 1
 
 
-def test_the_interval_is_a_setting_of_the_door_that_counts_pings(
-    repository: Path, front: str, pause: threading.Event
-) -> None:
-    with serving(repository, "--ping-interval", "60") as server, pinging(server) as (stub, _):
-        if not doors.expected("pings are struck", front):
-            assert stream_with_a_pause(stub, pause) == ["toy", "toy"]
-            return
-        with pytest.raises(grpc.RpcError) as caught:
-            stream_with_a_pause(stub, threading.Event())
-        assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.UNAVAILABLE, "Too many pings")
+def test_the_interval_is_a_setting_of_the_door_that_counts_pings(pinged: Pinged, front: str) -> None:
+    if not doors.expected("pings are struck", front):
+        assert pinged.stream_beyond_the_interval.result() == ["toy", "toy"]
+        return
+    with pytest.raises(grpc.RpcError) as caught:
+        pinged.stream_beyond_the_interval.result()
+    assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.UNAVAILABLE, "Too many pings")
 
 
-def test_the_strikes_are_a_setting_of_which_0_forgives_all(repository: Path, pause: threading.Event) -> None:
-    flags = ("--ping-interval", "60", "--ping-strikes", "0")
-    with serving(repository, *flags) as server, pinging(server) as (stub, _):
-        assert stream_with_a_pause(stub, pause) == ["toy", "toy"]
+def test_the_strikes_are_a_setting_of_which_0_forgives_all(pinged: Pinged) -> None:
+    assert pinged.stream_without_strikes.result() == ["toy", "toy"]
 
 
 def test_of_a_burst_no_call_is_answered_but_by_the_server_itself(stub: GRPCInferenceServiceStub) -> None:

@@ -7,7 +7,7 @@ names are written is the bundler's affair: only the version that this was tested
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 
 TESTED = "* plotly.js v4.1.1\n"
@@ -15,8 +15,13 @@ TRACES = ("bar", "heatmap")
 """The kinds of traces that stay beside scatter, which is part of the core."""
 
 _MODULE = re.compile(r"(?<=\}\);)var ([\w$]+)=W\((?:\([\w$,]*\)|[\w$]+)=>\{")
-_DEFINED = re.compile(r"([\w$]+)=(?:W|Ea)\(|\bFp\(([\w$]+),")
-"""A module of either kind, and the names that the second kind exports."""
+_OPENINGS = ("=W(", "=Ea(")
+"""What follows the name of a module, of either kind."""
+_NAME_BEFORE = re.compile(r"[\w$]+\Z")
+_EXPORTED = re.compile(r"Fp\(([\w$]+),")
+"""The names that the second kind exports."""
+LONGEST_NAME = 64
+"""Characters in which a name of the bundle is looked for backwards."""
 _END = re.compile(r"return ([\w$]+)\(\);\}\)\(\);")
 _REGISTERED = re.compile(r"\.register\(\[([\w$(),]+)\]\)")
 _CALL = re.compile(r"([\w$]+)\(\)")
@@ -33,11 +38,20 @@ def cut(bundle: str) -> str:
     starts = [*_MODULE.finditer(bundle, 0, end.start())]
     ends = [*(start.start() for start in starts[1:]), end.start()]
     modules = {start[1]: bundle[start.start() : stop] for start, stop in zip(starts, ends, strict=True)}
-    homes = {name: home for home, text in modules.items() for pair in _DEFINED.findall(text) for name in pair if name}
+    homes = {name: home for home, text in modules.items() for name in _defined(text)}
     modules[end[1]] = _REGISTERED.sub(lambda found: _shorter(found[1], modules), modules[end[1]])
     kept = _reachable(end[1], modules, homes)
     middle = "".join(text for name, text in modules.items() if name in kept and _MAP_STYLE not in text)
     return bundle[: starts[0].start()] + middle + bundle[end.start() :]
+
+
+def _defined(text: str) -> Iterator[str]:
+    """Yields the names that a module defines; one expression for all of them would take a second of every report."""
+    for opening in _OPENINGS:
+        for before in text.split(opening)[:-1]:
+            if name := _NAME_BEFORE.search(before, max(0, len(before) - LONGEST_NAME)):
+                yield name[0]
+    yield from _EXPORTED.findall(text)
 
 
 def _shorter(registered: str, modules: Mapping[str, str]) -> str:

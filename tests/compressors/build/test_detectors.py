@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from torch import nn
 
 from compressors.build.pipeline import Build
 from compressors.data import datasets, scenes
 from compressors.measure import remeasure
+from compressors.networks import zoo
+from compressors.networks.scrfd import STRIDES, Head, MobileNet, Pafpn, Scrfd
 from compressors.report import table
 from protos import repository
 from protos.manifest import Decoding, Variant
@@ -15,7 +18,7 @@ from server.runtimes.golden import check_golden
 from tests.support.compressors.world import published, small_world, start
 
 STUDY = """
-models = { found = "scrfd_500m_boxes" }
+models = { found = "small_boxes" }
 data = "few_scenes"
 calibration = 4
 runtimes = ["onnxruntime", "openvino"]
@@ -30,6 +33,12 @@ parent = "fp32"
 """
 
 
+def small_boxes(classes: int) -> Scrfd:
+    """The smallest SCRFD without key points."""
+    backbone = MobileNet((8, 8, 8, 8, 8), (1, 1, 1, 1))
+    return Scrfd(backbone, Pafpn(backbone.widths, 8), [Head(nn.ReLU(), 8, classes, keypoints=0) for _ in STRIDES])
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Build:
     folder = tmp_path_factory.mktemp("detectors")
@@ -37,6 +46,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Build:
     with small_world(), pytest.MonkeyPatch.context() as patch:
         parts = datasets.boxes(scenes.scenes(12, 5, side=64), (32, 32))
         patch.setitem(datasets.DATASETS, "few_scenes", lambda path, form, seed: parts)
+        patch.setitem(zoo.NETWORKS, "small_boxes", small_boxes)
+        patch.setitem(zoo.DECODINGS, "small_boxes", Decoding("scrfd"))
         made = start(folder / "s.toml")
         made.check()
         made.run()

@@ -70,6 +70,19 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Build:
     return built
 
 
+@pytest.fixture(scope="module")
+def lame(tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """The same build where one exporter is broken."""
+    folder = tmp_path_factory.mktemp("lame")
+    (folder / "small.toml").write_text(STUDY)
+    broken = dataclasses.replace(exporters.EXPORTERS["torchscript"], function="no.such:exporter")
+    with small_world(), pytest.MonkeyPatch.context() as patch:
+        patch.setitem(exporters.EXPORTERS, "torchscript", broken)
+        built = start(folder / "small.toml")
+        built.run()
+    return built
+
+
 @pytest.fixture
 def done() -> list[str]:
     """The names of the costly steps, as they are carried out."""
@@ -175,7 +188,7 @@ def test_a_large_test_split_is_left_out_and_that_is_said(tmp_path: Path, capsys:
     assert "test.npz: left out, its images take" in " ".join(capsys.readouterr().err.split())
 
 
-@pytest.mark.parametrize("rows", [2, 21])
+@pytest.mark.parametrize("rows", [2, pytest.param(21, marks=pytest.mark.long)])
 def test_a_model_of_few_images_is_built_and_the_table_says_how_little_they_show(tmp_path: Path, rows: int) -> None:
     images = small.dataset().test.as_sent()[:rows]
     np.savez(tmp_path / "few.npz", images=images, labels=np.arange(rows) % 2, names=np.array(["a", "b", "c"]))
@@ -229,6 +242,7 @@ def test_a_changed_recipe_redoes_only_what_it_touches(build: Callable[..., Build
 def test_layers_that_were_left_out_by_their_times_are_found_again_on_another_cpu_only(
     build: Callable[..., Build], done: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(measured, "BLOCK_CALLS", 2)
     text = STUDY.replace('"static-int8"', '"static-int8"\nexclude = "measured"')
     build(text).run()
     assert done == ["export", "export", "latency"]
@@ -256,17 +270,17 @@ def test_an_interrupted_build_goes_on_where_it_stopped(build: Callable[..., Buil
     assert published(build()).keys() == NAMES
 
 
-def test_a_failed_variant_is_reported_and_the_others_are_built(
-    build: Callable[..., Build], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    broken = dataclasses.replace(exporters.EXPORTERS["torchscript"], function="no.such:exporter")
-    monkeypatch.setitem(exporters.EXPORTERS, "torchscript", broken)
-    built = build()
-    built.run()
-    assert built.failures == {
+def test_a_failed_variant_is_reported_and_the_others_are_built(lame: Build) -> None:
+    assert lame.failures == {
         name: "ModuleNotFoundError: No module named 'no'" for name in NAMES if name.endswith("torchscript")
     }
-    assert published(built).keys() == {name for name in NAMES if name.endswith("onnxruntime")}
+    assert published(lame).keys() == {name for name in NAMES if name.endswith("onnxruntime")}
+
+
+def test_what_was_left_out_is_kept_beside_the_variants(lame: Build) -> None:
+    kept = unbuilt.load(lame.root / "small")
+    assert kept["fp32-torchscript"] == "failed: ModuleNotFoundError: No module named 'no'"
+    assert {e.name for e in repository.scan(lame.root)} == NAMES - kept.keys()
 
 
 def test_a_failed_variant_is_told_by_its_telling_line_and_all_of_it_is_in_a_log(
@@ -374,14 +388,3 @@ def test_accuracy_aware_int8_gets_the_labels_and_its_bound_is_in_the_manifest(bu
     variant = published(built)["aware-onnxruntime"]
     assert variant.recipe.steps[-1].parameters == {"max_drop": 2.0, "range": "reduced", "float_layers": []}
     assert variant.sources.calibration is not None
-
-
-def test_what_was_left_out_is_kept_beside_the_variants(
-    build: Callable[..., Build], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(exporters.EXPORTERS, "torchscript", exporters.Exporter("no.such:exporter", ()))
-    built = build()
-    built.run()
-    kept = unbuilt.load(built.root / "small")
-    assert kept["fp32-torchscript"] == "failed: ModuleNotFoundError: No module named 'no'"
-    assert {e.name for e in repository.scan(built.root)} == NAMES - kept.keys()

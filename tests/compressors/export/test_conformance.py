@@ -3,6 +3,7 @@
 The same tests run for each runtime with each lowering that it can take. A new one joins by its row in the tables.
 """
 
+import itertools
 import subprocess
 import sys
 import zipfile
@@ -47,11 +48,12 @@ LOWERINGS: dict[str, Lowering] = {
     "fp16": Float16(),
     "bf16": BFloat16(),
 }
+LONG_CASES = {("pytorch", "dynamic")}
+"""As `int8` of the same runtime, it is compiled ahead of time, which takes a quarter of a minute."""
 CASES = [
-    (runtime, name)
-    for runtime in exporters.EXPORTERS
-    for name, lowering in LOWERINGS.items()
-    if exporters.refusal(lowering, runtime) is None
+    pytest.param(case, id=f"{case[1]}-{case[0]}", marks=[pytest.mark.long] * (case in LONG_CASES))
+    for case in itertools.product(exporters.EXPORTERS, LOWERINGS)
+    if exporters.refusal(LOWERINGS[case[1]], case[0]) is None
 ]
 
 
@@ -77,7 +79,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> torch.nn.Module:
     return network
 
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[1]}-{case[0]}")
+@pytest.fixture(scope="module", params=CASES)
 def case(
     request: pytest.FixtureRequest, network: torch.nn.Module, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Case]:
@@ -208,6 +210,7 @@ def test_the_artifact_is_self_contained(
     np.testing.assert_allclose(answers, case(images[:2]), rtol=0, atol=1e-4)
 
 
+@pytest.mark.long
 def test_a_cpu_without_vnni_answers_as_this_one(
     case: Case, images: np.ndarray, tmp_path: Path, without_vnni: subprocess.Popen[str]
 ) -> None:

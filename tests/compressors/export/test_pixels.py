@@ -25,9 +25,22 @@ def data_with(mean: float) -> Dataset:
     return replace(dataset(), preprocessing=replace(dataset().preprocessing, mean=(mean,) * 3))
 
 
-@pytest.fixture(scope="module", params=[0.4, 0.0], ids=["with a map", "with a bias"])
+MEANS = {"with a map": 0.4, "with a bias": 0.0}
+CASES = [
+    pytest.param(
+        *(kind, runtime, *case),
+        id=f"{kind}-{name}-{runtime}",
+        marks=[pytest.mark.long] * ((kind, name, runtime) == ("with a bias", "int8", "pytorch")),  # compiled for long
+    )
+    for kind in MEANS
+    for name, case in {"fp32": (FLOAT32, 1.0), "int8": (StaticInt8(), 0.9)}.items()
+    for runtime in exporters.EXPORTERS
+]
+
+
+@pytest.fixture(scope="module")
 def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> torch.nn.Module:
-    data = data_with(request.param)
+    data = data_with(MEANS[request.param])
     torch.manual_seed(0)
     network = Small()
     checkpoint = tmp_path_factory.mktemp("train") / "c.pt"
@@ -35,8 +48,7 @@ def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return fold_input(network, data.preprocessing)
 
 
-@pytest.mark.parametrize("runtime", list(exporters.EXPORTERS))
-@pytest.mark.parametrize(("lowering", "agreement"), [(FLOAT32, 1.0), (StaticInt8(), 0.9)], ids=["fp32", "int8"])
+@pytest.mark.parametrize(("network", "runtime", "lowering", "agreement"), CASES, indirect=["network"])
 def test_pixels_are_answered_by_every_runtime_alone_and_in_batches(
     network: torch.nn.Module, runtime: RuntimeName, lowering: Lowering, agreement: float, tmp_path: Path
 ) -> None:

@@ -134,9 +134,13 @@ def test_changed_code_makes_another_network(user: Path) -> None:
     def weights() -> set[str]:
         return {repository.verify(e).sources.parent_weights for e in repository.scan(user / "models")}
 
+    shallow = foreign.RESNET20.replace("ResNet(3", "ResNet(1")
+    Path("theirs.py").write_text(shallow)
+    sys.modules.pop("theirs")
+    torch.save(user_network.factory("theirs:resnet20")(10).state_dict(), "resnet20.th")
     build(*NETWORK, "--runtimes", "torchscript")
     first = weights()
-    Path("theirs.py").write_text(foreign.RESNET20.replace("return self.linear(", "return 2 * self.linear("))
+    Path("theirs.py").write_text(shallow.replace("return self.linear(", "return 2 * self.linear("))
     sys.modules.pop("theirs")
     inputs = np.random.default_rng(1).random((2, 3, 32, 32), np.float32)
     before = answers(user / "models", "fp32-torchscript", inputs)

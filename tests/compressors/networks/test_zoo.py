@@ -157,7 +157,18 @@ RUNTIMES = {
 """Where a test can afford to export a network; the plain two are the grouped one's operators."""
 
 
-@pytest.mark.parametrize(("name", "runtime"), [(n, r) for n, runtimes in RUNTIMES.items() for r in runtimes])
+QUICK_WITH_ATTENTION = "torchscript"
+"""For the other runtimes, the export of a transformer takes as long as all others: that is `make test-long`'s."""
+
+
+@pytest.mark.parametrize(
+    ("name", "runtime"),
+    [
+        pytest.param(n, r, marks=[pytest.mark.long] * (n == "vit_tiny" and r != QUICK_WITH_ATTENTION))
+        for n, runtimes in RUNTIMES.items()
+        for r in runtimes
+    ],
+)
 def test_small_networks_come_back_and_are_exported(name: str, runtime: RuntimeName, tmp_path: Path) -> None:
     network = zoo.restore(name, 3, zoo.create(name, 3, seed=0).state_dict())
     inputs = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))

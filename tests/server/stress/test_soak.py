@@ -8,7 +8,7 @@ from tests.server.stress.soak import ALLOWED, FRONTS, soak
 from tests.support import toy
 
 
-@pytest.mark.parametrize("front", FRONTS)
+@pytest.mark.parametrize("front", [FRONTS[0], *(pytest.param(front, marks=pytest.mark.long) for front in FRONTS[1:])])
 def test_under_mixed_traffic_and_faults_nothing_grows(tmp_path: Path, front: str) -> None:
     found = soak(toy.repository(tmp_path), 12.0, "--front", front)
     assert found.unexpected == {}

@@ -27,7 +27,7 @@ MIX = (
     # (variant asked for, rows): OK, OK, OK, INVALID_ARGUMENT, INVALID_ARGUMENT, NOT_FOUND
     ("", 1), (VARIANTS[0], 2), (VARIANTS[1], 3), (VARIANTS[0], 65), (VARIANTS[1], 0), ("nope", 1),
 )  # fmt: skip
-ROUNDS, AT_ONCE = 70, 6
+ROUNDS, ROUNDS_AFTER_A_DEATH, AT_ONCE = 70, 10, 6
 """Per connection: rounds of the mix, each call of it so many times at once, more than the queue holds."""
 
 QUEUE = 2
@@ -41,9 +41,9 @@ Counts = Counter[tuple[str, str]]
 """Calls by variant and code."""
 
 
-def call_mix(channel: grpc.Channel, counted: Counts, lock: threading.Lock) -> None:
+def call_mix(channel: grpc.Channel, rounds: int, counted: Counts, lock: threading.Lock) -> None:
     stub = GRPCInferenceServiceStub(channel)
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         calls = [
             (variant or VARIANTS[0], stub.ModelInfer.future(request(variant, rows), timeout=60))
             for variant, rows in MIX
@@ -58,10 +58,10 @@ def request(variant: str, rows: int) -> pb.ModelInferRequest:
     return encode_request("toy", variant, {"input": toy.images(rows)})
 
 
-def load(connections: Sequence[tuple[int, grpc.Channel]], counted: Counts) -> None:
+def load(connections: Sequence[tuple[int, grpc.Channel]], rounds: int, counted: Counts) -> None:
     """Sends the mix over all connections at once, and adds how it was answered to `counted`."""
     lock = threading.Lock()
-    clients = [threading.Thread(target=call_mix, args=(channel, counted, lock)) for _, channel in connections]
+    clients = [threading.Thread(target=call_mix, args=(channel, rounds, counted, lock)) for _, channel in connections]
     for client in clients:
         client.start()
     for client in clients:
@@ -136,7 +136,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, front: str) -> Iterator[Ser
 def test_counts_are_the_clients_also_after_two_deaths(server: ServerProcess) -> None:
     counted: Counts = Counter()
     with to_each_worker(server, least=4) as connections:
-        load(connections, counted)
+        load(connections, ROUNDS, counted)
         give_up(server, dict(connections).values(), counted)
         assert counted.total() >= 10_000
         assert {code for _, code in counted} == {"OK", "INVALID_ARGUMENT", "NOT_FOUND", *REJECTED.values()}
@@ -147,7 +147,7 @@ def test_counts_are_the_clients_also_after_two_deaths(server: ServerProcess) -> 
         check(server.metrics(), counted)
         asyncio.run(eventually(lambda: by_labels(server.metrics(), "pareto_workers"), {(): 2}))
         with to_each_worker(server, least=2) as connections:
-            load(connections, counted)
+            load(connections, ROUNDS_AFTER_A_DEATH, counted)
             check(server.metrics(), counted)
     assert by_labels(server.metrics(), "pareto_worker_restarts_total", "reason") == {("SIGKILL",): 2}
     assert "the next one starts in 0.2 s" in server.log
