@@ -45,13 +45,13 @@ def order_interval(
     latencies: NDArray[np.float64], q: float, alpha: float, count: int
 ) -> tuple[float | None, float | None]:
     """Returns the interval of a quantile of latencies that say as much as `count` independent ones."""
-    below, above = (_binomial_quantile(share, count, q) for share in (alpha / 2, 1 - alpha / 2))
+    below, above = (binomial_quantile(share, count, q) for share in (alpha / 2, 1 - alpha / 2))
     low = float(np.quantile(latencies, (below - 1) / (count - 1))) if below >= 1 and count > 1 else None
     high = float(np.quantile(latencies, above / (count - 1))) if above <= count - 1 and count > 1 else None
     return low, high
 
 
-def _binomial_quantile(share: float, count: int, chance: float) -> int:
+def binomial_quantile(share: float, count: int, chance: float) -> int:
     """Returns the least number of hits that at least `share` of all series of `count` trials do not exceed.
 
     As `scipy.stats.binom.ppf`, without scipy.stats: importing that takes two seconds of a run that takes five.

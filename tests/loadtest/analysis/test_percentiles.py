@@ -1,9 +1,12 @@
 """Between which values a true p99 lies: exact where the ranks are, wider where slow calls come in clusters."""
 
+import itertools
+
 import numpy as np
 import pytest
+from scipy.stats import binom
 
-from loadtest.analysis.percentiles import LatencyMs, percentiles, quantile_interval
+from loadtest.analysis.percentiles import LatencyMs, binomial_quantile, percentiles, quantile_interval
 
 
 def test_percentiles_with_too_few_samples_are_none() -> None:
@@ -14,6 +17,13 @@ def test_ends_are_the_ranks_that_chance_allows() -> None:
     shuffled = np.random.default_rng(0).permutation(np.arange(1, 1001, dtype=float))
     low, high = quantile_interval(shuffled, 0.99)
     assert (low, high) == (pytest.approx(983, abs=2), pytest.approx(997, abs=2))  # binomial: 984 to 996 of 1000
+
+
+@pytest.mark.parametrize("chance", [0.5, 0.95, 0.99])
+def test_the_ranks_are_the_quantiles_of_the_binomial_distribution(chance: float) -> None:
+    shares, counts = (0.001, 0.025, 0.5, 0.975, 0.999), (1, 2, 10, 99, 100, 1000, 12345)
+    for share, count in itertools.product(shares, counts):
+        assert binomial_quantile(share, count, chance) == binom.ppf(share, count, chance)
 
 
 @pytest.mark.parametrize(("calls", "ends"), [(0, (False, False)), (100, (True, False)), (400, (True, True))])
