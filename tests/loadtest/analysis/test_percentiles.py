@@ -21,7 +21,7 @@ def test_ends_are_the_ranks_that_chance_allows() -> None:
 
 @pytest.mark.parametrize("chance", [0.5, 0.95, 0.99])
 def test_the_ranks_are_the_quantiles_of_the_binomial_distribution(chance: float) -> None:
-    shares, counts = (0.001, 0.025, 0.5, 0.975, 0.999), (1, 2, 10, 99, 100, 1000, 12345)
+    shares, counts = (0.001, 0.025, 0.975, 0.999), (1, 2, 10, 99, 100, 1000, 12345)
     for share, count in itertools.product(shares, counts):
         assert binomial_quantile(share, count, chance) == binom.ppf(share, count, chance)
 
