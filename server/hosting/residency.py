@@ -108,7 +108,8 @@ class Residency:
             before = resident_bytes()
             yield
             self._vain.pop(hosted, None)
-            with suppress(OSError):  # it is loaded, whether this can be read or not
+            with suppress(OSError, RuntimeError):  # it is loaded, whether this can be done or not
+                await self._memory.give_back(freed=True)  # what loading took for a moment
                 grown = resident_bytes() - before
                 self._held[hosted] = held = held_bytes(variant, grown)
                 self._stays += max(0, grown - held)
@@ -124,9 +125,11 @@ class Residency:
         if memory.fits(needed):
             return True
         await memory.give_back()
-        loaded = [each for each in self._registry.all() if each.engine is not None]
-        leaving = [each for each in loaded if self._may_leave(each, hosted)]
-        staying = sum(self._held.get(each, 0) for each in {*loaded} - {*leaving})
+        held = {each: self._held.get(each, 0) for each in self._registry.all() if each.engine is not None}
+        leaving = [each for each in held if self._may_leave(each, hosted)]
+        staying = sum(held.values()) - sum(held[each] for each in leaving)
+        # Requests that take memory while something is loaded are taken for libraries: it cannot be more than this.
+        self._stays = min(self._stays, resident_bytes() - sum(held.values()))
         enough = self._stays + staying + needed <= memory.limit
         if memory.fits(needed) or not leaving or not enough or monotonic() < self._vain.get(hosted, 0.0):
             return memory.fits(needed)

@@ -140,7 +140,7 @@ def test_a_port_in_use_ends_it_with_the_reason(demo: Demo, tmp_path: Path) -> No
         process = start_demo(demo.checkout, *more, stderr=subprocess.PIPE)
         _, stderr = process.communicate(timeout=120)
     assert process.returncode != 0
-    assert "is in use" in stderr
+    assert "is in use" in stderr, stderr
     assert survivors(process.pid) == []
 
 

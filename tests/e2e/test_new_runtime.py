@@ -15,7 +15,7 @@ from protos import repository
 from protos.tensors import decode_response, encode_request
 from tests.support.serving import ROOT, ServerProcess, serving
 
-pytestmark = pytest.mark.timeout(1200)  # it builds for real, maybe beside the demo
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]  # it builds for real
 
 ADAPTER = """
 from pathlib import Path

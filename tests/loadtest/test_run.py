@@ -478,7 +478,10 @@ def test_a_disk_that_is_full_is_one_line_before_the_load(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("room", "kept"), [(100, 1), (1_000_000, 2)], ids=["no stretch", "no report"])
+@pytest.mark.parametrize(
+    ("room", "kept"),
+    [pytest.param(100, 1, id="no stretch", marks=pytest.mark.long), pytest.param(1_000_000, 2, id="no report")],
+)
 def test_a_disk_that_fills_up_loses_nothing_that_was_kept_and_the_run_goes_on(
     room: int, kept: int, server: ServerProcess, repository: Path, tmp_path: Path
 ) -> None:

@@ -126,6 +126,7 @@ def compiled(checkpoint: Path, data: Dataset | None = None, how: Fit = COMPILED)
     return network
 
 
+@pytest.mark.long
 def test_a_compiled_training_is_the_same_within_noise(tmp_path: Path) -> None:
     """Of batches that are all alike: each other shape is compiled anew, for a quarter of a minute."""
     how = replace(COMPILED, batch=48)

@@ -24,6 +24,11 @@ def build(folder: Path) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all(done.stdout))
 
 
+def by_kind(folder: Path) -> dict[str, dict[str, Any]]:
+    """The same by kind, where there is one of each."""
+    return {each["kind"]: each for each in build(folder)}
+
+
 def refused(resources: list[dict[str, Any]], folder: Path) -> list[str]:
     """What Kubernetes' schemas say against its own kinds; `folder` takes a file."""
     path = folder / "core.yaml"

@@ -14,7 +14,7 @@ import yaml
 from server.settings import Settings, parse
 from tests.deploy.files import DEPLOY, RULES, copied, dockerfile, read
 from tests.deploy.kubernetes.crds import FIELDS, kind_of, unknown_fields
-from tests.deploy.kubernetes.kubectl import build, plant, refused
+from tests.deploy.kubernetes.kubectl import build, by_kind, plant, refused
 from tests.deploy.promql import problems
 
 FILES = DEPLOY / "kubernetes"
@@ -30,21 +30,7 @@ def mistakes(resources: list[dict[str, Any]], folder: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def deployment() -> dict[str, Any]:
-    (found,) = (each for each in build(FILES / "base") if each["kind"] == "Deployment")
-    return found
-
-
-@pytest.fixture(scope="module")
-def pod(deployment: dict[str, Any]) -> dict[str, Any]:
-    spec: dict[str, Any] = deployment["spec"]["template"]["spec"]
-    return spec
-
-
-@pytest.fixture(scope="module")
-def container(pod: dict[str, Any]) -> dict[str, Any]:
-    (only,) = pod["containers"]
-    assert isinstance(only, dict)
-    return only
+    return by_kind(FILES / "base")["Deployment"]
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +87,7 @@ def test_ports_are_the_server_s_wherever_they_are_named(container: dict[str, Any
     assert ports == {"grpc": settings.port, "metrics": settings.metrics_port}
     assert container["readinessProbe"]["grpc"]["port"] == settings.port
     assert container["livenessProbe"]["httpGet"]["port"] == "metrics"  # health is NOT_SERVING where all variants failed
-    (service,) = (each for each in build(FILES / "base") if each["kind"] == "Service")
+    service = by_kind(FILES / "base")["Service"]
     assert {each["name"]: each["port"] for each in service["spec"]["ports"]} == ports
 
 
@@ -137,23 +123,21 @@ def test_both_autoscalers_ask_alike() -> None:
 
 @pytest.mark.parametrize("overlay", ["hpa", "keda"])
 def test_the_number_of_replicas_is_the_autoscaler_s_alone(overlay: str) -> None:
-    (deployment,) = (each for each in build(FILES / overlay) if each["kind"] == "Deployment")
-    assert "replicas" not in deployment["spec"]
+    assert "replicas" not in by_kind(FILES / overlay)["Deployment"]["spec"]
 
 
 def test_a_client_is_let_in_by_its_label_alone() -> None:
-    (policy,) = (each for each in build(FILES / "base") if each["kind"] == "NetworkPolicy")
-    calls, _ = policy["spec"]["ingress"]
+    calls, _ = by_kind(FILES / "base")["NetworkPolicy"]["spec"]["ingress"]
     assert calls["from"] == [{"podSelector": {"matchLabels": {"paretoserve-client": "true"}}}]
 
 
 def test_all_select_the_pods_of_the_deployment(deployment: dict[str, Any]) -> None:
     labels = deployment["spec"]["template"]["metadata"]["labels"]
-    by_kind = {each["kind"]: each["spec"] for each in build(FILES / "base")}
-    assert by_kind["Deployment"]["selector"] == {"matchLabels": labels}
-    assert by_kind["PodDisruptionBudget"]["selector"] == {"matchLabels": labels}
-    assert by_kind["NetworkPolicy"]["podSelector"] == {"matchLabels": labels}
-    assert by_kind["Service"]["selector"] == labels
+    specs = {kind: each["spec"] for kind, each in by_kind(FILES / "base").items()}
+    assert specs["Deployment"]["selector"] == {"matchLabels": labels}
+    assert specs["PodDisruptionBudget"]["selector"] == {"matchLabels": labels}
+    assert specs["NetworkPolicy"]["podSelector"] == {"matchLabels": labels}
+    assert specs["Service"]["selector"] == labels
 
 
 def expressions() -> Iterator[str]:

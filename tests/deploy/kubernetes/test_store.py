@@ -14,7 +14,7 @@ from compressors.build.push import push
 from protos.tensors import decode_response, encode_request
 from server.settings import parse
 from tests.deploy.files import DEPLOY
-from tests.deploy.kubernetes.kubectl import build, plant
+from tests.deploy.kubernetes.kubectl import by_kind, plant
 from tests.support import toy
 from tests.support.serving import ServerProcess
 from tests.support.stores.servers import Registry
@@ -36,25 +36,8 @@ def deployment(resources: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def pod(deployment: dict[str, Any]) -> dict[str, Any]:
-    spec: dict[str, Any] = deployment["spec"]["template"]["spec"]
-    return spec
-
-
-@pytest.fixture(scope="module")
-def container(pod: dict[str, Any]) -> dict[str, Any]:
-    (only,) = pod["containers"]
-    assert isinstance(only, dict)
-    return only
-
-
-@pytest.fixture(scope="module")
 def variables(container: dict[str, Any]) -> dict[str, str]:
     return {each["name"]: each["value"] for each in container["env"]}
-
-
-def by_kind(folder: Path) -> dict[str, dict[str, Any]]:
-    return {each["kind"]: each for each in build(folder)}
 
 
 def served_by(variables: Mapping[str, str], folder: Path) -> ServerProcess:
