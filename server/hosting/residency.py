@@ -24,6 +24,9 @@ LOOK_SECONDS = 1.0
 """Between two looks at the memory: what is loaded grows with the batches that it gets."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.02, 0.2
 """Between two looks for room while a request waits: a variant that is in use may leave by then."""
+WORTH_ASKING = 16_000_000
+"""Bytes beyond its files that a loaded variant seems to hold before the C library is asked to give back: loading takes
+memory for a moment, which then counts for nobody."""
 VAIN_SECONDS = 60.0
 """How long a variant has no other leave for it again after that was not enough."""
 
@@ -109,8 +112,9 @@ class Residency:
             yield
             self._vain.pop(hosted, None)
             with suppress(OSError, RuntimeError):  # it is loaded, whether this can be done or not
-                await self._memory.give_back(freed=True)  # what loading took for a moment
-                grown = resident_bytes() - before
+                if (grown := resident_bytes() - before) > WORTH_ASKING + variant.artifact_bytes:
+                    await self._memory.give_back(freed=True)  # takes 10 ms of a large heap
+                    grown = resident_bytes() - before
                 self._held[hosted] = held = held_bytes(variant, grown)
                 self._stays += max(0, grown - held)
 
