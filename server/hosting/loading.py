@@ -69,13 +69,13 @@ class Loader:
             try:
                 loaded = self._open(entry)
             except Exception:
-                if fingerprint(entry.folder) in (None, entry.fingerprint):
+                if (newer := latest(entry)) is entry:
                     raise
             else:
-                if fingerprint(entry.folder) in (None, entry.fingerprint):
+                if (newer := latest(entry)) is entry:
                     return loaded
                 loaded.runtime.close()
-            entry = read_entry(entry.folder)
+            entry = newer
 
     def _open(self, entry: Entry) -> Loaded:
         began = perf_counter()

@@ -1,4 +1,4 @@
-"""The parts of a Deployment, which each file that tests one has as the fixture `deployment`."""
+"""The parts of what a file tests: of its fixture `deployment`, or of its own `pod`."""
 
 from typing import Any
 

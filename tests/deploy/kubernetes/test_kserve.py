@@ -41,16 +41,9 @@ def mistakes(folder: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def runtime() -> dict[str, Any]:
+def pod() -> dict[str, Any]:
     spec: dict[str, Any] = read("kubernetes/kserve/runtime.yaml")["spec"]
     return spec
-
-
-@pytest.fixture(scope="module")
-def container(runtime: dict[str, Any]) -> dict[str, Any]:
-    (only,) = runtime["containers"]
-    assert isinstance(only, dict)
-    return only
 
 
 def copy(tmp_path: Path) -> Path:
@@ -68,11 +61,11 @@ def test_a_misspelt_field_and_a_wrong_type_are_found(file: str, old: str, new: s
     assert mistakes(path.parent) != []
 
 
-def test_the_service_asks_for_what_the_runtime_has(runtime: dict[str, Any]) -> None:
+def test_the_service_asks_for_what_the_runtime_has(pod: dict[str, Any]) -> None:
     model = read("kubernetes/kserve/service.yaml")["spec"]["predictor"]["model"]
     assert model["runtime"] == read("kubernetes/kserve/runtime.yaml")["metadata"]["name"]
-    assert model["modelFormat"] in runtime["supportedModelFormats"]
-    assert model["protocolVersion"] in runtime["protocolVersions"]
+    assert model["modelFormat"] in pod["supportedModelFormats"]
+    assert model["protocolVersion"] in pod["protocolVersions"]
     (volume, _) = read("kubernetes/base/deployment.yaml")["spec"]["template"]["spec"]["volumes"]
     assert model["storageUri"] == f"pvc://{volume['persistentVolumeClaim']['claimName']}"
 
@@ -95,10 +88,10 @@ def test_the_container_is_that_of_the_deployment_but_for_names_of_kserve(contain
     assert predictor["terminationGracePeriodSeconds"] == pod["terminationGracePeriodSeconds"]
 
 
-def test_ports_and_user_are_the_server_s(container: dict[str, Any], runtime: dict[str, Any], tmp_path: Path) -> None:
+def test_ports_and_user_are_the_server_s(container: dict[str, Any], pod: dict[str, Any], tmp_path: Path) -> None:
     given = {each["name"]: each["value"] for each in container["env"]} | {"PARETO_REPOSITORY": str(tmp_path)}
     settings = parse([], given)
     assert container["ports"] == [{"name": "h2c", "containerPort": settings.port}]
     assert container["livenessProbe"]["httpGet"]["port"] == settings.metrics_port
-    assert runtime["annotations"]["prometheus.kserve.io/port"] == str(settings.metrics_port)
+    assert pod["annotations"]["prometheus.kserve.io/port"] == str(settings.metrics_port)
     assert [str(container["securityContext"]["runAsUser"])] == dockerfile("USER")

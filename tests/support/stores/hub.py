@@ -6,11 +6,11 @@ It has one branch and no large-file storage: every file comes in the commit itse
 import base64
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
+
+from tests.support.stores import services
 
 
 @contextmanager
@@ -18,51 +18,35 @@ def running(model: str) -> Iterator[str]:
     """The address of a Hub with one model of that name."""
     files: dict[str, bytes] = {}
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(services.Service):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
             path, query = urlsplit(self.path).path, parse_qs(urlsplit(self.path).query)
             if path.startswith(tree := f"/api/models/{model}/tree/main"):
-                self._answer(_tree(files, path.removeprefix(tree).strip("/"), query.get("recursive", [""])[0].lower()))
+                self.answer(_tree(files, path.removeprefix(tree).strip("/"), query.get("recursive", [""])[0].lower()))
             elif path.startswith(content := f"/{model}/resolve/main/"):
-                self._send(files[path.removeprefix(content)])
+                self.send(files[path.removeprefix(content)])
             else:
-                self._answer({"id": model, "sha": hashlib.sha1(repr(sorted(files.items())).encode()).hexdigest()})
+                self.answer({"id": model, "sha": hashlib.sha1(repr(sorted(files.items())).encode()).hexdigest()})
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if "/preupload/" in self.path:
                 asked = [file["path"] for file in json.loads(body)["files"]]
-                self._answer({"files": [{"path": p, "uploadMode": "regular", "shouldIgnore": False} for p in asked]})
+                self.answer({"files": [{"path": p, "uploadMode": "regular", "shouldIgnore": False} for p in asked]})
                 return
             for line in map(json.loads, body.splitlines()):
                 if line["key"] == "file":
                     files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
                 elif line["key"] == "deletedFile":
                     del files[line["value"]["path"]]
-            self._answer(
+            self.answer(
                 {"success": True, "commitOid": "0" * 40, "commitUrl": f"http://{self.headers['Host']}/{model}/commit/0"}
             )
 
-        def _answer(self, value: object) -> None:
-            self._send(json.dumps(value).encode())
-
-        def _send(self, body: bytes) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.send_header("Content-Type", "application/json")
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with services.running(Handler) as address:
+        yield address
 
 
 def _tree(files: dict[str, bytes], under: str, recursive: str) -> list[dict[str, object]]:

@@ -3,19 +3,17 @@
 https://distribution.github.io/distribution/spec/auth/token/
 """
 
-import json
-import threading
 import time
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from google.auth import crypt, jwt
 
 from tests.support import certificates
+from tests.support.stores import services
 from tests.support.stores.servers import USER
 
 SECONDS = 300
@@ -46,27 +44,17 @@ class Tokens:
         """Answers, as long as the block lasts."""
         tokens = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(services.Service):
             def do_GET(self) -> None:
                 known = b64encode(f"{USER}:{tokens.password}".encode()).decode()
                 if self.headers["Authorization"] != f"Basic {known}":
                     self.send_error(401)
                     return
-                body = json.dumps({"token": tokens._token(parse_qs(urlsplit(self.path).query))}).encode()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+                self.answer({"token": tokens._token(parse_qs(urlsplit(self.path).query))})
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-            server.daemon_threads = True
-            threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-            self.realm = f"http://127.0.0.1:{server.server_port}/token"
+        with services.running(Handler) as address:
+            self.realm = f"{address}/token"
             yield
-            server.shutdown()
 
     def _token(self, asked: dict[str, list[str]]) -> str:
         """A token for just what is asked."""
